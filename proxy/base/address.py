@@ -1,0 +1,61 @@
+"""Network addresses as Envoy prints them: `1.2.3.4:80`, `[::1]:80`, `/path/to.sock`, `@abstract`."""
+
+from __future__ import annotations
+
+import socket
+from typing import Final
+
+
+class Address:
+    """One end of a connection, or the place of a listener or endpoint; immutable.
+
+    `ip` is a textual IPv4 or IPv6 address without brackets, or "" for a unix socket.
+    `port` is 0 to 65535, 0 for a unix socket.
+    `path` is the path of a unix socket; an abstract name starts with "@", as in Envoy's config.
+    """
+
+    __slots__ = ("family", "ip", "path", "port", "text")
+
+    def __init__(self, ip: str = "", port: int = 0, path: str = "") -> None:
+        self.ip: Final = ip
+        self.port: Final = port
+        self.path: Final = path
+        if path:
+            self.family = socket.AF_UNIX
+            self.text = path
+        elif ":" in ip:
+            self.family = socket.AF_INET6
+            self.text = f"[{ip}]:{port}"
+        else:
+            self.family = socket.AF_INET
+            self.text = f"{ip}:{port}"
+
+    @property
+    def sockaddr(self) -> tuple[str, int] | str:
+        """What `socket.bind` and `connect` take."""
+        if self.path:
+            return "\0" + self.path[1:] if self.path.startswith("@") else self.path
+        return (self.ip, self.port)
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        return f"Address({self.text})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Address) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
+def from_socket_name(name: object) -> Address:
+    """The address behind `getsockname()`, `getpeername()` or a transport's extra info."""
+    if isinstance(name, tuple):
+        return Address(name[0], name[1])
+    if isinstance(name, bytes):
+        name = name.decode("utf-8", "surrogateescape")
+    if isinstance(name, str) and name:
+        return Address(path="@" + name[1:] if name.startswith("\0") else name)
+    return Address(path="@")

@@ -1,0 +1,53 @@
+"""What a worker lends to the parts that run in it; created once per worker, passed down, never global."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from proxy.base.runtime import Runtime
+from proxy.base.stats import StatRegistry
+from proxy.base.stream_info import DrainState, WallClock
+
+
+class Timers(Protocol):
+    """See `proxy.connection.timers.TimerQueue`."""
+
+    def wake(self, when: float, target: Any) -> None:
+        """Call `target.on_wake(now)` at monotonic second `when` or a little later."""
+
+
+class AccessLogSinks(Protocol):
+    """See `proxy.access_log.sinks.SinkManager`."""
+
+    def file(self, path: str) -> Callable[[str], None]:
+        """A function that appends one formatted entry to the file at `path`; shared by path."""
+
+
+class ClusterLookup(Protocol):
+    """See `proxy.upstream.cluster_manager.ClusterManager`."""
+
+    def get(self, name: str) -> Any:
+        """The live cluster of that name, built now if this is its first use, or None."""
+
+
+@dataclass(slots=True)
+class WorkerServices:
+    """One worker's services.
+
+    `random` gives an integer from 0 to 2**64-1. `drain` is the worker's own state; each listener has another.
+    """
+
+    loop: asyncio.AbstractEventLoop
+    clusters: ClusterLookup
+    runtime: Runtime
+    stats: StatRegistry
+    wall_clock: WallClock
+    timers: Timers
+    access_logs: AccessLogSinks
+    random: Callable[[], int]
+    drain: DrainState
+    node: Any = None
+    worker_index: int = 0

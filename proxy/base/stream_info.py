@@ -1,0 +1,172 @@
+"""Facts of one connection and of one stream, for access logs, header formatters and matchers.
+
+Times are seconds of the monotonic clock (`loop.time()`); 0.0 means "has not happened". `WallClock` turns them
+into wall time. Defaults are class attributes, so that creating a `StreamInfo` writes only what differs.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from proxy.base.address import Address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proxy.base.headers import HeaderMap
+    from proxy.base.messages import RequestHead, ResponseHead
+
+
+class DrainState:
+    """Whether new work is still welcome; one object per listener and one for the whole worker."""
+
+    __slots__ = ("draining",)
+
+    def __init__(self) -> None:
+        self.draining = False
+
+
+class TlsInfo:
+    """What a finished TLS handshake established; "" where it established nothing."""
+
+    version = ""
+    cipher = ""
+    alpn = ""
+    sni = ""
+    session_id = ""
+    peer_certificate_der = b""
+    local_certificate_der = b""
+
+
+class ConnectionInfo:
+    """One accepted downstream connection.
+
+    `remote_address` and `local_address` are what filters see (PROXY protocol or original destination may have
+    changed them); `direct_*` are those of the socket. `id` is unique in the worker. The terminal protocol calls
+    `on_closed` once from its `connection_lost`.
+    """
+
+    def __init__(
+        self, connection_id: int, remote: Address, local: Address, start_time: float, drain: DrainState
+    ) -> None:
+        self.id = connection_id
+        self.remote_address = remote
+        self.direct_remote_address = remote
+        self.local_address = local
+        self.direct_local_address = local
+        self.start_time = start_time
+        self.drain = drain
+        self.tls: TlsInfo | None = None
+        self.requested_server_name = ""
+        self.transport_protocol = "raw_buffer"
+        self.termination_details: str | None = None
+        self.transport_failure_reason: str | None = None
+        self.filter_chain_name = ""
+        self.listener_name = ""
+        self.listener_address = ""
+        self.dynamic_metadata: dict[str, dict[str, Any]] = {}
+        self.filter_state: dict[str, Any] = {}
+        self.buffer_limit = 1024 * 1024
+        self.on_close: list[Callable[[], None]] = []
+
+    def on_closed(self) -> None:
+        """Run what must happen when the connection has gone: gauges, limits, the listener's access log."""
+        callbacks, self.on_close = self.on_close, []
+        for callback in callbacks:
+            callback()
+
+
+class StreamInfo:
+    """One request and its response, or one TCP connection (then `request` is None)."""
+
+    connection: ConnectionInfo
+    request: RequestHead | None = None
+    response: ResponseHead | None = None
+    response_trailers: HeaderMap | None = None
+    request_trailers: HeaderMap | None = None
+    local_reply_body: str = ""
+
+    protocol: str | None = None
+    request_id: str | None = None
+    remote_address: Address | None = None  # after XFF; None means the connection's
+    scheme: str = ""
+
+    start_time: float = 0.0
+    request_headers_complete: float = 0.0
+    request_complete: float = 0.0  # last byte of the request read from downstream
+    response_first_byte_sent: float = 0.0
+    response_complete: float = 0.0  # last byte of the response written downstream
+    upstream_connect_start: float = 0.0
+    upstream_connect_complete: float = 0.0
+    upstream_handshake_complete: float = 0.0
+    upstream_first_byte_sent: float = 0.0
+    upstream_last_byte_sent: float = 0.0
+    upstream_first_byte_received: float = 0.0
+    upstream_last_byte_received: float = 0.0
+
+    bytes_received: int = 0  # request body
+    bytes_sent: int = 0  # response body
+    upstream_wire_bytes_sent: int = 0
+    upstream_wire_bytes_received: int = 0
+    upstream_header_bytes_sent: int = 0
+    upstream_header_bytes_received: int = 0
+    downstream_wire_bytes_sent: int = 0
+    downstream_wire_bytes_received: int = 0
+    downstream_header_bytes_sent: int = 0
+    downstream_header_bytes_received: int = 0
+
+    response_code: int = 0
+    response_code_details: str | None = None
+    connection_termination_details: str | None = None
+    flags: int = 0  # of ResponseFlag
+    attempt_count: int = 0  # upstream tries
+
+    route_name: str = ""
+    virtual_host_name: str = ""
+    virtual_cluster_name: str | None = None
+    upstream_cluster: Any = None  # proxy.upstream.cluster.Cluster
+    upstream_host: Any = None  # proxy.upstream.host.Host
+    upstream_local_address: Address | None = None
+    upstream_remote_address: Address | None = None
+    upstream_connection_id: int | None = None
+    upstream_protocol: str | None = None
+    upstream_tls: TlsInfo | None = None
+    upstream_transport_failure_reason: str | None = None
+    upstream_request_head: RequestHead | None = None
+
+    route_metadata: Any = None  # envoy.config.core.v3.Metadata of the route
+    health_check: bool = False
+    traced: bool = False
+    dynamic_metadata: dict[str, dict[str, Any]] | None = None
+    filter_state: dict[str, Any] | None = None
+
+    def __init__(self, connection: ConnectionInfo, start_time: float) -> None:
+        self.connection = connection
+        self.start_time = start_time
+
+    def downstream_address(self) -> Address:
+        """The client's address: after XFF for a request, else the connection's."""
+        return self.remote_address or self.connection.remote_address
+
+
+class WallClock:
+    """Turns monotonic seconds into seconds since the epoch.
+
+    The offset is taken anew at most once a second, so that a clock that is set does not skew the log for ever.
+    """
+
+    def __init__(
+        self, monotonic: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time
+    ) -> None:
+        self._monotonic = monotonic
+        self._wall = wall
+        self._taken = -1.0
+        self._offset = 0.0
+
+    def at(self, moment: float) -> float:
+        """Seconds since the epoch at the monotonic `moment`."""
+        if moment - self._taken > 1.0:
+            self._taken = self._monotonic()
+            self._offset = self._wall() - self._taken
+        return moment + self._offset

@@ -1,0 +1,123 @@
+"""Response heads of HTTP/1: bytes in, a parsed response or a `ProtocolError` out."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from proxy.base.errors import ProtocolError
+from proxy.base.messages import ResponseHead
+from proxy.codec.http1_fields import (
+    CODEC_ERROR,
+    CONTENT_LENGTH_NOT_ALLOWED,
+    HEADERS_TOO_LARGE,
+    TRANSFER_ENCODING_NOT_ALLOWED,
+    FieldParser,
+    connection_tokens,
+    content_length,
+    is_chunked,
+    original_names,
+    split_lines,
+)
+
+_STATUS_LINE = re.compile(r"HTTP/1\.([01])[ \t]+(\d{1,3})(?:[ \t].*)?", re.ASCII)
+_OTHER_VERSION = re.compile(r"HTTP/\d\.\d[ \t]+(\d{1,3})(?:[ \t].*)?", re.ASCII)
+
+
+class Http1Response:
+    """One parsed response head; shared between equal responses, so nobody may change it.
+
+    `content_length` is -1 if none was declared. `keep_alive` tells whether the connection may serve another
+    request. `bodyless` holds for statuses that never have a body (1xx, 204, 304).
+    """
+
+    __slots__ = (
+        "bodyless",
+        "chunked",
+        "content_length",
+        "head",
+        "header_bytes",
+        "keep_alive",
+        "original_names",
+        "plans",
+        "upgrade",
+        "wire_bytes",
+    )
+
+    def __init__(self, head: ResponseHead, wire_bytes: int) -> None:
+        self.head = head
+        self.wire_bytes = wire_bytes
+        self.header_bytes = 0
+        self.content_length = -1
+        self.chunked = False
+        self.keep_alive = True
+        self.bodyless = False
+        self.upgrade = ""
+        self.original_names: dict[str, str] | None = None
+        #: What the connection manager derived from this very head, by route.
+        self.plans: dict[object, object] = {}
+
+
+class ResponseParser:
+    """Parses response heads. `max_headers_bytes` and `max_headers_count` as for requests."""
+
+    def __init__(
+        self,
+        max_headers_bytes: int = 60 * 1024,
+        max_headers_count: int = 100,
+        allow_chunked_length: bool = False,
+        keep_original_names: bool = False,
+    ) -> None:
+        self.max_headers_bytes = max_headers_bytes
+        self._fields = FieldParser(max_headers_count)
+        self._allow_chunked_length = allow_chunked_length
+        self._keep_original_names = keep_original_names
+
+    def parse(self, block: bytes) -> Http1Response:
+        """`block` is a whole head without leading blank lines. Raises `ProtocolError` with Envoy's details."""
+        lines = split_lines(block)
+        status, is_http11 = _split_status_line(lines[0] if lines else "")
+        headers = self._fields.parse(lines)
+        size = len(block) - 4 * len(lines)
+        if size > self.max_headers_bytes:
+            raise ProtocolError(HEADERS_TOO_LARGE, 502)
+        response = Http1Response(ResponseHead(status, headers), len(block))
+        response.header_bytes = size
+        if self._keep_original_names:
+            response.original_names = original_names(lines)
+        length = content_length(headers)
+        response.chunked = is_chunked(headers, length, self._allow_chunked_length)
+        response.content_length = -1 if response.chunked else length
+        self._check_bodyless(response)
+        tokens = connection_tokens(headers)
+        response.keep_alive = "close" not in tokens if is_http11 else "keep-alive" in tokens
+        if headers.get("proxy-connection", "").lower() == "close":
+            response.keep_alive = False
+        if "upgrade" in tokens:
+            response.upgrade = headers.get("upgrade", "").lower()
+        return response
+
+    @staticmethod
+    def _check_bodyless(response: Http1Response) -> None:
+        status = response.head.status
+        if status < 200 or status == 204:
+            response.bodyless = True
+            if response.chunked and status != 101:
+                raise ProtocolError(TRANSFER_ENCODING_NOT_ALLOWED, 502)
+            if response.content_length > 0 and status != 101:
+                raise ProtocolError(CONTENT_LENGTH_NOT_ALLOWED, 502)
+            if response.content_length == 0:
+                response.head.headers.remove("content-length")
+        elif status == 304:
+            response.bodyless = True
+
+
+def _split_status_line(line: str) -> tuple[int, bool]:
+    """(status, whether the peer speaks HTTP/1.1)."""
+    parts = _STATUS_LINE.fullmatch(line)
+    if parts is not None:
+        return int(parts[2]), parts[1] == "1"
+    other = _OTHER_VERSION.fullmatch(line)
+    if other is None:
+        raise ProtocolError(CODEC_ERROR, 502)
+    return int(other[1]), False

@@ -1,0 +1,50 @@
+"""What every compile function gets: a place for problems, and the few services that compiled config keeps.
+
+A compile function takes (message, path, context) and returns a frozen object. It never raises for a bad config:
+it reports through `context.problem(path, reason)`, returns something harmless, and the caller looks at
+`context.problems` once at the end, so that one load names every problem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import Any
+
+from proxy.base.errors import ConfigError, Problem
+from proxy.base.runtime import Runtime
+from proxy.base.stream_info import WallClock
+
+
+class CompileContext:
+    """Collects problems; hands out what compiled objects may hold on to.
+
+    `known_clusters` is what `validate_clusters` checks against; None means "do not check".
+    `node` is the `envoy.config.core.v3.Node` of the bootstrap, or None.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime | None = None,
+        wall_clock: WallClock | None = None,
+        known_clusters: Container[str] | None = None,
+        node: Any = None,
+    ) -> None:
+        self.runtime = runtime or Runtime()
+        self.wall_clock = wall_clock or WallClock()
+        self.known_clusters = known_clusters
+        self.node = node
+        self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
+
+    def problem(self, path: str, reason: str) -> None:
+        """Record that the field at `path` makes the resource unacceptable."""
+        self.problems.append(Problem(path, reason))
+
+    def warning(self, path: str, reason: str) -> None:
+        """Record something that works, but perhaps not as the operator thinks."""
+        self.warnings.append(Problem(path, reason))
+
+    def raise_if_problems(self) -> None:
+        """Raise `ConfigError` with every problem recorded so far."""
+        if self.problems:
+            raise ConfigError(self.problems)
