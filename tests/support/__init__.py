@@ -1,0 +1,1 @@
+"""What tests share. See tests/README.md."""

@@ -1,0 +1,123 @@
+"""Certificates made on the spot: a test authority and leaf certificates with DNS, IP and SPIFFE names."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A certificate and its key as PEM files; `chain` has the authority behind the leaf."""
+
+    certificate: Path
+    key: Path
+
+    def server_context(self, *, client_ca: Path | None = None, alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
+        """A server context of the standard library; asks for client certificates if `client_ca` is given."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate, self.key)
+        if alpn:
+            context.set_alpn_protocols(list(alpn))
+        if client_ca is not None:
+            context.load_verify_locations(client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+
+class Authority:
+    """A certificate authority that writes into `directory`; `certificate` is its PEM file."""
+
+    def __init__(self, directory: Path, name: str = "test authority") -> None:
+        self._directory = directory
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self._count = 0
+        certificate = (
+            self._builder(self._name, self._key.public_key())
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .sign(self._key, hashes.SHA256())
+        )
+        self.certificate = directory / f"{name.replace(' ', '-')}.pem"
+        self.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+    def issue(
+        self,
+        *names: str,
+        common_name: str | None = None,
+        starts_in: datetime.timedelta = datetime.timedelta(hours=-1),
+        lasts: datetime.timedelta = datetime.timedelta(days=2),
+    ) -> Issued:
+        """A leaf certificate; a name may be a DNS name, an IP address or a URI (`spiffe://...`)."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name or names[0][:64])])
+        certificate = (
+            self._builder(subject, key.public_key(), starts_in, lasts)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(
+                x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False
+            )
+            .add_extension(
+                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
+                critical=False,
+            )
+            .sign(self._key, hashes.SHA256())
+        )
+        self._count += 1
+        stem = f"leaf-{self._count}"
+        certificate_path = self._directory / f"{stem}.pem"
+        key_path = self._directory / f"{stem}.key"
+        certificate_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        key_path.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        return Issued(certificate_path, key_path)
+
+    def client_context(self, issued: Issued | None = None, alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
+        """A client context that trusts this authority and shows `issued`."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(self.certificate)
+        if issued is not None:
+            context.load_cert_chain(issued.certificate, issued.key)
+        if alpn:
+            context.set_alpn_protocols(list(alpn))
+        return context
+
+    def _builder(
+        self,
+        subject: x509.Name,
+        public_key: ec.EllipticCurvePublicKey,
+        starts_in: datetime.timedelta = datetime.timedelta(hours=-1),
+        lasts: datetime.timedelta = datetime.timedelta(days=2),
+    ) -> x509.CertificateBuilder:
+        start = datetime.datetime.now(datetime.UTC) + starts_in
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(public_key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(start)
+            .not_valid_after(start + lasts)
+        )
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    if "://" in name:
+        return x509.UniformResourceIdentifier(name)
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
