@@ -1,0 +1,1 @@
+"""Benchmarks: `load` runs the same scenario through Outrider and through real Envoy. See bench/README.md."""
