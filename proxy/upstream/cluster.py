@@ -1,0 +1,204 @@
+"""A live cluster in a worker: hosts, balancer, breakers, numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from proxy.base.address import Address
+from proxy.base.runtime import Runtime
+from proxy.upstream.circuit_breaker import ResourceManager, SharedSlots
+from proxy.upstream.cluster_compile import compile_cluster
+from proxy.upstream.cluster_config import ClusterConfig, Discovery
+from proxy.upstream.cluster_stats import ClusterStats
+from proxy.upstream.host import Host
+from proxy.upstream.host_set import HostSet
+from proxy.upstream.lb.api import ChooseHost, Draw, LbPolicy
+from proxy.upstream.lb.least_request import least_request
+from proxy.upstream.lb.random_pick import random_pick
+from proxy.upstream.lb.round_robin import round_robin
+
+__all__ = ["Cluster", "Resolved", "compile_cluster"]
+
+Resolved = tuple[int, str]  # index into `ClusterConfig.endpoints`, textual IP address
+
+
+class Cluster:
+    """One cluster of one worker.
+
+    `choose_host(hash)` gives the host for the next request, or None when there is none to use (counted in
+    `upstream_cx_none_healthy`). `breakers` is indexed by routing priority. `hosts` are all current hosts.
+    `removed` turns True when the cluster itself has gone from the configuration.
+    """
+
+    __slots__ = (
+        "_draw",
+        "_index",
+        "_membership_changes",
+        "_on_host_removed",
+        "_runtime",
+        "_slots",
+        "_socket_matches",
+        "_worker",
+        "breakers",
+        "choose_host",
+        "config",
+        "host_set",
+        "name",
+        "removed",
+        "stats",
+    )
+
+    choose_host: ChooseHost
+
+    def __init__(
+        self,
+        config: ClusterConfig,
+        runtime: Runtime,
+        draw: Draw,
+        slots: SharedSlots | None = None,
+        index: int = 0,
+        worker: int = 0,
+        on_host_removed: Callable[[Host], None] | None = None,
+    ) -> None:
+        self.name = config.name
+        self.config = config
+        self.stats = ClusterStats(config.stat_name)
+        self.stats.common_counters = self._common_counters
+        self.stats.common_gauges = self._common_gauges
+        self.removed = False
+        self._runtime = runtime
+        self._draw = draw
+        self._slots = slots
+        self._index = index
+        self._worker = worker
+        self._on_host_removed = on_host_removed
+        self._membership_changes = 0
+        self._socket_matches = 0
+        default, high = config.breakers
+        self.breakers = (
+            ResourceManager(config.name, 0, default, slots, index, worker),
+            ResourceManager(config.name, 1, high, slots, index, worker),
+        )
+        self.host_set = HostSet(())
+        self.apply_runtime()
+        if slots is not None:
+            slots.set_built(worker, index, True)
+        static = config.endpoints if config.discovery is Discovery.STATIC else ()
+        self._install([endpoint.host(endpoint.address, endpoint.hostname) for endpoint in static])
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """All current hosts, usable or not."""
+        return self.host_set.hosts
+
+    def apply_runtime(self) -> None:
+        """Read anew what the runtime may override."""
+        for breaker in self.breakers:
+            breaker.apply_runtime(self._runtime)
+
+    def update_resolved(self, resolved: Iterable[Resolved]) -> None:
+        """Take the addresses that DNS gave for the configured endpoints.
+
+        Hosts whose address stays keep their connections and numbers. The one host of a LOGICAL_DNS cluster
+        only changes its address: what is connected stays connected, new connections go to the new place.
+        """
+        found = [
+            (self.config.endpoints[index], Address(ip, self.config.endpoints[index].address.port))
+            for index, ip in resolved
+        ]
+        if self.config.discovery is Discovery.LOGICAL_DNS and self.hosts and found:
+            self.hosts[0].address = found[0][1]
+            return
+        current = {(host.address, host.priority): host for host in self.hosts}
+        hosts: list[Host] = []
+        seen: set[tuple[Address, int]] = set()
+        for endpoint, address in found:
+            key = (address, endpoint.priority)
+            if key in seen:
+                continue
+            seen.add(key)
+            kept = current.get(key)
+            hosts.append(kept or endpoint.host(address, endpoint.hostname or endpoint.address.ip))
+        self._install(hosts)
+
+    def close(self) -> None:
+        """The cluster has gone: mark its hosts as removed so that their pools drain."""
+        self.removed = True
+        for host in self.hosts:
+            self._retire(host)
+        if self._slots is not None:
+            self._slots.set_built(self._worker, self._index, False)
+
+    def _install(self, hosts: Sequence[Host]) -> None:
+        before = set(self.host_set.hosts)
+        after = set(hosts)
+        self.host_set = HostSet(hosts, self.config.lb.panic_threshold)
+        self.choose_host = self._balancer()
+        if before != after:
+            self._membership_changes += 1
+            self._socket_matches += len(after - before)
+        for host in before - after:
+            self._retire(host)
+
+    def _retire(self, host: Host) -> None:
+        host.removed = True
+        if self._on_host_removed is not None:
+            self._on_host_removed(host)
+
+    def _balancer(self) -> ChooseHost:
+        usable = self.host_set.usable
+        if not usable:
+            return self._no_host
+        lb = self.config.lb
+        match lb.policy:
+            case LbPolicy.ROUND_ROBIN:
+                choose = round_robin(usable, self._draw)
+            case LbPolicy.LEAST_REQUEST:
+                choose = least_request(
+                    usable, self._draw, lb.choice_count, lambda: lb.bias(self._runtime), lb.full_scan
+                )
+            case LbPolicy.RANDOM:
+                choose = random_pick(usable, self._draw)
+        return self._counting_panic(choose) if self.host_set.panic else choose
+
+    def _no_host(self, _hash: int | None) -> None:
+        self.stats.upstream_cx_none_healthy += 1
+
+    def _counting_panic(self, choose: ChooseHost) -> ChooseHost:
+        def choose_in_panic(request_hash: int | None) -> Host | None:
+            self.stats.lb_healthy_panic += 1
+            return choose(request_hash)
+
+        return choose_in_panic
+
+    @property
+    def _speaks(self) -> bool:
+        """Whether this worker reports what all workers have in common."""
+        return self._slots is None or self._slots.first_builder(self._index) == self._worker
+
+    def _common_counters(self) -> dict[str, int]:
+        if not self._speaks:
+            return {}
+        return {
+            "membership_change": self._membership_changes,
+            "default.total_match_count": self._socket_matches,
+        }
+
+    def _common_gauges(self) -> dict[str, int]:
+        if not self._speaks:
+            return {}
+        hosts = self.host_set
+        result = {
+            "membership_total": len(hosts.hosts),
+            "membership_healthy": len(hosts.healthy),
+            "membership_degraded": len(hosts.degraded),
+            "membership_excluded": 0,
+            "max_host_weight": hosts.max_weight if self.config.lb.policy is not LbPolicy.RANDOM else 0,
+        }
+        for name, breaker in zip(("default", "high"), self.breakers, strict=True):
+            result.update(breaker.gauges(f"circuit_breakers.{name}."))
+        return result
+
+    def __repr__(self) -> str:
+        usable = len(self.host_set.usable)
+        return f"<Cluster {self.name} {usable}/{len(self.hosts)} hosts {self.breakers[0].requests!r}>"

@@ -1,0 +1,183 @@
+"""`config.cluster.v3.Cluster` → `ClusterConfig`: every check that Envoy makes when it builds a cluster."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from proxy.base.address import Address
+from proxy.config.context import CompileContext
+from proxy.config.extensions import message_class, type_name_of, unknown_type
+from proxy.upstream.circuit_breaker import DEFAULT_THRESHOLDS, UNLIMITED, Thresholds
+from proxy.upstream.cluster_config import (
+    BindConfig,
+    ClusterConfig,
+    Discovery,
+    KeepaliveConfig,
+    SocketOptionConfig,
+)
+from proxy.upstream.compile_dns import compile_dns
+from proxy.upstream.compile_endpoints import compile_endpoints
+from proxy.upstream.compile_http_options import compile_http_options
+from proxy.upstream.compile_lb import compile_lb
+from proxy.upstream.fields import wrapped
+
+DNS_CLUSTER: Final = "envoy.extensions.clusters.dns.v3.DnsCluster"
+RAW_BUFFER: Final = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
+UPSTREAM_TLS: Final = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+
+
+def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConfig:
+    """Check a cluster and freeze it; what is wrong goes to `ctx`."""
+    discovery, dns_message = _discovery(message, path, ctx)
+    dns = None if discovery is Discovery.STATIC else compile_dns(message, dns_message, path, ctx)
+    endpoints = compile_endpoints(message, discovery, path, ctx)
+    return ClusterConfig(
+        name=message.name,
+        stat_name=message.alt_stat_name or message.name,
+        discovery=discovery,
+        connect_timeout=_connect_timeout(message, path, ctx),
+        buffer_limit=wrapped(message, "per_connection_buffer_limit_bytes", 1024 * 1024),
+        endpoints=endpoints,
+        lb=compile_lb(message, path, ctx),
+        breakers=_breakers(message.circuit_breakers, f"{path}.circuit_breakers", ctx),
+        http=compile_http_options(message, path, ctx),
+        dns=dns,
+        bind=_bind(message, path, ctx),
+        keepalive=_keepalive(message),
+        transport=_transport(message, path, ctx),
+        metadata=message.metadata if message.HasField("metadata") else None,
+        pool_per_downstream_connection=message.connection_pool_per_downstream_connection,
+        wait_for_warm=wrapped(message, "wait_for_warm_on_init", True),
+        close_on_host_set_change=message.common_lb_config.close_connections_on_host_set_change,
+    )
+
+
+def unpack(typed: Any, path: str, ctx: CompileContext) -> Any:
+    """The message inside an `Any`, or None after reporting why not."""
+    name = type_name_of(typed.type_url)
+    kind = message_class(name)
+    if kind is None:
+        ctx.problem(path, unknown_type(name))
+        return None
+    try:
+        return kind.FromString(typed.value)
+    except ValueError as error:
+        ctx.problem(path, f"bytes are not a {name}: {error}")
+        return None
+
+
+def _discovery(message: Any, path: str, ctx: CompileContext) -> tuple[Discovery, Any]:
+    if not message.HasField("cluster_type"):
+        number = message.type if message.HasField("type") else 0
+        name = message.DESCRIPTOR.enum_types_by_name["DiscoveryType"].values_by_number[number].name
+        if name in Discovery.__members__:
+            return Discovery[name], None
+        ctx.problem(f"{path}.type", f"{name} is not supported; STATIC, STRICT_DNS and LOGICAL_DNS are")
+        return Discovery.STATIC, None
+    inner_path = f"{path}.cluster_type.typed_config"
+    custom = unpack(message.cluster_type.typed_config, inner_path, ctx)
+    if custom is None:
+        return Discovery.STATIC, None
+    if custom.DESCRIPTOR.full_name != DNS_CLUSTER:
+        ctx.problem(inner_path, f"{custom.DESCRIPTOR.full_name} is not a cluster type")
+        return Discovery.STATIC, None
+    logical = custom.all_addresses_in_single_endpoint
+    return Discovery.LOGICAL_DNS if logical else Discovery.STRICT_DNS, custom
+
+
+def _connect_timeout(message: Any, path: str, ctx: CompileContext) -> float:
+    if not message.HasField("connect_timeout"):
+        return 5.0
+    seconds: float = message.connect_timeout.ToTimedelta().totalseconds()
+    if seconds <= 0:
+        ctx.problem(f"{path}.connect_timeout", "value must be greater than 0s")
+        return 5.0
+    return seconds
+
+
+def _breakers(message: Any, path: str, ctx: CompileContext) -> tuple[Thresholds, Thresholds]:
+    per_host: dict[int, int] = {}
+    for index, threshold in enumerate(message.per_host_thresholds):
+        inner = f"{path}.per_host_thresholds[{index}]"
+        per_host.setdefault(threshold.priority, wrapped(threshold, "max_connections", UNLIMITED))
+        for name in ("max_pending_requests", "max_requests", "max_retries", "max_connection_pools"):
+            if threshold.HasField(name):
+                ctx.problem(f"{inner}.{name}", "only max_connections has a meaning per host")
+    found: dict[int, Thresholds] = {}
+    for index, threshold in enumerate(message.thresholds):
+        if threshold.HasField("retry_budget"):
+            ctx.problem(f"{path}.thresholds[{index}].retry_budget", "is not supported")
+        # Envoy takes the first entry of a priority.
+        found.setdefault(
+            threshold.priority,
+            Thresholds(
+                max_connections=wrapped(threshold, "max_connections", 1024),
+                max_pending_requests=wrapped(threshold, "max_pending_requests", 1024),
+                max_requests=wrapped(threshold, "max_requests", 1024),
+                max_retries=wrapped(threshold, "max_retries", 3),
+                max_connection_pools=wrapped(threshold, "max_connection_pools", UNLIMITED),
+                track_remaining=threshold.track_remaining,
+                max_connections_per_host=per_host.get(threshold.priority, UNLIMITED),
+            ),
+        )
+    for priority, most in per_host.items():
+        found.setdefault(priority, Thresholds(max_connections_per_host=most))
+    return found.get(0, DEFAULT_THRESHOLDS), found.get(1, DEFAULT_THRESHOLDS)
+
+
+def _bind(message: Any, path: str, ctx: CompileContext) -> BindConfig | None:
+    if not message.HasField("upstream_bind_config"):
+        return None
+    bind = message.upstream_bind_config
+    path = f"{path}.upstream_bind_config"
+    for name in ("extra_source_addresses", "additional_source_addresses"):
+        if len(getattr(bind, name)):
+            ctx.problem(f"{path}.{name}", "is not supported")
+    if bind.HasField("local_address_selector"):
+        ctx.problem(f"{path}.local_address_selector", "is not supported")
+    source = None
+    if bind.HasField("source_address") and bind.source_address.address:
+        source = Address(bind.source_address.address, bind.source_address.port_value)
+    options = tuple(
+        SocketOptionConfig(
+            option.level,
+            option.name,
+            option.buf_value if option.WhichOneof("value") == "buf_value" else option.int_value,
+            option.state,
+        )
+        for option in bind.socket_options
+    )
+    return BindConfig(source, bind.freebind.value, options)
+
+
+def _keepalive(message: Any) -> KeepaliveConfig | None:
+    options = message.upstream_connection_options
+    if not options.HasField("tcp_keepalive"):
+        return None
+    keepalive = options.tcp_keepalive
+    return KeepaliveConfig(
+        probes=wrapped(keepalive, "keepalive_probes", None),
+        time=wrapped(keepalive, "keepalive_time", None),
+        interval=wrapped(keepalive, "keepalive_interval", None),
+    )
+
+
+def _transport(message: Any, path: str, ctx: CompileContext) -> Any:
+    if not message.HasField("transport_socket"):
+        return None
+    socket = message.transport_socket
+    path = f"{path}.transport_socket"
+    if not socket.HasField("typed_config"):
+        if socket.name not in {"envoy.transport_sockets.raw_buffer", "raw_buffer"}:
+            ctx.problem(path, f"transport socket {socket.name!r} needs a typed_config")
+        return None
+    inner = unpack(socket.typed_config, f"{path}.typed_config", ctx)
+    if inner is None or inner.DESCRIPTOR.full_name == RAW_BUFFER:
+        return None
+    if inner.DESCRIPTOR.full_name != UPSTREAM_TLS:
+        ctx.problem(f"{path}.typed_config", f"{inner.DESCRIPTOR.full_name} is not for upstream use")
+        return None
+    # Only clusters with TLS pay for importing it.
+    from proxy.connection.tls import compile_upstream_tls
+
+    return compile_upstream_tls(inner, f"{path}.typed_config", ctx)

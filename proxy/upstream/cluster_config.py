@@ -1,0 +1,156 @@
+"""Frozen configuration of a cluster: what `compile_cluster` makes of a `config.cluster.v3.Cluster`.
+
+Times are seconds; sizes are bytes unless the name says kilobytes. Defaults are Envoy's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from proxy.base.address import Address
+from proxy.upstream.circuit_breaker import DEFAULT_THRESHOLDS, Thresholds
+from proxy.upstream.host import NO_LOCALITY, Health, Host, Locality
+from proxy.upstream.lb.api import LbConfig
+
+
+class Discovery(Enum):
+    """Where the hosts come from; values are Envoy's names of `Cluster.DiscoveryType`."""
+
+    STATIC = "STATIC"
+    STRICT_DNS = "STRICT_DNS"
+    LOGICAL_DNS = "LOGICAL_DNS"
+
+
+class DnsFamily(Enum):
+    """Which address families a DNS cluster asks for (`Cluster.DnsLookupFamily`)."""
+
+    AUTO = "AUTO"
+    V4_ONLY = "V4_ONLY"
+    V6_ONLY = "V6_ONLY"
+    V4_PREFERRED = "V4_PREFERRED"
+    ALL = "ALL"
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointConfig:
+    """One configured endpoint. In a DNS cluster `address.ip` is the name to resolve."""
+
+    address: Address
+    hostname: str = ""
+    weight: int = 1
+    priority: int = 0
+    health: Health = Health.UNKNOWN
+    locality: Locality = NO_LOCALITY
+    metadata: Any = None
+    canary: bool = False
+
+    def host(self, address: Address, hostname: str) -> Host:
+        """A live host of this endpoint at a (resolved) address."""
+        return Host(
+            address,
+            hostname,
+            self.weight,
+            self.priority,
+            self.health,
+            self.locality,
+            self.metadata,
+            self.canary,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DnsConfig:
+    """How a DNS cluster resolves. `resolvers` empty means those of /etc/resolv.conf."""
+
+    refresh_rate: float = 5.0
+    failure_base: float = 5.0
+    failure_max: float = 50.0
+    respect_ttl: bool = False
+    jitter: float = 0.0
+    family: DnsFamily = DnsFamily.AUTO
+    resolvers: tuple[Address, ...] = ()
+    use_tcp: bool = False
+    use_search_domains: bool = True
+    query_timeout: float = 5.0
+    query_tries: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Http1Options:
+    """How to speak HTTP/1.1 to the hosts.
+
+    `idle_timeout`, `max_connection_duration` and `max_stream_duration` are 0.0 for "no limit";
+    `max_requests_per_connection` is 0 for "no limit". `reject_underscores` and `drop_underscores` concern
+    response header names.
+    """
+
+    idle_timeout: float = 3600.0
+    max_connection_duration: float = 0.0
+    max_stream_duration: float = 0.0
+    max_requests_per_connection: int = 0
+    max_headers_count: int = 100
+    max_response_headers_kb: int = 60
+    reject_underscores: bool = False
+    drop_underscores: bool = False
+    preserve_case: bool = False
+    proper_case: bool = False
+    enable_trailers: bool = False
+    allow_chunked_length: bool = False
+    send_fully_qualified_url: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SocketOptionConfig:
+    """One `core.v3.SocketOption`; `value` is what `setsockopt` takes."""
+
+    level: int
+    name: int
+    value: int | bytes
+    state: int
+
+
+@dataclass(frozen=True, slots=True)
+class BindConfig:
+    """Local side of upstream sockets. `source` None leaves the choice to the kernel."""
+
+    source: Address | None = None
+    freebind: bool = False
+    socket_options: tuple[SocketOptionConfig, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KeepaliveConfig:
+    """TCP keepalive; None leaves the kernel's default. Times are whole seconds."""
+
+    probes: int | None = None
+    time: int | None = None
+    interval: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """A cluster, ready to be used. `breakers` is indexed by routing priority (0 default, 1 high).
+
+    `transport` is None for plain bytes, else what `proxy.connection.tls.compile_upstream_tls` made.
+    `metadata` is the `core.v3.Metadata` of the cluster or None. `stat_name` is `alt_stat_name` or the name.
+    """
+
+    name: str
+    stat_name: str
+    discovery: Discovery = Discovery.STATIC
+    connect_timeout: float = 5.0
+    buffer_limit: int = 1024 * 1024
+    endpoints: tuple[EndpointConfig, ...] = ()
+    lb: LbConfig = field(default_factory=LbConfig)
+    breakers: tuple[Thresholds, Thresholds] = (DEFAULT_THRESHOLDS, DEFAULT_THRESHOLDS)
+    http: Http1Options = field(default_factory=Http1Options)
+    dns: DnsConfig | None = None
+    bind: BindConfig | None = None
+    keepalive: KeepaliveConfig | None = None
+    transport: Any = None
+    metadata: Any = None
+    pool_per_downstream_connection: bool = False
+    wait_for_warm: bool = True
+    close_on_host_set_change: bool = False

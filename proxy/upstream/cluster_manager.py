@@ -1,0 +1,126 @@
+"""Name → live cluster in a worker.
+
+A cluster is kept as the bytes of its message until the first request wants it: ten thousand configured
+clusters of which ten are called must cost what ten cost.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from envoy.config.cluster.v3 import cluster_pb2
+
+from proxy.base.runtime import Runtime
+from proxy.base.stats import StatRegistry
+from proxy.config.context import CompileContext
+from proxy.upstream.circuit_breaker import SharedSlots
+from proxy.upstream.cluster import Cluster, Resolved, compile_cluster
+from proxy.upstream.host import Host
+from proxy.upstream.lb.api import Draw
+
+logger = logging.getLogger("outrider.upstream")
+
+
+class ClusterManager:
+    """All clusters that a worker knows.
+
+    `on_host_removed` is called with each host that leaves its cluster, so that the pools in `host.pools`
+    drain.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        stats: StatRegistry,
+        draw: Draw,
+        slots: SharedSlots | None = None,
+        worker_index: int = 0,
+        context: Callable[[], CompileContext] = CompileContext,
+        on_host_removed: Callable[[Host], None] | None = None,
+    ) -> None:
+        self._runtime = runtime
+        self._stats = stats
+        self._draw = draw
+        self._slots = slots
+        self._worker = worker_index
+        self._context = context
+        self.on_host_removed = on_host_removed
+        self._known: dict[str, tuple[bytes, int]] = {}
+        self._live: dict[str, Cluster] = {}
+        self._resolved: dict[str, Sequence[Resolved]] = {}
+
+    def get(self, name: str) -> Cluster | None:
+        """The live cluster of that name, built now if this is its first use; None if there is none."""
+        cluster = self._live.get(name)
+        if cluster is None and name in self._known:
+            return self._build(name)
+        return cluster
+
+    def add(self, name: str, serialized: bytes, index: int) -> None:
+        """Know a cluster, or replace the one of that name.
+
+        `serialized` is a validated `config.cluster.v3.Cluster`; `index` is its place in the shared slots, the
+        same in every worker.
+        """
+        if name in self._live:
+            if self._known[name] == (serialized, index):
+                return
+            self._drop_live(name)
+        self._known[name] = (serialized, index)
+
+    def remove(self, name: str) -> None:
+        """Forget a cluster: new requests find none, those in flight finish, its pools drain."""
+        self._known.pop(name, None)
+        self._resolved.pop(name, None)
+        self._drop_live(name)
+
+    def update_hosts(self, name: str, resolved: Sequence[Resolved]) -> None:
+        """Take the resolved addresses of a DNS cluster, as (endpoint index, IP address) pairs."""
+        self._resolved[name] = resolved
+        cluster = self._live.get(name)
+        if cluster is not None:
+            cluster.update_resolved(resolved)
+
+    def apply_runtime(self) -> None:
+        """The runtime has changed: renew every limit that it may override."""
+        for cluster in self._live.values():
+            cluster.apply_runtime()
+
+    def active(self) -> list[Cluster]:
+        """The clusters in use."""
+        return list(self._live.values())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._known
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def _build(self, name: str) -> Cluster | None:
+        serialized, index = self._known[name]
+        context = self._context()
+        config = compile_cluster(cluster_pb2.Cluster.FromString(serialized), f"cluster {name}", context)
+        if context.problems:
+            # Accepted once and bad now: a file that it names has changed or gone.
+            logger.error("cluster %s cannot be used: %s", name, "; ".join(map(str, context.problems)))
+            return None
+        cluster = Cluster(
+            config, self._runtime, self._draw, self._slots, index, self._worker, self._host_removed
+        )
+        resolved = self._resolved.get(name)
+        if resolved is not None:
+            cluster.update_resolved(resolved)
+        self._live[name] = cluster
+        self._stats.add(f"cluster.{name}", cluster.stats)
+        return cluster
+
+    def _drop_live(self, name: str) -> None:
+        cluster = self._live.pop(name, None)
+        if cluster is not None:
+            cluster.close()
+            self._stats.remove(f"cluster.{name}")
+
+    def _host_removed(self, host: Host) -> None:
+        if self.on_host_removed is not None:
+            self.on_host_removed(host)

@@ -1,0 +1,96 @@
+"""How a DNS cluster resolves: the fields of `Cluster` and of the newer `DnsCluster` extension."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from proxy.base.address import Address
+from proxy.config.context import CompileContext
+from proxy.config.extensions import message_class, type_name_of
+from proxy.upstream.cluster_config import DnsConfig, DnsFamily
+from proxy.upstream.fields import seconds
+
+_CARES: Final = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
+_GETADDRINFO: Final = "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig"
+_MAX_BACKOFF_FACTOR: Final = 10  # Envoy: max_interval defaults to ten times base_interval
+
+
+def compile_dns(message: Any, extension: Any, path: str, ctx: CompileContext) -> DnsConfig:
+    """The resolution settings of a cluster; `extension` is its `DnsCluster` or None."""
+    source = message if extension is None else extension
+    if extension is not None:
+        path = f"{path}.cluster_type.typed_config"
+    refresh = seconds(source, "dns_refresh_rate", 5.0)
+    if refresh < 0.001:
+        ctx.problem(f"{path}.dns_refresh_rate", "value must be greater than 1ms")
+    base = refresh
+    longest = refresh * _MAX_BACKOFF_FACTOR
+    if source.HasField("dns_failure_refresh_rate"):
+        base = seconds(source.dns_failure_refresh_rate, "base_interval", refresh)
+        longest = seconds(source.dns_failure_refresh_rate, "max_interval", base * _MAX_BACKOFF_FACTOR)
+        if longest < base:
+            ctx.problem(
+                f"{path}.dns_failure_refresh_rate",
+                "dns_failure_refresh_rate must have max_interval greater than or equal to the base_interval",
+            )
+    resolvers, tcp, search, timeout, tries = _resolver(message, source, path, ctx)
+    return DnsConfig(
+        refresh_rate=refresh,
+        failure_base=base,
+        failure_max=longest,
+        respect_ttl=source.respect_dns_ttl,
+        jitter=seconds(source, "dns_jitter", 0.0),
+        family=_family(source, extension is not None),
+        resolvers=resolvers,
+        use_tcp=tcp,
+        use_search_domains=search,
+        query_timeout=timeout,
+        query_tries=tries,
+    )
+
+
+def _family(source: Any, is_extension: bool) -> DnsFamily:
+    number: int = source.dns_lookup_family
+    if is_extension:
+        number -= 1  # the extension's enum begins with UNSPECIFIED, which means AUTO
+    return list(DnsFamily)[max(number, 0)]
+
+
+def _resolver(
+    message: Any, source: Any, path: str, ctx: CompileContext
+) -> tuple[tuple[Address, ...], bool, bool, float, int]:
+    timeout, tries = 5.0, 4
+    if source.HasField("typed_dns_resolver_config"):
+        inner = f"{path}.typed_dns_resolver_config.typed_config"
+        typed = source.typed_dns_resolver_config.typed_config
+        name = type_name_of(typed.type_url)
+        if name == _GETADDRINFO:
+            return (), False, True, timeout, tries
+        if name != _CARES:
+            ctx.problem(inner, f"DNS resolver {name!r} is not supported; {_CARES} and {_GETADDRINFO} are")
+            return (), False, True, timeout, tries
+        config = message_class(name).FromString(typed.value)
+        if config.HasField("query_timeout_seconds"):
+            timeout = float(config.query_timeout_seconds.value)
+        if config.HasField("query_tries"):
+            tries = config.query_tries.value
+        options = config.dns_resolver_options
+        addresses = _addresses(config.resolvers, f"{inner}.resolvers", ctx)
+    elif message.HasField("dns_resolution_config"):
+        config = message.dns_resolution_config
+        options = config.dns_resolver_options
+        addresses = _addresses(config.resolvers, f"{path}.dns_resolution_config.resolvers", ctx)
+    else:
+        addresses = _addresses(message.dns_resolvers, f"{path}.dns_resolvers", ctx)
+        return addresses, message.use_tcp_for_dns_lookups, True, timeout, tries
+    return addresses, options.use_tcp_for_dns_lookups, not options.no_default_search_domain, timeout, tries
+
+
+def _addresses(messages: Any, path: str, ctx: CompileContext) -> tuple[Address, ...]:
+    result: list[Address] = []
+    for index, message in enumerate(messages):
+        if message.WhichOneof("address") != "socket_address":
+            ctx.problem(f"{path}[{index}]", "a resolver needs a socket_address")
+            continue
+        result.append(Address(message.socket_address.address, message.socket_address.port_value or 53))
+    return tuple(result)

@@ -1,0 +1,122 @@
+"""The endpoints of a cluster's `load_assignment`."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from proxy.base.address import Address
+from proxy.config.context import CompileContext
+from proxy.upstream.cluster_config import Discovery, EndpointConfig
+from proxy.upstream.host import NO_LOCALITY, Health, Locality
+
+_MAX_WEIGHT = 2**32 - 1
+
+
+def compile_endpoints(
+    message: Any, discovery: Discovery, path: str, ctx: CompileContext
+) -> tuple[EndpointConfig, ...]:
+    """All endpoints in the order of the config. DNS names stand in `address.ip`, unresolved."""
+    path = f"{path}.load_assignment"
+    assignment = message.load_assignment
+    result: list[EndpointConfig] = []
+    for index, group in enumerate(assignment.endpoints):
+        result += _locality_endpoints(group, discovery, f"{path}.endpoints[{index}]", ctx)
+    if discovery is Discovery.LOGICAL_DNS and (
+        len(assignment.endpoints) != 1 or len(assignment.endpoints[0].lb_endpoints) != 1
+    ):
+        ctx.problem(
+            path, "LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint"
+        )
+    return tuple(result)
+
+
+def _locality_endpoints(
+    group: Any, discovery: Discovery, path: str, ctx: CompileContext
+) -> list[EndpointConfig]:
+    if group.HasField("leds_cluster_locality_config"):
+        ctx.problem(f"{path}.leds_cluster_locality_config", "is not supported")
+    locality = NO_LOCALITY
+    if group.HasField("locality"):
+        where = group.locality
+        locality = Locality(where.region, where.zone, where.sub_zone)
+    result: list[EndpointConfig] = []
+    total = 0
+    for index, entry in enumerate(group.lb_endpoints):
+        inner = f"{path}.lb_endpoints[{index}]"
+        address = _address(entry, discovery, inner, ctx)
+        if address is None:
+            continue
+        weight = entry.load_balancing_weight.value if entry.HasField("load_balancing_weight") else 1
+        total += weight
+        result.append(
+            EndpointConfig(
+                address=address,
+                hostname=entry.endpoint.hostname,
+                weight=weight,
+                priority=group.priority,
+                health=Health(entry.health_status),
+                locality=locality,
+                metadata=entry.metadata if entry.HasField("metadata") else None,
+                canary=_canary(entry),
+            )
+        )
+    if total > _MAX_WEIGHT:
+        ctx.problem(path, "The sum of weights of all endpoints in the locality must not exceed 4294967295")
+    return result
+
+
+def _canary(entry: Any) -> bool:
+    fields = entry.metadata.filter_metadata
+    if "envoy.lb" not in fields or "canary" not in fields["envoy.lb"].fields:
+        return False
+    flag: bool = fields["envoy.lb"].fields["canary"].bool_value
+    return flag
+
+
+def _address(entry: Any, discovery: Discovery, path: str, ctx: CompileContext) -> Address | None:
+    if entry.WhichOneof("host_identifier") != "endpoint":
+        ctx.problem(path, "needs an endpoint with an address (endpoint_name is not supported)")
+        return None
+    if len(entry.endpoint.additional_addresses):
+        ctx.problem(f"{path}.endpoint.additional_addresses", "is not supported")
+    path = f"{path}.endpoint.address"
+    address = entry.endpoint.address
+    match address.WhichOneof("address"):
+        case "socket_address":
+            return _socket_address(address.socket_address, discovery, f"{path}.socket_address", ctx)
+        case "pipe":
+            if discovery is Discovery.STATIC:
+                return Address(path=address.pipe.path)
+            ctx.problem(f"{path}.pipe", f"a {discovery.value} cluster needs a socket_address")
+        case "envoy_internal_address":
+            ctx.problem(f"{path}.envoy_internal_address", "is not supported")
+        case _:
+            ctx.problem(path, "value is required")
+    return None
+
+
+def _socket_address(socket: Any, discovery: Discovery, path: str, ctx: CompileContext) -> Address | None:
+    if socket.protocol != 0:
+        ctx.problem(f"{path}.protocol", "only TCP is supported")
+    if socket.resolver_name:
+        ctx.problem(
+            f"{path}.resolver_name",
+            f"{discovery.value} clusters must NOT have a custom resolver name set"
+            if discovery is not Discovery.STATIC
+            else "custom resolvers are not supported",
+        )
+    if socket.named_port:
+        ctx.problem(f"{path}.named_port", "is not supported; use port_value")
+    if discovery is not Discovery.STATIC:
+        return Address(socket.address, socket.port_value)
+    try:
+        ip = ipaddress.ip_address(socket.address)
+    except ValueError:
+        ctx.problem(
+            f"{path}.address",
+            f"malformed IP address: {socket.address}. Consider setting resolver_name or setting cluster type"
+            " to 'STRICT_DNS' or 'LOGICAL_DNS'",
+        )
+        return None
+    return Address(str(ip), socket.port_value)

@@ -1,0 +1,1 @@
+"""Where the addresses of hosts come from; runs in the controller."""
