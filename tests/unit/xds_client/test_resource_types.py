@@ -1,23 +1,28 @@
 from __future__ import annotations
 
-from google.protobuf import symbol_database
+import importlib
+
+import pytest
 
 from xds_client.resource_types import ResourceType, resource_type
 
+MODULES = {
+    ResourceType.SECRET: "envoy.extensions.transport_sockets.tls.v3.secret_pb2",
+    ResourceType.RUNTIME: "envoy.service.runtime.v3.rtds_pb2",
+    ResourceType.EXTENSION_CONFIG: "envoy.config.core.v3.extension_pb2",
+    ResourceType.CLUSTER: "envoy.config.cluster.v3.cluster_pb2",
+    ResourceType.ENDPOINT: "envoy.config.endpoint.v3.endpoint_pb2",
+    ResourceType.LISTENER: "envoy.config.listener.v3.listener_pb2",
+    ResourceType.SCOPED_ROUTE: "envoy.config.route.v3.scoped_route_pb2",
+    ResourceType.ROUTE: "envoy.config.route.v3.route_pb2",
+    ResourceType.VIRTUAL_HOST: "envoy.config.route.v3.route_components_pb2",
+}
 
-def test_every_type_is_a_message_of_the_api() -> None:
-    import envoy.config.core.v3.extension_pb2
-    import envoy.service.cluster.v3.cds_pb2
-    import envoy.service.endpoint.v3.eds_pb2
-    import envoy.service.listener.v3.lds_pb2
-    import envoy.service.route.v3.rds_pb2
-    import envoy.service.route.v3.srds_pb2
-    import envoy.service.runtime.v3.rtds_pb2
-    import envoy.service.secret.v3.sds_pb2  # noqa: F401
 
-    pool = symbol_database.Default().pool
-    for kind in ResourceType:
-        assert pool.FindMessageTypeByName(kind.value).full_name == kind.value
+@pytest.mark.parametrize("kind", ResourceType)
+def test_every_type_is_a_message_of_the_api(kind: ResourceType) -> None:
+    message = kind.value.rpartition(".")[2]
+    assert getattr(importlib.import_module(MODULES[kind]), message).DESCRIPTOR.full_name == kind.value
 
 
 def test_a_type_is_found_by_its_url_in_either_form() -> None:
