@@ -20,15 +20,20 @@ class Problem:
 
     `path` is the field path from the root of the resource, with proto (snake_case) names and indexes:
     `static_resources.clusters[3].lb_policy`. `line` and `column` count from 1; 0 means unknown.
+    `origin` names the source that they count in (a file name, `--config-yaml`); empty means unknown.
     """
 
     path: str
     reason: str
     line: int = 0
     column: int = 0
+    origin: str = ""
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.reason}" if self.path else self.reason
+        text = f"{self.path}: {self.reason}" if self.path else self.reason
+        if not self.origin:
+            return text
+        return f"{self.origin}:{self.line}:{self.column}: {text}" if self.line else f"{self.origin}: {text}"
 
 
 class ConfigError(OutriderError):

@@ -1,0 +1,116 @@
+"""The extension types that may stand in an `Any`, by full proto name.
+
+Adding one is one line here: the category, the package after `envoy.`, the module, the messages. A module is
+imported when the first config uses it, so that an unused extension costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+TYPE_URL_PREFIX = "type.googleapis.com/"
+
+# ruff: noqa: E501
+_TABLE = """
+envoy.filters.network extensions.filters.network.http_connection_manager.v3 http_connection_manager HttpConnectionManager
+envoy.filters.network extensions.filters.network.echo.v3 echo Echo
+envoy.filters.network extensions.filters.network.direct_response.v3 config Config
+envoy.filters.network extensions.filters.network.connection_limit.v3 connection_limit ConnectionLimit
+envoy.filters.http extensions.filters.http.router.v3 router Router
+envoy.filters.http extensions.filters.http.header_mutation.v3 header_mutation HeaderMutation
+envoy.filters.http extensions.filters.http.cors.v3 cors Cors
+envoy.filters.http extensions.filters.http.buffer.v3 buffer Buffer
+envoy.filters.http.per_route extensions.filters.http.header_mutation.v3 header_mutation HeaderMutationPerRoute
+envoy.filters.http.per_route extensions.filters.http.cors.v3 cors CorsPolicy
+envoy.filters.http.per_route extensions.filters.http.buffer.v3 buffer BufferPerRoute
+envoy.filters.http.per_route config.route.v3 route_components FilterConfig
+envoy.access_loggers extensions.access_loggers.file.v3 file FileAccessLog
+envoy.access_loggers extensions.access_loggers.stream.v3 stream StdoutAccessLog StderrAccessLog
+envoy.formatter extensions.formatter.req_without_query.v3 req_without_query ReqWithoutQuery
+envoy.formatter extensions.formatter.metadata.v3 metadata Metadata
+envoy.transport_sockets.downstream extensions.transport_sockets.raw_buffer.v3 raw_buffer RawBuffer
+envoy.transport_sockets.downstream extensions.transport_sockets.tls.v3 tls DownstreamTlsContext
+envoy.transport_sockets.upstream extensions.transport_sockets.raw_buffer.v3 raw_buffer RawBuffer
+envoy.transport_sockets.upstream extensions.transport_sockets.tls.v3 tls UpstreamTlsContext
+envoy.upstream_options extensions.upstreams.http.v3 http_protocol_options HttpProtocolOptions
+envoy.clusters extensions.clusters.dns.v3 dns_cluster DnsCluster
+envoy.load_balancing_policies extensions.load_balancing_policies.round_robin.v3 round_robin RoundRobin
+envoy.load_balancing_policies extensions.load_balancing_policies.least_request.v3 least_request LeastRequest
+envoy.load_balancing_policies extensions.load_balancing_policies.random.v3 random Random
+envoy.path.match extensions.path.match.uri_template.v3 uri_template_match UriTemplateMatchConfig
+envoy.path.rewrite extensions.path.rewrite.uri_template.v3 uri_template_rewrite UriTemplateRewriteConfig
+envoy.http.original_ip_detection extensions.http.original_ip_detection.xff.v3 xff XffConfig
+envoy.request_id extensions.request_id.uuid.v3 uuid UuidRequestIdConfig
+envoy.http.stateful_header_formatters extensions.http.header_formatters.preserve_case.v3 preserve_case PreserveCaseFormatterConfig
+envoy.internal_redirect_predicates extensions.internal_redirect.allow_listed_routes.v3 allow_listed_routes_config AllowListedRoutesConfig
+envoy.internal_redirect_predicates extensions.internal_redirect.previous_routes.v3 previous_routes_config PreviousRoutesConfig
+envoy.internal_redirect_predicates extensions.internal_redirect.safe_cross_scheme.v3 safe_cross_scheme_config SafeCrossSchemeConfig
+envoy.http.early_header_mutation extensions.http.early_header_mutation.header_mutation.v3 header_mutation HeaderMutation
+envoy.network.dns_resolver extensions.network.dns_resolver.cares.v3 cares_dns_resolver CaresDnsResolverConfig
+envoy.network.dns_resolver extensions.network.dns_resolver.getaddrinfo.v3 getaddrinfo_dns_resolver GetAddrInfoDnsResolverConfig
+"""
+
+_modules: dict[str, str] = {}
+_categories: dict[str, list[str]] = {}
+for _line in _TABLE.split("\n"):
+    if _line:
+        _category, _package, _module, *_messages = _line.split()
+        for _message in _messages:
+            _name = f"envoy.{_package}.{_message}"
+            _modules[_name] = f"envoy.{_package}.{_module}_pb2"
+            _categories.setdefault(_category, []).append(_name)
+
+_WELL_KNOWN_MODULES = {
+    "Any": "any", "Duration": "duration", "Empty": "empty", "ListValue": "struct", "Struct": "struct",
+    "Timestamp": "timestamp", "Value": "struct", "BoolValue": "wrappers", "BytesValue": "wrappers",
+    "DoubleValue": "wrappers", "FloatValue": "wrappers", "Int32Value": "wrappers", "Int64Value": "wrappers",
+    "StringValue": "wrappers", "UInt32Value": "wrappers", "UInt64Value": "wrappers",
+}  # fmt: skip
+
+TYPED_STRUCTS = frozenset({"udpa.type.v1.TypedStruct", "xds.type.v3.TypedStruct"})
+"""Carriers of a JSON-like config together with the name of its type; unwrapped wherever an Any may stand."""
+
+
+def message_class(type_name: str) -> Any:
+    """The class of a registered extension (or well-known) message, or None."""
+    module = _modules.get(type_name)
+    if module is None:
+        package, _, simple = type_name.rpartition(".")
+        stem = _WELL_KNOWN_MODULES.get(simple) if package == "google.protobuf" else None
+        if stem is None:
+            return None
+        module = f"google.protobuf.{stem}_pb2"
+    return getattr(importlib.import_module(module), type_name.rpartition(".")[2])
+
+
+def type_names() -> list[str]:
+    """Every registered extension type, sorted."""
+    return sorted(_modules)
+
+
+def in_category(category: str) -> list[str]:
+    """The registered types of a category such as `envoy.filters.http`."""
+    return _categories.get(category, [])
+
+
+def categories() -> dict[str, list[str]]:
+    """Every category with its types, in the order of the table."""
+    return dict(_categories)
+
+
+def type_name_of(type_url: str) -> str:
+    """The message name of a type URL (what follows the last slash)."""
+    return type_url.rpartition("/")[2]
+
+
+def unknown_type(type_name: str) -> str:
+    """Why a type is refused, in words: what is supported in its place, or what it may have meant."""
+    from proxy.config.suggest import did_you_mean  # only on the way to an error
+
+    family = ".".join(type_name.split(".")[:4]) + "."
+    siblings = [name for name in _modules if name.startswith(family)]
+    reason = f"extension type {type_name!r} is not supported"
+    if siblings:
+        return f"{reason}; supported here: {', '.join(siblings)}"
+    return reason + did_you_mean(type_name, _modules)
