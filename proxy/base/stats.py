@@ -87,6 +87,10 @@ class StatRegistry:
         """Register `group` under a key unique in the process; an older group of that key is replaced."""
         self._groups[key] = group
 
+    def get(self, key: str) -> StatGroup | None:
+        """The group under `key`, for parts that share one."""
+        return self._groups.get(key)
+
     def remove(self, key: str) -> None:
         """Forget a group, as when its cluster or listener is removed."""
         self._groups.pop(key, None)

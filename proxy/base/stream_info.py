@@ -47,6 +47,8 @@ class ConnectionInfo:
     `on_closed` once from its `connection_lost`.
     """
 
+    requested_application_protocols: tuple[str, ...] = ()  # of a ClientHello that a listener filter has read
+
     def __init__(
         self, connection_id: int, remote: Address, local: Address, start_time: float, drain: DrainState
     ) -> None:

@@ -1,0 +1,1 @@
+"""Bytes over sockets and the time they take: `sockets`, `tls`, `timers`."""

@@ -1,0 +1,305 @@
+"""One accepted connection: limits, filter chain, gates, TLS, then the terminal filter's protocol.
+
+The event loop gets one shared `Acceptor` in place of a protocol per connection. When a connection comes, the
+acceptor decides everything at once and puts the terminal protocol on the transport, so that from then on no
+code of this module runs until the connection has gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+from proxy.base.address import Address, from_socket_name
+from proxy.base.response_flags import ResponseFlag
+from proxy.base.services import WorkerServices
+from proxy.base.stream_info import ConnectionInfo, DrainState, StreamInfo
+from proxy.connection.sockets import ListenAddress
+from proxy.downstream.filter_chain import FilterChain
+from proxy.downstream.listener_stats import ListenerStats
+from proxy.filters.api import ConnectionGate, ListenerFacts
+
+GLOBAL_LIMIT_KEY = "overload.global_downstream_max_connections"
+
+_UNLIMITED_BUFFER = 1 << 30
+_LOCAL_ADDRESSES_KEPT = 1024
+
+
+class ConnectionCounter(Protocol):
+    """Counts open connections; `total` is over all workers."""
+
+    def increase(self) -> None:
+        """One was opened in this worker."""
+
+    def decrease(self) -> None:
+        """One of this worker was closed."""
+
+    def total(self) -> int:
+        """How many are open."""
+
+
+class LocalCounter:
+    """The count of this worker only."""
+
+    __slots__ = ("_count",)
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def increase(self) -> None:
+        """See `ConnectionCounter`."""
+        self._count += 1
+
+    def decrease(self) -> None:
+        """See `ConnectionCounter`."""
+        self._count -= 1
+
+    def total(self) -> int:
+        """See `ConnectionCounter`."""
+        return self._count
+
+
+class LiveChain:
+    """A filter chain with its filters made."""
+
+    __slots__ = ("config", "create_protocol", "gates", "tls")
+
+    def __init__(
+        self,
+        config: FilterChain,
+        gates: tuple[ConnectionGate, ...],
+        create_protocol: Callable[[ConnectionInfo], asyncio.Protocol] | None,
+        tls: Any,
+    ) -> None:
+        self.config = config
+        self.gates = gates
+        self.create_protocol = create_protocol
+        self.tls = tls
+
+    @classmethod
+    def create(cls, config: FilterChain, services: WorkerServices, facts: ListenerFacts) -> LiveChain:
+        """Make the filters of a chain."""
+        gates = tuple(one.factory.create(one.config, services, facts) for one in config.gates)
+        terminal = config.terminal
+        create_protocol = None
+        if terminal is not None:
+            create_protocol = terminal.factory.create(terminal.config, services, facts).create_protocol
+        tls = None
+        if config.tls is not None:
+            from proxy.downstream.handshake import DownstreamTls  # needs ssl, which plain text does not
+
+            tls = DownstreamTls(config.tls, config.connect_timeout, services, facts)
+        return cls(config, gates, create_protocol, tls)
+
+
+class AcceptedConnection(ConnectionInfo):
+    """A connection of a listener, which hears of its end."""
+
+    acceptor: Acceptor | None = None
+    response_flags = 0
+
+    def on_closed(self) -> None:
+        """Run the callbacks, then tell the listener; further calls do nothing."""
+        acceptor = self.acceptor
+        if acceptor is not None:
+            self.acceptor = None
+            if self.on_close:
+                super().on_closed()
+            acceptor.connection_closed(self)
+
+
+class Acceptor(asyncio.Protocol):
+    """Takes the connections of one listening socket."""
+
+    def __init__(
+        self,
+        config: Any,
+        chains: tuple[LiveChain, ...],
+        services: WorkerServices,
+        stats: ListenerStats,
+        drain: DrainState,
+        next_id: Callable[[], int],
+        own_count: ConnectionCounter,
+        global_count: ConnectionCounter,
+        access_log: Any,
+        *,
+        local: Address,
+        where: ListenAddress,
+    ) -> None:
+        self._config = config
+        self._chains = chains
+        self._only = chains[config.only_chain.number] if config.only_chain is not None else None
+        self._services = services
+        self._now = services.loop.time
+        self._stats = stats
+        self._drain = drain
+        self._next_id = next_id
+        self._own_count = own_count
+        self._global_count = global_count
+        self._access_log = access_log
+        self._runtime = services.runtime
+        self._limit_key = config.limit_key
+        self._high_water = config.buffer_limit or _UNLIMITED_BUFFER
+        self._unmap = where.ipv4_compat
+        # Any other socket can only have taken a connection to its own address.
+        various = local.ip in {"0.0.0.0", "::"} or where.transparent
+        self._fixed_local = None if various else local
+        self._local_addresses: dict[tuple[Any, ...], Address] = {}
+        self.local = local
+        self.factory = lambda: self
+        self._transports: dict[int, asyncio.Transport] = {}
+
+    # -- accepting
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Decide what becomes of a new connection."""
+        accepted = cast("asyncio.Transport", transport)
+        if self._over_limit():
+            accepted.abort()
+            return
+        connection = self._describe(accepted)
+        chain = self._only
+        if chain is None:
+            found = self._config.index.match(connection)
+            if found is None:
+                self._refuse_unmatched(accepted, connection)
+                return
+            chain = self._chains[found.number]
+        self._begin(accepted, connection, chain)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """A connection went that was refused: nothing has been counted for it."""
+
+    def _over_limit(self) -> bool:
+        values = self._runtime.values
+        if not values:
+            return False
+        if (
+            GLOBAL_LIMIT_KEY in values
+            and not self._config.ignore_global_limit
+            and self._global_count.total() >= self._runtime.integer(GLOBAL_LIMIT_KEY, 2**63)
+        ):
+            self._stats.downstream_global_cx_overflow += 1
+            return True
+        if self._limit_key in values and self._own_count.total() >= self._runtime.integer(
+            self._limit_key, 2**63
+        ):
+            self._stats.downstream_cx_overflow += 1
+            return True
+        return False
+
+    def _describe(self, transport: asyncio.Transport) -> AcceptedConnection:
+        local = self._fixed_local
+        if local is None:
+            local = self._local_address(transport.get_extra_info("sockname"))
+        remote = from_socket_name(transport.get_extra_info("peername"))
+        if self._unmap and remote.ip.startswith("::ffff:"):
+            remote = Address(remote.ip[7:], remote.port)
+        connection = AcceptedConnection(self._next_id(), remote, local, self._now(), self._drain)
+        config = self._config
+        connection.listener_name = config.name
+        connection.listener_address = self.local.text
+        connection.buffer_limit = config.buffer_limit
+        return connection
+
+    def _local_address(self, name: Any) -> Address:
+        known = self._local_addresses.get(name)
+        if known is None:
+            known = from_socket_name(name)
+            if self._unmap and known.ip.startswith("::ffff:"):
+                known = Address(known.ip[7:], known.port)
+            if len(self._local_addresses) < _LOCAL_ADDRESSES_KEPT:
+                self._local_addresses[name] = known
+        return known
+
+    def _refuse_unmatched(self, transport: asyncio.Transport, connection: AcceptedConnection) -> None:
+        self._stats.no_filter_chain_match += 1
+        connection.response_flags = ResponseFlag.NO_ROUTE_FOUND
+        self._log(connection, "filter_chain_not_found")
+        transport.abort()
+
+    def _begin(self, transport: asyncio.Transport, connection: AcceptedConnection, chain: LiveChain) -> None:
+        connection.acceptor = self
+        connection.filter_chain_name = chain.config.name
+        self._transports[connection.id] = transport
+        stats = self._stats
+        stats.downstream_cx_total += 1
+        stats.downstream_cx_active += 1
+        self._own_count.increase()
+        self._global_count.increase()
+        transport.set_write_buffer_limits(self._high_water)
+        for gate in chain.gates:
+            if not gate.on_new_connection(connection):
+                _Refused(connection, self._services).take(transport, gate.reject_delay)
+                return
+        if chain.create_protocol is None:
+            _Refused(connection, self._services).take(transport, 0.0)
+        elif chain.tls is None:
+            protocol = chain.create_protocol(connection)
+            transport.set_protocol(protocol)
+            protocol.connection_made(transport)
+        else:
+            chain.tls.start(transport, connection, chain.create_protocol, self._on_handshake_timeout)
+
+    def _on_handshake_timeout(self) -> None:
+        self._stats.downstream_cx_transport_socket_connect_timeout += 1
+
+    # -- the end
+
+    def connection_closed(self, connection: AcceptedConnection) -> None:
+        """Take a connection off the books and log it."""
+        self._transports.pop(connection.id, None)
+        stats = self._stats
+        stats.downstream_cx_active -= 1
+        stats.downstream_cx_destroy += 1
+        stats.downstream_cx_length_ms.record(int((self._now() - connection.start_time) * 1000))
+        self._own_count.decrease()
+        self._global_count.decrease()
+        if self._access_log is not None:
+            self._log(connection, None)
+
+    def close_connections(self) -> None:
+        """Cut every open connection."""
+        for transport in list(self._transports.values()):
+            transport.abort()
+
+    def _log(self, connection: AcceptedConnection, details: str | None) -> None:
+        if self._access_log is None:
+            return
+        info = StreamInfo(connection, connection.start_time)
+        info.response_complete = self._now()
+        info.flags = connection.response_flags
+        info.response_code_details = details
+        info.connection_termination_details = connection.termination_details
+        self._access_log.log(info)
+
+
+class _Refused(asyncio.Protocol):
+    """A connection that gets no service: closed at once, or held for a while and not listened to."""
+
+    def __init__(self, connection: AcceptedConnection, services: WorkerServices) -> None:
+        self._connection = connection
+        self._services = services
+        self._transport: asyncio.Transport | None = None
+
+    def take(self, transport: asyncio.Transport, delay: float) -> None:
+        """Own `transport` and close it in `delay` seconds."""
+        self._transport = transport
+        transport.set_protocol(self)
+        if delay > 0:
+            self._services.timers.wake(self._services.loop.time() + delay, self)
+        else:
+            transport.abort()
+
+    def on_wake(self, now: float) -> None:
+        """The delay is over."""
+        del now
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The end, be it ours or the peer's."""
+        del exc
+        self._transport = None
+        self._connection.on_closed()

@@ -1,0 +1,122 @@
+"""Compiles one filter chain: its network filters, its transport socket, its place in the match."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from proxy.config.context import CompileContext
+from proxy.config.durations import seconds
+from proxy.config.extensions import message_class, type_name_of, unknown_type
+from proxy.filters.api import NetworkFilterFactory, network_filter
+
+RAW_BUFFER = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
+DOWNSTREAM_TLS = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkFilterConfig:
+    """A filter to be made, with its compiled config."""
+
+    factory: NetworkFilterFactory
+    config: Any
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FilterChain:
+    """One chain. `number` is its place in `ListenerConfig.chains`.
+
+    `terminal` is None for a chain without filters: its connections are closed at once, as in Envoy.
+    `tls` is a `proxy.connection.tls.DownstreamTlsConfig`, or None for plain text.
+    `connect_timeout` bounds the TLS handshake in seconds; 0 means that the config sets none.
+    """
+
+    number: int
+    name: str
+    gates: tuple[NetworkFilterConfig, ...]
+    terminal: NetworkFilterConfig | None
+    tls: Any = None
+    connect_timeout: float = 0.0
+    metadata: Any = None
+
+
+def compile_filter_chain(message: Any, number: int, path: str, ctx: CompileContext) -> FilterChain:
+    """A `listener.v3.FilterChain`."""
+    filters = [_compile_filter(one, f"{path}.filters[{i}]", ctx) for i, one in enumerate(message.filters)]
+    known = [one for one in filters if one is not None]
+    if len(known) == len(filters):
+        _check_order(message.filters, known, path, ctx)
+    return FilterChain(
+        number=number,
+        name=message.name,
+        gates=tuple(one for one in known if not one.factory.terminal),
+        terminal=known[-1] if known and known[-1].factory.terminal else None,
+        tls=_compile_transport_socket(message, path, ctx),
+        connect_timeout=seconds(message, "transport_socket_connect_timeout", 0.0),
+        metadata=message.metadata if message.HasField("metadata") else None,
+    )
+
+
+def _compile_filter(message: Any, path: str, ctx: CompileContext) -> NetworkFilterConfig | None:
+    if message.WhichOneof("config_type") == "config_discovery":
+        ctx.problem(f"{path}.config_discovery", "filter configuration discovery is not supported")
+        return None
+    unpacked = _unpack(message, path, ctx)
+    if unpacked is None:
+        return None
+    type_name = unpacked.DESCRIPTOR.full_name
+    factory = network_filter(type_name)
+    if factory is None:
+        ctx.problem(f"{path}.typed_config", f"{type_name} is not a network filter")
+        return None
+    return NetworkFilterConfig(factory, factory.compile(unpacked, f"{path}.typed_config", ctx))
+
+
+def _check_order(messages: Any, filters: list[NetworkFilterConfig], path: str, ctx: CompileContext) -> None:
+    """Envoy's rule: the last filter is terminal and no other is."""
+    last = len(filters) - 1
+    for i, one in enumerate(filters):
+        at = f"{path}.filters[{i}]"
+        called = f"filter named {messages[i].name} of type {one.factory.name}"
+        if one.factory.terminal and i != last:
+            ctx.problem(
+                at,
+                f"terminal {called} must be the last filter in a network filter chain",
+            )
+        elif i == last and not one.factory.terminal:
+            ctx.problem(
+                at,
+                f"non-terminal {called} is the last filter in a network filter chain",
+            )
+
+
+def _compile_transport_socket(message: Any, path: str, ctx: CompileContext) -> Any:
+    if not message.HasField("transport_socket"):
+        return None
+    at = f"{path}.transport_socket"
+    unpacked = _unpack(message.transport_socket, at, ctx)
+    if unpacked is None:
+        return None
+    match unpacked.DESCRIPTOR.full_name:
+        case name if name == RAW_BUFFER:
+            return None
+        case name if name == DOWNSTREAM_TLS:
+            from proxy.connection.tls import compile_downstream_tls  # costs memory that plain text need not
+
+            return compile_downstream_tls(unpacked, f"{at}.typed_config", ctx)
+        case name:
+            ctx.problem(f"{at}.typed_config", f"{name} is not a downstream transport socket")
+    return None
+
+
+def _unpack(message: Any, path: str, ctx: CompileContext) -> Any:
+    """The message in `typed_config`, or None with a problem reported."""
+    if not message.HasField("typed_config") or not message.typed_config.type_url:
+        ctx.problem(f"{path}.typed_config", f"a typed_config is required (name {message.name!r})")
+        return None
+    type_name = type_name_of(message.typed_config.type_url)
+    kind = message_class(type_name)
+    if kind is None:
+        ctx.problem(f"{path}.typed_config", unknown_type(type_name))
+        return None
+    return kind.FromString(message.typed_config.value)

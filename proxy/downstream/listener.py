@@ -1,0 +1,254 @@
+"""A listener: its compiled configuration, and the live one that accepts connections in a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+from proxy.base.address import Address
+from proxy.base.services import WorkerServices
+from proxy.base.stream_info import DrainState
+from proxy.config.context import CompileContext
+from proxy.connection.sockets import ListenAddress, local_address
+from proxy.downstream.connection import Acceptor, ConnectionCounter, LiveChain, LocalCounter
+from proxy.downstream.filter_chain import FilterChain, compile_filter_chain
+from proxy.downstream.filter_chain_match import FilterChainIndex
+from proxy.downstream.listen_address import compile_listen_addresses
+from proxy.downstream.listener_stats import ListenerStats
+from proxy.filters.api import ListenerFacts
+
+INBOUND = 1
+MODIFY_ONLY = 1
+
+_DEFAULT_BUFFER_LIMIT = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerConfig:
+    """A compiled `envoy.config.listener.v3.Listener`.
+
+    `addresses` say where the controller binds; with `bind_to_port` false nobody does.
+    `only_chain` is set if every connection gets that chain, so that nothing is to be looked up.
+    `buffer_limit` is in bytes, 0 for none. `access_logs` are those of `proxy.access_log.compile`.
+    """
+
+    name: str
+    addresses: tuple[ListenAddress, ...]
+    stat_prefix: str
+    traffic_direction: int
+    bind_to_port: bool
+    buffer_limit: int
+    drain_type: int
+    ignore_global_limit: bool
+    exact_balance: bool
+    chains: tuple[FilterChain, ...]
+    index: FilterChainIndex[FilterChain]
+    only_chain: FilterChain | None
+    access_logs: tuple[Any, ...]
+    metadata: Any = None
+
+    @property
+    def limit_key(self) -> str:
+        """The runtime key of the number of connections at most."""
+        return f"envoy.resource_limits.listener.{self.name}.connection_limit"
+
+
+def compile_listener(message: Any, path: str, ctx: CompileContext) -> ListenerConfig:
+    """Check and compile a `Listener`; problems go to `ctx`."""
+    addresses = compile_listen_addresses(message, path, ctx)
+    if not message.filter_chains and not message.HasField("default_filter_chain"):
+        where = ", ".join(one.address.text for one in addresses)
+        ctx.problem(f"{path}.filter_chains", f"error adding listener '{where}': no filter chains specified")
+    balance = message.connection_balance_config.WhichOneof("balance_type")
+    if message.HasField("connection_balance_config") and balance != "exact_balance":
+        ctx.problem(f"{path}.connection_balance_config", "only exact_balance is supported")
+    if message.HasField("filter_chain_matcher"):
+        ctx.problem(
+            f"{path}.filter_chain_matcher", "unified matchers are not supported: use filter_chain_match"
+        )
+    chains, index = _compile_chains(message, path, ctx)
+    access_logs: tuple[Any, ...] = ()
+    if message.access_log:
+        from proxy.access_log.compile import compile_access_logs  # few listeners have any
+
+        access_logs = compile_access_logs(message.access_log, f"{path}.access_log", ctx)
+    limit = message.per_connection_buffer_limit_bytes
+    return ListenerConfig(
+        name=message.name,
+        addresses=addresses,
+        stat_prefix=_stat_prefix(message, addresses),
+        traffic_direction=message.traffic_direction,
+        bind_to_port=_bound(message, "bind_to_port") and _bound(message.deprecated_v1, "bind_to_port"),
+        buffer_limit=(
+            limit.value if message.HasField("per_connection_buffer_limit_bytes") else _DEFAULT_BUFFER_LIMIT
+        ),
+        drain_type=message.drain_type,
+        ignore_global_limit=message.ignore_global_conn_limit,
+        exact_balance=balance == "exact_balance",
+        chains=chains,
+        index=index,
+        only_chain=_only_chain(message, chains),
+        access_logs=access_logs,
+        metadata=message.metadata if message.HasField("metadata") else None,
+    )
+
+
+def _only_chain(message: Any, chains: tuple[FilterChain, ...]) -> FilterChain | None:
+    if len(message.filter_chains) == 1 and message.filter_chains[0].filter_chain_match.ByteSize() == 0:
+        return chains[0]
+    return chains[0] if chains and not message.filter_chains else None
+
+
+def _bound(message: Any, field: str) -> bool:
+    return bool(getattr(message, field).value) if message.HasField(field) else True
+
+
+def _stat_prefix(message: Any, addresses: tuple[ListenAddress, ...]) -> str:
+    scope = message.stat_prefix or (addresses[0].address.text if addresses else "invalid_address_listener")
+    return f"listener.{scope.replace(':', '_')}."
+
+
+def _compile_chains(
+    message: Any, path: str, ctx: CompileContext
+) -> tuple[tuple[FilterChain, ...], FilterChainIndex[FilterChain]]:
+    chains: list[FilterChain] = []
+    index: FilterChainIndex[FilterChain] = FilterChainIndex()
+    seen: dict[bytes, FilterChain] = {}
+    for i, chain_message in enumerate(message.filter_chains):
+        at = f"{path}.filter_chains[{i}]"
+        match = chain_message.filter_chain_match
+        if match.address_suffix or match.HasField("suffix_len"):
+            ctx.problem(f"{at}.filter_chain_match", "address_suffix and suffix_len are not implemented")
+        chain = compile_filter_chain(chain_message, i, at, ctx)
+        chains.append(chain)
+        same = seen.setdefault(match.SerializeToString(deterministic=True), chain)
+        if same is not chain:
+            ctx.problem(
+                f"{at}.filter_chain_match",
+                f"filter chain {_called(chain)} has the same matching rules defined as {_called(same)}",
+            )
+            continue
+        held = index.add(match, f"{at}.filter_chain_match", chain, ctx)
+        if held is not None:
+            ctx.problem(
+                f"{at}.filter_chain_match",
+                "multiple filter chains with overlapping matching rules are defined: "
+                f"{_called(chain)} matches what {_called(held)} matches",
+            )
+    if message.HasField("default_filter_chain"):
+        at = f"{path}.default_filter_chain"
+        index.default = compile_filter_chain(message.default_filter_chain, len(chains), at, ctx)
+        chains.append(index.default)
+    return tuple(chains), index
+
+
+def _called(chain: FilterChain) -> str:
+    return f"'{chain.name}'" if chain.name else f"number {chain.number}"
+
+
+class Listener:
+    """One listener in one worker.
+
+    It accepts on the sockets that the controller has bound. `stop` refuses further connections, those that
+    are open go on; `drain` tells them to end at the next opportunity; `close_connections` ends them.
+    """
+
+    def __init__(
+        self,
+        config: ListenerConfig,
+        services: WorkerServices,
+        next_id: Any,
+        own_count: ConnectionCounter | None = None,
+        global_count: ConnectionCounter | None = None,
+    ) -> None:
+        self.config = config
+        self.drain_state = DrainState()
+        self.stats = _stats_of(config, services)
+        self._services = services
+        self._servers: list[asyncio.AbstractServer] = []
+        facts = ListenerFacts(
+            config.name,
+            config.addresses[0].address.text,
+            config.stat_prefix,
+            config.traffic_direction,
+            config.buffer_limit,
+        )
+        self._acceptor_facts = (
+            config,
+            tuple(LiveChain.create(chain, services, facts) for chain in config.chains),
+            services,
+            self.stats,
+            self.drain_state,
+            next_id,
+            own_count or LocalCounter(),
+            global_count or LocalCounter(),
+            _access_logger(config, services),
+        )
+        self._acceptors: list[Acceptor] = []
+
+    async def start(self, sockets: list[socket.socket]) -> None:
+        """Accept on `sockets`, one for each of the config's addresses; they belong to the listener now."""
+        for where, one in zip(self.config.addresses, sockets, strict=True):
+            acceptor = Acceptor(*self._acceptor_facts, local=local_address(one), where=where)
+            self._acceptors.append(acceptor)
+            self._servers.append(await self._serve(acceptor, one, where))
+
+    async def _serve(
+        self, acceptor: Acceptor, listening: socket.socket, where: ListenAddress
+    ) -> asyncio.AbstractServer:
+        loop = self._services.loop
+        # The kernel cuts the backlog down, but the argument is a C int of which some loops check less.
+        backlog = min(where.backlog, 65535)
+        if where.address.path:
+            return await loop.create_unix_server(acceptor.factory, sock=listening, backlog=backlog)
+        return await loop.create_server(acceptor.factory, sock=listening, backlog=backlog)
+
+    def stop(self) -> None:
+        """Refuse further connections."""
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+
+    def drain(self) -> None:
+        """Refuse further connections; the open ones are to end when they can."""
+        self.drain_state.draining = True
+        self.stop()
+
+    @property
+    def active(self) -> int:
+        """Connections open in this worker."""
+        return self.stats.downstream_cx_active
+
+    def close_connections(self) -> None:
+        """End every open connection at once."""
+        for acceptor in self._acceptors:
+            acceptor.close_connections()
+
+    @property
+    def local_addresses(self) -> list[Address]:
+        """Where it really listens."""
+        return [acceptor.local for acceptor in self._acceptors]
+
+    def __repr__(self) -> str:
+        state = "draining" if self.drain_state.draining else "active" if self._servers else "stopped"
+        return f"<Listener {self.config.name} {self.config.addresses[0].address} {state} {self.active} cx>"
+
+
+def _stats_of(config: ListenerConfig, services: WorkerServices) -> ListenerStats:
+    """A listener that is replaced hands its numbers on to its successor."""
+    known = services.stats.get(config.stat_prefix)
+    if isinstance(known, ListenerStats):
+        return known
+    stats = ListenerStats(config.stat_prefix, services.worker_index)
+    services.stats.add(config.stat_prefix, stats)
+    return stats
+
+
+def _access_logger(config: ListenerConfig, services: WorkerServices) -> Any:
+    if not config.access_logs:
+        return None
+    from proxy.access_log.compile import AccessLogger  # few listeners have any
+
+    return AccessLogger(config.access_logs, services)

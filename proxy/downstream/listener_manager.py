@@ -1,0 +1,106 @@
+"""The listeners of one worker: which run, which are on their way out."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from itertools import count
+
+from proxy.base.services import WorkerServices
+from proxy.downstream.connection import ConnectionCounter, LocalCounter
+from proxy.downstream.listener import INBOUND, MODIFY_ONLY, Listener, ListenerConfig
+from proxy.downstream.listener_stats import ListenerCreationStats
+
+
+class ListenerManager:
+    """Adds, drains and removes listeners.
+
+    `counter` makes what counts a listener's connections over all workers, by listener name ("" for the
+    connections of all listeners); the default counts those of this worker only.
+    """
+
+    def __init__(
+        self, services: WorkerServices, counter: Callable[[str], ConnectionCounter] | None = None
+    ) -> None:
+        self._services = services
+        self._counter = counter
+        self._global_count = counter("") if counter else LocalCounter()
+        self._next_id = count(1).__next__
+        self._stats = ListenerCreationStats("listener_manager.")
+        services.stats.add(self._stats.prefix, self._stats)
+        self.listeners: dict[str, Listener] = {}
+        self.draining: list[Listener] = []
+
+    async def add(self, config: ListenerConfig, sockets: list[socket.socket]) -> Listener:
+        """Run a listener on the bound `sockets`, one for each of `config.addresses` (none if it has no port).
+
+        A listener of that name is replaced: it is drained once the new one accepts. The caller ends its
+        connections with `close_drained` when the drain time is over.
+        """
+        own = self._counter(config.name) if self._counter else None
+        try:
+            listener = Listener(config, self._services, self._next_id, own, self._global_count)
+            if config.bind_to_port:
+                await listener.start(sockets)
+        except BaseException:
+            self._stats.listener_create_failure += 1
+            raise
+        self._stats.listener_create_success += 1
+        replaced = self.listeners.pop(config.name, None)
+        self.listeners[config.name] = listener
+        if replaced is not None:
+            self._retire(replaced)
+        return listener
+
+    def stop(self, *, inbound_only: bool = False) -> None:
+        """Refuse new connections on all listeners, or on inbound ones; the open ones go on as before."""
+        for listener in self.listeners.values():
+            if not inbound_only or listener.config.traffic_direction == INBOUND:
+                listener.stop()
+
+    def drain(self, name: str | None = None) -> None:
+        """Stop one listener or all, and let their connections end when they can."""
+        for listener in list(self.listeners.values()):
+            if name is None or listener.config.name == name:
+                listener.drain()
+
+    def announce_drain(self, draining: bool = True) -> None:
+        """Let connections end when they can while listeners go on accepting (`/healthcheck/fail`).
+
+        A listener with `drain_type: MODIFY_ONLY` takes no part.
+        """
+        for listener in self.listeners.values():
+            if listener.config.drain_type != MODIFY_ONLY:
+                listener.drain_state.draining = draining
+
+    def remove(self, name: str) -> Listener | None:
+        """Drain a listener and forget its name."""
+        listener = self.listeners.pop(name, None)
+        if listener is not None:
+            self._retire(listener)
+        return listener
+
+    def close_drained(self) -> None:
+        """End the connections of removed and replaced listeners: their drain time is over."""
+        for listener in self.draining:
+            listener.close_connections()
+        self.draining.clear()
+
+    def close_connections(self) -> None:
+        """End every connection of every listener."""
+        self.close_drained()
+        for listener in self.listeners.values():
+            listener.close_connections()
+
+    @property
+    def active_connections(self) -> int:
+        """Connections open in this worker, those of draining listeners included."""
+        return sum(one.active for one in {one.stats: one for one in self._all()}.values())
+
+    def _all(self) -> list[Listener]:
+        return [*self.listeners.values(), *self.draining]
+
+    def _retire(self, listener: Listener) -> None:
+        listener.drain()
+        self.draining = [one for one in self.draining if one.active]
+        self.draining.append(listener)
