@@ -48,8 +48,8 @@ class OriginConnection:
         if self._unread:
             data, self._unread = self._unread, b""
             return data
-        self.socket.settimeout(timeout)
         try:
+            self.socket.settimeout(timeout)
             data = self.socket.recv(1 << 16)
         except TimeoutError:
             return b""
