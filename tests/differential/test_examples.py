@@ -73,7 +73,9 @@ def test_both_answer_alike(example: tuple[str, Pair]) -> None:
     name, pair = example
     for target, fields in CASES[name]:
         host = "" if "Host:" in fields else "Host: example.com\r\n"
-        pair.same(f"GET {target} HTTP/1.1\r\n{host}{fields}\r\n".encode(), ORIGIN_ANSWER)
+        send = f"GET {target} HTTP/1.1\r\n{host}{fields}\r\n".encode()
+        # Envoy starts its round over two hosts anywhere.
+        pair.same(send, ORIGIN_ANSWER, any_origin=name == "static_http")
 
 
 def websocket(side: Side) -> tuple[Reply, bytes]:

@@ -41,9 +41,14 @@ class Outcome:
         return self.reply.status
 
     @property
+    def all_requests(self) -> list[Message]:
+        """What reached any origin, one origin after the other."""
+        return [message for messages in self.upstream.values() for message in messages]
+
+    @property
     def request(self) -> Message:
         """The only request that reached any origin."""
-        found = [message for messages in self.upstream.values() for message in messages]
+        found = self.all_requests
         assert len(found) == 1, f"{len(found)} requests reached the origins"
         return found[0]
 
@@ -171,18 +176,21 @@ class Pair:
         script: Script = HELLO,
         *,
         ignore: Sequence[str] = (),
+        any_origin: bool = False,
         **options: Any,
     ) -> Outcome:
         """Like `run`, and both must agree on replies, on the end of the connection and on upstream requests.
 
-        `ignore` names places (`response.field.server`) that this test does not look at. The result is
-        Outrider's. DiffersError tells every place where they disagree.
+        `ignore` names places (`response.field.server`) that this test does not look at; with `any_origin` it
+        does not matter which origin a request reached. The result is Outrider's. DiffersError tells every place where they disagree.
         """
         envoy, outrider = self.run(send, script, **options)
         differences = diff_replies(envoy.reply, outrider.reply)
-        for name in envoy.upstream:
-            where = "upstream" if len(envoy.upstream) == 1 else f"upstream.{name}"
-            differences += diff_lists(where, envoy.upstream[name], outrider.upstream[name])
+        if any_origin or len(envoy.upstream) == 1:
+            differences += diff_lists("upstream", envoy.all_requests, outrider.all_requests)
+        else:
+            for name in envoy.upstream:
+                differences += diff_lists(f"upstream.{name}", envoy.upstream[name], outrider.upstream[name])
         context = (
             f"\n  sent: {send!r}\n  Envoy's reply:    {envoy.reply.raw!r}"
             f"\n  Outrider's reply: {outrider.reply.raw!r}"
