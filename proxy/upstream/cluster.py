@@ -35,6 +35,7 @@ class Cluster:
         "_index",
         "_membership_changes",
         "_on_host_removed",
+        "_resolved",
         "_runtime",
         "_slots",
         "_socket_matches",
@@ -73,6 +74,7 @@ class Cluster:
         self._worker = worker
         self._on_host_removed = on_host_removed
         self._membership_changes = 0
+        self._resolved: dict[Resolved, Host] = {}
         self._socket_matches = 0
         default, high = config.breakers
         self.breakers = (
@@ -102,24 +104,22 @@ class Cluster:
         Hosts whose address stays keep their connections and numbers. The one host of a LOGICAL_DNS cluster
         only changes its address: what is connected stays connected, new connections go to the new place.
         """
-        found = [
-            (self.config.endpoints[index], Address(ip, self.config.endpoints[index].address.port))
-            for index, ip in resolved
-        ]
-        if self.config.discovery is Discovery.LOGICAL_DNS and self.hosts and found:
-            self.hosts[0].address = found[0][1]
+        endpoints = self.config.endpoints
+        if self.config.discovery is Discovery.LOGICAL_DNS and self._resolved:
+            (host,) = self._resolved.values()
+            for index, ip in resolved:
+                host.address = Address(ip, endpoints[index].address.port)
             return
-        current = {(host.address, host.priority): host for host in self.hosts}
-        hosts: list[Host] = []
-        seen: set[tuple[Address, int]] = set()
-        for endpoint, address in found:
-            key = (address, endpoint.priority)
-            if key in seen:
-                continue
-            seen.add(key)
-            kept = current.get(key)
-            hosts.append(kept or endpoint.host(address, endpoint.hostname or endpoint.address.ip))
-        self._install(hosts)
+        before = self._resolved
+        self._resolved = {}
+        # Two names may resolve to one address; Envoy then has two hosts.
+        for key in resolved:
+            index, ip = key
+            endpoint = endpoints[index]
+            self._resolved[key] = before.get(key) or endpoint.host(
+                Address(ip, endpoint.address.port), endpoint.hostname or endpoint.address.ip
+            )
+        self._install(list(self._resolved.values()))
 
     def close(self) -> None:
         """The cluster has gone: mark its hosts as removed so that their pools drain."""
@@ -179,22 +179,25 @@ class Cluster:
     def _common_counters(self) -> dict[str, int]:
         if not self._speaks:
             return {}
-        return {
-            "membership_change": self._membership_changes,
-            "default.total_match_count": self._socket_matches,
-        }
+        result = {"default.total_match_count": self._socket_matches}
+        if self.config.discovery is Discovery.STATIC:
+            result["membership_change"] = self._membership_changes
+        return result
 
     def _common_gauges(self) -> dict[str, int]:
         if not self._speaks:
             return {}
-        hosts = self.host_set
-        result = {
-            "membership_total": len(hosts.hosts),
-            "membership_healthy": len(hosts.healthy),
-            "membership_degraded": len(hosts.degraded),
-            "membership_excluded": 0,
-            "max_host_weight": hosts.max_weight if self.config.lb.policy is not LbPolicy.RANDOM else 0,
-        }
+        result: dict[str, int] = {}
+        # The controller, which resolves names, reports the membership of DNS clusters.
+        if self.config.discovery is Discovery.STATIC:
+            hosts = self.host_set
+            result = {
+                "membership_total": len(hosts.hosts),
+                "membership_healthy": len(hosts.healthy),
+                "membership_degraded": len(hosts.degraded),
+                "membership_excluded": 0,
+                "max_host_weight": 0,  # Envoy sets it for dynamic clusters only
+            }
         for name, breaker in zip(("default", "high"), self.breakers, strict=True):
             result.update(breaker.gauges(f"circuit_breakers.{name}."))
         return result

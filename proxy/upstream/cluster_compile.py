@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from proxy.base.address import Address
+from proxy.config.any_unpack import unpack
 from proxy.config.context import CompileContext
-from proxy.config.extensions import message_class, type_name_of, unknown_type
+from proxy.config.durations import seconds
 from proxy.upstream.circuit_breaker import DEFAULT_THRESHOLDS, UNLIMITED, Thresholds
 from proxy.upstream.cluster_config import (
     BindConfig,
@@ -52,20 +53,6 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
     )
 
 
-def unpack(typed: Any, path: str, ctx: CompileContext) -> Any:
-    """The message inside an `Any`, or None after reporting why not."""
-    name = type_name_of(typed.type_url)
-    kind = message_class(name)
-    if kind is None:
-        ctx.problem(path, unknown_type(name))
-        return None
-    try:
-        return kind.FromString(typed.value)
-    except ValueError as error:
-        ctx.problem(path, f"bytes are not a {name}: {error}")
-        return None
-
-
 def _discovery(message: Any, path: str, ctx: CompileContext) -> tuple[Discovery, Any]:
     if not message.HasField("cluster_type"):
         number = message.type if message.HasField("type") else 0
@@ -77,6 +64,8 @@ def _discovery(message: Any, path: str, ctx: CompileContext) -> tuple[Discovery,
     inner_path = f"{path}.cluster_type.typed_config"
     custom = unpack(message.cluster_type.typed_config, inner_path, ctx)
     if custom is None:
+        if not message.cluster_type.HasField("typed_config"):
+            ctx.problem(f"{path}.cluster_type", f"type {message.cluster_type.name!r} is not supported")
         return Discovery.STATIC, None
     if custom.DESCRIPTOR.full_name != DNS_CLUSTER:
         ctx.problem(inner_path, f"{custom.DESCRIPTOR.full_name} is not a cluster type")
@@ -86,13 +75,10 @@ def _discovery(message: Any, path: str, ctx: CompileContext) -> tuple[Discovery,
 
 
 def _connect_timeout(message: Any, path: str, ctx: CompileContext) -> float:
-    if not message.HasField("connect_timeout"):
-        return 5.0
-    seconds: float = message.connect_timeout.ToTimedelta().totalseconds()
-    if seconds <= 0:
+    timeout = seconds(message, "connect_timeout", 5.0)
+    if timeout <= 0:
         ctx.problem(f"{path}.connect_timeout", "value must be greater than 0s")
-        return 5.0
-    return seconds
+    return timeout
 
 
 def _breakers(message: Any, path: str, ctx: CompileContext) -> tuple[Thresholds, Thresholds]:

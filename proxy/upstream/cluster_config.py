@@ -62,11 +62,14 @@ class EndpointConfig:
 
 @dataclass(frozen=True, slots=True)
 class DnsConfig:
-    """How a DNS cluster resolves. `resolvers` empty means those of /etc/resolv.conf."""
+    """How a DNS cluster resolves.
+
+    `failure_base` 0.0 means to retry at the refresh rate. `resolvers` empty means those of /etc/resolv.conf.
+    """
 
     refresh_rate: float = 5.0
-    failure_base: float = 5.0
-    failure_max: float = 50.0
+    failure_base: float = 0.0
+    failure_max: float = 0.0
     respect_ttl: bool = False
     jitter: float = 0.0
     family: DnsFamily = DnsFamily.AUTO

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from proxy.base.address import Address
+from proxy.config.any_unpack import unpack
 from proxy.config.context import CompileContext
-from proxy.config.extensions import message_class, type_name_of
+from proxy.config.durations import seconds
+from proxy.config.extensions import type_name_of
 from proxy.upstream.cluster_config import DnsConfig, DnsFamily
-from proxy.upstream.fields import seconds
 
 _CARES: Final = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
 _GETADDRINFO: Final = "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig"
@@ -23,8 +24,7 @@ def compile_dns(message: Any, extension: Any, path: str, ctx: CompileContext) ->
     refresh = seconds(source, "dns_refresh_rate", 5.0)
     if refresh < 0.001:
         ctx.problem(f"{path}.dns_refresh_rate", "value must be greater than 1ms")
-    base = refresh
-    longest = refresh * _MAX_BACKOFF_FACTOR
+    base = longest = 0.0
     if source.HasField("dns_failure_refresh_rate"):
         base = seconds(source.dns_failure_refresh_rate, "base_interval", refresh)
         longest = seconds(source.dns_failure_refresh_rate, "max_interval", base * _MAX_BACKOFF_FACTOR)
@@ -69,7 +69,9 @@ def _resolver(
         if name != _CARES:
             ctx.problem(inner, f"DNS resolver {name!r} is not supported; {_CARES} and {_GETADDRINFO} are")
             return (), False, True, timeout, tries
-        config = message_class(name).FromString(typed.value)
+        config = unpack(typed, inner, ctx)
+        if config is None:
+            return (), False, True, timeout, tries
         if config.HasField("query_timeout_seconds"):
             timeout = float(config.query_timeout_seconds.value)
         if config.HasField("query_tries"):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from proxy.config.any_unpack import unpack
 from proxy.config.context import CompileContext
-from proxy.config.extensions import message_class, type_name_of
+from proxy.config.durations import seconds
+from proxy.config.extensions import type_name_of
 from proxy.upstream.cluster_config import Http1Options
-from proxy.upstream.fields import seconds
 
 _KEY: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _PRESERVE_CASE: Final = "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"
@@ -20,7 +21,6 @@ _DROP: Final = 2
 
 def compile_http_options(message: Any, path: str, ctx: CompileContext) -> Http1Options:
     """The HTTP options in force; the typed ones replace all the older fields, as in Envoy."""
-    typed = None
     for key in sorted(message.typed_extension_protocol_options):
         inner = f"{path}.typed_extension_protocol_options[{key!r}]"
         value = message.typed_extension_protocol_options[key]
@@ -28,14 +28,8 @@ def compile_http_options(message: Any, path: str, ctx: CompileContext) -> Http1O
         if name != _KEY:
             ctx.problem(inner, f"protocol options {name or key!r} are not supported; {_KEY} are")
             continue
-        try:
-            typed = message_class(name).FromString(value.value)
-        except ValueError as error:
-            ctx.problem(inner, f"bytes are not a {name}: {error}")
-            continue
-        typed_path = inner
-    if typed is not None:
-        return _typed(typed, typed_path, ctx)
+        typed = unpack(value, inner, ctx)
+        return Http1Options() if typed is None else _typed(typed, inner, ctx)
     if message.HasField("http2_protocol_options"):
         ctx.problem(f"{path}.http2_protocol_options", _NO_HTTP2)
     requests = message.max_requests_per_connection.value

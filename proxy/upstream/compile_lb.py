@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from proxy.config.any_unpack import unpack
 from proxy.config.context import CompileContext
-from proxy.config.extensions import message_class, type_name_of
+from proxy.config.extensions import type_name_of
 from proxy.upstream.lb.api import LbConfig, LbPolicy
 
 _PREFIX: Final = "envoy.extensions.load_balancing_policies."
@@ -61,10 +62,8 @@ def _from_extensions(message: Any, threshold: float, path: str, ctx: CompileCont
         if policy is None:
             continue
         inner = f"{path}.policies[{index}].typed_extension_config.typed_config"
-        try:
-            config = message_class(name).FromString(extension.typed_config.value)
-        except ValueError as error:
-            ctx.problem(inner, f"bytes are not a {name}: {error}")
+        config = unpack(extension.typed_config, inner, ctx)
+        if config is None:
             return LbConfig(panic_threshold=threshold)
         if policy is LbPolicy.LEAST_REQUEST:
             return _least_request(config, threshold, inner, ctx)

@@ -5,14 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 
-def seconds(message: Any, name: str, default: float) -> float:
-    """A `Duration` field in seconds, or `default` if it is not set."""
-    if not message.HasField(name):
-        return default
-    value: float = getattr(message, name).ToTimedelta().total_seconds()
-    return value
-
-
 def wrapped(message: Any, name: str, default: Any) -> Any:
     """The value inside a wrapper field such as `UInt32Value`, or `default` if it is not set."""
     return getattr(message, name).value if message.HasField(name) else default

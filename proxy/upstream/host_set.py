@@ -38,8 +38,3 @@ class HostSet:
             self.panic = True
             return members
         return healthy or degraded
-
-    @property
-    def max_weight(self) -> int:
-        """The largest weight among all hosts, 0 if there are none."""
-        return max((host.weight for host in self.hosts), default=0)

@@ -1,0 +1,133 @@
+"""Name → addresses, as Envoy's c-ares resolver answers: literals, the hosts file, then DNS servers.
+
+Runs on the event loop without threads. Fails by giving an incomplete `Answer`, never by raising.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Iterable
+from typing import Final
+
+import dns.asyncbackend
+import dns.asyncresolver
+import dns.exception
+import dns.nameserver
+import dns.rdatatype
+import dns.resolver
+
+from proxy.upstream.cluster_config import DnsConfig, DnsFamily
+from proxy.upstream.discovery.hosts_file import HostsFile
+from proxy.upstream.discovery.schedule import Answer
+
+RESOLV_CONF: Final = "/etc/resolv.conf"
+
+# Record types in the order of asking; the first that gives an address ends it, unless the family is ALL.
+_ORDER: Final = {
+    DnsFamily.AUTO: ("AAAA", "A"),
+    DnsFamily.V4_PREFERRED: ("A", "AAAA"),
+    DnsFamily.ALL: ("A", "AAAA"),
+    DnsFamily.V4_ONLY: ("A",),
+    DnsFamily.V6_ONLY: ("AAAA",),
+}
+
+
+def by_family(addresses: Iterable[str], family: DnsFamily) -> tuple[str, ...]:
+    """Those of `addresses` that a lookup for `family` gives."""
+    kinds: dict[str, list[str]] = {"A": [], "AAAA": []}
+    for address in addresses:
+        kinds["AAAA" if ":" in address else "A"].append(address)
+    order = [kinds[kind] for kind in _ORDER[family]]
+    if family is DnsFamily.ALL:
+        return tuple(address for kind in order for address in kind)
+    return next((tuple(kind) for kind in order if kind), ())
+
+
+class Resolver:
+    """Resolves names for all DNS clusters of the controller."""
+
+    def __init__(self, hosts: HostsFile | None = None, resolv_conf: str = RESOLV_CONF) -> None:
+        self._hosts = hosts or HostsFile()
+        self._resolv_conf = resolv_conf
+        self._resolv_conf_version: tuple[int, int] | None = None
+        self._clients: dict[DnsConfig, dns.asyncresolver.Resolver] = {}
+
+    def resolve_now(self, name: str, config: DnsConfig) -> Answer | None:
+        """The answer where no server need be asked, else None."""
+        try:
+            literal = str(ipaddress.ip_address(name))
+        except ValueError:
+            pass
+        else:
+            return Answer(True, by_family((literal,), config.family))
+        found = by_family(self._hosts.lookup(name), config.family)
+        return Answer(True, found) if found else None
+
+    async def resolve(self, name: str, config: DnsConfig) -> Answer:
+        """Ask the servers. An answer is complete if any of the queries for it was answered."""
+        try:
+            client = self._client(config)
+        except (dns.exception.DNSException, ValueError, OSError) as error:
+            return Answer(False, reason=str(error))
+        complete = False
+        reason = ""
+        addresses: list[str] = []
+        ttls: list[int] = []
+        for kind in _ORDER[config.family]:
+            try:
+                answer = await client.resolve(
+                    name,
+                    kind,
+                    tcp=config.use_tcp,
+                    raise_on_no_answer=False,
+                    search=config.use_search_domains,
+                    backend=dns.asyncbackend.get_backend("asyncio"),
+                )
+            except dns.resolver.NXDOMAIN:
+                complete = True
+                continue
+            except (dns.exception.DNSException, OSError, ValueError) as error:
+                reason = str(error)
+                continue
+            complete = True
+            if answer.rrset is None:
+                continue
+            addresses += [record.address for record in answer.rrset]
+            ttls.append(answer.chaining_result.minimum_ttl)
+            if config.family is not DnsFamily.ALL:
+                break
+        if not complete:
+            return Answer(False, reason=reason)
+        return Answer(True, tuple(dict.fromkeys(addresses)), min(ttls, default=0))
+
+    def _client(self, config: DnsConfig) -> dns.asyncresolver.Resolver:
+        version = self._stat_resolv_conf()
+        if version != self._resolv_conf_version:
+            self._resolv_conf_version = version
+            self._clients.clear()
+        client = self._clients.get(config)
+        if client is None:
+            client = self._clients[config] = self._new_client(config)
+        return client
+
+    def _stat_resolv_conf(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self._resolv_conf)
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_ino
+
+    def _new_client(self, config: DnsConfig) -> dns.asyncresolver.Resolver:
+        client = dns.asyncresolver.Resolver(configure=False)
+        try:
+            client.read_resolv_conf(self._resolv_conf)
+        except (dns.resolver.NoResolverConfiguration, OSError):
+            client.nameservers = ["127.0.0.1"]  # what c-ares falls back to
+        if config.resolvers:
+            client.nameservers = [
+                dns.nameserver.Do53Nameserver(address.ip, address.port) for address in config.resolvers
+            ]
+        client.timeout = config.query_timeout
+        client.lifetime = config.query_timeout * config.query_tries
+        return client
