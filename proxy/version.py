@@ -3,3 +3,8 @@
 from typing import Final
 
 VERSION: Final = "0.1.0"
+
+
+def build_text() -> str:
+    """What Envoy prints as its version: revision/version/status/type/TLS library."""
+    return f"outrider/{VERSION}/Clean/RELEASE/OpenSSL"

@@ -49,10 +49,20 @@ class Runtime:
     def feature_enabled(self, key: str, numerator: int, denominator: int, draw: Callable[[], int]) -> bool:
         """Whether a fraction applies: `draw()` is an integer from 0 to 2**64-1, `denominator` 100, 10^4 or 10^6.
 
-        A runtime value under `key` replaces the numerator (Envoy: `RuntimeFractionalPercent`).
+        A runtime value under `key` replaces both (Envoy: `Snapshot::featureEnabled`): "n/d" for a fractional
+        percent, or an integer, which is a percentage whatever the default's denominator.
         """
-        if key:
-            numerator = self.integer(key, numerator)
+        text = self.values.get(key) if key else None
+        if text is not None:
+            numerator, denominator = _fraction(text) or (numerator, denominator)
         if numerator >= denominator:
             return True
         return numerator > 0 and draw() % denominator < numerator
+
+
+def _fraction(text: str) -> tuple[int, int] | None:
+    numerator, _slash, denominator = text.partition("/")
+    try:
+        return int(float(numerator)), int(denominator or 100)
+    except ValueError:
+        return None

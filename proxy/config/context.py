@@ -20,6 +20,7 @@ class CompileContext:
 
     `known_clusters` is what `validate_clusters` checks against; None means "do not check".
     `node` is the `envoy.config.core.v3.Node` of the bootstrap, or None.
+    `eager` asks to compile now what is otherwise compiled at first use, so that every problem shows.
     """
 
     def __init__(
@@ -28,11 +29,13 @@ class CompileContext:
         wall_clock: WallClock | None = None,
         known_clusters: Container[str] | None = None,
         node: Any = None,
+        eager: bool = False,
     ) -> None:
         self.runtime = runtime or Runtime()
         self.wall_clock = wall_clock or WallClock()
         self.known_clusters = known_clusters
         self.node = node
+        self.eager = eager
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
 

@@ -1,0 +1,257 @@
+"""The controller as the admin server sees it: implements `proxy.admin.state.AdminState`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from envoy.admin.v3 import server_info_pb2
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.listener.v3 import listener_pb2
+
+from proxy.admin.state import (
+    ClusterStatus,
+    ConfigResource,
+    HostStatus,
+    ListenerStatus,
+    LoadedCertificate,
+    ResourceKind,
+    RuntimeLayer,
+    ServerFacts,
+    Thresholds,
+)
+from proxy.app.controller import Controller
+from proxy.app.loaded_certificates import certificates_of_cluster, certificates_of_listener
+from proxy.app.proto_wire import length_delimited
+from proxy.base.address import Address
+from proxy.base.stats import StatsSum, ZeroGroup
+from proxy.config.context import CompileContext
+from proxy.upstream.cluster import compile_cluster
+from proxy.upstream.cluster_config import ClusterConfig, Discovery
+from proxy.upstream.host import Health, HostStats
+from proxy.version import build_text
+
+_HEALTH_FLAGS: Final[Mapping[Health, tuple[str, ...]]] = {
+    Health.UNHEALTHY: ("/failed_eds_health",),
+    Health.DRAINING: ("/failed_eds_health",),
+    Health.TIMEOUT: ("/failed_eds_health",),
+    Health.DEGRADED: ("/degraded_eds_health",),
+}
+# Field numbers of `Bootstrap.static_resources`, and of `listeners` and `clusters` in it.
+_STATIC_RESOURCES, _LISTENERS, _CLUSTERS = 2, 1, 2
+
+
+class ControllerAdminState:
+    """Reads from and acts on one `Controller`."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+
+    def server_facts(self) -> ServerFacts:
+        """Version, state, uptime, node and command line."""
+        controller = self._controller
+        uptime = controller.loop.time() - controller.started_at
+        return ServerFacts(
+            version=build_text(),
+            state=controller.state,
+            uptime=uptime,
+            uptime_all_epochs=uptime,
+            node=controller.bootstrap.node,
+            options=_options_message(controller.options),
+        )
+
+    async def refresh_stats(self) -> StatsSum:
+        """The sum over all processes, brought up to date."""
+        return await self._controller.refresh_stats()
+
+    def zero_groups(self) -> Iterable[ZeroGroup]:
+        """None yet."""
+        return ()
+
+    async def cluster_statuses(self) -> Iterable[ClusterStatus]:
+        """Every cluster in order of names, with the host numbers of all workers added up."""
+        numbers: dict[str, dict[tuple[str, int], list[int]]] = {}
+        for answer in (await self._controller.workers.ask("hosts")).values():
+            for cluster, hosts in answer.items():
+                total = numbers.setdefault(cluster, {})
+                for place, values in hosts.items():
+                    before = total.get(place)
+                    total[place] = (
+                        values if before is None else [a + b for a, b in zip(before, values, strict=True)]
+                    )
+        return self._statuses(numbers)
+
+    def listener_statuses(self) -> Sequence[ListenerStatus]:
+        """Every listener with the addresses that it is bound to."""
+        return [
+            ListenerStatus(name, listener.addresses())
+            for name, listener in self._controller.listeners.items()
+        ]
+
+    def bootstrap(self) -> tuple[bytes, float]:
+        """The whole bootstrap, put together again from its parts: protobuf merges what is concatenated."""
+        controller = self._controller
+        static = bytearray()
+        for plan in controller.config.listeners:
+            static += length_delimited(_LISTENERS, plan.serialized)
+        for _name, serialized in controller.config.clusters:
+            static += length_delimited(_CLUSTERS, serialized)
+        whole = controller.config.bootstrap + length_delimited(_STATIC_RESOURCES, bytes(static))
+        return whole, controller.loaded_at
+
+    def resources(self, kind: ResourceKind) -> Iterable[ConfigResource]:
+        """The accepted resources of one kind."""
+        controller = self._controller
+        if kind == "clusters":
+            for name, serialized in controller.config.clusters:
+                yield ConfigResource(name, serialized, controller.loaded_at)
+        elif kind == "listeners":
+            for plan in controller.config.listeners:
+                yield ConfigResource(plan.name, plan.serialized, controller.loaded_at)
+        elif kind == "secrets":
+            for secret in controller.bootstrap.static_resources.secrets:
+                yield ConfigResource(secret.name, secret.SerializeToString(), controller.loaded_at)
+
+    def unready_targets(self) -> Mapping[str, Sequence[str]]:
+        """What start-up still waits for."""
+        state = self._controller.state
+        if state == "PRE_INITIALIZING":
+            return {"Server": ["cluster manager"]}
+        if state == "INITIALIZING":
+            return {"Server": ["workers"]}
+        return {}
+
+    def runtime_layers(self) -> Sequence[RuntimeLayer]:
+        """All layers, lowest first."""
+        overrides = self._controller.overrides
+        return [
+            RuntimeLayer(layer.name, overrides if layer.admin else layer.values)
+            for layer in self._controller.config.layers
+        ]
+
+    def modify_runtime(self, values: Mapping[str, str]) -> None:
+        """Write the admin layer; `UsageError` without one."""
+        self._controller.modify_runtime(values)
+
+    def certificates(self) -> Iterable[LoadedCertificate]:
+        """Certificates of every listener and cluster."""
+        controller = self._controller
+        for plan in controller.config.listeners:
+            yield from certificates_of_listener(listener_pb2.Listener.FromString(plan.serialized))
+        for _name, serialized in controller.config.clusters:
+            yield from certificates_of_cluster(cluster_pb2.Cluster.FromString(serialized))
+
+    def log_levels(self) -> Mapping[str, str]:
+        """Component → level."""
+        return self._controller.levels.describe()
+
+    def set_log_levels(self, levels: Mapping[str, str]) -> None:
+        """Change components, here and in the workers."""
+        self._controller.set_log_levels(levels)
+
+    def reset_counters(self) -> None:
+        """Make every counter read 0 from here on."""
+        self._controller.stats.reset_counters()
+
+    def fail_health_checks(self, failed: bool) -> None:
+        """`/healthcheck/fail` and `/healthcheck/ok`."""
+        self._controller.fail_health_checks(failed)
+
+    def drain_listeners(self, *, graceful: bool, skip_exit: bool, inbound_only: bool) -> None:
+        """Stop accepting, now or after the drain time."""
+        self._controller.drain_listeners_request(
+            graceful=graceful, skip_exit=skip_exit, inbound_only=inbound_only
+        )
+
+    def reopen_logs(self) -> None:
+        """As SIGUSR1."""
+        self._controller.reopen_logs()
+
+    def quit(self) -> None:
+        """End at once; connections are closed, logs flushed."""
+        controller = self._controller
+        controller.loop.call_later(0.05, controller.request_exit, 0, "asked to quit by /quitquitquit")
+
+    def process_ids(self) -> Sequence[int]:
+        """Controller and workers."""
+        return [
+            os.getpid(),
+            *(handle.process for handle in self._controller.workers.alive() if handle.process),
+        ]
+
+    def _statuses(
+        self, numbers: Mapping[str, Mapping[tuple[str, int], list[int]]]
+    ) -> Iterator[ClusterStatus]:
+        for name, serialized in sorted(self._controller.config.clusters):
+            message = cluster_pb2.Cluster.FromString(serialized)
+            config = compile_cluster(message, f"cluster {name}", CompileContext())
+            own = numbers.get(name, {})
+            default, high = (
+                Thresholds(one.max_connections, one.max_pending_requests, one.max_requests, one.max_retries)
+                for one in config.breakers
+            )
+            yield ClusterStatus(
+                name=name,
+                hosts=[
+                    HostStatus(
+                        address=address,
+                        stats=dict(
+                            zip(
+                                HostStats.__slots__,
+                                own.get((address.text, endpoint.priority), ()),
+                                strict=False,
+                            )
+                        ),
+                        hostname=hostname,
+                        health_flags=_HEALTH_FLAGS.get(endpoint.health, ()),
+                        weight=endpoint.weight,
+                        region=endpoint.locality.region,
+                        zone=endpoint.locality.zone,
+                        sub_zone=endpoint.locality.sub_zone,
+                        canary=endpoint.canary,
+                        priority=endpoint.priority,
+                    )
+                    for endpoint, address, hostname in self._endpoints(config)
+                ],
+                observability_name=config.stat_name,
+                default=default,
+                high=high,
+            )
+
+    def _endpoints(self, config: ClusterConfig) -> Iterator[tuple[Any, Address, str]]:
+        if config.discovery is Discovery.STATIC:
+            for endpoint in config.endpoints:
+                yield endpoint, endpoint.address, endpoint.hostname
+            return
+        seen: set[tuple[str, int]] = set()
+        for index, ip in self._controller.names.addresses(config.name):
+            endpoint = config.endpoints[index]
+            address = Address(ip, endpoint.address.port)
+            if (address.text, endpoint.priority) not in seen:
+                seen.add((address.text, endpoint.priority))
+                yield endpoint, address, endpoint.hostname or endpoint.address.ip
+
+
+def _options_message(options: Any) -> Any:
+    """The command line as an `envoy.admin.v3.CommandLineOptions`."""
+    message = server_info_pb2.CommandLineOptions()
+    for field in message.DESCRIPTOR.fields:
+        value = getattr(options, field.name, None)
+        if (
+            value is not None
+            and field.message_type is None
+            and field.enum_type is None
+            and not field.is_repeated
+        ):
+            setattr(message, field.name, value)
+    message.stats_tag.extend(options.stats_tag)
+    message.mode = {"serve": message.Serve, "validate": message.Validate, "init_only": message.InitOnly}[
+        options.mode
+    ]
+    message.drain_strategy = message.Immediate if options.drain_strategy == "immediate" else message.Gradual
+    message.local_address_ip_version = message.v6 if options.local_address_ip_version == "v6" else message.v4
+    message.file_flush_interval.FromMilliseconds(options.file_flush_interval_msec)
+    message.drain_time.FromSeconds(options.drain_time_s)
+    message.parent_shutdown_time.FromSeconds(options.parent_shutdown_time_s)
+    return message

@@ -1,0 +1,215 @@
+"""From the files of the command line to what the controller keeps: checked, compiled once, as serialised
+bytes.
+
+Loading makes large trees and compiles everything in order to find every problem. It therefore happens in a
+throw-away child process: only bytes come back, and all the memory goes with the child.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from proxy.app.command_line import Options
+from proxy.app.runtime_layers import Layer, compile_layers, merge
+from proxy.base.errors import ConfigError
+from proxy.base.runtime import Runtime
+from proxy.config.context import CompileContext
+from proxy.connection.sockets import ListenAddress
+from proxy.downstream.listener import INBOUND, compile_listener
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerPlan:
+    """A listener as the controller knows it: bytes for the workers, addresses to bind, direction for
+    drains."""
+
+    name: str
+    serialized: bytes
+    addresses: tuple[ListenAddress, ...]
+    inbound: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedConfig:
+    """A checked bootstrap in parts. `bootstrap` lacks the static listeners and clusters, which are beside it.
+
+    `dns_clusters` are the places in `clusters` of those that need resolution. `connection_limit` is the most
+    downstream connections of the whole proxy that the bootstrap allows, if it does.
+    """
+
+    bootstrap: bytes
+    clusters: list[tuple[str, bytes]]
+    listeners: list[ListenerPlan]
+    dns_clusters: list[int]
+    layers: tuple[Layer, ...]
+    warnings: list[str] = field(default_factory=list)
+
+
+class LoadingChild:
+    """`load` in a child process whose memory is given back. Start it while no thread runs."""
+
+    def __init__(self, options: Options) -> None:
+        read_end, write_end = os.pipe()
+        self._child = os.fork()
+        if self._child == 0:
+            os.close(read_end)
+            status = 1
+            try:
+                with os.fdopen(write_end, "wb") as pipe:
+                    pipe.write(_outcome(options))
+                status = 0
+            finally:
+                os._exit(status)
+        os.close(write_end)
+        self._pipe = os.fdopen(read_end, "rb")
+
+    def result(self) -> LoadedConfig:
+        """Wait for the config; raises `ConfigError` as `load` does."""
+        with self._pipe:
+            outcome = self._pipe.read()
+        _child, status = os.waitpid(self._child, 0)
+        if not outcome:
+            how = os.waitstatus_to_exitcode(status)
+            raise ConfigError(f"the process that loads the configuration ended with status {how}")
+        result = pickle.loads(outcome)  # noqa: S301  (written by our own child)
+        if isinstance(result, LoadedConfig):
+            return result
+        raise ConfigError(result)
+
+
+def _outcome(options: Options) -> bytes:
+    gc.disable()
+    try:
+        return pickle.dumps(load(options), protocol=pickle.HIGHEST_PROTOCOL)
+    except ConfigError as error:
+        return pickle.dumps(list(error.problems), protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def load(options: Options) -> LoadedConfig:
+    """Read, merge, check and compile; raises `ConfigError` with every problem and its place."""
+    import proxy.app.data_plane  # noqa: F401  (registers the filters that a config may name)
+    from proxy.config.loader import LoadOptions, load_merged_bootstrap
+
+    loaded = load_merged_bootstrap(
+        _sources(options),
+        options=LoadOptions(allow_unknown_fields=options.allow_unknown_static_fields),
+    )
+    bootstrap = loaded.message
+    _apply_node(bootstrap.node, options)
+    layers_context = CompileContext()
+    layers = compile_layers(bootstrap, layers_context)
+    context = CompileContext(
+        runtime=Runtime(merge(layers, {})),
+        known_clusters={cluster.name for cluster in bootstrap.static_resources.clusters},
+        node=bootstrap.node,
+        eager=True,
+    )
+    context.problems += layers_context.problems
+    listeners = _compile_listeners(bootstrap, context)
+    clusters, dns_clusters = _compile_clusters(bootstrap, context)
+    if context.problems:
+        raise ConfigError([loaded.positions.place(problem) for problem in context.problems])
+    warnings = [*loaded.warnings, *map(loaded.positions.place, context.warnings)]
+    bootstrap.static_resources.ClearField("listeners")
+    bootstrap.static_resources.ClearField("clusters")
+    return LoadedConfig(
+        bootstrap=bootstrap.SerializeToString(),
+        clusters=clusters,
+        listeners=listeners,
+        dns_clusters=dns_clusters,
+        layers=layers,
+        warnings=[str(warning) for warning in warnings],
+    )
+
+
+def _sources(options: Options) -> list[tuple[str | bytes, str]]:
+    sources: list[tuple[str | bytes, str]] = []
+    if options.config_path:
+        try:
+            with open(options.config_path, "rb") as file:
+                sources.append((file.read(), options.config_path))
+        except OSError as error:
+            raise ConfigError(f"Invalid path: {options.config_path} ({error.strerror})") from error
+    if options.config_yaml:
+        sources.append((options.config_yaml, "--config-yaml"))
+    if not sources:
+        raise ConfigError(
+            "At least one of --config-path or --config-yaml should be non-empty; start with -c <config file>"
+        )
+    return sources
+
+
+def _apply_node(node: Any, options: Options) -> None:
+    """The command line overrides the node of the bootstrap, as in Envoy."""
+    if options.service_node:
+        node.id = options.service_node
+    if options.service_cluster:
+        node.cluster = options.service_cluster
+    if options.service_zone:
+        node.locality.zone = options.service_zone
+
+
+def _compile_listeners(bootstrap: Any, context: CompileContext) -> list[ListenerPlan]:
+    plans: dict[str, ListenerPlan] = {}
+    places: dict[str, int] = {}
+    for index, message in enumerate(bootstrap.static_resources.listeners):
+        path = f"static_resources.listeners[{index}]"
+        config = compile_listener(message, path, context)
+        addresses = config.addresses if config.bind_to_port else ()
+        # A listener without a name gets a random one in Envoy; ours is stable, so that stats and logs are.
+        key = message.name or f"listener-{index}"
+        if key in plans:
+            context.warning(
+                f"{path}.name", f"replaces static_resources.listeners[{places[key]}], which has the same name"
+            )
+        inbound = config.traffic_direction == INBOUND
+        plans[key] = ListenerPlan(key, message.SerializeToString(), addresses, inbound)
+        places[key] = index
+    _refuse_shared_addresses(plans.values(), places, context)
+    return list(plans.values())
+
+
+def _refuse_shared_addresses(
+    plans: Iterable[ListenerPlan], places: dict[str, int], context: CompileContext
+) -> None:
+    bound: dict[str, str] = {}
+    for plan in plans:
+        for where in plan.addresses:
+            address = where.address
+            if address.port == 0 and not address.path:
+                continue
+            other = bound.setdefault(address.text, plan.name)
+            if other != plan.name:
+                context.problem(
+                    f"static_resources.listeners[{places[plan.name]}].address",
+                    f"error adding listener: '{plan.name}' has duplicate address '{address}' as existing "
+                    f"listener '{other}'; give it another address or port",
+                )
+
+
+def _compile_clusters(bootstrap: Any, context: CompileContext) -> tuple[list[tuple[str, bytes]], list[int]]:
+    from proxy.upstream.cluster import compile_cluster
+    from proxy.upstream.cluster_config import Discovery
+
+    clusters: list[tuple[str, bytes]] = []
+    resolved: list[int] = []
+    first: dict[str, int] = {}
+    for index, message in enumerate(bootstrap.static_resources.clusters):
+        path = f"static_resources.clusters[{index}]"
+        config = compile_cluster(message, path, context)
+        if message.name in first:
+            context.problem(
+                f"{path}.name",
+                f"cluster manager: duplicate cluster '{message.name}', "
+                f"also static_resources.clusters[{first[message.name]}]",
+            )
+        first.setdefault(message.name, index)
+        if config.discovery is not Discovery.STATIC:
+            resolved.append(index)
+        clusters.append((message.name, message.SerializeToString()))
+    return clusters, resolved

@@ -1,0 +1,463 @@
+"""The controller: owns the configuration, the listening sockets and the workers; never touches traffic.
+
+Life: sockets bound → workers forked and configured → clusters resolved → workers listen (LIVE) → drain →
+exit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal
+
+from envoy.config.bootstrap.v3 import bootstrap_pb2
+
+from proxy.app import runtime_layers
+from proxy.app.command_line import Options
+from proxy.app.config_loading import ListenerPlan, LoadedConfig
+from proxy.app.connection_counts import SharedCounts
+from proxy.app.drain import DrainSequence
+from proxy.app.draw import random_draw
+from proxy.app.ipc import Message, slices
+from proxy.app.logs import LogFile, LogLevels
+from proxy.app.name_resolution import NameResolution
+from proxy.app.server_stats import ClusterManagerStats, RuntimeStats, ServerStats
+from proxy.app.worker_table import WorkerHandle, WorkerTable
+from proxy.base.address import Address
+from proxy.base.errors import UsageError
+from proxy.base.stats import StatRegistry, StatsSum, collect
+from proxy.connection.sockets import (
+    local_address,
+    open_sockets,
+    remove_socket_file,
+    start_listening,
+    stop_listening,
+)
+from proxy.downstream.listener_stats import ListenerManagerStats
+from proxy.upstream.circuit_breaker import SharedSlots
+
+logger = logging.getLogger("proxy.app.controller")
+
+State = Literal["PRE_INITIALIZING", "INITIALIZING", "LIVE", "DRAINING"]
+_STATE_NUMBERS: Final[Mapping[State, int]] = {
+    "LIVE": 0,
+    "DRAINING": 1,
+    "PRE_INITIALIZING": 2,
+    "INITIALIZING": 3,
+}
+STOP_SECONDS: Final = 3.0
+# `timeout` and service managers signal a process and then its group: that is one request, not two.
+_SAME_SIGNAL_SECONDS: Final = 0.25
+# `stats_flush_interval` of the bootstrap unless it says otherwise; it bounds the intervals of histograms.
+_DEFAULT_FLUSH_SECONDS: Final = 5.0
+_CONNECTION_LIMIT_KEY: Final = "overload.global_downstream_max_connections"
+
+
+class ActiveListener:
+    """A listener with its sockets: one list per address, one socket per worker in each."""
+
+    def __init__(self, plan: ListenerPlan, workers: int) -> None:
+        self.plan = plan
+        self.sockets: list[list[socket.socket]] = []
+        self.draining = False
+        try:
+            for where in plan.addresses:
+                self.sockets.append(open_sockets(plan.name, where, workers))
+        except UsageError:
+            self.close()
+            raise
+
+    def addresses(self) -> list[Address]:
+        """What it is bound to, with the real ports."""
+        return [local_address(sockets[0]) for sockets in self.sockets]
+
+    def of_worker(self, index: int) -> list[socket.socket]:
+        """The sockets that one worker accepts on, in order of the addresses."""
+        return [sockets[index] for sockets in self.sockets]
+
+    def listen(self) -> None:
+        """Let connections come in. Raises `UsageError`."""
+        for where, sockets in zip(self.plan.addresses, self.sockets, strict=True):
+            start_listening(self.plan.name, where, sockets)
+
+    def refuse(self) -> None:
+        """Refuse new connections from now on."""
+        self.draining = True
+        for sockets in self.sockets:
+            stop_listening(sockets)
+
+    def close(self) -> None:
+        """Close every socket and remove socket files."""
+        for where, sockets in zip(self.plan.addresses, self.sockets, strict=False):
+            for sock in sockets:
+                sock.close()
+            remove_socket_file(where)
+
+
+class Controller:
+    """The running proxy. `run` returns the exit status."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        options: Options,
+        config: LoadedConfig,
+        control: socket.socket,
+        log_file: LogFile,
+        levels: LogLevels,
+    ) -> None:
+        self.loop = loop
+        self.options = options
+        self.config = config
+        self.levels = levels
+        self.bootstrap = bootstrap_pb2.Bootstrap.FromString(config.bootstrap)
+        self.loaded_at = time.time()
+        self.started_at = loop.time()
+        self.state: State = "PRE_INITIALIZING"
+        self.health_failed = False
+        self.stats = StatsSum()
+        self.registry = StatRegistry()
+        self.server_stats = ServerStats(options.concurrency)
+        self.listener_stats = ListenerManagerStats()
+        self.cluster_stats = ClusterManagerStats()
+        self.runtime_stats = RuntimeStats()
+        for group in (self.server_stats, self.listener_stats, self.cluster_stats, self.runtime_stats):
+            self.registry.add(group.prefix, group)
+        self.overrides: dict[str, str] = {}
+        self.listeners: dict[str, ActiveListener] = {}
+        self.slots = SharedSlots.create(options.concurrency, max(1, len(config.clusters)))
+        # Column 0 counts the connections of all listeners together.
+        self._columns = {
+            name: place for place, name in enumerate(["", *(plan.name for plan in config.listeners)])
+        }
+        self.counts = SharedCounts.create(options.concurrency, len(self._columns))
+        shared_memory = (self.slots.fd, self.counts.fd)
+        self.workers = WorkerTable(loop, options.concurrency, control, shared_memory, self._worker_settings)
+        self.workers.configure = self._configure
+        self.workers.on_message = self._on_message
+        self.workers.on_lost = self._on_worker_lost
+        self.workers.on_hopeless = self._on_hopeless
+        self.names = NameResolution(loop, config, self._hosts_resolved, self.registry, random_draw())
+        self._log_file = log_file
+        self._serving = False
+        self._signalled_at = -_SAME_SIGNAL_SECONDS
+        self._exit: asyncio.Future[int] = loop.create_future()
+        self._live = asyncio.Event()
+        self._drain: DrainSequence | None = None
+        self._reported: set[int] = set()
+
+    async def run(self, start_admin: Callable[[Controller], Any]) -> int:
+        """Start everything, serve until told to stop, end everything. Raises `UsageError` if a bind fails.
+
+        `start_admin` makes the admin server, which has `start()` and `close()` coroutines, or returns None.
+        """
+        admin = None
+        self._catch_signals()
+        try:
+            self._bind()
+            self._note_runtime()
+            self.workers.start()
+            admin = start_admin(self)
+            if admin is not None:
+                await admin.start()
+            await self._until_exit(self._initialize())
+            return await self._exit
+        finally:
+            await self._close(admin)
+
+    def request_exit(self, status: int, reason: str) -> None:
+        """End without waiting for connections; logs are flushed."""
+        if not self._exit.done():
+            logger.info("%s", reason)
+            self._exit.set_result(status)
+
+    def begin_drain(self, reason: str) -> None:
+        """SIGTERM: finish what is in flight, then exit."""
+        if self._drain is not None:
+            self.request_exit(0, f"{reason} again: ending now")
+            return
+        if self.state != "LIVE":
+            self.request_exit(0, f"{reason} before start-up was complete: ending now")
+            return
+        options = self.options
+        logger.info(
+            "%s: draining (%s, at most %d s); once more ends at once",
+            reason,
+            options.drain_strategy,
+            options.drain_time_s,
+        )
+        self.set_state("DRAINING")
+        self._announce_drain()
+        self._reported.clear()
+        self.workers.broadcast(("watch_connections",))
+        self._drain = DrainSequence(
+            self.loop,
+            options.drain_time_s,
+            options.drain_strategy == "immediate",
+            lambda: self.drain_listeners(inbound_only=False),
+            lambda: self.request_exit(0, "drained"),
+        )
+        self._drain.start()
+
+    def fail_health_checks(self, failed: bool) -> None:
+        """`/healthcheck/fail` and `/healthcheck/ok`."""
+        self.health_failed = failed
+        if self._drain is None:
+            self.set_state("DRAINING" if failed else "LIVE")
+            self._announce_drain()
+
+    def drain_listeners(self, *, inbound_only: bool) -> None:
+        """Refuse new connections on all listeners (or the inbound ones); existing connections go on."""
+        names: list[str] = []
+        for name, listener in self.listeners.items():
+            if listener.draining or (inbound_only and not listener.plan.inbound):
+                continue
+            listener.draining = True
+            names.append(name)
+            self.listener_stats.listener_stopped += 1
+        if names:
+            self.workers.broadcast(("drain_listeners", names))
+            for name in names:
+                self.listeners[name].refuse()
+
+    def modify_runtime(self, values: Mapping[str, str]) -> None:
+        """Write the admin layer; raises `UsageError` when there is none."""
+        self.overrides = runtime_layers.modified(self.overrides, values, self.config.layers)
+        self._note_runtime()
+        self.workers.broadcast(("runtime", self.runtime_values()))
+
+    def runtime_values(self) -> dict[str, str]:
+        """The merged runtime."""
+        return runtime_layers.merge(self.config.layers, self.overrides)
+
+    def set_log_levels(self, levels: Mapping[str, str]) -> None:
+        """Here and in every worker."""
+        self.levels.set(levels)
+        self.workers.broadcast(("levels", self.levels.describe()))
+
+    def reopen_logs(self) -> None:
+        """SIGUSR1: after log rotation."""
+        try:
+            self._log_file.reopen()
+        except OSError as error:
+            logger.error("cannot reopen the log file: %s", error)
+        self.workers.broadcast(("reopen_logs",))
+
+    async def refresh_stats(self) -> StatsSum:
+        """Ask every worker, and bring the controller's own numbers up to date."""
+        for index, collected in (await self.workers.ask("stats")).items():
+            self.stats.update(index, collected)
+        self._own_stats()
+        return self.stats
+
+    def set_state(self, state: State) -> None:
+        """Change what `/ready` and `server.state` say."""
+        self.state = state
+        values = self.server_stats.__dict__
+        values["state"] = _STATE_NUMBERS[state]
+        values["live"] = int(state == "LIVE")
+
+    async def _initialize(self) -> None:
+        self.cluster_stats.cluster_added = self.cluster_stats.active_clusters = len(self.config.clusters)
+        await self.names.start()
+        self.set_state("INITIALIZING")
+        logger.info("all clusters initialized. initializing init manager")
+        if _CONNECTION_LIMIT_KEY not in self.runtime_values():
+            logger.warning(
+                "There is no configured limit to the number of allowed active downstream connections. "
+                "Configure a limit with the runtime key `%s`.",
+                _CONNECTION_LIMIT_KEY,
+            )
+        if self.options.mode == "init_only":
+            self.request_exit(0, "initialized; --mode init_only ends here")
+            return
+        logger.info("all dependencies initialized. starting workers")
+        self._serving = True
+        for handle in self.workers.alive():
+            self._send_listeners(handle)
+        await self._live.wait()
+        for listener in self.listeners.values():
+            listener.listen()
+        self.listener_stats.workers_started = 1
+        self.set_state("LIVE")
+        milliseconds = int((self.loop.time() - self.started_at) * 1000)
+        self.server_stats.histograms()["server.initialization_time_ms"].record(milliseconds)
+        for name, listener in self.listeners.items():
+            logger.info("listener %s accepts on %s", name, ", ".join(map(str, listener.addresses())))
+        logger.info("starting main dispatch loop")
+        self.loop.call_later(self._flush_seconds(), self._flush_stats)
+
+    async def _until_exit(self, work: Any) -> None:
+        """Do `work`, unless the exit is asked for first."""
+        task = self.loop.create_task(work, name="initialize")
+        await asyncio.wait({task, self._exit}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        else:
+            task.result()
+
+    async def _close(self, admin: Any) -> None:
+        logger.info("shutting down server instance")
+        if self._drain is not None:
+            self._drain.cancel()
+        await self.names.close()
+        for listener in self.listeners.values():
+            listener.refuse()
+        self.workers.end()
+        await self.workers.wait_until_gone(STOP_SECONDS)
+        self.workers.kill()
+        await self.workers.close()
+        for listener in self.listeners.values():
+            listener.close()
+        if admin is not None:
+            await admin.close()
+        self.slots.close()
+        self.counts.close()
+        logger.info("exiting")
+
+    def _bind(self) -> None:
+        logger.info(
+            "loading %d cluster(s), %d listener(s)", len(self.config.clusters), len(self.config.listeners)
+        )
+        for plan in self.config.listeners:
+            self.listeners[plan.name] = ActiveListener(plan, self.options.concurrency)
+            self.listener_stats.listener_added += 1
+        self.listener_stats.total_listeners_active = len(self.listeners)
+
+    def _worker_settings(self) -> dict[str, Any]:
+        options = self.options
+        return {
+            "workers": options.concurrency,
+            "clusters": max(1, len(self.config.clusters)),
+            "listener_columns": self._columns,
+            "runtime": self.runtime_values(),
+            "node": self.bootstrap.node.SerializeToString(),
+            "flush_interval": options.file_flush_interval_msec / 1000,
+            "flush_size": options.file_flush_min_size_kb * 1024,
+            "log_path": options.log_path,
+            "log_format": options.log_format,
+            "log_format_escaped": options.log_format_escaped,
+            "log_levels": self.levels.describe(),
+        }
+
+    def _configure(self, handle: WorkerHandle) -> None:
+        """Send a new worker all that the others have."""
+        first = 0
+        for group in slices(self.config.clusters):
+            handle.send(("clusters", first, group))
+            first += len(group)
+        for name, resolved in self.names.known():
+            handle.send(("hosts", name, resolved))
+        if self.state == "DRAINING":
+            handle.send(("drain", True))
+        if self._serving:
+            self._send_listeners(handle)
+        if self._drain is not None:
+            handle.send(("watch_connections",))
+
+    def _send_listeners(self, handle: WorkerHandle) -> None:
+        for name, listener in self.listeners.items():
+            if listener.draining:
+                continue
+            sockets = listener.of_worker(handle.index)
+            self.workers.pass_sockets(handle, name, sockets)
+            handle.send(("listener", name, listener.plan.serialized, len(sockets)))
+        handle.send(("serve",))
+
+    def _hosts_resolved(self, name: str, resolved: list[tuple[int, str]]) -> None:
+        self.workers.broadcast(("hosts", name, resolved))
+
+    def _on_message(self, handle: WorkerHandle, message: Message) -> None:
+        match message[0]:
+            case "stats":
+                self.stats.update(handle.index, message[1])
+            case "ready":
+                if self.workers.all_ready:
+                    self._live.set()
+            case "connections":
+                handle.connections = message[1]
+                self._reported.add(handle.generation)
+                self._drain_progress()
+            case kind:
+                logger.error("unknown message %r from worker %d", kind, handle.index)
+
+    def _on_worker_lost(self, handle: WorkerHandle) -> None:
+        self.slots.clear_worker(handle.index)
+        self.counts.clear_worker(handle.index)
+        self.stats.lost(handle.index)
+        if not self._exit.done():
+            self.server_stats.__dict__["worker_restarted"] += 1
+            self._drain_progress()
+
+    def _on_hopeless(self, reason: str) -> None:
+        logger.critical("%s; see the errors above", reason)
+        self.request_exit(1, "no worker can run")
+
+    def _drain_progress(self) -> None:
+        workers = self.workers.alive()
+        if self._drain is not None and all(handle.generation in self._reported for handle in workers):
+            self._drain.progress(sum(handle.connections for handle in workers))
+
+    def _announce_drain(self) -> None:
+        self.workers.broadcast(("drain", self.state == "DRAINING"))
+
+    def _note_runtime(self) -> None:
+        stats = self.runtime_stats
+        stats.load_success += 1
+        stats.num_layers = len(self.config.layers)
+        stats.num_keys = len(self.runtime_values())
+        stats.admin_overrides_active = int(bool(self.overrides))
+
+    def _own_stats(self) -> None:
+        values = self.server_stats.__dict__
+        values["uptime"] = int(self.loop.time() - self.started_at)
+        resident = _resident_bytes(os.getpid())
+        values["memory_allocated"] = values["memory_heap_size"] = values["memory_physical_size"] = resident
+        values["total_connections"] = self.counts.total(0)
+        self.stats.update("controller", collect(self.registry))
+
+    def _flush_seconds(self) -> float:
+        interval = self.bootstrap.stats_flush_interval
+        return (interval.seconds + interval.nanos / 1e9) or _DEFAULT_FLUSH_SECONDS
+
+    def _flush_stats(self) -> None:
+        if not self._exit.done():
+            self._own_stats()
+            self.stats.flush()
+            self.loop.call_later(self._flush_seconds(), self._flush_stats)
+
+    def _catch_signals(self) -> None:
+        add = self.loop.add_signal_handler
+        add(signal.SIGTERM, self._on_stop_signal, "SIGTERM")
+        add(signal.SIGINT, self._on_stop_signal, "SIGINT")
+        add(signal.SIGUSR1, self._on_usr1)
+        add(signal.SIGHUP, self._on_hup)
+
+    def _on_stop_signal(self, name: str) -> None:
+        now = self.loop.time()
+        if now - self._signalled_at < _SAME_SIGNAL_SECONDS:
+            return
+        self._signalled_at = now
+        logger.warning("caught %s", name)
+        self.begin_drain(name)
+
+    def _on_usr1(self) -> None:
+        logger.info("caught SIGUSR1. Reopening access logs.")
+        self.reopen_logs()
+
+    def _on_hup(self) -> None:
+        logger.warning("caught and eating SIGHUP: the configuration file is read only at start.")
+
+
+def _resident_bytes(process: int) -> int:
+    try:
+        with open(f"/proc/{process}/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0

@@ -1,0 +1,75 @@
+"""One graceful stop: announce it, stop accepting, wait for connections to end, give up at a deadline.
+
+`immediate` stops accepting at once. `gradual` goes on accepting for the first half of the drain time, so that
+clients and load balancers that have not heard of it yet are not refused; every response says `connection:
+close` meanwhile. With either, the stop is complete as soon as no connection is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+logger = logging.getLogger("proxy.app.drain")
+
+_ACCEPTING_SHARE: Final = 0.5
+
+
+class DrainSequence:
+    """Counts down the connections of all workers. `stop_accepting` and `finished` are called once each.
+
+    `seconds` is `--drain-time-s`; 0 ends at once whatever is open.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        seconds: float,
+        immediate: bool,
+        stop_accepting: Callable[[], None],
+        finished: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._seconds = seconds
+        self._immediate = immediate
+        self._stop_accepting = stop_accepting
+        self._finished = finished
+        self._timers: list[asyncio.TimerHandle] = []
+        self._accepting = True
+        self.done = False
+
+    def start(self) -> None:
+        """Begin; `progress` must be called from now on."""
+        if self._immediate:
+            self._refuse()
+        else:
+            self._timers.append(self._loop.call_later(self._seconds * _ACCEPTING_SHARE, self._refuse))
+        self._timers.append(self._loop.call_later(self._seconds, self._give_up))
+
+    def progress(self, connections: int) -> None:
+        """Every worker has reported, and all together have so many connections open."""
+        if connections == 0:
+            self._finish()
+
+    def cancel(self) -> None:
+        """Stop the timers; nothing more will be called."""
+        self.done = True
+        for timer in self._timers:
+            timer.cancel()
+
+    def _refuse(self) -> None:
+        if self._accepting:
+            self._accepting = False
+            self._stop_accepting()
+
+    def _give_up(self) -> None:
+        logger.warning("the drain time of %g s is over; closing what is still open", self._seconds)
+        self._finish()
+
+    def _finish(self) -> None:
+        if not self.done:
+            self._refuse()
+            self.cancel()
+            self._finished()

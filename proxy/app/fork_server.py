@@ -1,0 +1,135 @@
+"""The fork server: a process that has imported the data plane, and does nothing but fork workers from itself.
+
+It has no thread, no event loop and no traffic, so that forking is safe at any time, and what it has imported
+is shared copy-on-write by all workers. It ends when the controller ends (end of file on its socket). If it
+dies itself, running workers are not affected and the controller starts another one with `python -m`.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+from typing import Final, NoReturn
+
+from proxy.app.ipc import FrameReader, send_blocking
+
+# What a worker needs. Extensions register themselves when they are imported.
+_DATA_PLANE: Final = ("proxy.app.worker", "proxy.app.data_plane")
+# Ctrl-C and `systemctl stop` reach every process of the service at once; only the controller may act on it.
+_CONTROLLERS_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+_MAX_DESCRIPTORS: Final = 8
+
+
+def preload() -> None:
+    """Import all that workers need, and keep the garbage collector away from it for good."""
+    gc.disable()
+    for name in _DATA_PLANE:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
+def start() -> socket.socket:
+    """Fork the fork server from this process, which must have no threads; returns the controller's end."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    if os.fork() == 0:
+        ours.close()
+        _run(theirs)
+    theirs.close()
+    return ours
+
+
+def restart() -> socket.socket:
+    """Start a new fork server from scratch, because this process may have threads by now."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    number = theirs.fileno()
+    os.set_inheritable(number, True)
+    arguments = [sys.executable, "-m", "proxy.app.fork_server", str(number)]
+    os.posix_spawn(sys.executable, arguments, dict(os.environ))
+    theirs.close()
+    return ours
+
+
+def _run(control: socket.socket) -> NoReturn:
+    status = 1
+    try:
+        _serve(control)
+        status = 0
+    except KeyboardInterrupt:
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _serve(control: socket.socket) -> None:
+    for ignored in _CONTROLLERS_SIGNALS:
+        signal.signal(ignored, signal.SIG_IGN)
+    wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+    reader = FrameReader()
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    poll.register(wake_read, select.POLLIN)
+    descriptors: list[int] = []
+    while True:
+        for number, _event in poll.poll():
+            if number == wake_read:
+                os.read(wake_read, 4096)
+                _report_deaths(control)
+                continue
+            data, received, _flags, _peer = socket.recv_fds(control, 65536, _MAX_DESCRIPTORS)
+            if not data:
+                return
+            descriptors += received
+            for message in reader.feed(data):
+                _kind, index, generation, wanted, settings = message
+                mine, descriptors = descriptors[:wanted], descriptors[wanted:]
+                process = os.fork()
+                if process == 0:
+                    signal.set_wakeup_fd(-1)
+                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                    for leftover in (wake_read, wake_write, *descriptors):
+                        os.close(leftover)
+                    control.close()
+                    _become_worker(index, settings, mine)
+                for descriptor in mine:
+                    os.close(descriptor)
+                send_blocking(control, ("forked", index, generation, process))
+
+
+def _report_deaths(control: socket.socket) -> None:
+    while True:
+        try:
+            process, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if process == 0:
+            return
+        send_blocking(control, ("died", process, os.waitstatus_to_exitcode(status)))
+
+
+def _become_worker(index: int, settings: dict[str, object], descriptors: list[int]) -> NoReturn:
+    status = 1
+    try:
+        from proxy.app import worker
+
+        status = worker.run(index, settings, descriptors)
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError:
+                status = status or 1
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    preload()
+    _run(socket.socket(fileno=int(sys.argv[1])))

@@ -1,0 +1,62 @@
+"""Finds the certificates that listeners and clusters name, for `/certs`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
+
+from proxy.admin.state import LoadedCertificate
+
+
+def certificates_of_listener(listener: Any) -> Iterator[LoadedCertificate]:
+    """Those of every filter chain of a `Listener`."""
+    chains = list(listener.filter_chains)
+    if listener.HasField("default_filter_chain"):
+        chains.append(listener.default_filter_chain)
+    for chain in chains:
+        if chain.HasField("transport_socket"):
+            yield from _of_socket(chain.transport_socket, tls_pb2.DownstreamTlsContext)
+
+
+def certificates_of_cluster(cluster: Any) -> Iterator[LoadedCertificate]:
+    """Those of a `Cluster`'s transport socket."""
+    if cluster.HasField("transport_socket"):
+        yield from _of_socket(cluster.transport_socket, tls_pb2.UpstreamTlsContext)
+
+
+def _of_socket(transport_socket: Any, context_type: Any) -> Iterator[LoadedCertificate]:
+    config = transport_socket.typed_config
+    if not config.Is(context_type.DESCRIPTOR):
+        return
+    context = context_type()
+    config.Unpack(context)
+    common = context.common_tls_context
+    validation = common.validation_context
+    if common.HasField("combined_validation_context"):
+        validation = common.combined_validation_context.default_validation_context
+    ca, ca_path = _content(validation.trusted_ca)
+    chains = [_content(one.certificate_chain) for one in common.tls_certificates] or [(b"", "")]
+    for chain, chain_path in chains:
+        if chain or ca:
+            yield LoadedCertificate(chain, chain_path, ca, ca_path)
+
+
+def _content(source: Any) -> tuple[bytes, str]:
+    """The bytes of a `core.v3.DataSource` and where they are from; empty if it cannot be read now."""
+    match source.WhichOneof("specifier"):
+        case "filename":
+            try:
+                with open(source.filename, "rb") as file:
+                    return file.read(), source.filename
+            except OSError:
+                return b"", source.filename
+        case "inline_bytes":
+            return bytes(source.inline_bytes), "<inline>"
+        case "inline_string":
+            return source.inline_string.encode(), "<inline>"
+        case "environment_variable":
+            return os.environb.get(source.environment_variable.encode(), b""), "<inline>"
+    return b"", ""

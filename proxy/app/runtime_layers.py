@@ -1,0 +1,112 @@
+"""The runtime's layers: static ones of the bootstrap, and the admin layer that `/runtime_modify` writes.
+
+Source: `envoy.config.bootstrap.v3.LayeredRuntime` and Envoy's `runtime_impl.cc`. A nested mapping becomes
+dotted keys, except one that spells a `FractionalPercent`, which is a value. Lists and nulls are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from proxy.base.errors import UsageError
+from proxy.config.context import CompileContext
+
+# Values that `Runtime` understands for a fractional percent: see `fraction_text`.
+_DENOMINATORS: Final = {"HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000}
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer, lowest first. `admin` marks the one that may be written at run time."""
+
+    name: str
+    values: Mapping[str, str]
+    admin: bool = False
+
+
+def compile_layers(bootstrap: Any, context: CompileContext) -> tuple[Layer, ...]:
+    """The layers of a `Bootstrap`. Without any, Envoy has one admin layer called "admin"."""
+    if not bootstrap.layered_runtime.layers:
+        return (Layer("admin", {}, admin=True),)
+    layers: list[Layer] = []
+    for index, message in enumerate(bootstrap.layered_runtime.layers):
+        path = f"layered_runtime.layers[{index}]"
+        kind = message.WhichOneof("layer_specifier")
+        if any(message.name == layer.name for layer in layers):
+            context.problem(f"{path}.name", f"Duplicate layer name: {message.name}")
+        if kind == "static_layer":
+            values: dict[str, str] = {}
+            _flatten(message.static_layer, "", f"{path}.static_layer", values, context)
+            layers.append(Layer(message.name, values))
+        elif kind == "admin_layer":
+            if any(layer.admin for layer in layers):
+                context.problem(
+                    path, "Too many admin layers specified in LayeredRuntime, at most one may be specified"
+                )
+            layers.append(Layer(message.name, {}, admin=True))
+        else:
+            context.problem(f"{path}.{kind}", "this kind of runtime layer is not supported")
+    return tuple(layers)
+
+
+def merge(layers: tuple[Layer, ...], overrides: Mapping[str, str]) -> dict[str, str]:
+    """The values in effect: later layers win; `overrides` are the values of the admin layer."""
+    merged: dict[str, str] = {}
+    for layer in layers:
+        merged.update(overrides if layer.admin else layer.values)
+    return merged
+
+
+def modified(
+    overrides: Mapping[str, str], changes: Mapping[str, str], layers: tuple[Layer, ...]
+) -> dict[str, str]:
+    """The admin layer after `/runtime_modify`; an empty text removes an override.
+
+    Raises `UsageError` when no admin layer is configured.
+    """
+    if not any(layer.admin for layer in layers):
+        raise UsageError("No admin layer specified")
+    result = dict(overrides)
+    for key, text in changes.items():
+        if text:
+            result[key] = text
+        else:
+            result.pop(key, None)
+    return result
+
+
+def _flatten(struct: Any, prefix: str, path: str, values: dict[str, str], context: CompileContext) -> None:
+    for key, value in struct.fields.items():
+        name = f"{prefix}.{key}" if prefix else key
+        match value.WhichOneof("kind"):
+            case "bool_value":
+                values[name] = "true" if value.bool_value else "false"
+            case "number_value":
+                values[name] = _number_text(value.number_value)
+            case "string_value":
+                values[name] = value.string_value
+            case "struct_value":
+                fraction = _fraction_text(value.struct_value)
+                if fraction is not None:
+                    values[name] = fraction
+                else:
+                    _flatten(value.struct_value, name, f"{path}.{key}", values, context)
+            case _:
+                context.problem(f"{path}.{key}", f"Invalid runtime entry value for {name}")
+
+
+def _number_text(number: float) -> str:
+    return str(int(number)) if number == int(number) and abs(number) < 1e15 else repr(number)
+
+
+def _fraction_text(struct: Any) -> str | None:
+    """A `FractionalPercent` as "numerator/denominator", or None if the mapping is none."""
+    fields = struct.fields
+    if "numerator" not in fields or any(key not in {"numerator", "denominator"} for key in fields):
+        return None
+    denominator = _DENOMINATORS.get(fields["denominator"].string_value or "HUNDRED")
+    if denominator is None:
+        return None
+    return f"{_number_text(fields['numerator'].number_value)}/{denominator}"

@@ -1,0 +1,117 @@
+"""`--mode serve` and `init_only`: from the command line to a running controller, in the order that saves
+memory.
+
+The data plane is imported and the fork server forked first, so that workers share those pages and nothing
+else. The configuration is then read in a child process while this one imports what only the controller needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import resource
+import signal
+import socket
+import sys
+from typing import Any
+
+from proxy.app import fork_server, logs
+from proxy.app.command_line import Options
+from proxy.base.errors import ConfigError, UsageError
+
+logger = logging.getLogger("proxy.app.serve")
+
+
+def serve(options: Options) -> int:
+    """Run until told to stop; returns the exit status."""
+    try:
+        log_file = logs.configure(options.log_path, options.log_format, options.log_format_escaped)
+    except OSError as error:
+        sys.stderr.write(f"error: cannot open --log-path {options.log_path}: {error.strerror}\n")
+        return 1
+    levels = logs.LogLevels(options.log_level, options.component_levels)
+    base_id = random.randrange(1, 2**16) if options.use_dynamic_base_id else options.base_id
+    logger.info(
+        "initializing epoch %d (base id=%d, hot restart version=disabled)", options.restart_epoch, base_id
+    )
+    try:
+        _prepare(options, base_id)
+        fork_server.preload()
+        control = fork_server.start()
+        return _run(options, control, log_file, levels)
+    except ConfigError as error:
+        for problem in error.problems:
+            logger.critical("%s", problem)
+        logger.critical(
+            "error initializing configuration '%s': %d problem(s), listed above",
+            options.config_path or "--config-yaml",
+            len(error.problems),
+        )
+    except UsageError as error:
+        logger.critical("%s", error)
+    except KeyboardInterrupt:
+        logger.info("interrupted before start-up was complete")
+        return 130
+    logger.info("exiting")
+    return 1
+
+
+def _run(options: Options, control: socket.socket, log_file: logs.LogFile, levels: logs.LogLevels) -> int:
+    from proxy.app.config_loading import LoadingChild
+
+    loading = LoadingChild(options)
+    import uvloop
+
+    from proxy.app.controller import Controller
+
+    config = loading.result()
+    for warning in config.warnings:
+        logging.getLogger("proxy.config").warning("%s", warning)
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    loop.set_exception_handler(_log_unexpected)
+    try:
+        controller = Controller(loop, options, config, control, log_file, levels)
+        status: int = loop.run_until_complete(controller.run(_start_admin))
+        return status
+    finally:
+        # The loop forgets its signal handlers when it closes; a late signal must not kill the exit.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        loop.close()
+
+
+def _start_admin(controller: Any) -> Any:
+    from proxy.app.admin_state import admin_server
+
+    return admin_server(controller)
+
+
+def _prepare(options: Options, base_id: int) -> None:
+    """What the remaining flags ask of the process. Raises `UsageError`."""
+    if options.base_id_path:
+        _write(options.base_id_path, f"{base_id}\n", "--base-id-path")
+    if options.enable_core_dump:
+        _soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+        resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+    # One descriptor for each connection: take what the system grants.
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if options.enable_mutex_tracing:
+        logger.warning("--enable-mutex-tracing has no effect: workers share no mutex")
+    if options.enable_fine_grain_logging:
+        logger.warning("--enable-fine-grain-logging has no effect: levels are set by component")
+
+
+def _write(path: str, text: str, flag: str) -> None:
+    try:
+        with open(path, "w", encoding="ascii") as file:
+            file.write(text)
+    except OSError as error:
+        raise UsageError(f"error: cannot write {flag} {path}: {error.strerror}") from error
+
+
+def _log_unexpected(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    error = context.get("exception")
+    logger.error("unexpected: %s: %r", context.get("message"), error, exc_info=error)

@@ -1,0 +1,310 @@
+"""One worker: an event loop that serves traffic and does what the controller's messages say.
+
+It is forked from the fork server, so everything imported here is shared by all workers: no YAML, no admin
+server, no DNS resolver, no gRPC. When the channel to the controller closes, the worker ends at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import uvloop
+from envoy.config.core.v3 import base_pb2
+from envoy.config.listener.v3 import listener_pb2
+
+from proxy.access_log.sinks import SinkManager
+from proxy.app import logs
+from proxy.app.connection_counts import SharedCounter, SharedCounts
+from proxy.app.draw import random_draw
+from proxy.app.ipc import Channel, Message
+from proxy.base.errors import ConfigError
+from proxy.base.runtime import Runtime
+from proxy.base.services import WorkerServices
+from proxy.base.stats import StatRegistry, collect
+from proxy.base.stream_info import DrainState, WallClock
+from proxy.config.context import CompileContext
+from proxy.connection.timers import TimerQueue
+from proxy.downstream.listener import compile_listener
+from proxy.downstream.listener_manager import ListenerManager
+from proxy.upstream.circuit_breaker import SharedSlots
+from proxy.upstream.cluster_manager import ClusterManager
+from proxy.upstream.host import HostStats
+
+logger = logging.getLogger("proxy.app.worker")
+
+# So often counters go to the controller unasked: a worker that is killed loses at most these seconds of them.
+PUSH_SECONDS: Final = 5.0
+DRAIN_CHECK_SECONDS: Final = 0.1
+# Few objects of a request are in cycles; a rare collection keeps latency flat (docs/architecture.md).
+_GC_THRESHOLDS: Final = (100_000, 50, 50)
+_MAX_HANDLES: Final = 64
+HOST_NUMBERS: Final = HostStats.__slots__
+
+
+class Worker:
+    """The state of one worker process."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        index: int,
+        settings: dict[str, Any],
+        handles: socket.socket,
+        slots: SharedSlots,
+        counts: SharedCounts,
+        log_file: logs.LogFile,
+        levels: logs.LogLevels,
+    ) -> None:
+        self._loop = loop
+        self._log_file = log_file
+        self._levels = levels
+        self._handles = handles
+        self._sockets: dict[str, list[socket.socket]] = {}
+        self._waiting: dict[str, tuple[bytes, int]] = {}
+        self._complete: deque[tuple[str, bytes, list[socket.socket]]] = deque()
+        self._starting: asyncio.Task[None] | None = None
+        self._go = False
+        self._stopping = False
+        self._drain_timer: asyncio.TimerHandle | None = None
+        runtime = Runtime(settings["runtime"])
+        stats = StatRegistry()
+        wall_clock = WallClock(loop.time)
+        draw = random_draw()
+        node = base_pb2.Node.FromString(settings["node"])
+
+        def context() -> CompileContext:
+            return CompileContext(runtime, wall_clock, None, node)
+
+        self._context = context
+        self._sinks = SinkManager(loop, settings["flush_interval"])
+        self._clusters = ClusterManager(runtime, stats, draw, slots, index, context)
+        self.services = WorkerServices(
+            loop=loop,
+            clusters=self._clusters,
+            runtime=runtime,
+            stats=stats,
+            wall_clock=wall_clock,
+            timers=TimerQueue(loop),
+            access_logs=self._sinks,
+            random=draw,
+            drain=DrainState(),
+            node=node,
+            worker_index=index,
+        )
+        columns: dict[str, int] = settings["listener_columns"]
+        self._listeners = ListenerManager(
+            self.services, lambda name: SharedCounter(counts, index, columns[name])
+        )
+        self.channel = Channel(self.on_message, self.on_controller_lost)
+
+    def start(self) -> None:
+        """Say hello and begin to listen to the controller."""
+        self.channel.send(("hello", os.getpid()))
+        self._loop.add_reader(self._handles, self._receive_handles)
+        self._loop.call_later(PUSH_SECONDS, self._push)
+
+    def on_controller_lost(self) -> None:
+        """Nobody is left who could restart, drain or stop us."""
+        if not self._stopping:
+            logger.warning("the controller has gone; worker %d ends", self.services.worker_index)
+        self._end()
+
+    def on_message(self, message: Message) -> None:
+        """Do one thing that the controller asks for."""
+        handler = self._HANDLERS.get(message[0])
+        if handler is None:
+            logger.error("unknown message %r from the controller", message[0])
+            return
+        handler(self, *message[1:])
+
+    def _add_clusters(self, first_index: int, clusters: list[tuple[str, bytes]]) -> None:
+        for index, (name, serialized) in enumerate(clusters, first_index):
+            self._clusters.add(name, serialized, index)
+
+    def _update_hosts(self, name: str, resolved: list[Any]) -> None:
+        self._clusters.update_hosts(name, resolved)
+
+    def _replace_runtime(self, values: dict[str, str]) -> None:
+        self.services.runtime.replace(values)
+        self._clusters.apply_runtime()
+
+    def _add_listener(self, key: str, serialized: bytes, wanted: int) -> None:
+        self._waiting[key] = (serialized, wanted)
+        self._receive_handles()
+
+    def _start_serving(self) -> None:
+        self._go = True
+        self._start_complete_listeners()
+
+    def _receive_handles(self) -> None:
+        while True:
+            try:
+                key, descriptors, _flags, _peer = socket.recv_fds(self._handles, 4096, _MAX_HANDLES)
+            except BlockingIOError:
+                break
+            except OSError:
+                key = b""
+            if not key:
+                self._loop.remove_reader(self._handles)
+                break
+            self._sockets.setdefault(key.decode(), []).extend(
+                socket.socket(fileno=descriptor) for descriptor in descriptors
+            )
+        self._start_complete_listeners()
+
+    def _start_complete_listeners(self) -> None:
+        """Start each listener whose config and sockets have both arrived; they come by different ways."""
+        for key, (serialized, wanted) in list(self._waiting.items()):
+            sockets = self._sockets.get(key, [])
+            if len(sockets) == wanted:
+                del self._waiting[key]
+                self._sockets.pop(key, None)
+                self._complete.append((key, serialized, sockets))
+        if self._starting is None and (self._complete or self._go):
+            self._starting = self._loop.create_task(self._start_listeners(), name="start listeners")
+            self._starting.add_done_callback(self._on_started)
+
+    async def _start_listeners(self) -> None:
+        while self._complete:
+            await self._start_listener(*self._complete.popleft())
+
+    def _on_started(self, task: asyncio.Task[None]) -> None:
+        self._starting = None
+        if not task.cancelled():
+            task.result()
+        if self._go and not self._waiting and not self._complete:
+            self._go = False
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(*_GC_THRESHOLDS)
+            self.channel.send(("ready",))
+
+    async def _start_listener(self, key: str, serialized: bytes, sockets: list[socket.socket]) -> None:
+        context = self._context()
+        message = listener_pb2.Listener.FromString(serialized)
+        # The controller's name for a listener that has none.
+        message.name = key
+        config = compile_listener(message, f"listener {key}", context)
+        try:
+            context.raise_if_problems()
+            await self._listeners.add(config, sockets)
+        except (ConfigError, OSError) as error:
+            # Checked before it came here: a file that it names has changed or gone since.
+            logger.error("listener %s cannot be used: %s", key, error)
+            for sock in sockets:
+                sock.close()
+
+    def _answer(self, number: int, question: str) -> None:
+        answer: Any = None
+        if question == "stats":
+            answer = collect(self.services.stats)
+        elif question == "hosts":
+            answer = self._host_numbers()
+        else:
+            logger.error("unknown question %r from the controller", question)
+        self.channel.send(("answer", number, answer))
+
+    def _host_numbers(self) -> dict[str, dict[tuple[str, int], list[int]]]:
+        """Cluster → (address, priority) → the numbers named by `HOST_NUMBERS`, of clusters in use here."""
+        return {
+            cluster.name: {
+                (host.address.text, host.priority): [getattr(host.stats, name) for name in HOST_NUMBERS]
+                for host in cluster.hosts
+            }
+            for cluster in self._clusters.active()
+        }
+
+    def _push(self) -> None:
+        if self._stopping:
+            return
+        if not self.channel.lagging:
+            self.channel.send(("stats", collect(self.services.stats)))
+        self._loop.call_later(PUSH_SECONDS, self._push)
+
+    def _set_levels(self, levels: dict[str, str]) -> None:
+        self._levels.set(levels)
+
+    def _reopen_logs(self) -> None:
+        self._sinks.reopen()
+        try:
+            self._log_file.reopen()
+        except OSError as error:
+            logger.error("cannot reopen the log file: %s", error)
+
+    def _mark_draining(self, draining: bool) -> None:
+        """Responses announce `connection: close` from now on, or no longer."""
+        self.services.drain.draining = draining
+        self._listeners.announce_drain(draining)
+
+    def _drain_listeners(self, names: list[str]) -> None:
+        for name in names:
+            listener = self._listeners.listeners.get(name)
+            if listener is not None:
+                listener.stop()
+
+    def _watch_connections(self) -> None:
+        """Report the number of connections until it is 0, because the controller waits for that."""
+        count = self._listeners.active_connections
+        self.channel.send(("connections", count))
+        self._drain_timer = self._loop.call_later(DRAIN_CHECK_SECONDS, self._watch_connections)
+
+    def _stop(self) -> None:
+        self._stopping = True
+        self._listeners.stop()
+        self._listeners.close_connections()
+        self._sinks.flush()
+        self.channel.send(("stats", collect(self.services.stats)))
+        self.channel.close()
+
+    def _end(self) -> None:
+        self._stopping = True
+        self._sinks.flush()
+        self._loop.stop()
+
+    _HANDLERS: Final[dict[str, Callable[..., None]]] = {
+        "ask": _answer,
+        "clusters": _add_clusters,
+        "drain": _mark_draining,
+        "drain_listeners": _drain_listeners,
+        "hosts": _update_hosts,
+        "levels": _set_levels,
+        "listener": _add_listener,
+        "reopen_logs": _reopen_logs,
+        "runtime": _replace_runtime,
+        "serve": _start_serving,
+        "stop": _stop,
+        "watch_connections": _watch_connections,
+    }
+
+
+def run(index: int, settings: dict[str, Any], descriptors: list[int]) -> int:
+    """Serve until the controller says stop or is gone; returns the exit status."""
+    log_file = logs.configure(settings["log_path"], settings["log_format"], settings["log_format_escaped"])
+    levels = logs.LogLevels("info", settings["log_levels"])
+    channel_descriptor, handles_descriptor, slots_descriptor, counts_descriptor = descriptors
+    handles = socket.socket(fileno=handles_descriptor)
+    handles.setblocking(False)
+    slots = SharedSlots.attach(slots_descriptor, settings["workers"], settings["clusters"])
+    counts = SharedCounts(counts_descriptor, settings["workers"], len(settings["listener_columns"]))
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    loop.set_exception_handler(_log_unexpected)
+    worker = Worker(loop, index, settings, handles, slots, counts, log_file, levels)
+    channel_socket = socket.socket(fileno=channel_descriptor)
+    channel_socket.setblocking(False)
+    loop.run_until_complete(loop.create_unix_connection(lambda: worker.channel, sock=channel_socket))
+    worker.start()
+    loop.run_forever()
+    return 0
+
+
+def _log_unexpected(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    error = context.get("exception")
+    logger.error("unexpected: %s: %r", context.get("message"), error, exc_info=error)
