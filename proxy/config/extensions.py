@@ -99,6 +99,22 @@ def categories() -> dict[str, list[str]]:
     return dict(_categories)
 
 
+def is_registered(any_message: Any) -> bool:
+    """Whether the extension that an Any carries, or a TypedStruct in it names, is one of the table."""
+    return carried_type(any_message) in _modules
+
+
+def carried_type(any_message: Any) -> str:
+    """The message name of what an Any carries, also inside a TypedStruct."""
+    name = type_name_of(any_message.type_url)
+    if name in TYPED_STRUCTS:
+        # Field 1 of both TypedStructs is the type URL; a UDPA message has the same layout as an XDS one.
+        from xds.type.v3 import typed_struct_pb2
+
+        return type_name_of(typed_struct_pb2.TypedStruct.FromString(any_message.value).type_url)
+    return name
+
+
 def type_name_of(type_url: str) -> str:
     """The message name of a type URL (what follows the last slash)."""
     return type_url.rpartition("/")[2]
@@ -114,3 +130,51 @@ def unknown_type(type_name: str) -> str:
     if siblings:
         return f"{reason}; supported here: {', '.join(siblings)}"
     return reason + did_you_mean(type_name, _modules)
+
+
+CARRIERS = frozenset({"envoy.config.core.v3.TypedExtensionConfig", "envoy.config.core.v3.TransportSocket"})
+"""Messages of a name and a `typed_config` that stand in many fields."""
+
+_DOWNSTREAM_SOCKET = ("envoy.transport_sockets.downstream",)
+_UPSTREAM_SOCKET = ("envoy.transport_sockets.upstream",)
+HTTP_FILTER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter"
+_HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_PER_ROUTE = ("envoy.filters.http.per_route",)
+
+_SITES: dict[str, tuple[str, ...]] = {
+    "envoy.config.accesslog.v3.AccessLog.typed_config": ("envoy.access_loggers",),
+    "envoy.config.bootstrap.v3.Bootstrap.typed_dns_resolver_config": ("envoy.network.dns_resolver",),
+    "envoy.config.cluster.v3.Cluster.CustomClusterType.typed_config": ("envoy.clusters",),
+    "envoy.config.cluster.v3.Cluster.transport_socket": _UPSTREAM_SOCKET,
+    "envoy.config.cluster.v3.Cluster.typed_dns_resolver_config": ("envoy.network.dns_resolver",),
+    "envoy.config.cluster.v3.Cluster.typed_extension_protocol_options": ("envoy.upstream_options",),
+    "envoy.config.cluster.v3.LoadBalancingPolicy.Policy.typed_extension_config": (
+        "envoy.load_balancing_policies",
+    ),
+    "envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat.stateful_formatter": (
+        "envoy.http.stateful_header_formatters",
+    ),
+    "envoy.config.core.v3.SubstitutionFormatString.formatters": ("envoy.formatter",),
+    "envoy.config.listener.v3.Filter.typed_config": ("envoy.filters.network",),
+    "envoy.config.listener.v3.FilterChain.transport_socket": _DOWNSTREAM_SOCKET,
+    "envoy.config.route.v3.FilterConfig.config": _PER_ROUTE,
+    "envoy.config.route.v3.InternalRedirectPolicy.predicates": ("envoy.internal_redirect_predicates",),
+    "envoy.config.route.v3.Route.typed_per_filter_config": _PER_ROUTE,
+    "envoy.config.route.v3.RouteAction.path_rewrite_policy": ("envoy.path.rewrite",),
+    "envoy.config.route.v3.RouteConfiguration.typed_per_filter_config": _PER_ROUTE,
+    "envoy.config.route.v3.RouteMatch.path_match_policy": ("envoy.path.match",),
+    "envoy.config.route.v3.VirtualHost.typed_per_filter_config": _PER_ROUTE,
+    "envoy.config.route.v3.WeightedCluster.ClusterWeight.typed_per_filter_config": _PER_ROUTE,
+    "envoy.extensions.clusters.dns.v3.DnsCluster.typed_dns_resolver_config": ("envoy.network.dns_resolver",),
+    f"{_HCM}.early_header_mutation_extensions": ("envoy.http.early_header_mutation",),
+    f"{_HCM}.original_ip_detection_extensions": ("envoy.http.original_ip_detection",),
+    f"{HTTP_FILTER}.typed_config": ("envoy.filters.http",),
+    "envoy.extensions.filters.network.http_connection_manager.v3.RequestIDExtension.typed_config": (
+        "envoy.request_id",
+    ),
+}
+
+
+def categories_at(field_name: str) -> tuple[str, ...]:
+    """The categories of extensions that may stand in a field (full proto name); empty when any may."""
+    return _SITES.get(field_name, ())

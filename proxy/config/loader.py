@@ -15,6 +15,7 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError, EncodeError
 
 from proxy.base.errors import ConfigError, Problem
+from proxy.config.check import check_message
 from proxy.config.faults import ERROR, UNKNOWN_FIELD, Fault
 from proxy.config.message_reader import reader_for
 from proxy.config.positions import Positions, path_of, position
@@ -47,6 +48,9 @@ class Loaded:
         """The message, under the name that fits `load_bootstrap`."""
         return self.message
 
+
+MAX_PROBLEMS = 200
+"""Problems that one load reports: one mistake in a generated file can repeat ten thousand times."""
 
 _DEFAULTS = LoadOptions()
 
@@ -89,7 +93,21 @@ def _load(sources: Sequence[tuple[str | bytes, str]], message_type: Any, options
             if part is not message:
                 message.MergeFrom(part)
         positions = Positions(trees)
+        if options.check:
+            findings = check_message(message)
+            # A field that could not be read is unset now: what its absence breaks is no second problem.
+            unread = {problem.path for problem in problems}
+            problems += [
+                positions.place(found)
+                for found in findings.problems
+                if not any(path == found.path or path.startswith(found.path + ".") for path in unread)
+            ]
+            warnings += map(positions.place, findings.warnings)
         if problems:
+            problems.sort(key=_place)
+            more = len(problems) - MAX_PROBLEMS
+            if more > 0:
+                problems[MAX_PROBLEMS:] = [Problem("", f"and {more} more problems", 0, 0, sources[-1][1])]
             raise ConfigError(problems)
     return Loaded(message, warnings, positions)
 
@@ -140,6 +158,10 @@ def _read_protobuf(source: str | bytes, origin: str, message: Any) -> None:
     except text_format.ParseError as error:
         place = (error.GetLine() or 0, error.GetColumn() or 0)
         raise ConfigError([Problem("", str(error), *place, origin)]) from error
+
+
+def _place(problem: Problem) -> tuple[str, int, int]:
+    return problem.origin, problem.line, problem.column
 
 
 @contextmanager

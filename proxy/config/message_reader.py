@@ -277,3 +277,26 @@ def _map_reader(field: FieldDescriptor) -> Reader:
 
 def _takes_null(descriptor: Descriptor) -> bool:
     return descriptor.full_name == "google.protobuf.Value"
+
+
+def read_json_value(message: Any, value: Any) -> Faults:
+    """Fill a message from what `json.loads` gives: the form in which a Struct carries a config."""
+    return reader_for(message.DESCRIPTOR)(message, _node_of(value), 0)
+
+
+def _node_of(value: Any) -> Any:
+    if isinstance(value, dict):
+        return MappingNode("", [(_quoted(key), _node_of(item)) for key, item in value.items()])
+    if isinstance(value, list):
+        return SequenceNode("", [_node_of(item) for item in value])
+    if isinstance(value, str):
+        return _quoted(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        value = int(value)
+    return ScalarNode(
+        "", "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    )
+
+
+def _quoted(text: str) -> ScalarNode:
+    return ScalarNode("", text, style='"')

@@ -137,31 +137,31 @@ def _any_reader(reader_for: ReaderFactory) -> Reader:
             return [Fault(node, f"expected a mapping with an '@type', found {describe(node)}")]
         if not node.value:
             return None
-        type_url, type_node, fields = _any_content(node)
+        type_url, fields = _any_content(node)
         if isinstance(fields, Fault):
             return [fields]
         type_name = extensions.type_name_of(type_url)
+        message.type_url = type_url
         found_class = extensions.message_class(type_name)
         if found_class is None:
-            return [Fault(type_node, extensions.unknown_type(type_name))]
+            # The check reports it: there it is known whether the field counts, and whether it is optional.
+            return None
         inner = found_class()
         faults = reader_for(inner.DESCRIPTOR)(inner, fields, depth + 1)
-        message.type_url = type_url
         message.value = inner.SerializeToString()
         return faults
 
     return read
 
 
-def _any_content(node: MappingNode) -> tuple[str, Any, Any]:
-    """Type URL, its node, and the node that holds the fields; in place of the last, a fault."""
+def _any_content(node: MappingNode) -> tuple[str, Any]:
+    """Type URL, and the node that holds the fields or a fault."""
     type_url, type_node, rest = _take_key(node, "@type")
     if type_node is None:
-        return "", node, Fault(node, "an '@type' that names the message is missing")
+        return "", Fault(node, "an '@type' that names the message is missing")
     if "/" not in type_url[1:]:
         return (
             "",
-            node,
             Fault(type_node, f"'@type' must look like type.googleapis.com/NAME, found {type_url!r}"),
         )
     type_name = extensions.type_name_of(type_url)
@@ -171,22 +171,22 @@ def _any_content(node: MappingNode) -> tuple[str, Any, Any]:
         _, value_node, stray = _take_key(rest, "value")
         if value_node is None or stray.value:
             reason = f"an Any that holds {type_name} has exactly the keys '@type' and 'value'"
-            return "", node, Fault(node, reason)
-        return type_url, type_node, value_node
-    return type_url, type_node, rest
+            return "", Fault(node, reason)
+        return type_url, value_node
+    return type_url, rest
 
 
-def _typed_struct_content(node: MappingNode, rest: MappingNode) -> tuple[str, Any, Any]:
+def _typed_struct_content(node: MappingNode, rest: MappingNode) -> tuple[str, Any]:
     type_url, type_node, rest = _take_key(rest, "type_url", "typeUrl")
     type_name = extensions.type_name_of(type_url)
     if type_node is None or not type_name:
-        return "", node, Fault(node, "a TypedStruct needs a 'type_url' that names the message it carries")
+        return "", Fault(node, "a TypedStruct needs a 'type_url' that names the message it carries")
     _, value_node, rest = _take_key(rest, "value")
     for key, _ in rest.value:
-        return "", node, Fault(key, f"unknown field {key.value!r} in TypedStruct", UNKNOWN_FIELD)
+        return "", Fault(key, f"unknown field {key.value!r} in TypedStruct", UNKNOWN_FIELD)
     if value_node is None or is_null(value_node):
         value_node = MappingNode("", [], node.start_mark, node.end_mark)
-    return extensions.TYPE_URL_PREFIX + type_name, type_node, value_node
+    return extensions.TYPE_URL_PREFIX + type_name, value_node
 
 
 def _take_key(node: MappingNode, *names: str) -> tuple[str, Any, MappingNode]:

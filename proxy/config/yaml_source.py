@@ -83,7 +83,7 @@ def compose(source: str | bytes, origin: str) -> Node | None:
 
 
 def _compose_json(text: str, origin: str) -> Node | None:
-    """JSON that is not YAML: almost always an error, else escaped surrogate pairs; positions are then lost."""
+    """JSON that is not YAML: almost always an error, else escaped surrogate pairs, which lose positions."""
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:

@@ -1,0 +1,88 @@
+"""`Bootstrap` and the messages that only it uses."""
+
+TABLE = """
+envoy.config.bootstrap.v3.Bootstrap
+  + node node_context_params static_resources cluster_manager flags_path stats_config stats_flush_interval
+  + stats_flush_on_admin layered_runtime admin header_prefix stats_server_version_override
+  ~ stats are created when they are first used anyway: deferred_stat_options
+  ~ there are no watched threads: watchdog watchdogs enable_dispatcher_stats fatal_actions
+  ~ names are resolved by our own resolver: use_tcp_for_dns_lookups dns_resolution_config
+  ~ names are resolved by our own resolver: typed_dns_resolver_config
+  ~ there is one kind of socket: default_socket_interface
+  ~ header lookup needs no declaration: inline_headers
+  ~ regular expressions are RE2, as by default in Envoy: default_regex_engine
+  ~ there are no performance traces: perf_tracing_file_path
+  ~ the memory allocator is Python's: memory_allocator_manager
+  ~ no gRPC client is in use yet: grpc_async_client_manager_config
+  - comes with xDS: dynamic_resources hds_config config_sources default_config_source xds_delegate_extension
+  - comes with xDS: xds_config_tracker_extension
+  - comes with stats sinks: stats_sinks stats_eviction_interval
+  - comes with tracing: tracing
+  - comes with the overload manager: overload_manager
+  - comes with SDS: certificate_provider_instances
+  - bootstrap_extensions listener_manager
+  - use --log-format: application_log_config
+
+envoy.config.bootstrap.v3.Bootstrap.StaticResources
+  + listeners clusters
+  - comes with SDS: secrets
+
+envoy.config.bootstrap.v3.Bootstrap.DeferredStatOptions
+  + enable_deferred_creation_stats
+
+envoy.config.bootstrap.v3.ClusterManager
+  ~ zone-aware routing is not available yet: local_cluster_name
+  ~ every cluster is created at its first use: enable_deferred_cluster_creation
+  - comes with outlier detection: outlier_detection
+  - comes with L4 and TLS: upstream_bind_config
+  - comes with xDS: load_stats_config
+
+envoy.config.bootstrap.v3.Admin
+  + access_log access_log_path address socket_options ignore_global_conn_limit allow_paths
+  ~ there is no CPU profiler: profile_path
+
+envoy.config.bootstrap.v3.LayeredRuntime
+  + layers
+
+envoy.config.bootstrap.v3.RuntimeLayer
+  + name static_layer admin_layer
+  - disk_layer
+  - comes with xDS: rtds_layer
+
+envoy.config.bootstrap.v3.RuntimeLayer.AdminLayer
+
+envoy.config.bootstrap.v3.Watchdog
+  + actions miss_timeout megamiss_timeout kill_timeout max_kill_timeout_jitter multikill_timeout
+  + multikill_threshold
+
+envoy.config.bootstrap.v3.Watchdog.WatchdogAction
+  + event
+  - config
+
+envoy.config.bootstrap.v3.Watchdogs
+  + main_thread_watchdog worker_watchdog
+
+envoy.config.bootstrap.v3.FatalAction
+  - config
+
+envoy.config.bootstrap.v3.CustomInlineHeader
+  + inline_header_name inline_header_type
+
+envoy.config.bootstrap.v3.Bootstrap.GrpcAsyncClientManagerConfig
+  + max_cached_entry_idle_duration
+
+envoy.config.bootstrap.v3.MemoryAllocatorManager
+  + bytes_to_release memory_release_interval
+
+envoy.config.metrics.v3.StatsConfig
+  + stats_tags use_all_default_tags stats_matcher histogram_bucket_settings
+
+envoy.config.metrics.v3.TagSpecifier
+  + tag_name regex fixed_value
+
+envoy.config.metrics.v3.StatsMatcher
+  + reject_all exclusion_list inclusion_list
+
+envoy.config.metrics.v3.HistogramBucketSettings
+  + match buckets bins
+"""

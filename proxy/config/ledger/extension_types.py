@@ -1,0 +1,7 @@
+"""Extension types that fit in no other area."""
+
+TABLE = """
+envoy.extensions.formatter.metadata.v3.Metadata
+
+envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery
+"""
