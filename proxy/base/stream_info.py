@@ -32,11 +32,14 @@ class TlsInfo:
 
     version = ""
     cipher = ""
+    group = ""  # of the key agreement
     alpn = ""
     sni = ""
     session_id = ""
     peer_certificate_der = b""
     local_certificate_der = b""
+    #: The validated chain, the peer's certificate first; empty if nothing was validated.
+    peer_chain_der: tuple[bytes, ...] = ()
 
 
 class ConnectionInfo:
@@ -65,6 +68,12 @@ class ConnectionInfo:
         self.termination_details: str | None = None
         self.transport_failure_reason: str | None = None
         self.filter_chain_name = ""
+        self.close_type = "Normal"  # or "LocalReset", "RemoteReset"
+        self.local_close_reason: str | None = None
+        self.handshake_complete = 0.0
+        self.end_time = 0.0
+        self.listener_metadata: Any = None  # envoy.config.core.v3.Metadata
+        self.filter_chain_metadata: Any = None
         self.listener_name = ""
         self.listener_address = ""
         self.dynamic_metadata: dict[str, dict[str, Any]] = {}
@@ -99,12 +108,16 @@ class StreamInfo:
     request_complete: float = 0.0  # last byte of the request read from downstream
     response_first_byte_sent: float = 0.0
     response_complete: float = 0.0  # last byte of the response written downstream
+    end_time: float = 0.0  # the stream is over, one way or another
+    upstream_pool_requested: float = 0.0
+    upstream_pool_ready: float = 0.0
     upstream_connect_start: float = 0.0
     upstream_connect_complete: float = 0.0
     upstream_handshake_complete: float = 0.0
     upstream_first_byte_sent: float = 0.0
     upstream_last_byte_sent: float = 0.0
     upstream_first_byte_received: float = 0.0
+    upstream_first_body_byte_received: float = 0.0
     upstream_last_byte_received: float = 0.0
 
     bytes_received: int = 0  # request body
@@ -135,9 +148,18 @@ class StreamInfo:
     upstream_protocol: str | None = None
     upstream_tls: TlsInfo | None = None
     upstream_transport_failure_reason: str | None = None
+    upstream_close_type: str = "Normal"
+    upstream_local_close_reason: str | None = None
+    attempted_hosts: tuple[Any, ...] = ()  # of every try; empty if there was at most one
+    attempted_connection_ids: tuple[int, ...] = ()
     upstream_request_head: RequestHead | None = None
 
     route_metadata: Any = None  # envoy.config.core.v3.Metadata of the route
+    virtual_host_metadata: Any = None
+    access_log_type: str = "NotSet"  # envoy.data.accesslog.v3.AccessLogType without its punctuation
+    custom_flags: str = ""
+    trace_id: str | None = None
+    span_id: str | None = None
     health_check: bool = False
     traced: bool = False
     dynamic_metadata: dict[str, dict[str, Any]] | None = None

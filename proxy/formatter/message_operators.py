@@ -1,0 +1,150 @@
+"""Operators that read one field of a request, response or trailers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from proxy.base.headers import HeaderMap
+from proxy.base.stream_info import StreamInfo
+from proxy.config.context import CompileContext
+from proxy.formatter.coalesced import COALESCED_IN_REQUEST, COALESCED_IN_RESPONSE
+from proxy.formatter.parse import Command, FormatError
+from proxy.formatter.spec import Argument, Getter, Operator, OperatorSpec, limited, operator
+
+#: Not a plain field of the head as it came: the connection manager makes a new one for each request.
+_PER_REQUEST = frozenset({"x-request-id"})
+_TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
+
+
+def field_names(argument: str) -> tuple[str, str]:
+    """(main, alternative) of `X?Y`, lower-case; the alternative may be ""."""
+    names = argument.lower().split("?")
+    if len(names) > 2:
+        raise FormatError(f"more than 1 alternative header specified in token: {argument}")
+    for name in names:
+        if not set(name.removeprefix(":")) <= _TOKEN:
+            raise FormatError(f"{name!r} contains characters that no header name may have")
+    return names[0], names[1] if len(names) == 2 else ""
+
+
+def _first_line(headers: HeaderMap, repeated: dict[str, list[str]], name: str) -> str | None:
+    lines = repeated.get(name)
+    return headers.get(name) if lines is None else lines[0]
+
+
+def request_getter(name: str) -> Getter:
+    """Reads one field or pseudo-field of the request."""
+    if name in _PSEUDO:
+        return _PSEUDO[name]
+    coalesced = name in COALESCED_IN_REQUEST
+
+    def field(info: StreamInfo) -> str | None:
+        head = info.request
+        if head is None:
+            return None
+        headers = head.headers
+        if coalesced or headers.repeated is None:
+            return headers.get(name)
+        return _first_line(headers, headers.repeated, name)
+
+    return field
+
+
+def response_getter(name: str) -> Getter:
+    """Reads one field or `:status` of the response."""
+    if name == ":status":
+        return lambda info: None if info.response is None else str(info.response.status)
+    coalesced = name in COALESCED_IN_RESPONSE
+
+    def field(info: StreamInfo) -> str | None:
+        head = info.response
+        if head is None:
+            return None
+        headers = head.headers
+        if coalesced or headers.repeated is None:
+            return headers.get(name)
+        return _first_line(headers, headers.repeated, name)
+
+    return field
+
+
+def trailer_getter(name: str) -> Getter:
+    """Reads one field of the response's trailers."""
+
+    def field(info: StreamInfo) -> str | None:
+        trailers = info.response_trailers
+        if trailers is None or trailers.repeated is None:
+            return None if trailers is None else trailers.get(name)
+        return _first_line(trailers, trailers.repeated, name)
+
+    return field
+
+
+def _path(info: StreamInfo) -> str | None:
+    return None if info.request is None else info.request.path or None
+
+
+def _authority(info: StreamInfo) -> str | None:
+    return None if info.request is None else info.request.authority or None
+
+
+_PSEUDO: dict[str, Getter] = {
+    ":method": lambda info: None if info.request is None else info.request.method or None,
+    ":path": _path,
+    ":authority": _authority,
+    "host": _authority,
+    ":scheme": lambda info: None if info.request is None else info.request.scheme or None,
+}
+
+
+def either(main: Getter, alternative: Getter | None) -> Getter:
+    """The main value, or the alternative where the main one is absent."""
+    if alternative is None:
+        return main
+    second = alternative
+
+    def pick(info: StreamInfo) -> str | None:
+        value: str | None = main(info)
+        return second(info) if value is None else value
+
+    return pick
+
+
+def _fields(
+    getter: Callable[[str], Getter], *, of_request: bool
+) -> Callable[[Command, CompileContext], Operator]:
+    def build(command: Command, _context: CompileContext) -> Operator:
+        main, alternative = field_names(command.argument)
+        read = either(getter(main), getter(alternative) if alternative else None)
+        static = of_request and not _PER_REQUEST & {main, alternative}
+        return operator(limited(read, command.max_length), static=static)
+
+    return build
+
+
+def _without_query(command: Command, _context: CompileContext) -> Operator:
+    main, alternative = field_names(command.argument)
+    read = either(request_getter(main), request_getter(alternative) if alternative else None)
+
+    def cut(info: StreamInfo) -> str | None:
+        value = read(info)
+        return None if value is None else value.partition("?")[0]
+
+    return operator(limited(cut, command.max_length), static=not _PER_REQUEST & {main, alternative})
+
+
+_REQUEST = OperatorSpec(_fields(request_getter, of_request=True), Argument.REQUIRED, length=True)
+_RESPONSE = OperatorSpec(_fields(response_getter, of_request=False), Argument.REQUIRED, length=True)
+_TRAILER = OperatorSpec(_fields(trailer_getter, of_request=False), Argument.REQUIRED, length=True)
+
+OPERATORS: dict[str, OperatorSpec] = {
+    "REQ": _REQUEST,
+    "REQUEST_HEADER": _REQUEST,
+    "RESP": _RESPONSE,
+    "RESPONSE_HEADER": _RESPONSE,
+    "TRAILER": _TRAILER,
+    "RESPONSE_TRAILER": _TRAILER,
+}
+
+#: Available only where the config names their formatter extension.
+REQ_WITHOUT_QUERY = OperatorSpec(_without_query, Argument.REQUIRED, length=True)
