@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from proxy.config.any_unpack import unpack
 from proxy.config.context import CompileContext
 from proxy.config.durations import seconds
-from proxy.config.extensions import message_class, type_name_of, unknown_type
 from proxy.filters.api import NetworkFilterFactory, network_filter
 
 RAW_BUFFER = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
@@ -114,9 +114,4 @@ def _unpack(message: Any, path: str, ctx: CompileContext) -> Any:
     if not message.HasField("typed_config") or not message.typed_config.type_url:
         ctx.problem(f"{path}.typed_config", f"a typed_config is required (name {message.name!r})")
         return None
-    type_name = type_name_of(message.typed_config.type_url)
-    kind = message_class(type_name)
-    if kind is None:
-        ctx.problem(f"{path}.typed_config", unknown_type(type_name))
-        return None
-    return kind.FromString(message.typed_config.value)
+    return unpack(message.typed_config, f"{path}.typed_config", ctx)

@@ -9,7 +9,6 @@ from itertools import count
 from proxy.base.services import WorkerServices
 from proxy.downstream.connection import ConnectionCounter, LocalCounter
 from proxy.downstream.listener import INBOUND, MODIFY_ONLY, Listener, ListenerConfig
-from proxy.downstream.listener_stats import ListenerCreationStats
 
 
 class ListenerManager:
@@ -26,8 +25,6 @@ class ListenerManager:
         self._counter = counter
         self._global_count = counter("") if counter else LocalCounter()
         self._next_id = count(1).__next__
-        self._stats = ListenerCreationStats("listener_manager.")
-        services.stats.add(self._stats.prefix, self._stats)
         self.listeners: dict[str, Listener] = {}
         self.draining: list[Listener] = []
 
@@ -38,14 +35,9 @@ class ListenerManager:
         connections with `close_drained` when the drain time is over.
         """
         own = self._counter(config.name) if self._counter else None
-        try:
-            listener = Listener(config, self._services, self._next_id, own, self._global_count)
-            if config.bind_to_port:
-                await listener.start(sockets)
-        except BaseException:
-            self._stats.listener_create_failure += 1
-            raise
-        self._stats.listener_create_success += 1
+        listener = Listener(config, self._services, self._next_id, own, self._global_count)
+        if config.bind_to_port:
+            await listener.start(sockets)
         replaced = self.listeners.pop(config.name, None)
         self.listeners[config.name] = listener
         if replaced is not None:

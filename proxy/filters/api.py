@@ -121,8 +121,10 @@ class HttpFilter:
     """Base of HTTP filters: passes everything on. One object a stream.
 
     `decode_*` see the request on its way up, in chain order; `encode_*` the response on its way back, in reverse
-    order. `on_destroy` is called once, whatever happened.
+    order. `on_destroy` is called once, whatever happened. `name` is the name that the filter is configured under.
     """
+
+    name = ""
 
     def __init__(self, callbacks: StreamCallbacks) -> None:
         self.callbacks = callbacks

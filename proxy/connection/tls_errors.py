@@ -1,0 +1,92 @@
+"""Failed handshakes in Envoy's words, for `%DOWNSTREAM_TRANSPORT_FAILURE_REASON%` and its upstream twin."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Final
+
+#: BoringSSL's numbers of the reasons that a peer can cause (ssl.h, `SSL_R_*`); an alert's is 1000 + its code.
+_REASONS: Final = {
+    "BAD_PACKET_LENGTH": 112,
+    "BAD_SIGNATURE": 115,
+    "CERTIFICATE_VERIFY_FAILED": 125,
+    "DECODE_ERROR": 137,
+    "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": 139,
+    "HTTPS_PROXY_REQUEST": 155,
+    "HTTP_REQUEST": 156,
+    "INVALID_ALPN_PROTOCOL": 269,
+    "NO_APPLICATION_PROTOCOL": 307,
+    "NO_SHARED_CIPHER": 184,
+    "NO_SHARED_GROUP": 266,
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": 192,
+    "UNEXPECTED_MESSAGE": 225,
+    "UNSUPPORTED_PROTOCOL": 240,
+    "WRONG_VERSION_NUMBER": 247,
+    "SSLV3_ALERT_BAD_RECORD_MAC": 1020,
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": 1040,
+    "SSLV3_ALERT_BAD_CERTIFICATE": 1042,
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": 1043,
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": 1044,
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": 1045,
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": 1046,
+    "SSLV3_ALERT_ILLEGAL_PARAMETER": 1047,
+    "TLSV1_ALERT_UNKNOWN_CA": 1048,
+    "TLSV1_ALERT_ACCESS_DENIED": 1049,
+    "TLSV1_ALERT_DECODE_ERROR": 1050,
+    "TLSV1_ALERT_DECRYPT_ERROR": 1051,
+    "TLSV1_ALERT_PROTOCOL_VERSION": 1070,
+    "TLSV1_ALERT_INSUFFICIENT_SECURITY": 1071,
+    "TLSV1_ALERT_INTERNAL_ERROR": 1080,
+    "TLSV1_ALERT_USER_CANCELLED": 1090,
+    "TLSV1_UNRECOGNIZED_NAME": 1112,
+    "TLSV1_ALERT_UNKNOWN_PSK_IDENTITY": 1115,
+    "TLSV1_ALERT_CERTIFICATE_REQUIRED": 1116,
+    "TLSV1_ALERT_NO_APPLICATION_PROTOCOL": 1120,
+}
+#: Reasons for which OpenSSL and BoringSSL have different words.
+_RENAMED: Final = {
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "TLSV1_ALERT_CERTIFICATE_REQUIRED",
+    "TLSV1_ALERT_NO_RENEGOTIATION": "TLSV1_ALERT_USER_CANCELLED",
+    "NO_SUITABLE_KEY_SHARE": "NO_SHARED_GROUP",
+    "NO_SUITABLE_SIGNATURE_ALGORITHM": "NO_COMMON_SIGNATURE_ALGORITHMS",
+    "BAD_RECORD_TYPE": "WRONG_VERSION_NUMBER",
+}
+_SSL_LIBRARY: Final = 16 << 24
+
+NO_CERTIFICATE: Final = "PEER_DID_NOT_RETURN_A_CERTIFICATE"
+VERIFY_FAILED: Final = "CERTIFICATE_VERIFY_FAILED"
+
+
+class NameMismatch(ssl.SSLCertVerificationError):
+    """The peer's certificate has none of the wanted subject alternative names."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(1, f"SAN matcher, certificate SANs are [{', '.join(names)}]")
+        self.names = names
+
+
+def reason_name(error: BaseException) -> str:
+    """BoringSSL's name of the failure, such as `WRONG_VERSION_NUMBER`; "" if this is no TLS error."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return VERIFY_FAILED
+    if not isinstance(error, ssl.SSLError):
+        return ""
+    reason = error.reason or ""
+    return _RENAMED.get(reason, reason)
+
+
+def failure_reason(error: BaseException) -> str | None:
+    """`TLS_error:|<number>:SSL routines:OPENSSL_internal:<reason>:TLS_error_end`, or None if it is none."""
+    name = reason_name(error)
+    if not name:
+        return None
+    text = f"TLS_error:|{_SSL_LIBRARY + _REASONS.get(name, 0)}:SSL routines:OPENSSL_internal:{name}"
+    if isinstance(error, NameMismatch):
+        text += f":verify cert failed: {error.args[1]}"
+    elif isinstance(error, ssl.SSLCertVerificationError):
+        text += (
+            f":verify cert failed: X509_verify_cert: certificate verification error: {error.verify_message}"
+        )
+    elif name == NO_CERTIFICATE:
+        text += ":peer did not provide required client certificate"
+    return f"{text}:TLS_error_end"

@@ -1,0 +1,70 @@
+"""Statistics of TLS handshakes, under Envoy's names."""
+
+from __future__ import annotations
+
+import ssl
+from typing import ClassVar
+
+from proxy.base.stats import StatGroup
+from proxy.base.stream_info import TlsInfo
+from proxy.connection.tls_errors import NO_CERTIFICATE, VERIFY_FAILED, NameMismatch, reason_name
+
+
+class SslStats(StatGroup):
+    """`listener.<address>.ssl.*` and `cluster.<name>.ssl.*`."""
+
+    COUNTERS: ClassVar[tuple[str, ...]] = (
+        "connection_error",
+        "handshake",
+        "session_reused",
+        "no_certificate",
+        "fail_verify_no_cert",
+        "fail_verify_error",
+        "fail_verify_san",
+        "fail_verify_cert_hash",
+        "ocsp_staple_failed",
+        "ocsp_staple_omitted",
+        "ocsp_staple_requests",
+        "ocsp_staple_responses",
+    )
+
+    connection_error: int
+    handshake: int
+    session_reused: int
+    no_certificate: int
+    fail_verify_no_cert: int
+    fail_verify_error: int
+    fail_verify_san: int
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__(prefix)
+        self._named: dict[str, int] = {}
+
+    def counters(self) -> dict[str, int]:
+        """With one counter for each cipher and version that was negotiated."""
+        values = super().counters()
+        values.update((self.prefix + name, count) for name, count in self._named.items())
+        return values
+
+    def succeeded(self, info: TlsInfo, *, reused: bool) -> None:
+        """Count a finished handshake."""
+        self.handshake += 1
+        if reused:
+            self.session_reused += 1
+        if not info.peer_certificate_der:
+            self.no_certificate += 1
+        named = self._named
+        for name in (f"ciphers.{info.cipher}", f"versions.{info.version}"):
+            named[name] = named.get(name, 0) + 1
+
+    def failed(self, error: BaseException | None) -> None:
+        """Count a failed handshake; a peer that merely went away is no error."""
+        name = "" if error is None else reason_name(error)
+        if isinstance(error, NameMismatch):
+            self.fail_verify_san += 1
+        elif name == VERIFY_FAILED:
+            self.fail_verify_error += 1
+        elif name == NO_CERTIFICATE:
+            self.fail_verify_no_cert += 1
+        elif isinstance(error, ssl.SSLError):
+            self.connection_error += 1

@@ -1,0 +1,165 @@
+"""The TLS handshake of an accepted connection, between the choice of its chain and its terminal filter.
+
+The event loop's own `SSLProtocol` carries handshake and records. It is set up by hand, because the loop's
+`start_tls` is a coroutine (a task per connection) and does not let an alert out before it cuts the line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from proxy.base.services import WorkerServices
+from proxy.base.stream_info import ConnectionInfo, TlsInfo
+from proxy.connection.tls import CheckedSslObject, DownstreamTlsConfig, describe
+from proxy.connection.tls_errors import failure_reason
+from proxy.connection.tls_stats import SslStats
+from proxy.filters.api import ListenerFacts
+
+#: Seconds for a handshake when the config sets no bound (Envoy has none then).
+DEFAULT_TIMEOUT: Final = 15.0
+_SHUTDOWN_TIMEOUT: Final = 1.0
+
+CreateProtocol = Callable[[ConnectionInfo], asyncio.Protocol]
+
+
+def _ssl_protocol_class(loop: asyncio.AbstractEventLoop) -> Any:
+    if type(loop).__module__.startswith("uvloop"):
+        from uvloop import loop as uvloop_loop
+
+        return vars(uvloop_loop)["SSLProtocol"]
+    from asyncio.sslproto import SSLProtocol as AsyncioSslProtocol
+
+    return AsyncioSslProtocol
+
+
+class DownstreamTls:
+    """Makes server handshakes for one filter chain."""
+
+    def __init__(
+        self, config: DownstreamTlsConfig, timeout: float, services: WorkerServices, facts: ListenerFacts
+    ) -> None:
+        self.config = config
+        self.timed = timeout > 0
+        self.timeout = timeout if timeout > 0 else DEFAULT_TIMEOUT
+        self.loop = services.loop
+        self.stats = _stats_of(f"{facts.stat_prefix}ssl.", services)
+        self.buffer_limit = facts.buffer_limit
+        self._ssl_protocol = _ssl_protocol_class(services.loop)
+
+    def start(
+        self,
+        transport: asyncio.Transport,
+        connection: ConnectionInfo,
+        create_protocol: CreateProtocol,
+        on_timeout: Callable[[], None],
+    ) -> None:
+        """Shake hands on `transport`; the protocol is made and connected when that has succeeded."""
+        handshake = _Handshake(self, transport, connection, create_protocol, on_timeout)
+        protocol = self._ssl_protocol(
+            self.loop, handshake, handshake, handshake, True, None, True, self.timeout, _SHUTDOWN_TIMEOUT
+        )
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+
+
+def _stats_of(prefix: str, services: WorkerServices) -> SslStats:
+    """All chains of a listener share one group."""
+    known = services.stats.get(prefix)
+    if isinstance(known, SslStats):
+        return known
+    stats = SslStats(prefix)
+    services.stats.add(prefix, stats)
+    return stats
+
+
+class _Handshake(asyncio.Protocol):
+    """One handshake. It plays three parts towards `SSLProtocol`, to hear of every outcome without a future.
+
+    As the context (`wrap_bio`) it makes an `SSLObject` that reports its failure before the line is cut; as
+    the waiter (`cancelled`, `set_result`, `set_exception`) it hears of the end; as the application's protocol
+    (`connection_made`, `connection_lost`) it hears of success.
+    """
+
+    __slots__ = ("_connection", "_create_protocol", "_error", "_on_timeout", "_tls", "_transport")
+
+    def __init__(
+        self,
+        tls: DownstreamTls,
+        transport: asyncio.Transport,
+        connection: ConnectionInfo,
+        create_protocol: CreateProtocol,
+        on_timeout: Callable[[], None],
+    ) -> None:
+        self._tls = tls
+        self._transport: asyncio.Transport | None = transport
+        self._connection = connection
+        self._create_protocol = create_protocol
+        self._on_timeout = on_timeout
+        self._error: BaseException | None = None
+        connection.tls = TlsInfo()
+
+    # -- the context
+
+    def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, **options: Any) -> ssl.SSLObject:
+        """See `ssl.SSLContext.wrap_bio`."""
+        made = cast("CheckedSslObject", self._tls.config.context.wrap_bio(incoming, outgoing, **options))
+        made.on_failure = self._fail
+        return made
+
+    def _fail(self, error: ssl.SSLError) -> None:
+        """The handshake is lost; its alert goes out with the bytes that are written before this closes."""
+        if self._error is None and self._transport is not None:
+            self._error = error
+            self._tls.loop.call_soon(self._transport.close)
+
+    # -- the waiter
+
+    def cancelled(self) -> bool:
+        """See `asyncio.Future.cancelled`."""
+        return False
+
+    def set_result(self, result: None) -> None:
+        """The handshake succeeded, which `connection_made` has been told, or the line is gone."""
+        del result
+        self._finish_failed(None)
+
+    def set_exception(self, error: BaseException) -> None:
+        """The handshake failed or took too long."""
+        self._finish_failed(error)
+
+    def _finish_failed(self, error: BaseException | None) -> None:
+        if self._transport is None:
+            return
+        self._transport = None
+        connection = self._connection
+        error = self._error or error
+        self._error = None
+        if isinstance(error, ConnectionAbortedError):
+            connection.termination_details = "transport socket timeout was reached"
+            if self._tls.timed:
+                self._on_timeout()
+        self._tls.stats.failed(error)
+        if error is not None:
+            connection.transport_failure_reason = failure_reason(error)
+        connection.on_closed()
+
+    # -- the application's protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Hand over to the terminal filter."""
+        secured = cast("asyncio.Transport", transport)
+        self._transport = None
+        ssl_object = secured.get_extra_info("ssl_object")
+        ssl_object.on_failure = None
+        connection, tls = self._connection, self._tls
+        info = describe(ssl_object, connection.tls)
+        info.local_certificate_der = tls.config.certificate_der
+        tls.stats.succeeded(info, reused=bool(ssl_object.session_reused))
+        if tls.buffer_limit:
+            secured.set_write_buffer_limits(tls.buffer_limit)
+        protocol = self._create_protocol(connection)
+        secured.set_protocol(protocol)
+        protocol.connection_made(secured)
