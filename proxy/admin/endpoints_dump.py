@@ -1,0 +1,46 @@
+"""The present endpoints of clusters as `ClusterLoadAssignment`, for `/config_dump?include_eds`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from envoy.config.endpoint.v3 import endpoint_pb2
+
+from proxy.admin.state import ClusterStatus, ConfigResource, HostStatus
+from proxy.base.address import Address
+
+
+def endpoint_configs(clusters: Iterable[ClusterStatus]) -> Iterator[ConfigResource]:
+    """One resource per cluster, its hosts grouped by priority and locality."""
+    for cluster in clusters:
+        name = cluster.eds_service_name or cluster.name
+        assignment = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
+        assignment.policy.overprovisioning_factor.value = 140
+        groups: dict[tuple[int, str, str, str], Any] = {}
+        for host in cluster.hosts:
+            key = (host.priority, host.region, host.zone, host.sub_zone)
+            group = groups.get(key)
+            if group is None:
+                group = groups[key] = assignment.endpoints.add(priority=host.priority)
+                group.locality.region, group.locality.zone, group.locality.sub_zone = key[1:]
+            _add_host(group.lb_endpoints.add(), host)
+        yield ConfigResource(name, assignment.SerializeToString(), 0, cluster.added_via_api)
+
+
+def _add_host(endpoint: Any, host: HostStatus) -> None:
+    set_address(endpoint.endpoint.address, host.address)
+    endpoint.endpoint.hostname = host.hostname
+    endpoint.health_status = 2 if host.health_flags else 1
+    endpoint.load_balancing_weight.value = host.weight
+    if host.canary:
+        endpoint.metadata.filter_metadata["envoy.lb"]["canary"] = True
+
+
+def set_address(message: Any, address: Address) -> None:
+    """Fill an `envoy.config.core.v3.Address`."""
+    if address.path:
+        message.pipe.path = address.path
+    else:
+        message.socket_address.address = address.ip
+        message.socket_address.port_value = address.port
