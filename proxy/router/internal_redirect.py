@@ -1,0 +1,72 @@
+"""`InternalRedirectPolicy`: which redirects of an upstream are followed by the proxy itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from envoy.extensions.internal_redirect.allow_listed_routes.v3.allow_listed_routes_config_pb2 import (
+    AllowListedRoutesConfig,
+)
+from envoy.extensions.internal_redirect.previous_routes.v3.previous_routes_config_pb2 import (
+    PreviousRoutesConfig,
+)
+from envoy.extensions.internal_redirect.safe_cross_scheme.v3.safe_cross_scheme_config_pb2 import (
+    SafeCrossSchemeConfig,
+)
+
+from proxy.config.context import CompileContext
+
+_FOLLOWED: Final = frozenset({301, 302, 303, 307, 308})
+_LOOPS: Final = PreviousRoutesConfig.DESCRIPTOR.full_name
+_ALLOWED: Final = AllowListedRoutesConfig.DESCRIPTOR.full_name
+_SAFE_SCHEME: Final = SafeCrossSchemeConfig.DESCRIPTOR.full_name
+
+
+@dataclass(frozen=True, slots=True)
+class InternalRedirectPolicy:
+    """A compiled policy.
+
+    `max_redirects` limits those followed for one request. `allowed_routes` is None if any route will do.
+    `refuse_repeats` refuses a route that this request was already redirected to from this one.
+    `safe_cross_scheme` refuses to go from a plain connection to https.
+    """
+
+    max_redirects: int = 1
+    statuses: frozenset[int] = frozenset({302})
+    allow_cross_scheme: bool = False
+    headers_to_copy: tuple[str, ...] = ()
+    allowed_routes: frozenset[str] | None = None
+    refuse_repeats: bool = False
+    safe_cross_scheme: bool = False
+
+
+def compile_internal_redirect(message: Any, path: str, ctx: CompileContext) -> InternalRedirectPolicy:
+    """`envoy.config.route.v3.InternalRedirectPolicy`."""
+    headers = tuple(name.lower() for name in message.response_headers_to_copy)
+    for index, name in enumerate(headers):
+        if name.startswith(":") or name == "host":
+            ctx.problem(
+                f"{path}.response_headers_to_copy[{index}]", ":-prefixed headers or host are not allowed"
+            )
+    allowed: frozenset[str] | None = None
+    found = set()
+    for index, predicate in enumerate(message.predicates):
+        packed = predicate.typed_config
+        kind = packed.type_url.rpartition("/")[2]
+        found.add(kind)
+        if kind == _ALLOWED:
+            names = frozenset(AllowListedRoutesConfig.FromString(packed.value).allowed_route_names)
+            allowed = names if allowed is None else allowed & names
+        elif kind not in {_LOOPS, _SAFE_SCHEME}:
+            ctx.problem(f"{path}.predicates[{index}].typed_config", f"type {kind!r} is not supported")
+    statuses = frozenset(message.redirect_response_codes)
+    return InternalRedirectPolicy(
+        message.max_internal_redirects.value if message.HasField("max_internal_redirects") else 1,
+        statuses & _FOLLOWED if statuses else frozenset({302}),
+        message.allow_cross_scheme_redirect,
+        headers,
+        allowed,
+        _LOOPS in found,
+        _SAFE_SCHEME in found,
+    )

@@ -1,0 +1,116 @@
+"""One route: what it matches, what it does, and what it says about the request beside that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from proxy.config.context import CompileContext
+from proxy.router.cluster_action import ClusterAction, Inherited, compile_cluster_action
+from proxy.router.direct_response import DirectResponseAction, compile_direct_response
+from proxy.router.header_operations import Operations, compile_level, in_order
+from proxy.router.per_filter_config import FilterOverrides, compile_overrides
+from proxy.router.redirect import RedirectAction, compile_redirect
+from proxy.router.route_match import CompiledMatch, compile_match
+
+if TYPE_CHECKING:
+    from proxy.router.virtual_host import TableFacts, VirtualHost
+
+Action = ClusterAction | RedirectAction | DirectResponseAction
+
+
+@dataclass(slots=True)
+class Route:
+    """A compiled route.
+
+    `request_ops` and `response_ops` apply in order, after those of the cluster choice.
+    `per_filter_config` is merged, the most specific level wins.
+    `metadata` is the message `envoy.config.core.v3.Metadata`, None if unset.
+    `body_buffer_limit` is in bytes, None for the listener's limit. `index` is the place in the virtual host,
+    -1 for the redirect of `require_tls`.
+    """
+
+    name: str
+    virtual_host: VirtualHost
+    index: int
+    match: CompiledMatch
+    action: Action
+    request_ops: Operations
+    response_ops: Operations
+    per_filter_config: FilterOverrides
+    metadata: Any = None
+    stat_prefix: str = ""
+    body_buffer_limit: int | None = None
+    include_request_attempt_count: bool = False
+    include_attempt_count_in_response: bool = False
+
+    @property
+    def why(self) -> str:
+        """The config path of this route from the route table: `virtual_hosts[3].routes[2]`."""
+        if self.index < 0:
+            return f"{self.virtual_host.path}.require_tls"
+        return f"{self.virtual_host.path}.routes[{self.index}]"
+
+
+def compile_route(
+    message: Any, index: int, virtual_host: VirtualHost, table: TableFacts, ctx: CompileContext
+) -> Route:
+    """`envoy.config.route.v3.Route`, with what it inherits from its virtual host and table."""
+    path = f"{table.path_prefix}{virtual_host.path}.routes[{index}]"
+    match = compile_match(message.match, f"{path}.match", ctx, strip_parameters=table.ignore_path_parameters)
+    headers = in_order(
+        (compile_level(message, path, ctx), virtual_host.headers, table.headers),
+        most_specific_wins=table.most_specific_wins,
+    )
+    overrides = compile_overrides(message, path, ctx, virtual_host.per_filter_config)
+    inherited = Inherited(overrides, virtual_host.mirrors, virtual_host.retry_policy, table.known_clusters)
+    return Route(
+        message.name,
+        virtual_host,
+        index,
+        match,
+        _compile_action(message, match, inherited, table, path, ctx),
+        headers.request,
+        headers.response,
+        overrides,
+        message.metadata if message.HasField("metadata") else None,
+        message.stat_prefix,
+        buffer_limit(message, virtual_host.body_buffer_limit),
+        virtual_host.include_request_attempt_count,
+        virtual_host.include_attempt_count_in_response,
+    )
+
+
+def _compile_action(
+    message: Any,
+    match: CompiledMatch,
+    inherited: Inherited,
+    table: TableFacts,
+    path: str,
+    ctx: CompileContext,
+) -> Action:
+    match message.WhichOneof("action"):
+        case "route":
+            return compile_cluster_action(message.route, match, inherited, f"{path}.route", ctx)
+        case "redirect":
+            return compile_redirect(message.redirect, match, f"{path}.redirect", ctx)
+        case "direct_response":
+            return compile_direct_response(
+                message.direct_response, f"{path}.direct_response", ctx, table.max_direct_response_body
+            )
+        case "non_forwarding_action":
+            return DirectResponseAction(500)
+        case "filter_action":
+            ctx.problem(f"{path}.filter_action", "is not supported")
+        case _:
+            ctx.problem(path, "action is required")
+    return DirectResponseAction(500)
+
+
+def buffer_limit(message: Any, default: int | None) -> int | None:
+    """`request_body_buffer_limit` or, before it existed, `per_request_buffer_limit_bytes`."""
+    if message.HasField("request_body_buffer_limit"):
+        return int(message.request_body_buffer_limit.value)
+    if message.HasField("per_request_buffer_limit_bytes"):
+        return int(message.per_request_buffer_limit_bytes.value)
+    return default

@@ -1,0 +1,206 @@
+"""A route table: finds the virtual host of an authority. Virtual hosts are compiled when first used."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from proxy.base.matchers import ascii_lower
+from proxy.base.messages import RequestHead
+from proxy.base.regex import wire_text
+from proxy.config.context import CompileContext
+from proxy.router.direct_response import DEFAULT_MAX_BODY
+from proxy.router.header_operations import compile_level
+from proxy.router.mirror_policy import compile_mirror_policies
+from proxy.router.paths import port_start
+from proxy.router.per_filter_config import compile_overrides
+from proxy.router.virtual_host import TableFacts, VirtualHost
+
+
+class RouteTable:
+    """A compiled `RouteConfiguration`.
+
+    Keeps the message, because a mesh's table has thousands of virtual hosts of which a workload uses few.
+    `virtual_host_header` is the lower-case name of the header to look at, "" for the authority.
+    `internal_only_headers` are lower-case names to strip from external requests.
+    """
+
+    __slots__ = (
+        "_compiled",
+        "_context",
+        "_default",
+        "_exact",
+        "_facts",
+        "_ignore_port",
+        "_message",
+        "_only",
+        "_prefixes",
+        "_ready",
+        "_suffixes",
+        "internal_only_headers",
+        "metadata",
+        "name",
+        "virtual_host_header",
+    )
+
+    def __init__(self, message: Any, facts: TableFacts, context: CompileContext) -> None:
+        self.name: Final[str] = message.name
+        self.virtual_host_header: Final[str] = message.vhost_header.lower()
+        self.internal_only_headers = tuple(name.lower() for name in message.internal_only_headers)
+        self.metadata = message.metadata if message.HasField("metadata") else None
+        self._message = message
+        self._facts = facts
+        self._context = context
+        self._ignore_port: Final[bool] = message.ignore_port_in_host_matching
+        self._compiled: dict[int, VirtualHost] = {}
+        self._ready: dict[str, VirtualHost] = {}
+        self._only: VirtualHost | None = None
+        self._exact: dict[str, int] = {}
+        self._suffixes: tuple[tuple[int, dict[str, int]], ...] = ()
+        self._prefixes: tuple[tuple[int, dict[str, int]], ...] = ()
+        self._default = -1
+
+    def virtual_host(self, authority: str, head: RequestHead | None = None) -> VirtualHost | None:
+        """The virtual host for an authority as it came, or None.
+
+        Exact domains first, then the longest suffix wildcard, the longest prefix wildcard, and `*`.
+        `head` is needed for tables with a `virtual_host_header`.
+        """
+        if self.virtual_host_header and head is not None:
+            authority = head.field(self.virtual_host_header) or ""
+        found = self._ready.get(authority, self._only)
+        if found is not None:
+            return found
+        index = self._find(authority)
+        if index < 0:
+            return None
+        found = self._compiled.get(index)
+        if found is None:
+            found = self._compile(index, self._context)
+        if not self._exact and not self._suffixes and not self._prefixes:
+            self._only = found
+        elif authority in self._exact and not self._ignore_port:
+            # Bounded by the number of configured domains.
+            self._ready[authority] = found
+        return found
+
+    def _find(self, authority: str) -> int:
+        host = authority.lower() if authority.isascii() else ascii_lower(authority)
+        if self._ignore_port:
+            start = port_start(host)
+            if start >= 0:
+                host = host[:start]
+        index = self._exact.get(host, -1)
+        if index >= 0:
+            return index
+        size = len(host)
+        for length, domains in self._suffixes:
+            if length < size:
+                index = domains.get(host[size - length :], -1)
+                if index >= 0:
+                    return index
+        for length, domains in self._prefixes:
+            if length < size:
+                index = domains.get(host[:length], -1)
+                if index >= 0:
+                    return index
+        return self._default
+
+    def _compile(self, index: int, context: CompileContext) -> VirtualHost:
+        virtual_host = VirtualHost(self._message.virtual_hosts[index], index, self._facts, context)
+        self._compiled[index] = virtual_host
+        return virtual_host
+
+    def compile_all(self, context: CompileContext) -> None:
+        """Compile every virtual host, so that `context` gets every problem."""
+        for index in range(len(self._message.virtual_hosts)):
+            self._compile(index, context)
+
+    def index_domains(self, path: str, context: CompileContext) -> None:
+        """Read the domains of all virtual hosts; a domain that comes twice is a problem."""
+        exact = self._exact
+        suffixes: dict[int, dict[str, int]] = {}
+        prefixes: dict[int, dict[str, int]] = {}
+        for index, virtual_host in enumerate(self._message.virtual_hosts):
+            for position, text in enumerate(virtual_host.domains):
+                domain = ascii_lower(wire_text(text))
+                if domain == "*":
+                    taken = self._default >= 0
+                    self._default = index
+                elif "*" not in domain:
+                    taken = domain in exact
+                    exact.setdefault(domain, index)
+                else:
+                    taken = _add_wildcard(domain, index, exact, suffixes, prefixes)
+                if taken:
+                    context.problem(
+                        f"{path}virtual_hosts[{index}].domains[{position}]", _duplicate(domain, self.name)
+                    )
+        self._suffixes = tuple(sorted(suffixes.items(), reverse=True))
+        self._prefixes = tuple(sorted(prefixes.items(), reverse=True))
+
+
+def _add_wildcard(
+    domain: str,
+    index: int,
+    exact: dict[str, int],
+    suffixes: dict[int, dict[str, int]],
+    prefixes: dict[int, dict[str, int]],
+) -> bool:
+    """Index a domain with a `*` in it; tells whether it was there already."""
+    if domain[0] == "*":
+        key, domains = domain[1:], suffixes.setdefault(len(domain) - 1, {})
+    elif domain[-1] == "*":
+        key, domains = domain[:-1], prefixes.setdefault(len(domain) - 1, {})
+    else:
+        # A star in the middle has no meaning: such a domain is compared as it stands.
+        key, domains = domain, exact
+    taken = key in domains
+    domains.setdefault(key, index)
+    return taken
+
+
+def _duplicate(domain: str, table: str) -> str:
+    if domain == "*":
+        return f"Only a single wildcard domain is permitted in route {table}"
+    return (
+        f"Only unique values for domains are permitted. Duplicate entry of domain {domain} in route {table}"
+    )
+
+
+def compile_route_table(message: Any, path: str, ctx: CompileContext, *, eager: bool = False) -> RouteTable:
+    """Compile an `envoy.config.route.v3.RouteConfiguration`; `path` is where it stands, "" for a resource.
+
+    Only the domains and what concerns the whole table are looked at, unless `eager` compiles every virtual
+    host for validation. Cluster names are checked against `ctx.known_clusters` unless `validate_clusters` is
+    false.
+    """
+    if message.HasField("vhds"):
+        ctx.problem(_join(path, "vhds"), "on-demand virtual hosts are not supported")
+    for index, _ in enumerate(message.cluster_specifier_plugins):
+        field = _join(path, f"cluster_specifier_plugins[{index}]")
+        ctx.problem(field, "cluster specifier plugins are not supported")
+    checked = not message.HasField("validate_clusters") or message.validate_clusters.value
+    known_clusters = ctx.known_clusters if checked else None
+    facts = TableFacts(
+        _join(path, ""),
+        compile_level(message, path, ctx),
+        message.most_specific_header_mutations_wins,
+        compile_overrides(message, path, ctx),
+        compile_mirror_policies(
+            message.request_mirror_policies, _join(path, "request_mirror_policies"), ctx, known_clusters
+        ),
+        message.ignore_path_parameters_in_path_matching,
+        message.max_direct_response_body_size_bytes.value
+        if message.HasField("max_direct_response_body_size_bytes")
+        else DEFAULT_MAX_BODY,
+        known_clusters,
+    )
+    table = RouteTable(message, facts, CompileContext(ctx.runtime, ctx.wall_clock, node=ctx.node))
+    table.index_domains(_join(path, ""), ctx)
+    if eager:
+        table.compile_all(ctx)
+    return table
+
+
+def _join(path: str, field: str) -> str:
+    return f"{path}.{field}" if path else field
