@@ -182,7 +182,8 @@ class Pair:
         """Like `run`, and both must agree on replies, on the end of the connection and on upstream requests.
 
         `ignore` names places (`response.field.server`) that this test does not look at; with `any_origin` it
-        does not matter which origin a request reached. The result is Outrider's. DiffersError tells every place where they disagree.
+        does not matter which origin a request reached. The result is Outrider's. DiffersError tells every
+        place where they disagree.
         """
         envoy, outrider = self.run(send, script, **options)
         differences = diff_replies(envoy.reply, outrider.reply)

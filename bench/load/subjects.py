@@ -1,0 +1,154 @@
+"""The proxies under test, and the origin, as pinned child processes that never outlive the run."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import http.client
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from bench.load.envoy_binary import envoy_binary
+from bench.load.ports import free_port
+
+NAMES: Final = ("envoy", "outrider")
+_START_TIMEOUT: Final = 120.0
+
+
+@functools.cache
+def cpus() -> tuple[set[int], set[int]]:
+    """CPUs for the proxy and for everything else; the same set twice on a machine with a single CPU.
+
+    Taken from what this process may use at the first call.
+    """
+    available = sorted(os.sched_getaffinity(0))
+    return {available[0]}, set(available[1:]) or {available[0]}
+
+
+@contextlib.contextmanager
+def pinned(to: set[int]) -> Iterator[None]:
+    """Processes started inside run on these CPUs only."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, to)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+class Process:
+    """A child in its own session; leaving the context ends it with everything that it started."""
+
+    def __init__(self, command: Sequence[str], log: Path) -> None:
+        self.log = log
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+        self.pid = self._process.pid
+
+    def check(self) -> None:
+        """RuntimeError with its output if it has ended."""
+        if self._process.poll() is not None:
+            text = self.log.read_text(errors="replace")[-3000:]
+            raise RuntimeError(f"{self._process.args!r} ended with {self._process.returncode}:\n{text}")
+
+    def close(self) -> None:
+        """SIGTERM, three seconds, SIGKILL to the group."""
+        self._process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(3)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+def wait_until(true: Callable[[], bool], process: Process, timeout: float = _START_TIMEOUT) -> None:
+    """Poll every 5 ms; RuntimeError if `process` ends or the time is over."""
+    deadline = time.monotonic() + timeout
+    while not true():
+        process.check()
+        if time.monotonic() > deadline:
+            raise RuntimeError(
+                f"not ready after {timeout:g} s: {process.log.read_text(errors='replace')[-3000:]}"
+            )
+        time.sleep(0.005)
+
+
+def status(port: int, path: str, host: str) -> int:
+    """Status of one GET, 0 if there was no answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", path, headers={"Host": host})
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return 0
+    finally:
+        connection.close()
+
+
+class Subject:
+    """One running proxy, answering requests with this `host`.
+
+    `make_config` gets the listener's and the admin's port. `seconds_to_answer` runs from the start of the
+    process to its first 200.
+    """
+
+    def __init__(
+        self, name: str, make_config: Callable[[int, int], str], *, workers: int = 1, host: str = "a"
+    ) -> None:
+        self.name = name
+        self.port, self.admin_port = free_port(), free_port()
+        self._directory = Path(tempfile.mkdtemp(prefix=f"bench-{name}-"))
+        config = self._directory / "config.yaml"
+        config.write_text(make_config(self.port, self.admin_port), encoding="utf-8")
+        program = [envoy_binary()] if name == "envoy" else [sys.executable, "-m", "proxy"]
+        started = time.monotonic()
+        with pinned(cpus()[0]):
+            self._process = Process(
+                [
+                    *(*program, "-c", str(config), "--concurrency", str(workers)),
+                    *("--disable-hot-restart", "-l", "error"),
+                ],
+                self._directory / "log.txt",
+            )
+        self.pid = self._process.pid
+        try:
+            wait_until(lambda: status(self.port, "/", host) == 200, self._process)
+        except BaseException:
+            self.close()
+            raise
+        self.seconds_to_answer = time.monotonic() - started
+
+    def check(self) -> None:
+        """RuntimeError if the proxy has ended."""
+        self._process.check()
+
+    def close(self) -> None:
+        """End it and remove its files."""
+        self._process.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def running_origin(size: int = 300) -> Iterator[int]:
+    """The origin on the CPUs of the load generator; yields its port."""
+    port = free_port()
+    with tempfile.TemporaryDirectory(prefix="bench-origin-") as directory, pinned(cpus()[1]):
+        process = Process(
+            [sys.executable, "-m", "bench.load.origin", "--port", str(port), "--size", str(size)],
+            Path(directory) / "log.txt",
+        )
+        try:
+            wait_until(lambda: status(port, "/", "origin") == 200, process, 20)
+            yield port
+        finally:
+            process.close()
