@@ -2,7 +2,7 @@
 
 Closed loop: each of `--connections` sends its next request when the reply to the last is there. Prints
 one JSON object: requests, errors, seconds, p50_ms, p99_ms. Modes: `keepalive`, `close` (a connection for each
-request), `paths` (a different path each time), `post` (a body of 2,000 bytes), `abort` (every second request is
+request), `paths` (a new path each time), `post` (a body of 2,000 bytes), `abort` (every second request is
 given up by closing the connection right after sending it).
 """
 
