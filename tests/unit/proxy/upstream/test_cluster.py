@@ -1,0 +1,104 @@
+"""A live cluster: who gets the next request, what changes when hosts do."""
+
+from collections import Counter
+
+from proxy.base.runtime import Runtime
+from proxy.upstream.circuit_breaker import SharedSlots
+from proxy.upstream.cluster import Cluster
+from tests.support.cluster_messages import compiled, endpoint
+
+
+def live(config, runtime=None, draw=lambda: 0, **kwargs):
+    return Cluster(config, runtime or Runtime(), draw, **kwargs)
+
+
+def ports(cluster, count):
+    return [cluster.choose_host(None).address.port for _ in range(count)]
+
+
+def test_requests_rotate_over_the_hosts():
+    cluster = live(compiled(endpoint(port=1), endpoint(port=2)))
+    assert ports(cluster, 4) == [1, 2, 1, 2]
+
+
+def test_random_and_least_request_are_chosen_by_config():
+    draws = iter([1, 0, 0, 0, 1, 0])
+    random = live(compiled(endpoint(port=1), endpoint(port=2), lb_policy="RANDOM"), draw=lambda: next(draws))
+    assert ports(random, 2) == [2, 1]
+    least = live(compiled(endpoint(port=1), endpoint(port=2), lb_policy="LEAST_REQUEST"), draw=draws.__next__)
+    least.hosts[0].stats.rq_active = 5
+    assert ports(least, 2) == [1, 2]
+
+
+def test_without_hosts_there_is_nobody_and_it_counts():
+    cluster = live(compiled())
+    assert cluster.choose_host(None) is None
+    assert cluster.stats.upstream_cx_none_healthy == 1
+
+
+def test_panic_serves_from_all_hosts_and_counts():
+    cluster = live(
+        compiled(endpoint(port=1, health_status="UNHEALTHY"), endpoint(port=2, health_status="UNHEALTHY"))
+    )
+    assert set(ports(cluster, 2)) == {1, 2}
+    assert cluster.stats.lb_healthy_panic == 2
+
+
+def test_weights_hold_over_one_round():
+    cluster = live(
+        compiled(endpoint(port=1, load_balancing_weight=3), endpoint(port=2, load_balancing_weight=1))
+    )
+    assert Counter(ports(cluster, 40)) == {1: 30, 2: 10}
+
+
+def test_hosts_of_dns_keep_their_connections_while_their_address_stays():
+    removed = []
+    cluster = live(compiled(endpoint("svc.test", 8080), type="STRICT_DNS"), on_host_removed=removed.append)
+    assert cluster.choose_host(None) is None
+    cluster.update_resolved([(0, "10.0.0.1"), (0, "10.0.0.2")])
+    first, second = cluster.hosts
+    assert first.address.text == "10.0.0.1:8080"
+    assert first.hostname == "svc.test"
+    cluster.update_resolved([(0, "10.0.0.2"), (0, "10.0.0.3")])
+    assert cluster.hosts[0] is second
+    assert removed == [first]
+    assert first.removed
+    assert not second.removed
+
+
+def test_two_names_with_one_address_are_two_hosts():
+    cluster = live(compiled(endpoint("a.test", 1), endpoint("b.test", 1), type="STRICT_DNS"))
+    cluster.update_resolved([(0, "10.0.0.1"), (1, "10.0.0.1")])
+    assert [host.hostname for host in cluster.hosts] == ["a.test", "b.test"]
+
+
+def test_a_logical_host_moves_without_losing_its_connections():
+    cluster = live(compiled(endpoint("svc.test", 80), type="LOGICAL_DNS"))
+    cluster.update_resolved([(0, "10.0.0.1")])
+    (host,) = cluster.hosts
+    cluster.update_resolved([(0, "10.0.0.2")])
+    assert cluster.hosts == (host,)
+    assert host.address.text == "10.0.0.2:80"
+    assert not host.removed
+
+
+def test_runtime_changes_limits_of_a_running_cluster():
+    runtime = Runtime()
+    cluster = live(compiled(endpoint()), runtime)
+    runtime.replace({"circuit_breakers.c.default.max_requests": "0"})
+    cluster.apply_runtime()
+    assert not cluster.breakers[0].requests.try_acquire()
+
+
+def test_one_worker_of_several_reports_what_all_have_in_common():
+    slots = SharedSlots.create(2, 4)
+    config = compiled(endpoint(health_status="DEGRADED"))
+    second = live(config, slots=slots, index=3, worker=1)
+    assert second.stats.gauges()["cluster.c.membership_total"] == 1
+    first = live(config, slots=slots, index=3, worker=0)
+    assert first.stats.gauges()["cluster.c.membership_degraded"] == 1
+    assert first.stats.counters()["cluster.c.membership_change"] == 1
+    assert "cluster.c.membership_total" not in second.stats.gauges()
+    first.close()
+    assert second.stats.gauges()["cluster.c.circuit_breakers.high.cx_open"] == 0
+    slots.close()

@@ -1,0 +1,88 @@
+"""Clusters by name in a worker."""
+
+import pytest
+
+from proxy.base.runtime import Runtime
+from proxy.base.stats import StatRegistry
+from proxy.upstream.cluster_manager import ClusterManager
+from tests.support.cluster_messages import cluster, endpoint
+
+
+@pytest.fixture
+def registry():
+    return StatRegistry()
+
+
+@pytest.fixture
+def manager(registry):
+    return ClusterManager(Runtime(), registry, lambda: 0)
+
+
+def message(*endpoints, **fields):
+    return cluster(*endpoints, **fields).SerializeToString()
+
+
+def test_a_cluster_is_built_at_first_use(manager, registry):
+    manager.add("c", message(endpoint()), 0)
+    assert "c" in manager
+    assert len(manager) == 1
+    assert manager.active() == []
+    built = manager.get("c")
+    assert manager.get("c") is built
+    assert manager.active() == [built]
+    assert registry.groups() == [built.stats]
+
+
+def test_an_unknown_name_is_none(manager):
+    assert manager.get("nope") is None
+
+
+def test_removing_a_cluster_retires_its_hosts(manager, registry):
+    retired = []
+    manager.on_host_removed = retired.append
+    manager.add("c", message(endpoint()), 0)
+    built = manager.get("c")
+    manager.remove("c")
+    assert manager.get("c") is None
+    assert built.removed
+    assert retired == list(built.hosts)
+    assert registry.groups() == []
+
+
+def test_the_same_config_again_changes_nothing(manager):
+    manager.add("c", message(endpoint()), 0)
+    built = manager.get("c")
+    manager.add("c", message(endpoint()), 0)
+    assert manager.get("c") is built
+
+
+def test_a_changed_config_replaces_the_cluster(manager):
+    manager.add("c", message(endpoint(port=1)), 0)
+    old = manager.get("c")
+    manager.add("c", message(endpoint(port=2)), 0)
+    assert old.removed
+    assert manager.get("c").hosts[0].address.port == 2
+
+
+def test_addresses_that_came_before_first_use_are_there(manager):
+    manager.add("c", message(endpoint("svc.test", 80), type="STRICT_DNS"), 0)
+    manager.update_hosts("c", [(0, "10.0.0.1")])
+    assert manager.get("c").hosts[0].address.text == "10.0.0.1:80"
+    manager.update_hosts("c", [(0, "10.0.0.2")])
+    assert manager.get("c").hosts[0].address.text == "10.0.0.2:80"
+
+
+def test_a_cluster_that_has_become_bad_is_no_cluster(manager, caplog):
+    manager.add("c", message(endpoint("not an address")), 0)
+    assert manager.get("c") is None
+    assert "malformed IP address" in caplog.text
+
+
+def test_a_runtime_change_reaches_clusters_in_use():
+    runtime = Runtime()
+    manager = ClusterManager(runtime, StatRegistry(), lambda: 0)
+    manager.add("c", message(endpoint()), 0)
+    built = manager.get("c")
+    runtime.replace({"circuit_breakers.c.default.max_retries": "9"})
+    manager.apply_runtime()
+    assert built.breakers[0].retries.limit == 9
