@@ -13,13 +13,15 @@ from typing import Any
 
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError, EncodeError
+from yaml.nodes import Node
 
 from proxy.base.errors import ConfigError, Problem
 from proxy.config.check import check_message
-from proxy.config.faults import ERROR, UNKNOWN_FIELD, Fault
+from proxy.config.faults import ERROR, UNKNOWN_FIELD, Fault, Faults
 from proxy.config.message_reader import reader_for
 from proxy.config.positions import Positions, path_of, position
 from proxy.config.scalars import is_null
+from proxy.config.v2_upgrade import may_be_v2, upgrade
 from proxy.config.yaml_source import MAX_DEPTH, compose
 
 
@@ -134,8 +136,7 @@ def _read_source(
             ]
         )
     try:
-        faults = reader_for(message.DESCRIPTOR)(message, tree, 0)
-        message.ByteSize()
+        faults = _read_tree(tree, message, source)
     except RecursionError:
         faults = [Fault(tree, f"nested more than {MAX_DEPTH} levels deep")]
     for fault in faults or ():
@@ -145,6 +146,23 @@ def _read_source(
         problem = Problem(path_of(reversed(fault.path)), fault.reason, *position(fault.node), origin)
         (problems if severe else warnings).append(problem)
     return tree
+
+
+def _read_tree(tree: Node, message: Any, source: str | bytes) -> Faults:
+    descriptor = message.DESCRIPTOR
+    text = source if isinstance(source, str) else source.decode("utf-8", "replace")
+    read = reader_for(descriptor)
+    upgraded = may_be_v2(text)
+    notes = upgrade(tree, descriptor) if upgraded else []
+    faults = read(message, tree, 0)
+    if faults and not upgraded:
+        # Fields that v3 does not know may be v2's.
+        notes = upgrade(tree, descriptor)
+        if notes:
+            message.Clear()
+            faults = read(message, tree, 0)
+    message.ByteSize()
+    return [*notes, *(faults or ())] or None
 
 
 def _read_protobuf(source: str | bytes, origin: str, message: Any) -> None:

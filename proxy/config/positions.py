@@ -37,6 +37,12 @@ def path_of(segments: Iterable[str | int]) -> str:
     return text
 
 
+def camel_case(name: str) -> str:
+    """The JSON spelling of a proto field name."""
+    first, *rest = name.split("_")
+    return first + "".join(part[:1].upper() + part[1:] for part in rest)
+
+
 def position(node: Any) -> tuple[int, int]:
     """Line and column of a node or event, from 1; (0, 0) for one that came from no text."""
     mark = node.start_mark
@@ -89,8 +95,7 @@ def _child(node: Node, name: str) -> Node | None:
     """The value of a key in snake_case or camelCase; for a TypedStruct, of a key of what it carries."""
     if not isinstance(node, MappingNode):
         return None
-    first, *rest = name.split("_")
-    camel = first + "".join(part[:1].upper() + part[1:] for part in rest)
+    camel = camel_case(name)
     carried = None
     for key, value in reversed(node.value):
         if isinstance(key, ScalarNode):
