@@ -1,8 +1,8 @@
 """Cluster messages for tests."""
 
+from envoy.config.cluster.v3 import cluster_pb2
 from google.protobuf import json_format
 
-from envoy.config.cluster.v3 import cluster_pb2
 from proxy.config.context import CompileContext
 from proxy.upstream.cluster_compile import compile_cluster
 
