@@ -1,7 +1,7 @@
 """Configuration in the spelling of Envoy's v2 API, rewritten to v3 in the node tree before it is read.
 
 Present Envoy refuses v2, yet much published material is written in it. The tree is walked along the v3
-message types; `v2_rules` has the rewrites. Files in v3 are not walked unless they contain something suspicious.
+message types; `v2_rules` has the rewrites. Files in v3 are not walked unless something in them looks like v2.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MARKERS = (
 
 
 def may_be_v2(source: str) -> bool:
-    """Whether a text names something that v2 named; v2 field names are not looked for, reading finds those."""
+    """Whether a text names something that v2 named; reading finds v2 field names, they are not looked for."""
     return any(marker in source for marker in _MARKERS)
 
 
@@ -69,9 +69,7 @@ class _Walk:
         find, find_camel_case = descriptor.fields_by_name.get, descriptor.fields_by_camelcase_name.get
         for key, value in node.value:
             if isinstance(key, ScalarNode):
-                field = descriptor.fields_by_name.get(key.value) or descriptor.fields_by_camelcase_name.get(
-                    key.value
-                )
+                field = find(key.value) or find_camel_case(key.value)
                 if field is not None and field.message_type is not None:
                     self._field(value, field)
 
