@@ -39,11 +39,10 @@ def ip_number(address: Address) -> tuple[int, int]:
 
 
 def is_same_ip_or_loopback(remote: Address, local: Address) -> bool:
-    """Envoy's SAME_IP_OR_LOOPBACK; a unix socket is always local."""
+    """Envoy's SAME_IP_OR_LOOPBACK: loopback is 127.0.0.1 or ::1 only; a unix socket is always local."""
     if remote.path or remote.ip == local.ip:
         return True
-    family, number = ip_number(remote)
-    return number >> 24 == 127 if family == socket.AF_INET else number == 1
+    return remote.ip in {"127.0.0.1", "::1"}
 
 
 def compile_prefix(message: Any, path: str, ctx: CompileContext) -> Prefix | None:
