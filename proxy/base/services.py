@@ -51,3 +51,5 @@ class WorkerServices:
     drain: DrainState
     node: Any = None
     worker_index: int = 0
+    #: What this machine calls itself in x-forwarded-for when the client is on it.
+    local_address: str = "127.0.0.1"

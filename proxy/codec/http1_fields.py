@@ -22,14 +22,13 @@ HEADERS_TOO_LARGE: Final = "http1.headers_too_large"
 TOO_MANY_HEADERS: Final = "http1.too_many_headers"
 INVALID_TRANSFER_ENCODING: Final = "http1.invalid_transfer_encoding"
 CONTENT_LENGTH_NOT_ALLOWED: Final = "http1.content_length_not_allowed"
+LENGTH_AND_CHUNKED: Final = "http1.content_length_and_chunked_not_allowed"
 TRANSFER_ENCODING_NOT_ALLOWED: Final = "http1.transfer_encoding_not_allowed"
 
 #: Bytes that may stand anywhere in a head: visible ASCII, space, tab, obs-text and the line ends.
 _LINE_BYTES: Final = bytes([9, 10, 13, *range(32, 127), *range(128, 256)])
 #: RFC 9110 section 5.6.2.
-_TOKEN_BYTES: Final = (
-    b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-)
+_TOKEN_BYTES: Final = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 #: Peers choose the names, so the memo of names has an end.
 _MAX_KNOWN_NAMES: Final = 4096
 #: Content-Length beyond this cannot be meant (2**63 has 19 digits).
@@ -56,7 +55,7 @@ def is_token(name: str) -> bool:
 def split_lines(block: bytes) -> list[str]:
     """The lines of a head, without line ends; obs-fold joined; raises `ProtocolError` on control bytes."""
     if block.translate(None, _LINE_BYTES):
-        raise ProtocolError(CODEC_ERROR)
+        raise ProtocolError(INVALID_CHARACTERS)
     text = block.decode("latin-1")
     lines = text.split("\r\n")
     breaks = len(lines) - 1
@@ -145,7 +144,7 @@ def is_chunked(headers: HeaderMap, length: int, allow_chunked_length: bool) -> b
         raise ProtocolError(INVALID_TRANSFER_ENCODING, 501)
     if length >= 0:
         if not allow_chunked_length:
-            raise ProtocolError(CONTENT_LENGTH_NOT_ALLOWED)
+            raise ProtocolError(LENGTH_AND_CHUNKED)
         headers.remove("content-length")
     return True
 

@@ -7,12 +7,10 @@ from enum import Enum
 from typing import Final
 
 from proxy.base.errors import ProtocolError
-from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead
 from proxy.codec.http1_fields import (
     CODEC_ERROR,
     HEADERS_TOO_LARGE,
-    INVALID_CHARACTERS,
     INVALID_TRANSFER_ENCODING,
     FieldParser,
     connection_tokens,
@@ -23,15 +21,18 @@ from proxy.codec.http1_fields import (
 )
 
 INVALID_URL: Final = "http1.invalid_url"
+INVALID_SCHEME: Final = "http1.invalid_scheme"
+INVALID_AUTHORITY: Final = "http.invalid_authority"
 BODY_DISALLOWED: Final = "http1.body_disallowed"
 UNEXPECTED_UNDERSCORE: Final = "http1.unexpected_underscore"
 CONNECTION_HEADER_REJECTED: Final = "http1.connection_header_rejected"
 
 #: The methods of Envoy's codec; any other is 400.
 METHODS: Final = frozenset(
-    """ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL MOVE MSEARCH
-    NOTIFY OPTIONS PATCH POST PROPFIND PROPPATCH PURGE PUT REBIND REPORT SEARCH SOURCE SUBSCRIBE TRACE UNBIND
-    UNLINK UNLOCK UNSUBSCRIBE""".split()
+    ("ACL", "BIND", "CHECKOUT", "CONNECT", "COPY", "DELETE", "GET", "HEAD", "LINK", "LOCK", "MERGE")
+    + ("MKACTIVITY", "MKCALENDAR", "MKCOL", "MOVE", "MSEARCH", "NOTIFY", "OPTIONS", "PATCH", "POST")
+    + ("PROPFIND", "PROPPATCH", "PURGE", "PUT", "REBIND", "REPORT", "SEARCH", "SOURCE", "SUBSCRIBE")
+    + ("TRACE", "UNBIND", "UNLINK", "UNLOCK", "UNSUBSCRIBE")
 )
 _VERSION = re.compile(r"HTTP/\d\.\d", re.ASCII)
 _PATH = re.compile(r"[/*][\t\f!-~]*")
@@ -167,7 +168,7 @@ class RequestParser:
         else:
             self._take_absolute_target(request, target)
         if not _AUTHORITY.fullmatch(head.authority):
-            raise ProtocolError(INVALID_CHARACTERS)
+            raise ProtocolError(INVALID_AUTHORITY)
 
     def _take_absolute_target(self, request: Http1Request, target: str) -> None:
         parts = _ABSOLUTE.fullmatch(target)
@@ -179,7 +180,7 @@ class RequestParser:
             return
         scheme = parts[1].lower()
         if scheme not in {"http", "https"}:
-            raise ProtocolError(INVALID_URL)
+            raise ProtocolError(INVALID_SCHEME)
         head.authority = _host_and_port(parts[2], port_required=False)[0]
         head.scheme = scheme
         head.path = parts[3] or "/"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Final
 
 from proxy.base.errors import ProtocolError
 from proxy.base.messages import ResponseHead

@@ -1,1 +1,13 @@
-"""TODO."""
+"""HTTP filters. Each module holds one filter and its factory; `register_all` makes them known."""
+
+from __future__ import annotations
+
+
+def register_all() -> None:
+    """Register every HTTP filter; may be called any number of times."""
+    # Imported here, so that importing the package alone costs nothing.
+    from proxy.filters.api import register_http_filter
+    from proxy.filters.http import buffer, header_mutation, router
+
+    for module in (router, header_mutation, buffer):
+        register_http_filter(module.FACTORY)

@@ -9,6 +9,7 @@ _MODULES = (
     "proxy.filters.network.echo",
     "proxy.filters.network.direct_response",
     "proxy.filters.network.connection_limit",
+    "proxy.hcm.connection_manager",
 )
 
 

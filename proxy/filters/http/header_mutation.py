@@ -1,0 +1,81 @@
+"""`envoy.filters.http.header_mutation`: change request and response fields, per listener and per route.
+
+Source: envoy.extensions.filters.http.header_mutation.v3. Per-route mutations run after the filter's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from proxy.base.messages import RequestHead, ResponseHead
+from proxy.base.services import WorkerServices
+from proxy.config.context import CompileContext
+from proxy.filters.api import FilterStatus, HttpFilter, HttpFilterFactory, StreamCallbacks
+from proxy.formatter.header_ops import HeaderMutations, compile_header_mutations
+
+
+@dataclass(frozen=True, slots=True)
+class Mutations:
+    """Compiled `Mutations`; None where nothing is to be done."""
+
+    request: HeaderMutations | None
+    response: HeaderMutations | None
+
+
+def _compile(message: Any, path: str, context: CompileContext) -> Mutations:
+    mutations = message.mutations
+    where = f"{path}.mutations"
+    return Mutations(
+        compile_header_mutations(
+            mutations.request_mutations, f"{where}.request_mutations", context, request=True
+        ),
+        compile_header_mutations(
+            mutations.response_mutations, f"{where}.response_mutations", context, request=False
+        ),
+    )
+
+
+class HeaderMutationFilter(HttpFilter):
+    """Applies its own mutations, then those of the route."""
+
+    def __init__(self, callbacks: StreamCallbacks, own: Mutations) -> None:
+        super().__init__(callbacks)
+        self._own = own
+
+    def _all(self) -> tuple[Mutations, ...]:
+        route: Mutations | None = self.callbacks.route_config(self.name)
+        return (self._own,) if route is None else (self._own, route)
+
+    def decode_headers(self, head: RequestHead, end_stream: bool) -> FilterStatus:  # noqa: ARG002
+        """See `HttpFilter`."""
+        for mutations in self._all():
+            if mutations.request is not None:
+                mutations.request.apply(head, self.callbacks.info)
+        return FilterStatus.CONTINUE
+
+    def encode_headers(self, head: ResponseHead, end_stream: bool) -> FilterStatus:  # noqa: ARG002
+        """See `HttpFilter`."""
+        for mutations in self._all():
+            if mutations.response is not None:
+                mutations.response.apply(head, self.callbacks.info)
+        return FilterStatus.CONTINUE
+
+
+def _create(
+    config: Mutations,
+    services: WorkerServices,  # noqa: ARG001
+    stat_prefix: str,  # noqa: ARG001
+) -> Callable[[StreamCallbacks], HttpFilter]:
+    return lambda callbacks: HeaderMutationFilter(callbacks, config)
+
+
+FACTORY = HttpFilterFactory(
+    name="envoy.filters.http.header_mutation",
+    type_name="envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+    terminal=False,
+    compile=_compile,
+    create=_create,
+    compile_route=_compile,
+)

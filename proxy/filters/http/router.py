@@ -1,0 +1,24 @@
+"""`envoy.filters.http.router`: the end of every chain. The connection manager runs it itself.
+
+What it does lives in `proxy.router`; this entry makes its config type known.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proxy.config.context import CompileContext
+from proxy.filters.api import HttpFilterFactory
+
+
+def _compile(message: Any, path: str, context: CompileContext) -> Any:  # noqa: ARG001
+    return message
+
+
+FACTORY = HttpFilterFactory(
+    name="envoy.filters.http.router",
+    type_name="envoy.extensions.filters.http.router.v3.Router",
+    terminal=True,
+    compile=_compile,
+    create=None,
+)

@@ -1,0 +1,300 @@
+"""`HttpConnectionManager`, compiled: everything that a worker needs to run one, and nothing it has to look up.
+
+Source: envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager. Times are seconds,
+0.0 switches the timeout off.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Any
+
+from proxy.access_log.compile import CompiledAccessLog, compile_access_logs
+from proxy.codec.http1_request import UnderscoresAction
+from proxy.config import durations
+from proxy.config.any_unpack import unpack
+from proxy.config.context import CompileContext
+from proxy.formatter.header_ops import HeaderMutations, compile_header_mutations
+from proxy.hcm.filter_config import CompiledHttpFilter, compile_http_filters
+from proxy.hcm.local_reply import LocalReplyMapper, compile_local_reply
+from proxy.router.route_table import RouteTable, compile_route_table
+
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+#: Values of the proto's enums, by name where the code compares them.
+OVERWRITE, APPEND_IF_ABSENT, PASS_THROUGH = 0, 1, 2
+KEEP_UNCHANGED, REJECT_REQUEST, UNESCAPE_AND_REDIRECT, UNESCAPE_AND_FORWARD = 1, 2, 3, 4
+SANITIZE, FORWARD_ONLY, APPEND_FORWARD, SANITIZE_SET, ALWAYS_FORWARD_ONLY = 0, 1, 2, 3, 4
+_HTTP2, _HTTP3 = 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class InternalAddresses:
+    """`internal_address_config`: who counts as internal; nobody without it."""
+
+    networks: tuple[IpNetwork, ...] = ()
+    unix_sockets: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class XffDetection:
+    """`original_ip_detection_extensions`: `envoy.http.original_ip_detection.xff`."""
+
+    trusted_hops: int = 0
+    trusted_networks: tuple[IpNetwork, ...] | None = None
+    skip_append: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeConfig:
+    """One of `upgrade_configs`: a lower-case upgrade type ("connect" among them)."""
+
+    enabled: bool
+    filters: tuple[CompiledHttpFilter, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class HcmConfig:
+    """One compiled connection manager."""
+
+    stat_prefix: str
+    route_table: RouteTable
+    filters: tuple[CompiledHttpFilter, ...]
+    router_options: RouterOptions
+    access_logs: tuple[CompiledAccessLog, ...]
+    log_on_new_request: bool
+    log_interval: float
+    local_reply: LocalReplyMapper | None
+
+    accept_http_10: bool
+    default_host: str
+    enable_trailers: bool
+    preserve_case: bool
+    proper_case: bool
+    allow_absolute_url: bool
+    allow_chunked_length: bool
+    keep_open_on_error: bool
+    max_headers_bytes: int
+    max_headers_count: int
+    underscores: UnderscoresAction
+
+    idle_timeout: float
+    max_connection_duration: float
+    max_stream_duration: float
+    max_requests_per_connection: int
+    stream_idle_timeout: float
+    request_timeout: float
+    request_headers_timeout: float
+    drain_timeout: float
+    delayed_close_timeout: float
+
+    server_name: str
+    server_header: int
+    via: str
+    add_user_agent: bool
+    scheme_overwrite: str
+    scheme_match_upstream: bool
+    use_remote_address: bool
+    xff_trusted_hops: int
+    skip_xff_append: bool
+    xff_detection: XffDetection | None
+    internal_addresses: InternalAddresses
+    append_x_forwarded_port: bool
+    map_ipv4_to_ipv6: bool
+    generate_request_id: bool
+    preserve_external_request_id: bool
+    always_set_request_id: bool
+    forward_client_cert: int
+    client_cert_details: tuple[str, ...]
+    proxy_100_continue: bool
+    normalize_path: bool
+    merge_slashes: bool
+    escaped_slashes: int
+    strip_any_port: bool
+    strip_matching_port: bool
+    strip_trailing_dot: bool
+    early_mutations: tuple[HeaderMutations, ...]
+    upgrades: dict[str, UpgradeConfig]
+
+
+@dataclass(frozen=True, slots=True)
+class RouterOptions:
+    """The router filter's own config (envoy.extensions.filters.http.router.v3.Router)."""
+
+    dynamic_stats: bool = True
+    suppress_envoy_headers: bool = False
+    strict_check_headers: tuple[str, ...] = ()
+    respect_expected_timeout: bool = False
+
+
+def compile_hcm(message: Any, path: str, context: CompileContext) -> HcmConfig:
+    """Compile one HCM message; see `CompileContext` for how problems are reported."""
+    if message.codec_type in {_HTTP2, _HTTP3}:
+        name = "HTTP2" if message.codec_type == _HTTP2 else "HTTP3"
+        context.problem(f"{path}.codec_type", f"{name} is not supported yet; use AUTO or HTTP1")
+    filters, router = compile_http_filters(message.http_filters, f"{path}.http_filters", context)
+    common = message.common_http_protocol_options
+    http1 = message.http_protocol_options
+    key_format = http1.header_key_format.WhichOneof("header_format")
+    server_name = message.server_name or "envoy"
+    max_headers = common.max_headers_count
+    return HcmConfig(
+        stat_prefix=message.stat_prefix,
+        route_table=compile_route_table(
+            message.route_config, f"{path}.route_config", context, eager=context.eager
+        ),
+        filters=filters,
+        router_options=_router_options(router),
+        access_logs=compile_access_logs(message.access_log, f"{path}.access_log", context),
+        log_on_new_request=message.access_log_options.flush_access_log_on_new_request,
+        log_interval=durations.seconds(message.access_log_options, "access_log_flush_interval", 0.0),
+        local_reply=compile_local_reply(message.local_reply_config, f"{path}.local_reply_config", context)
+        if message.HasField("local_reply_config")
+        else None,
+        accept_http_10=http1.accept_http_10,
+        default_host=http1.default_host_for_http_10,
+        enable_trailers=http1.enable_trailers,
+        preserve_case=key_format == "stateful_formatter",
+        proper_case=key_format == "proper_case_words",
+        allow_absolute_url=http1.allow_absolute_url.value if http1.HasField("allow_absolute_url") else True,
+        allow_chunked_length=http1.allow_chunked_length,
+        keep_open_on_error=http1.override_stream_error_on_invalid_http_message.value
+        if http1.HasField("override_stream_error_on_invalid_http_message")
+        else message.stream_error_on_invalid_http_message.value,
+        max_headers_bytes=(message.max_request_headers_kb.value or 60) * 1024,
+        max_headers_count=max_headers.value if common.HasField("max_headers_count") else 100,
+        underscores=UnderscoresAction(common.headers_with_underscores_action),
+        idle_timeout=durations.seconds(common, "idle_timeout", 3600.0),
+        max_connection_duration=durations.seconds(common, "max_connection_duration", 0.0),
+        max_stream_duration=durations.seconds(common, "max_stream_duration", 0.0),
+        max_requests_per_connection=common.max_requests_per_connection.value,
+        stream_idle_timeout=durations.seconds(message, "stream_idle_timeout", 300.0),
+        request_timeout=durations.seconds(message, "request_timeout", 0.0),
+        request_headers_timeout=durations.seconds(message, "request_headers_timeout", 0.0),
+        drain_timeout=durations.seconds(message, "drain_timeout", 5.0),
+        delayed_close_timeout=durations.seconds(message, "delayed_close_timeout", 1.0),
+        server_name=server_name,
+        server_header=message.server_header_transformation,
+        via=message.via,
+        add_user_agent=message.add_user_agent.value,
+        scheme_overwrite=message.scheme_header_transformation.scheme_to_overwrite,
+        scheme_match_upstream=message.scheme_header_transformation.match_upstream,
+        use_remote_address=message.use_remote_address.value,
+        xff_trusted_hops=message.xff_num_trusted_hops,
+        skip_xff_append=message.skip_xff_append,
+        xff_detection=_xff_detection(message, path, context),
+        internal_addresses=InternalAddresses(
+            _networks(
+                message.internal_address_config.cidr_ranges, f"{path}.internal_address_config", context
+            ),
+            message.internal_address_config.unix_sockets,
+        ),
+        append_x_forwarded_port=message.append_x_forwarded_port,
+        map_ipv4_to_ipv6=message.represent_ipv4_remote_address_as_ipv4_mapped_ipv6,
+        generate_request_id=message.generate_request_id.value
+        if message.HasField("generate_request_id")
+        else True,
+        preserve_external_request_id=message.preserve_external_request_id,
+        always_set_request_id=message.always_set_request_id_in_response,
+        forward_client_cert=message.forward_client_cert_details,
+        client_cert_details=_client_cert_details(message.set_current_client_cert_details),
+        proxy_100_continue=message.proxy_100_continue,
+        normalize_path=message.normalize_path.value,
+        merge_slashes=message.merge_slashes,
+        escaped_slashes=message.path_with_escaped_slashes_action,
+        strip_any_port=message.strip_any_host_port,
+        strip_matching_port=_strip_matching_port(message, path, context),
+        strip_trailing_dot=message.strip_trailing_host_dot,
+        early_mutations=_early_mutations(message, path, context),
+        upgrades=_upgrades(message, path, context),
+    )
+
+
+def _router_options(router: Any) -> RouterOptions:
+    if router is None:
+        return RouterOptions()
+    return RouterOptions(
+        dynamic_stats=router.dynamic_stats.value if router.HasField("dynamic_stats") else True,
+        suppress_envoy_headers=router.suppress_envoy_headers,
+        strict_check_headers=tuple(router.strict_check_headers),
+        respect_expected_timeout=router.respect_expected_rq_timeout,
+    )
+
+
+def _strip_matching_port(message: Any, path: str, context: CompileContext) -> bool:
+    if message.strip_matching_host_port and message.strip_any_host_port:
+        context.problem(
+            f"{path}.strip_matching_host_port", "only one of strip_matching_host_port and strip_any_host_port"
+        )
+    return bool(message.strip_matching_host_port)
+
+
+def _networks(ranges: Any, path: str, context: CompileContext) -> tuple[IpNetwork, ...]:
+    result = []
+    for index, cidr in enumerate(ranges):
+        try:
+            text = f"{cidr.address_prefix}/{cidr.prefix_len.value}"
+            result.append(ipaddress.ip_network(text, strict=False))
+        except ValueError as error:
+            context.problem(f"{path}.cidr_ranges[{index}]", str(error))
+    return tuple(result)
+
+
+def _xff_detection(message: Any, path: str, context: CompileContext) -> XffDetection | None:
+    extensions = message.original_ip_detection_extensions
+    if not extensions:
+        return None
+    where = f"{path}.original_ip_detection_extensions"
+    if message.use_remote_address.value:
+        context.problem(where, "Original IP detection extensions and use_remote_address may not be mixed")
+    if message.xff_num_trusted_hops > 0:
+        context.problem(where, "Original IP detection extensions and xff_num_trusted_hops may not be mixed")
+    if len(extensions) > 1:
+        context.problem(f"{where}[1]", "only one original IP detection extension is supported")
+    config = unpack(extensions[0].typed_config, f"{where}[0].typed_config", context)
+    if config is None:
+        return None
+    networks = None
+    if config.HasField("xff_trusted_cidrs"):
+        if config.xff_num_trusted_hops:
+            context.problem(f"{where}[0]", "Cannot set both xff_num_trusted_hops and xff_trusted_cidrs")
+        cidrs = config.xff_trusted_cidrs.cidrs
+        networks = _networks(cidrs, f"{where}[0].typed_config.xff_trusted_cidrs", context)
+    skip = config.skip_xff_append.value if config.HasField("skip_xff_append") else True
+    return XffDetection(config.xff_num_trusted_hops, networks, skip)
+
+
+def _client_cert_details(details: Any) -> tuple[str, ...]:
+    names = []
+    if details.subject.value:
+        names.append("subject")
+    names.extend(name for name in ("cert", "chain", "dns", "uri") if getattr(details, name))
+    return tuple(names)
+
+
+def _early_mutations(message: Any, path: str, context: CompileContext) -> tuple[HeaderMutations, ...]:
+    result = []
+    for index, extension in enumerate(message.early_header_mutation_extensions):
+        where = f"{path}.early_header_mutation_extensions[{index}].typed_config"
+        config = unpack(extension.typed_config, where, context)
+        if config is not None:
+            ops = compile_header_mutations(config.mutations, f"{where}.mutations", context, request=True)
+            if ops is not None:
+                result.append(ops)
+    return tuple(result)
+
+
+def _upgrades(message: Any, path: str, context: CompileContext) -> dict[str, UpgradeConfig]:
+    result: dict[str, UpgradeConfig] = {}
+    for index, config in enumerate(message.upgrade_configs):
+        where = f"{path}.upgrade_configs[{index}]"
+        name = config.upgrade_type.lower()
+        if name in result:
+            context.problem(where, f"upgrade_type {config.upgrade_type!r} is configured twice")
+        enabled = config.enabled.value if config.HasField("enabled") else True
+        filters = None
+        if config.filters:
+            filters, _ = compile_http_filters(config.filters, f"{where}.filters", context)
+        result[name] = UpgradeConfig(enabled, filters)
+    return result

@@ -1,0 +1,256 @@
+"""What all connections of one filter chain share: config, counters, caches, filters, logs."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import weakref
+from collections.abc import Callable
+from typing import Any, Final
+
+from proxy.access_log.logger import AccessLogger
+from proxy.base.services import WorkerServices
+from proxy.base.stream_info import ConnectionInfo, StreamInfo
+from proxy.codec.http1_render import NameFormatter
+from proxy.codec.http1_request import Http1Request, RequestParser
+from proxy.config.any_unpack import unpack
+from proxy.config.context import CompileContext
+from proxy.filters.api import HttpFilter, ListenerFacts, NetworkFilterFactory, StreamCallbacks
+from proxy.hcm.config import HcmConfig, compile_hcm
+from proxy.hcm.filter_config import CompiledHttpFilter
+from proxy.hcm.filter_manager import FilterMaker
+from proxy.hcm.forwarding import LocalNode
+from proxy.hcm.http1_connection import Http1ServerConnection
+from proxy.hcm.http_date import HttpDate
+from proxy.hcm.name_case import preserved, proper_case
+from proxy.hcm.request_id import RequestIds
+from proxy.hcm.request_plan import RequestPlan, RequestPlanner
+from proxy.hcm.stats import Http1CodecStats, HttpStats, ListenerHttpStats
+from proxy.hcm.stream import Stream
+from proxy.router.hash_policy import HashPolicy
+from proxy.router.route import Route
+from proxy.upstream.cluster import Cluster
+from proxy.upstream.host import Host
+from proxy.upstream.pool.http1 import ConnectionIds, Http1Pool
+
+#: Parsed request heads kept; clients choose them, so there is an end to their number and size.
+MAX_KNOWN_HEADS: Final = 1024
+MAX_KNOWN_HEAD_BYTES: Final = 2048
+
+_numbers = itertools.count(1)
+_CODEC_STATS: Final = "http1"
+
+
+class ConnectionManager:
+    """A live HCM; the `TerminalFilter` of its chain."""
+
+    def __init__(self, config: HcmConfig, services: WorkerServices, facts: ListenerFacts) -> None:
+        self.config = config
+        self.services = services
+        self.clusters = services.clusters
+        self.drain = services.drain
+        #: Tells the plans of one manager from those of another in heads that they share.
+        self.number = next(_numbers)
+        self.stats = HttpStats(f"http.{config.stat_prefix}.")
+        self.listener_stats = ListenerHttpStats(f"{facts.stat_prefix}http.{config.stat_prefix}.")
+        self.codec_stats = Http1CodecStats()
+        for group in (self.stats, self.listener_stats, self.codec_stats):
+            services.stats.add(f"{group.prefix}#{self.number}", group)
+        self.parser = RequestParser(
+            config.max_headers_bytes,
+            config.max_headers_count,
+            config.underscores,
+            config.allow_absolute_url,
+            config.allow_chunked_length,
+            config.preserve_case,
+        )
+        self.known_heads: dict[bytes, Http1Request] = {}
+        self.request_ids = RequestIds()
+        node = services.node
+        self.planner = RequestPlanner(
+            config,
+            LocalNode(services.local_address, getattr(node, "id", ""), getattr(node, "cluster", "")),
+            services.random,
+        )
+        self.access_logs = tuple(AccessLogger(log, services) for log in config.access_logs)
+        #: Whether heads must be complete objects (logs and filters read them), not only bytes.
+        self.keeps_heads = bool(self.access_logs or config.filters or config.local_reply is not None)
+        self.formats_names = config.preserve_case or config.proper_case
+        self.formats_upstream_names = config.preserve_case
+        self.max_requests = config.max_requests_per_connection or -1
+        self.date = HttpDate(services.wall_clock, services.loop.time).text
+        self._connection_ids = ConnectionIds()
+        self._connections: weakref.WeakSet[Http1ServerConnection] = weakref.WeakSet()
+        self._makers = tuple((one, self._maker(one)) for one in config.filters)
+        self._upgrade_makers = {
+            name: tuple((one, self._maker(one)) for one in upgrade.filters)
+            for name, upgrade in config.upgrades.items()
+            if upgrade.filters is not None
+        }
+        self._filters_by_route: dict[int, tuple[Any, tuple[FilterMaker, ...]]] = {}
+        self._route_configs: dict[tuple[int, str], tuple[Any, Any]] = {}
+
+    def _maker(self, one: CompiledHttpFilter) -> Callable[[StreamCallbacks], HttpFilter]:
+        assert one.factory.create is not None
+        return one.factory.create(one.config, self.services, self.stats.prefix)
+
+    # -- connections
+
+    def create_protocol(self, connection: ConnectionInfo) -> asyncio.Protocol:
+        """See `TerminalFilter`."""
+        return Http1ServerConnection(self, connection)
+
+    def on_connection(self, connection: Http1ServerConnection) -> None:
+        """A connection was accepted."""
+        stats = self.stats
+        stats.downstream_cx_total += 1
+        stats.downstream_cx_active += 1
+        stats.downstream_cx_http1_total += 1
+        stats.downstream_cx_http1_active += 1
+        if connection.info.tls is not None:
+            stats.downstream_cx_ssl_total += 1
+            stats.downstream_cx_ssl_active += 1
+        self._connections.add(connection)
+
+    def on_connection_lost(self, connection: Http1ServerConnection, *, local: bool, active: bool) -> None:
+        """A connection has gone."""
+        stats = self.stats
+        stats.downstream_cx_active -= 1
+        stats.downstream_cx_http1_active -= 1
+        if connection.info.tls is not None:
+            stats.downstream_cx_ssl_active -= 1
+        stats.downstream_cx_destroy += 1
+        if local:
+            stats.downstream_cx_destroy_local += 1
+        else:
+            stats.downstream_cx_destroy_remote += 1
+        if active:
+            stats.downstream_cx_destroy_active_rq += 1
+            if local:
+                stats.downstream_cx_destroy_local_active_rq += 1
+            else:
+                stats.downstream_cx_destroy_remote_active_rq += 1
+        elapsed = self.services.loop.time() - connection.info.start_time
+        stats.downstream_cx_length_ms.record(int(elapsed * 1000))
+        self._connections.discard(connection)
+
+    def close_idle(self) -> None:
+        """Close connections that carry no request; the others close after their response."""
+        for connection in list(self._connections):
+            connection.close_if_idle()
+
+    # -- requests
+
+    def parse(self, block: bytes) -> Http1Request:
+        """Parse a request head not seen before and keep it if it is small. Raises `ProtocolError`."""
+        request = self.parser.parse(block)
+        if request.dropped_underscores:
+            self.codec_stats.dropped_headers_with_underscores += request.dropped_underscores
+        elif len(block) <= MAX_KNOWN_HEAD_BYTES and not request.has_body and not request.upgrade:
+            known = self.known_heads
+            if len(known) >= MAX_KNOWN_HEADS:
+                known.clear()
+            known[block] = request
+        return request
+
+    def filters_for(self, plan: RequestPlan) -> tuple[FilterMaker, ...]:
+        """The filters that a request of this plan passes, in order."""
+        makers = self._makers
+        if plan.upgrade and plan.upgrade in self._upgrade_makers:
+            makers = self._upgrade_makers[plan.upgrade]
+        if not makers:
+            return ()
+        route = plan.route
+        key = id(route) if not plan.upgrade else hash((id(route), plan.upgrade))
+        known = self._filters_by_route.get(key)
+        if known is not None and known[0] is route:
+            return known[1]
+        overrides: Any = route.per_filter_config if route is not None else {}
+        chosen = []
+        for one, make in makers:
+            override = overrides.get(one.name)
+            disabled = one.disabled if override is None else override.disabled
+            if not disabled:
+                chosen.append((one.name, make))
+        result = tuple(chosen)
+        self._filters_by_route[key] = (route, result)
+        return result
+
+    def route_config(self, route: Route | None, name: str) -> Any:
+        """The compiled per-route config of the filter configured as `name`, or None."""
+        if route is None:
+            return None
+        override = route.per_filter_config.get(name)
+        if override is None or override.config is None:
+            return None
+        key = (id(override), name)
+        known = self._route_configs.get(key)
+        if known is not None and known[0] is override:
+            return known[1]
+        compiled = self._compile_route_config(override, name)
+        self._route_configs[key] = (override, compiled)
+        return compiled
+
+    def _compile_route_config(self, override: Any, name: str) -> Any:
+        context = CompileContext(self.services.runtime, self.services.wall_clock)
+        message = unpack(override.config, override.path, context)
+        factory = next((one.factory for one in self.config.filters if one.name == name), None)
+        if message is None or factory is None or factory.compile_route is None:
+            return None
+        return factory.compile_route(message, override.path, context)
+
+    def request_hash(self, policy: HashPolicy, stream: Stream) -> int | None:
+        """The hash of a request under a route's policy."""
+        return policy.hash(stream.head, stream.info)
+
+    def pools(self, cluster: Cluster, host: Host, priority: int) -> Http1Pool:
+        """Make the pool of a host; see `PoolLookup`."""
+        pool = Http1Pool(
+            self.services.loop, self.services.timers, cluster, host, priority, self._connection_ids
+        )
+        host.pools[priority] = pool
+        return pool
+
+    def upstream_formatter(self, cluster: Cluster, stream: Stream) -> NameFormatter | None:
+        """How request field names are spelled towards a cluster."""
+        options = cluster.config.http
+        if options.proper_case:
+            return proper_case
+        if options.preserve_case and stream.original_names is not None:
+            return preserved(stream.original_names)
+        return None
+
+    def downstream_formatter(self, stream: Stream | None) -> NameFormatter | None:
+        """How response field names are spelled towards the client."""
+        if self.config.proper_case:
+            return proper_case
+        if self.config.preserve_case and stream is not None and stream.original_response_names is not None:
+            return preserved(stream.original_response_names)
+        return None
+
+    def stream_ended(self, info: StreamInfo) -> None:
+        """Count and log a finished stream."""
+        stats = self.stats
+        stats.downstream_rq_active -= 1
+        status = info.response_code
+        if status:
+            group = status // 100
+            if group < 10:
+                stats.by_class[group] += 1
+                self.listener_stats.by_class[group] += 1
+        stats.downstream_rq_time.record(int((info.response_complete - info.start_time) * 1000))
+        for log in self.access_logs:
+            log.log(info)
+
+
+def _compile(message: Any, path: str, context: CompileContext) -> HcmConfig:
+    return compile_hcm(message, path, context)
+
+
+FACTORY = NetworkFilterFactory(
+    name="envoy.filters.network.http_connection_manager",
+    type_name="envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+    terminal=True,
+    compile=_compile,
+    create=ConnectionManager,
+)

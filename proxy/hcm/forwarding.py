@@ -1,0 +1,235 @@
+"""The fields that say who the client is and how it came: x-forwarded-*, via, x-envoy-*, client certificates.
+
+After Envoy's `ConnectionManagerUtility::mutateRequestHeaders`. Everything here is a function of the request
+head, the connection's addresses and the config, so its result may be kept for equal requests.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Final
+
+from proxy.base.address import Address
+from proxy.base.headers import HeaderMap
+from proxy.base.messages import RequestHead
+from proxy.base.stream_info import ConnectionInfo
+from proxy.hcm.client_certificate import apply_xfcc
+from proxy.hcm.config import HcmConfig, IpNetwork, XffDetection
+
+#: Removed from every request that is not internal.
+_INTERNAL_ONLY: Final = (
+    "x-envoy-retry-on",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-max-retries",
+    "x-envoy-upstream-alt-stat-name",
+    "x-envoy-upstream-rq-timeout-ms",
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-upstream-rq-timeout-alt-response",
+    "x-envoy-expected-rq-timeout-ms",
+    "x-envoy-force-trace",
+    "x-envoy-ip-tags",
+    "x-envoy-original-url",
+    "x-envoy-hedge-on-per-try-timeout",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retriable-header-names",
+)
+#: Removed besides at the edge of the mesh.
+_EDGE_ONLY: Final = (
+    "x-envoy-decorator-operation",
+    "x-envoy-downstream-service-cluster",
+    "x-envoy-downstream-service-node",
+)
+_HOP_BY_HOP: Final = ("keep-alive", "proxy-connection", "transfer-encoding")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who sent a request: the address to log, and how far it is trusted."""
+
+    address: Address
+    internal: bool
+    edge: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LocalNode:
+    """What this proxy says of itself: its address for x-forwarded-for, its node id and service cluster."""
+
+    address: str = "127.0.0.1"
+    node_id: str = ""
+    cluster: str = ""
+
+
+def remove_hop_by_hop(headers: HeaderMap, *, upgrade: bool) -> None:
+    """Drop what belongs to one connection only; an upgrade keeps Connection and Upgrade."""
+    if not upgrade:
+        headers.remove("connection")
+        headers.remove("upgrade")
+    for name in _HOP_BY_HOP:
+        if name in headers:
+            headers.remove(name)
+    coding = headers.get("te")
+    if coding is not None:
+        if any(part.strip().lower() == "trailers" for part in coding.split(",")):
+            headers.set("te", "trailers")
+        else:
+            headers.remove("te")
+
+
+def apply_forwarding(
+    head: RequestHead,
+    connection: ConnectionInfo,
+    config: HcmConfig,
+    node: LocalNode,
+    internal_only_headers: tuple[str, ...] = (),
+) -> Origin:
+    """Rewrite the forwarding fields of `head` in place and say where the request came from."""
+    headers = head.headers
+    headers.remove("x-envoy-internal")
+    scheme = "https" if connection.tls is not None else "http"
+    address, single = _client_address(headers, connection, config)
+    if config.use_remote_address:
+        if not config.skip_xff_append:
+            _append_xff(headers, connection, config, node)
+        if config.xff_trusted_hops == 0 or "x-forwarded-proto" not in headers:
+            headers.set("x-forwarded-proto", scheme)
+    elif config.xff_detection is not None and not config.xff_detection.skip_append:
+        _append_xff(headers, connection, config, node)
+    if config.append_x_forwarded_port and (
+        "x-forwarded-port" not in headers or (config.use_remote_address and config.xff_trusted_hops == 0)
+    ):
+        headers.set("x-forwarded-port", str(connection.local_address.port))
+    if "x-forwarded-proto" not in headers:
+        headers.set("x-forwarded-proto", scheme)
+    _set_scheme(head, config, scheme)
+    internal = single and address is not None and _is_internal(address, config)
+    origin = Origin(
+        address or connection.remote_address, internal, not internal and config.use_remote_address
+    )
+    if internal:
+        headers.set("x-envoy-internal", "true")
+    else:
+        _strip_internal(headers, origin, internal_only_headers)
+    _identify_proxy(headers, config, node, origin)
+    apply_xfcc(headers, connection, config.forward_client_cert, config.client_cert_details)
+    return origin
+
+
+def _strip_internal(headers: HeaderMap, origin: Origin, internal_only_headers: tuple[str, ...]) -> None:
+    if origin.edge:
+        for name in _EDGE_ONLY:
+            if name in headers:
+                headers.remove(name)
+    for name in _INTERNAL_ONLY:
+        if name in headers:
+            headers.remove(name)
+    for name in internal_only_headers:
+        headers.remove(name)
+
+
+def _identify_proxy(headers: HeaderMap, config: HcmConfig, node: LocalNode, origin: Origin) -> None:
+    if config.add_user_agent and node.cluster:
+        headers.set("x-envoy-downstream-service-cluster", node.cluster)
+        if not headers.get("user-agent"):
+            headers.set("user-agent", node.cluster)
+        if node.node_id:
+            headers.set("x-envoy-downstream-service-node", node.node_id)
+    if config.via:
+        append_via(headers, config.via)
+    if origin.edge and origin.address.ip:
+        headers.set("x-envoy-external-address", origin.address.ip)
+
+
+def append_via(headers: HeaderMap, via: str) -> None:
+    """Add this proxy to the Via field, in the same line as those before it."""
+    present = headers.get("via")
+    headers.set("via", f"{present}, {via}" if present else via)
+
+
+def _set_scheme(head: RequestHead, config: HcmConfig, connection_scheme: str) -> None:
+    if config.scheme_overwrite:
+        head.scheme = config.scheme_overwrite
+        return
+    if not head.scheme:
+        forwarded = head.headers.get("x-forwarded-proto", "").lower()
+        head.scheme = forwarded if forwarded in {"http", "https"} else connection_scheme
+
+
+def _append_xff(headers: HeaderMap, connection: ConnectionInfo, config: HcmConfig, node: LocalNode) -> None:
+    peer = connection.remote_address.ip
+    if not peer:
+        return
+    value = node.address if ipaddress.ip_address(peer.partition("%")[0]).is_loopback else peer
+    if config.map_ipv4_to_ipv6 and ":" not in value:
+        value = f"::ffff:{value}"
+    present = headers.get("x-forwarded-for")
+    headers.set("x-forwarded-for", f"{present},{value}" if present else value)
+
+
+def _client_address(
+    headers: HeaderMap, connection: ConnectionInfo, config: HcmConfig
+) -> tuple[Address | None, bool]:
+    """(client address or None, whether it is the only one known)."""
+    if config.use_remote_address:
+        single = "x-forwarded-for" not in headers
+        address = None
+        if config.xff_trusted_hops > 0:
+            address, _ = last_xff_address(headers, config.xff_trusted_hops - 1)
+        return address or connection.remote_address, single
+    if config.xff_detection is not None:
+        return _detect_by_xff(headers, connection, config.xff_detection)
+    return last_xff_address(headers, config.xff_trusted_hops)
+
+
+def last_xff_address(headers: HeaderMap, skip: int) -> tuple[Address | None, bool]:
+    """The address `skip` places before the last of x-forwarded-for, and whether it is the only one.
+
+    None if there are too few or the text there is no address. Only the last field line counts.
+    """
+    value = headers.get("x-forwarded-for")
+    if value is None:
+        return None, False
+    parts = value.split(",")
+    if skip >= len(parts):
+        return None, False
+    address = _parse_ip(parts[-1 - skip].strip())
+    return address, address is not None and len(parts) == 1 and skip == 0
+
+
+def _parse_ip(text: str) -> Address | None:
+    try:
+        return Address(str(ipaddress.ip_address(text)))
+    except ValueError:
+        return None
+
+
+def _detect_by_xff(
+    headers: HeaderMap, connection: ConnectionInfo, detection: XffDetection
+) -> tuple[Address | None, bool]:
+    if detection.trusted_networks is None:
+        address, single = last_xff_address(headers, detection.trusted_hops)
+        return address, single
+    if not _in_networks(connection.remote_address, detection.trusted_networks):
+        return None, False
+    parts = [part.strip() for part in headers.get("x-forwarded-for", "").split(",") if part.strip()]
+    for text in reversed(parts):
+        address = _parse_ip(text)
+        if address is None:
+            return None, False
+        if not _in_networks(address, detection.trusted_networks):
+            return address, len(parts) == 1
+    return None, False
+
+
+def _in_networks(address: Address, networks: tuple[IpNetwork, ...]) -> bool:
+    if not address.ip:
+        return False
+    ip = ipaddress.ip_address(address.ip.partition("%")[0])
+    return any(ip in network for network in networks)
+
+
+def _is_internal(address: Address, config: HcmConfig) -> bool:
+    if address.path:
+        return config.internal_addresses.unix_sockets
+    return _in_networks(address, config.internal_addresses.networks)

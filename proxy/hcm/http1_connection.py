@@ -1,0 +1,565 @@
+"""One downstream HTTP/1 connection: bytes in, one stream at a time, bytes out.
+
+Pipelined requests wait in `_buffer` and are answered in order (RFC 9112 section 9.3.2). All deadlines of the
+connection and its stream share one wake-up (see `proxy.connection.timers`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, cast
+
+from proxy.base.errors import ProtocolError
+from proxy.base.headers import HeaderMap
+from proxy.base.messages import ResponseHead
+from proxy.base.response_flags import ResponseFlag
+from proxy.base.stream_info import ConnectionInfo
+from proxy.codec.http1_body import BodyDecoder, ChunkedDecoder, LengthDecoder, UntilCloseDecoder
+from proxy.codec.http1_fields import HEADERS_TOO_LARGE, find_head_end
+from proxy.codec.http1_render import (
+    LAST_CHUNK,
+    reason_phrase,
+    render_chunk,
+    render_response_head,
+    render_trailers,
+)
+from proxy.codec.http1_request import Http1Request
+from proxy.hcm.request_plan import MAX_PLANS_PER_HEAD, Rejection, RequestPlan, client_key
+from proxy.hcm.stream import Stream
+
+if TYPE_CHECKING:
+    from proxy.hcm.connection_manager import ConnectionManager
+
+#: Bytes of pipelined requests held while one is being answered; reading stops above.
+_MAX_PIPELINED_BYTES: Final = 64 * 1024
+_NEVER: Final = float("inf")
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Http1ServerConnection(asyncio.Protocol):
+    """See module. Times are monotonic seconds."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, manager: ConnectionManager, info: ConnectionInfo) -> None:
+        self.manager = manager
+        self.info = info
+        self.now = manager.services.loop.time
+        self._stream: Stream | None = None
+        self._buffer = b""
+        self._decoder: BodyDecoder | None = None
+        self._key = client_key(info)
+        self._requests = 0
+        self._closing = False  # close once the present response is out
+        self._closed = False
+        self._lingering = False  # our close waits for the peer's, for `delayed_close_timeout`
+        self._linger_until = 0.0
+        self._read_disabled = 0
+        self._reading_paused = False
+        self._dispatching = False
+        self._client_paused = False
+        self._wake_at = _NEVER
+        self._last_request_end = info.start_time
+        self._head_started = 0.0
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        # The loop's own class, which does not derive from asyncio's.
+        self.transport = transport = cast("asyncio.Transport", transport)
+        self.manager.on_connection(self)
+        self._arm_idle()
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        manager = self.manager
+        manager.stats.downstream_cx_rx_bytes_total += len(data)
+        if self._stream is None and not self._buffer and not self._closing:
+            request = manager.known_heads.get(data)
+            if request is not None:
+                self._begin(request, self.now())
+                return
+        if self._closed or self._lingering:
+            return
+        self._buffer = self._buffer + data if self._buffer else data
+        if not self._dispatching:
+            self._dispatch()
+
+    def eof_received(self) -> bool:
+        """See `asyncio.Protocol`: a client that has finished sending has left, as in Envoy."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        del exc
+        local = self._closed or self._lingering
+        self._closed = True
+        stream = self._stream
+        if stream is not None:
+            stream.on_downstream_reset(
+                ResponseFlag.DOWNSTREAM_CONNECTION_TERMINATION, "downstream_remote_disconnect"
+            )
+        self._stream = None
+        self.manager.on_connection_lost(self, local=local, active=stream is not None)
+        self.info.on_closed()
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        self._client_paused = True
+        self.manager.stats.downstream_flow_control_paused_reading_total += 1
+        if self._stream is not None:
+            self._stream.on_client_paused()
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        if self._client_paused:
+            self._client_paused = False
+            self.manager.stats.downstream_flow_control_resumed_reading_total += 1
+            if self._stream is not None:
+                self._stream.on_client_resumed()
+
+    # -- receiving
+
+    def _dispatch(self) -> None:
+        """Take requests and bodies off the buffer, as far as they go."""
+        self._dispatching = True
+        try:
+            while self._buffer and not self._closed and not self._lingering:
+                if self._decoder is not None:
+                    self._receive_body(self._decoder)
+                elif self._stream is None and not self._closing:
+                    if not self._receive_head():
+                        break
+                else:
+                    break
+        except ProtocolError as error:
+            self._on_protocol_error(error)
+        finally:
+            self._dispatching = False
+        self._limit_buffer()
+
+    def _limit_buffer(self) -> None:
+        full = len(self._buffer) > _MAX_PIPELINED_BYTES and self._stream is not None
+        if full != self._reading_paused and not self._closed:
+            self._reading_paused = full
+            if full:
+                self.pause_reading()
+            else:
+                self.resume_reading()
+
+    def _receive_head(self) -> bool:
+        """Begin the next request; False if its head is not complete yet."""
+        buffer = self._buffer
+        if buffer[0] in b"\r\n":
+            buffer = self._buffer = buffer.lstrip(b"\r\n")
+            if not buffer:
+                return False
+        manager = self.manager
+        end = find_head_end(buffer)
+        if end < 0:
+            if len(buffer) > manager.parser.max_headers_bytes:
+                raise ProtocolError(HEADERS_TOO_LARGE, 431)
+            self._await_head()
+            return False
+        block = buffer if end == len(buffer) else buffer[:end]
+        request = manager.known_heads.get(block)
+        if request is None:
+            request = manager.parse(block)
+        self._buffer = b"" if block is buffer else buffer[end:]
+        self._head_started = 0.0
+        self._begin(request, self.now())
+        return True
+
+    def _await_head(self) -> None:
+        if self._head_started:
+            return
+        config = self.manager.config
+        self._head_started = self.now()
+        timeouts = [t for t in (config.request_headers_timeout, config.request_timeout) if t]
+        if timeouts:
+            self.arm(self._head_started + min(timeouts))
+
+    def _begin(self, request: Http1Request, now: float) -> None:
+        manager = self.manager
+        stats = manager.stats
+        stats.downstream_rq_total += 1
+        stats.downstream_rq_http1_total += 1
+        stats.downstream_rq_active += 1
+        self._requests += 1
+        stream = Stream(self, manager, now)
+        self._stream = stream
+        info = stream.info
+        info.request_headers_complete = now
+        plan = request.plans.get(self._key)
+        if not isinstance(plan, RequestPlan):
+            plan = self._plan(request, stream)
+        if request.close or self._requests == manager.max_requests:
+            self._note_close(request)
+        end_stream = not request.chunked and request.content_length <= 0 and not plan.upgrade
+        if end_stream:
+            stream.request_complete = True
+            info.request_complete = now
+            stream.begin(request, plan, end_stream=True)
+            if not stream.destroyed:
+                if stream.route_timeout:
+                    stream.deadline = now + stream.route_timeout
+                self._arm_stream(stream)
+            return
+        if request.expect_continue and not manager.config.proxy_100_continue and plan.rejection is None:
+            self._write(_CONTINUE)
+        if request.chunked:
+            self._decoder = ChunkedDecoder(manager.config.enable_trailers)
+        elif plan.upgrade:
+            self._decoder = UntilCloseDecoder()
+        else:
+            self._decoder = LengthDecoder(request.content_length)
+        stream.begin(request, plan, end_stream=False)
+        if not stream.destroyed:
+            self._arm_stream(stream)
+
+    def _plan(self, request: Http1Request, stream: Stream) -> RequestPlan:
+        plan = self.manager.planner.plan(request, self.info, stream.info)
+        if plan.reusable and len(request.plans) < MAX_PLANS_PER_HEAD:
+            request.plans[self._key] = plan
+        return plan
+
+    def _note_close(self, request: Http1Request) -> None:
+        if not request.close:
+            self.manager.stats.downstream_cx_max_requests_reached += 1
+        self._closing = True
+
+    def _receive_body(self, decoder: BodyDecoder) -> None:
+        data, self._buffer = self._buffer, b""
+        payload, rest = decoder.feed(data)
+        self._buffer = rest
+        stream = self._stream
+        if not decoder.done:
+            if payload and stream is not None:
+                stream.on_request_data(payload, end_stream=False)
+            return
+        self._decoder = None
+        if stream is None:
+            return
+        trailers = decoder.trailers
+        now = self.now()
+        if trailers is None:
+            # Completion first: the timeout must run before an answer can come.
+            stream.on_request_complete(now)
+            stream.on_request_data(payload, end_stream=True)
+        else:
+            if payload:
+                stream.on_request_data(payload, end_stream=False)
+            stream.on_request_complete(now)
+            stream.on_request_trailers(trailers)
+
+    def _on_protocol_error(self, error: ProtocolError) -> None:
+        """Answer a broken request as Envoy does, unless a response has already begun, and close."""
+        manager = self.manager
+        manager.stats.downstream_cx_protocol_error += 1
+        self._buffer = b""
+        self._decoder = None
+        if error.details == "http1.unexpected_underscore":
+            manager.codec_stats.requests_rejected_with_underscores_in_headers += 1
+        stream = self._stream
+        if stream is None:
+            stats = manager.stats
+            stats.downstream_rq_total += 1
+            stats.downstream_rq_http1_total += 1
+            stats.downstream_rq_active += 1
+            stream = Stream(self, manager, self.now())
+            stream.info.protocol = "HTTP/1.1"
+            self._stream = stream
+            stream.begin_rejected(
+                Rejection(
+                    error.status,
+                    error.details,
+                    reason_phrase(error.status),
+                    ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR,
+                    close=not manager.config.keep_open_on_error,
+                )
+            )
+            return
+        self._closing = True
+        stream.local_reply(
+            error.status,
+            reason_phrase(error.status),
+            error.details,
+            ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR,
+        )
+
+    # -- sending
+
+    def _write(self, data: bytes) -> None:
+        self.manager.stats.downstream_cx_tx_bytes_total += len(data)
+        self.transport.write(data)
+
+    def send_interim(self, head: ResponseHead) -> None:
+        """Pass on a 1xx response."""
+        self._write(render_response_head(head))
+
+    def send_response_head(self, head: bytes, body: bytes, end_stream: bool, *, chunked: bool) -> None:
+        """Write a rendered head, with what there is of the body, in one piece."""
+        if self._closed:
+            return
+        stream = self._stream
+        if not self._closing and (
+            self.info.drain.draining
+            or self.manager.drain.draining
+            or (stream is not None and not stream.request_complete)
+        ):
+            self._start_closing(stream)
+        if self._closing:
+            head = head[:-2] + b"connection: close\r\n\r\n"
+        if body:
+            data = head + (self._frame(body, end_stream) if chunked else body)
+        elif end_stream and chunked:
+            data = head + LAST_CHUNK
+        else:
+            data = head
+        self.manager.stats.downstream_cx_tx_bytes_total += len(data)
+        self.transport.write(data)
+
+    @staticmethod
+    def _frame(body: bytes, end_stream: bool) -> bytes:
+        return render_chunk(body) + LAST_CHUNK if end_stream else render_chunk(body)
+
+    def _start_closing(self, stream: Stream | None) -> None:
+        if stream is not None and stream.upgraded:
+            return
+        stats = self.manager.stats
+        if stream is not None and not stream.request_complete:
+            stats.downstream_rq_response_before_rq_complete += 1
+        else:
+            stats.downstream_cx_drain_close += 1
+        self._closing = True
+
+    def send_head(self, head: ResponseHead, body: bytes, end_stream: bool, *, chunked: bool) -> None:
+        """Render and write a head, with what there is of the body."""
+        manager = self.manager
+        stream = self._stream
+        if stream is not None and stream.upgraded:
+            rendered = render_response_head(head, manager.downstream_formatter(stream))
+            self._write(rendered + body)
+            return
+        if stream is not None and stream.info.protocol == "HTTP/1.0" and not self._closing:
+            head.headers.set("connection", "keep-alive")
+        rendered = render_response_head(head, manager.downstream_formatter(stream))
+        self.send_response_head(rendered, body, end_stream, chunked=chunked)
+
+    def send_body(self, data: bytes, end_stream: bool, *, chunked: bool) -> None:
+        """Write body bytes."""
+        if self._closed:
+            return
+        if chunked:
+            if data:
+                data = self._frame(data, end_stream)
+            elif end_stream:
+                data = LAST_CHUNK
+        if data:
+            self._write(data)
+
+    def send_trailers(self, trailers: HeaderMap | None, *, chunked: bool) -> None:
+        """End the response, with trailers if the client may have them."""
+        if chunked and not self._closed:
+            self._write(LAST_CHUNK if trailers is None else render_trailers(trailers))
+
+    def enter_tunnel(self) -> None:
+        """From now on bytes pass in both directions until one side closes."""
+        self._closing = True
+        if not isinstance(self._decoder, UntilCloseDecoder):
+            self._decoder = UntilCloseDecoder()
+
+    # -- the stream's side
+
+    def close_after_response(self) -> None:
+        """Announce the end with the response, and close after it."""
+        self._closing = True
+
+    def on_stream_done(self, stream: Stream) -> None:
+        """The stream has ended: close, linger, or go on with the next request."""
+        if stream is not self._stream:
+            return
+        self._stream = None
+        self._last_request_end = now = self.now()
+        if self._closed:
+            return
+        if self._decoder is not None and not stream.request_complete:
+            # What is left of the request must not be read as a new one.
+            self._decoder = None
+            self.close_delayed()
+            return
+        if stream.upgraded:
+            self._close()
+        elif self._closing:
+            if stream.info.flags & ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR:
+                self.close_delayed()
+            else:
+                self._close()
+        elif self._lingering:
+            return
+        elif self._buffer:
+            if not self._dispatching:
+                # A fresh turn of the loop: a long pipeline must not recurse or starve others.
+                self.manager.services.loop.call_soon(self._continue)
+        else:
+            self._arm_at(now + self.manager.config.idle_timeout if self.manager.config.idle_timeout else 0.0)
+
+    def _continue(self) -> None:
+        if not self._closed and not self._dispatching and self._buffer:
+            self._dispatch()
+
+    def _close(self) -> None:
+        """Close once everything written is out."""
+        if not self._closed:
+            self._closed = True
+            self.transport.close()
+
+    def close_delayed(self) -> None:
+        """Stop serving; give the client `delayed_close_timeout` to read and to close first.
+
+        Closing at once with unread bytes in the socket would reset the connection and could destroy the
+        response on its way (RFC 9112 section 9.6).
+        """
+        if self._closed or self._lingering:
+            return
+        timeout = self.manager.config.delayed_close_timeout
+        if not timeout:
+            self._close()
+            return
+        self._lingering = True
+        self._buffer = b""
+        self._decoder = None
+        self._linger_until = self.now() + timeout
+        self.arm(self._linger_until)
+
+    def pause_reading(self) -> None:
+        """Stop reading; counted, each call needs its `resume_reading`."""
+        self._read_disabled += 1
+        if self._read_disabled == 1 and not self._closed:
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Undo one `pause_reading`."""
+        if not self._read_disabled:
+            return
+        self._read_disabled -= 1
+        if self._read_disabled == 0 and not self._closed:
+            self.transport.resume_reading()
+
+    # -- time
+
+    def arm(self, when: float) -> None:
+        """Be woken at `when` or earlier."""
+        if when < self._wake_at:
+            self._wake_at = when
+            self.manager.services.timers.wake(when, self)
+
+    def _arm_at(self, when: float) -> None:
+        if when and when < self._wake_at:
+            self._wake_at = when
+            self.manager.services.timers.wake(when, self)
+
+    def _arm_idle(self) -> None:
+        config = self.manager.config
+        now = self.info.start_time
+        if config.idle_timeout:
+            self.arm(now + config.idle_timeout)
+        if config.max_connection_duration:
+            self.arm(now + config.max_connection_duration)
+
+    def _arm_stream(self, stream: Stream) -> None:
+        due = stream.next_deadline()
+        if due and due < self._wake_at:
+            self.arm(due)
+        config = self.manager.config
+        if config.request_timeout and not stream.request_complete:
+            self.arm(stream.info.start_time + config.request_timeout)
+
+    def on_wake(self, now: float) -> None:
+        """Act on what is due and ask for the next wake-up; see `Timers`."""
+        if self._closed:
+            return
+        self._wake_at = _NEVER
+        if self._lingering:
+            if now >= self._linger_until:
+                self.manager.stats.downstream_cx_delayed_close_timeout += 1
+                self._close()
+            else:
+                self.arm(self._linger_until)
+            return
+        stream = self._stream
+        if stream is not None:
+            if not self._request_timed_out(stream, now):
+                stream.on_time(now)
+            if self._stream is not None:
+                self._arm_stream(stream)
+        elif self._idle_timed_out(now):
+            return
+        config = self.manager.config
+        if config.max_connection_duration and not self._closed:
+            end = self.info.start_time + config.max_connection_duration
+            if now >= end:
+                self._on_max_duration()
+            else:
+                self.arm(end)
+
+    def _request_timed_out(self, stream: Stream, now: float) -> bool:
+        timeout = self.manager.config.request_timeout
+        if not timeout or stream.request_complete or now < stream.info.start_time + timeout:
+            return False
+        self.manager.stats.downstream_rq_timeout += 1
+        stream.local_reply(408, "request timeout", "request_overall_timeout")
+        return True
+
+    def _idle_timed_out(self, now: float) -> bool:
+        """Handle the deadlines of a connection without a stream; True if it is being closed."""
+        config = self.manager.config
+        if self._head_started:
+            for timeout, details in (
+                (config.request_headers_timeout, "request_header_timeout"),
+                (config.request_timeout, "request_overall_timeout"),
+            ):
+                if timeout and now >= self._head_started + timeout:
+                    self._reject_slow_head(details)
+                    return True
+                if timeout:
+                    self.arm(self._head_started + timeout)
+        if config.idle_timeout:
+            end = self._last_request_end + config.idle_timeout
+            if now >= end:
+                self.manager.stats.downstream_cx_idle_timeout += 1
+                self._close()
+                return True
+            self.arm(end)
+        return False
+
+    def _reject_slow_head(self, details: str) -> None:
+        stats = self.manager.stats
+        if details == "request_header_timeout":
+            stats.downstream_rq_header_timeout += 1
+        else:
+            stats.downstream_rq_timeout += 1
+        stats.downstream_rq_total += 1
+        stats.downstream_rq_http1_total += 1
+        stats.downstream_rq_active += 1
+        stream = Stream(self, self.manager, self._head_started)
+        stream.info.protocol = "HTTP/1.1"
+        self._stream = stream
+        self._buffer = b""
+        body = "request header timeout" if details == "request_header_timeout" else "request timeout"
+        stream.begin_rejected(Rejection(408, details, body, close=True))
+
+    def _on_max_duration(self) -> None:
+        self.manager.stats.downstream_cx_max_duration_reached += 1
+        if self._stream is None:
+            self._close()
+        else:
+            self._closing = True
+
+    def close_if_idle(self) -> None:
+        """Drain's last phase: a connection without a stream has nothing to finish."""
+        if self._stream is None:
+            self._close()
+        else:
+            self._closing = True

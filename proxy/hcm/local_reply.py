@@ -1,0 +1,145 @@
+"""Replies that the proxy makes itself: the only place that turns an outcome into a response.
+
+Source: Envoy's `LocalReply` and `LocalReplyConfig`. A plain text body unless a mapper or format says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from proxy.access_log.filters import LogFilter, compile_log_filter
+from proxy.base.headers import HeaderMap
+from proxy.base.messages import ResponseHead
+from proxy.base.stream_info import StreamInfo
+from proxy.config.context import CompileContext
+from proxy.config.data_source import read_data_source
+from proxy.formatter.header_ops import HeaderOps, compile_header_ops
+from proxy.formatter.substitution import BodyFormat, compile_substitution_format
+
+#: HTTP status → grpc-status of a local reply, from Envoy's `Grpc::Utility::httpToGrpcStatus`.
+_GRPC_STATUS: Final = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
+_GRPC_UNKNOWN: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Mapper:
+    matches: LogFilter
+    status: int | None
+    body: str | None
+    body_format: BodyFormat | None
+    header_ops: HeaderOps | None
+
+
+@dataclass(frozen=True, slots=True)
+class LocalReplyMapper:
+    """A compiled `LocalReplyConfig`."""
+
+    mappers: tuple[_Mapper, ...]
+    body_format: BodyFormat | None
+
+    def rewrite(self, head: ResponseHead, body: str, info: StreamInfo) -> tuple[str, str]:
+        """Change status and fields of `head` as configured; gives (body, content type)."""
+        info.response = head
+        info.local_reply_body = body
+        body_format = self.body_format
+        for mapper in self.mappers:
+            if not mapper.matches(info):
+                continue
+            if mapper.status is not None:
+                head.status = info.response_code = mapper.status
+            if mapper.body is not None:
+                body = info.local_reply_body = mapper.body
+            if mapper.header_ops is not None:
+                mapper.header_ops.apply(head, info)
+            body_format = mapper.body_format or body_format
+            break
+        if body_format is None:
+            return body, "text/plain"
+        return body_format.render(info), body_format.content_type
+
+
+def compile_local_reply(message: Any, path: str, context: CompileContext) -> LocalReplyMapper:
+    """Compile `LocalReplyConfig`."""
+    mappers = []
+    for index, mapper in enumerate(message.mappers):
+        where = f"{path}.mappers[{index}]"
+        mappers.append(
+            _Mapper(
+                matches=compile_log_filter(mapper.filter, f"{where}.filter", context),
+                status=mapper.status_code.value if mapper.HasField("status_code") else None,
+                body=read_data_source(mapper.body, f"{where}.body", context).decode("utf-8", "replace")
+                if mapper.HasField("body")
+                else None,
+                body_format=_body_format(mapper, "body_format_override", where, context),
+                header_ops=compile_header_ops(
+                    mapper.headers_to_add, (), f"{where}.headers_to_add", context, request=False
+                ),
+            )
+        )
+    return LocalReplyMapper(tuple(mappers), _body_format(message, "body_format", path, context))
+
+
+def _body_format(message: Any, field: str, path: str, context: CompileContext) -> BodyFormat | None:
+    if not message.HasField(field):
+        return None
+    return compile_substitution_format(getattr(message, field), f"{path}.{field}", context)
+
+
+def make_local_reply(
+    status: int,
+    body: str,
+    info: StreamInfo,
+    mapper: LocalReplyMapper | None = None,
+    modify: Callable[[HeaderMap], None] | None = None,
+) -> tuple[ResponseHead, bytes]:
+    """(head, body bytes) of a local reply. `modify` adds fields before any mapper looks at them.
+
+    A gRPC client gets HTTP 200 with the outcome in `grpc-status` and no body.
+    """
+    request = info.request
+    if request is not None and request.headers.get("content-type", "").startswith("application/grpc"):
+        return _grpc_reply(status, body, info, mapper, modify)
+    head = ResponseHead(status, HeaderMap())
+    if modify is not None:
+        modify(head.headers)
+    content_type = "text/plain"
+    if mapper is not None:
+        body, content_type = mapper.rewrite(head, body, info)
+    encoded = body.encode("utf-8")
+    if encoded:
+        head.headers.set("content-length", str(len(encoded)))
+        if "content-type" not in head.headers:
+            head.headers.set("content-type", content_type)
+    return head, encoded
+
+
+def _grpc_reply(
+    status: int,
+    body: str,
+    info: StreamInfo,
+    mapper: LocalReplyMapper | None,
+    modify: Callable[[HeaderMap], None] | None,
+) -> tuple[ResponseHead, bytes]:
+    headers = HeaderMap([("content-type", "application/grpc")])
+    head = ResponseHead(200, headers)
+    if modify is not None:
+        modify(headers)
+    if mapper is not None:
+        body, _ = mapper.rewrite(head, body, info)
+        if info.response_code != 200:
+            status = info.response_code
+    head.status = 200
+    headers.set("grpc-status", str(_GRPC_STATUS.get(status, _GRPC_UNKNOWN)))
+    if body:
+        headers.set("grpc-message", _percent_encode(body))
+    return head, b""
+
+
+def _percent_encode(text: str) -> str:
+    """The `grpc-message` encoding of the gRPC HTTP/2 specification."""
+    return "".join(
+        chr(byte) if 0x20 <= byte <= 0x7E and byte != 0x25 else f"%{byte:02X}"
+        for byte in text.encode("utf-8")
+    )

@@ -1,0 +1,106 @@
+"""What is done to path and host before anybody matches on them. Pure functions.
+
+Path normalisation follows Envoy's (googleurl canonicalisation, seen in differential tests): unreserved
+characters are decoded, unsafe ones encoded, a backslash is a slash, dot segments are resolved; `%2f` and `%5c`
+stay, a malformed escape stays, NUL is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+#: Characters that leave as %XX although the codec lets them in.
+_ENCODED: Final = {character: f"%{ord(character):02X}" for character in '"<>`{}|^\t\f'}
+_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+_UNSAFE = re.compile(r"[\"<>`{}|^\t\f]")
+_SLASHES = re.compile(r"/{2,}")
+_ESCAPED_SLASH = re.compile(r"%(?:2[fF]|5[cC])")
+
+
+def split_path(target: str) -> tuple[str, str]:
+    """(path, rest) where the rest starts with `?` or is empty."""
+    mark = target.find("?")
+    return (target, "") if mark < 0 else (target[:mark], target[mark:])
+
+
+def normalize_path(target: str) -> str | None:
+    """The normalised form of an origin-form target; None if it must be refused (400)."""
+    path, query = split_path(target)
+    if "%" not in path and "/." not in path and "\\" not in path and not _UNSAFE.search(path):
+        return target
+    if "%00" in path:
+        return None
+    path = path.replace("\\", "/")
+    path = _ESCAPE.sub(_decode_unreserved, path)
+    path = _UNSAFE.sub(lambda match: _ENCODED[match[0]], path)
+    return _resolve_dots(path) + query
+
+
+def _decode_unreserved(match: re.Match[str]) -> str:
+    code = int(match[1], 16)
+    return chr(code) if code in _UNRESERVED else match[0]
+
+
+def _resolve_dots(path: str) -> str:
+    if "/." not in path:
+        return path
+    kept: list[str] = []
+    segments = path.split("/")
+    last = len(segments) - 1
+    for index, segment in enumerate(segments):
+        if segment == ".":
+            if index == last:
+                kept.append("")
+        elif segment == "..":
+            if len(kept) > 1:
+                kept.pop()
+            if index == last:
+                kept.append("")
+        else:
+            kept.append(segment)
+    return "/".join(kept) or "/"
+
+
+def merge_slashes(target: str) -> str:
+    """`//a///b?x//y` → `/a/b?x//y`."""
+    path, query = split_path(target)
+    if "//" not in path:
+        return target
+    return _SLASHES.sub("/", path) + query
+
+
+def has_escaped_slash(target: str) -> bool:
+    """Whether the path holds `%2F` or `%5C` in any case."""
+    return _ESCAPED_SLASH.search(split_path(target)[0]) is not None
+
+
+def unescape_slashes(target: str) -> str:
+    """`%2F` becomes `/` and `%5C` a backslash, in the path only."""
+    path, query = split_path(target)
+    return _ESCAPED_SLASH.sub(lambda match: "/" if match[0][1] == "2" else "\\", path) + query
+
+
+def split_port(authority: str) -> tuple[str, str]:
+    """(host, port text or "")."""
+    colon = authority.rfind(":")
+    if colon < 0 or authority.endswith("]") or (authority.count(":") > 1 and "]" not in authority):
+        return authority, ""
+    return authority[:colon], authority[colon + 1 :]
+
+
+def strip_port(authority: str, only: int | None) -> str:
+    """`authority` without its port; with `only` given, just that port is taken off."""
+    host, port = split_port(authority)
+    if not port.isdigit() or (only is not None and int(port) != only):
+        return authority
+    return host
+
+
+def strip_trailing_dot(authority: str) -> str:
+    """`example.com.:80` → `example.com:80`."""
+    host, port = split_port(authority)
+    if not host.endswith("."):
+        return authority
+    return f"{host[:-1]}:{port}" if port else host[:-1]

@@ -1,0 +1,249 @@
+"""What becomes of a request head before any byte moves: checked, normalised, marked, routed.
+
+Everything here depends only on the head, the client's address and the config. So the outcome is kept with the
+parsed head: an equal request from the same client (a client library sends the same head again and again)
+reuses it, which takes about 15 us off a request. What varies from request to request (request id, weighted
+choice, formatters that read the clock) is never part of a kept plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from proxy.base.messages import RequestHead
+from proxy.base.response_flags import ResponseFlag
+from proxy.base.stream_info import ConnectionInfo, StreamInfo
+from proxy.codec.http1_request import Http1Request
+from proxy.hcm import normalize
+from proxy.hcm.config import (
+    REJECT_REQUEST,
+    UNESCAPE_AND_FORWARD,
+    UNESCAPE_AND_REDIRECT,
+    HcmConfig,
+)
+from proxy.hcm.forwarding import LocalNode, Origin, apply_forwarding, remove_hop_by_hop
+from proxy.router.route import Route
+
+#: Plans kept per parsed head: one for each client address.
+MAX_PLANS_PER_HEAD: Final = 64
+
+
+class Rejection:
+    """A local reply that the head alone decides. `close` ends the connection after it."""
+
+    __slots__ = ("body", "close", "details", "flags", "location", "stat", "status")
+
+    def __init__(
+        self,
+        status: int,
+        details: str,
+        body: str = "",
+        flags: int = 0,
+        close: bool = False,
+        stat: str = "",
+        location: str = "",
+    ) -> None:
+        self.status = status
+        self.details = details
+        self.body = body
+        self.flags = flags
+        self.close = close
+        self.stat = stat
+        self.location = location
+
+
+class RequestPlan:
+    """The decided part of a request.
+
+    `head` is as filters see it, without a generated x-request-id. `reusable` tells that an equal head from the
+    same client gets the same plan. `upstream` is what the router derived for a route to one constant cluster.
+    """
+
+    __slots__ = (
+        "generates_id",
+        "head",
+        "origin",
+        "rejection",
+        "request_id",
+        "reusable",
+        "route",
+        "upgrade",
+        "upstream",
+    )
+
+    def __init__(self, head: RequestHead) -> None:
+        self.head = head
+        self.origin: Origin | None = None
+        self.rejection: Rejection | None = None
+        self.route: Route | None = None
+        self.reusable = True
+        self.generates_id = False
+        self.request_id: str | None = None
+        self.upgrade = ""
+        self.upstream: Any = None
+
+
+class RequestPlanner:
+    """Makes plans under one HCM config. `draw` gives random 64-bit integers for fractions."""
+
+    def __init__(self, config: HcmConfig, node: LocalNode, draw: Callable[[], int]) -> None:
+        self._config = config
+        self._node = node
+        self._draw = draw
+
+    def plan(self, request: Http1Request, connection: ConnectionInfo, info: StreamInfo) -> RequestPlan:
+        """Decide what becomes of `request`, which stays as it is."""
+        plan = RequestPlan(request.head.copy())
+        plan.upgrade = "connect" if plan.head.method == "CONNECT" else request.upgrade
+        plan.rejection = self._prepare(plan, request, connection)
+        if plan.rejection is None:
+            self._set_request_id(plan)
+            self._find_route(plan, info, request)
+        return plan
+
+    def _prepare(
+        self, plan: RequestPlan, request: Http1Request, connection: ConnectionInfo
+    ) -> Rejection | None:
+        config = self._config
+        head = plan.head
+        if head.protocol == "HTTP/1.0":
+            if not config.accept_http_10:
+                return Rejection(
+                    426, "low_version", "Upgrade Required", ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR, True
+                )
+            if not request.has_host and config.default_host:
+                head.authority = config.default_host
+        if not request.has_host and not head.authority:
+            return Rejection(400, "missing_host_header", close=True)
+        is_connect = head.method == "CONNECT"
+        if not is_connect:
+            if not head.path.startswith("/"):
+                return Rejection(404, "absolute_path_rejected", stat="downstream_rq_non_relative_path")
+            rejection = self._normalize_path(head)
+            if rejection is not None:
+                return rejection
+        self._normalize_host(head, connection)
+        for mutations in config.early_mutations:
+            mutations.apply(head, StreamInfo(connection, 0.0))
+            plan.reusable = plan.reusable and mutations.static
+        remove_hop_by_hop(head.headers, upgrade=bool(request.upgrade))
+        if request.expect_continue and not config.proxy_100_continue:
+            head.headers.remove("expect")
+        plan.origin = apply_forwarding(
+            head, connection, config, self._node, config.route_table.internal_only_headers
+        )
+        return None
+
+    def _normalize_path(self, head: RequestHead) -> Rejection | None:
+        config = self._config
+        path = head.path
+        if "#" in path:
+            return Rejection(
+                400, "path_normalization_failed", close=True, stat="downstream_rq_failed_path_normalization"
+            )
+        redirect = False
+        if config.escaped_slashes >= REJECT_REQUEST and normalize.has_escaped_slash(path):
+            if config.escaped_slashes == REJECT_REQUEST:
+                return Rejection(
+                    400,
+                    "path_normalization_failed",
+                    close=True,
+                    stat="downstream_rq_failed_path_normalization",
+                )
+            if config.escaped_slashes in {UNESCAPE_AND_REDIRECT, UNESCAPE_AND_FORWARD}:
+                path = normalize.unescape_slashes(path)
+                redirect = config.escaped_slashes == UNESCAPE_AND_REDIRECT
+        if config.normalize_path:
+            normalized = normalize.normalize_path(path)
+            if normalized is None:
+                return Rejection(
+                    400,
+                    "path_normalization_failed",
+                    close=True,
+                    stat="downstream_rq_failed_path_normalization",
+                )
+            path = normalized
+        if config.merge_slashes:
+            path = normalize.merge_slashes(path)
+        if redirect:
+            return Rejection(
+                307,
+                "path_normalization_failed",
+                stat="downstream_rq_redirected_with_normalized_path",
+                location=path,
+            )
+        head.path = path
+        return None
+
+    def _normalize_host(self, head: RequestHead, connection: ConnectionInfo) -> None:
+        config = self._config
+        if config.strip_any_port:
+            head.authority = normalize.strip_port(head.authority, None)
+        elif config.strip_matching_port:
+            head.authority = normalize.strip_port(head.authority, connection.local_address.port)
+        if config.strip_trailing_dot:
+            head.authority = normalize.strip_trailing_dot(head.authority)
+
+    def _set_request_id(self, plan: RequestPlan) -> None:
+        config = self._config
+        present = plan.head.headers.get("x-request-id")
+        edge = plan.origin is not None and plan.origin.edge
+        plan.generates_id = config.generate_request_id and (
+            not present or (edge and not config.preserve_external_request_id)
+        )
+        if plan.generates_id:
+            plan.head.headers.remove("x-request-id")
+        else:
+            plan.request_id = present
+
+    def _find_route(self, plan: RequestPlan, info: StreamInfo, request: Http1Request) -> None:
+        head = plan.head
+        info.request = head
+        self._match(plan, head, info)
+        if plan.upgrade:
+            plan.rejection = self._check_upgrade(plan)
+        if request.expect_continue or plan.upgrade:
+            plan.reusable = False
+
+    def _match(self, plan: RequestPlan, head: RequestHead, info: StreamInfo) -> None:
+        virtual_host = self._config.route_table.virtual_host(head.authority)
+        if virtual_host is None:
+            plan.route = None
+            return
+        number = self._draw()
+        plan.route = virtual_host.route(head, info, lambda: number)
+        plan.reusable = plan.reusable and virtual_host.deterministic
+
+    def rerouted(self, plan: RequestPlan, head: RequestHead, info: StreamInfo) -> RequestPlan:
+        """The plan for `head` after a filter changed it: same origin, the route chosen anew."""
+        fresh = RequestPlan(head)
+        fresh.origin = plan.origin
+        fresh.request_id = plan.request_id
+        fresh.upgrade = plan.upgrade
+        fresh.reusable = False
+        self._match(fresh, head, info)
+        return fresh
+
+    def _check_upgrade(self, plan: RequestPlan) -> Rejection | None:
+        route = plan.route
+        if route is None:
+            if plan.head.method == "CONNECT":
+                return Rejection(
+                    404, "route_not_found", flags=ResponseFlag.NO_ROUTE_FOUND, close=True, stat="no_route"
+                )
+            return None
+        allowed = self._config.upgrades.get(plan.upgrade)
+        enabled = allowed is not None and allowed.enabled
+        by_route = getattr(route.action, "upgrades", None)
+        if by_route is not None and plan.upgrade in by_route:
+            enabled = by_route[plan.upgrade]
+        if enabled:
+            return None
+        return Rejection(403, "upgrade_failed", close=True, stat="downstream_rq_ws_on_non_ws_route")
+
+
+def client_key(connection: ConnectionInfo) -> str:
+    """What of a connection a plan depends on."""
+    remote = connection.remote_address
+    return f"{remote.ip or remote.path}|{connection.local_address.port}"

@@ -1,0 +1,110 @@
+"""What becomes of a response head on its way to the client.
+
+As with requests, the outcome for one parsed head and one route is kept and reused; service time, date and
+request id are holes in the rendered bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proxy.base.messages import ResponseHead
+from proxy.base.stream_info import StreamInfo
+from proxy.codec.head_template import DATE_HOLE, REQUEST_ID_HOLE, SERVICE_TIME_HOLE, HeadTemplate
+from proxy.codec.http1_render import NameFormatter, render_response_head
+from proxy.hcm.config import APPEND_IF_ABSENT, OVERWRITE, HcmConfig
+from proxy.hcm.forwarding import append_via
+
+
+class ResponsePlan:
+    """`head` has hole bytes as values where `template` has holes. `chunked` tells how a body is framed."""
+
+    __slots__ = ("chunked", "head", "reusable", "template")
+
+    def __init__(self, head: ResponseHead) -> None:
+        self.head = head
+        self.chunked = False
+        self.reusable = True
+        self.template: HeadTemplate | None = None
+
+
+def finish_upstream_response(
+    head: ResponseHead, info: StreamInfo, ops: tuple[Any, ...], *, service_time: str | None, upgrade: bool
+) -> bool:
+    """Router's part, in place: drop hop-by-hop fields, add the service time, apply the route's operations.
+
+    Tells whether the result depends on nothing but the head and the route.
+    """
+    headers = head.headers
+    if not upgrade:
+        headers.remove("connection")
+        headers.remove("upgrade")
+    for name in ("keep-alive", "proxy-connection", "transfer-encoding"):
+        if name in headers:
+            headers.remove(name)
+    if service_time is not None:
+        headers.set("x-envoy-upstream-service-time", service_time)
+    reusable = True
+    for op in ops:
+        op.apply(head, info)
+        reusable = reusable and op.static
+    return reusable
+
+
+def finish_response(
+    head: ResponseHead, config: HcmConfig, *, date: str, request_id: str | None, upstream: bool
+) -> None:
+    """The connection manager's part, in place: date, server, request id, via."""
+    headers = head.headers
+    if "date" not in headers:
+        headers["date"] = date
+    mode = config.server_header
+    if mode == OVERWRITE or ("server" not in headers and (mode == APPEND_IF_ABSENT or not upstream)):
+        headers.set("server", config.server_name)
+    if request_id is not None and config.always_set_request_id:
+        headers.set("x-request-id", request_id)
+    if config.via:
+        append_via(headers, config.via)
+
+
+def frame_response(head: ResponseHead, *, end_stream: bool, is_head: bool, is_http10: bool) -> bool:
+    """Add the framing fields for HTTP/1; tells whether the body is chunked (RFC 9112 section 6)."""
+    headers = head.headers
+    status = head.status
+    if "content-length" in headers or status < 200 or status == 204:
+        return False
+    if end_stream:
+        if not is_head and status != 304:
+            headers.set("content-length", "0")
+        return False
+    if is_head or status == 304 or is_http10:
+        return False
+    headers.set("transfer-encoding", "chunked")
+    return True
+
+
+def plan_response(
+    original: ResponseHead,
+    info: StreamInfo,
+    config: HcmConfig,
+    ops: tuple[Any, ...],
+    *,
+    end_stream: bool,
+    is_head: bool,
+    suppress_envoy_headers: bool,
+    formatter: NameFormatter | None,
+) -> ResponsePlan:
+    """The kept form of a response whose body is `end_stream` (none) or follows."""
+    plan = ResponsePlan(original.copy())
+    plan.reusable = finish_upstream_response(
+        plan.head,
+        info,
+        ops,
+        service_time=None if suppress_envoy_headers else SERVICE_TIME_HOLE,
+        upgrade=False,
+    )
+    finish_response(plan.head, config, date=DATE_HOLE, request_id=REQUEST_ID_HOLE, upstream=True)
+    plan.chunked = frame_response(plan.head, end_stream=end_stream, is_head=is_head, is_http10=False)
+    if plan.reusable:
+        plan.template = HeadTemplate(render_response_head(plan.head, formatter))
+    return plan

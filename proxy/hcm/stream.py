@@ -1,0 +1,756 @@
+"""One request and its response: the thread that runs through filters, router and codec.
+
+The connection calls `begin`, `on_request_data` and so on as bytes come; the upstream request calls the
+`on_upstream_*` methods; both end in `_finish`. A request whose head was seen before and whose route needs no
+filter takes the short way: the kept plan gives the bytes for the upstream at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from proxy.base.headers import HeaderMap
+from proxy.base.messages import RequestHead, ResponseHead
+from proxy.base.response_flags import ResponseFlag
+from proxy.base.stream_info import StreamInfo
+from proxy.codec.head_template import DATE_HOLE, REQUEST_ID_HOLE, SERVICE_TIME_HOLE
+from proxy.codec.http1_render import render_request_head
+from proxy.codec.http1_request import Http1Request
+from proxy.codec.http1_response import Http1Response
+from proxy.hcm import internal_redirect
+from proxy.hcm.filter_manager import FilterManager
+from proxy.hcm.local_reply import make_local_reply
+from proxy.hcm.request_plan import Rejection, RequestPlan
+from proxy.hcm.response_plan import (
+    ResponsePlan,
+    finish_response,
+    finish_upstream_response,
+    frame_response,
+    plan_response,
+)
+from proxy.router.cluster_action import ClusterAction
+from proxy.router.mirror import start_mirrors
+from proxy.router.route import Route
+from proxy.router.upstream_plan import UpstreamPlan, plan_upstream
+from proxy.router.upstream_request import UpstreamRequest
+
+if TYPE_CHECKING:
+    from proxy.hcm.connection_manager import ConnectionManager
+    from proxy.hcm.http1_connection import Http1ServerConnection
+    from proxy.router.internal_redirect import InternalRedirectPolicy
+
+_NO_REQUEST: Final = RequestHead("", "", "", HeaderMap())
+_REQUEST_ID: Final = ord(REQUEST_ID_HOLE)
+_SERVICE_TIME: Final = ord(SERVICE_TIME_HOLE)
+_DATE: Final = ord(DATE_HOLE)
+
+
+class Stream:
+    """See module. Times are monotonic seconds; 0.0 as a deadline means none."""
+
+    plan: RequestPlan
+    head: RequestHead
+    request_id: str | None = None
+    upstream: UpstreamRequest | None = None
+    upstream_plan: UpstreamPlan | None = None
+    route_timeout: float = 0.0
+    deadline: float = 0.0
+    max_duration_deadline: float = 0.0
+    idle_timeout: float = 0.0
+    request_complete = False
+    response_started = False
+    response_complete = False
+    upgraded = False
+    redirects = 0
+    destroyed = False
+    original_names: dict[str, str] | None = None
+    original_response_names: dict[str, str] | None = None
+    _filters: FilterManager | None = None
+    _response_chunked = False
+    _write_paused = False
+    _mirrors: list[Any] | None = None
+    _redirect_policy: InternalRedirectPolicy | None = None
+    _body_copy: list[bytes] | None = None
+    _redirected_to: list[Route] | None = None
+
+    def __init__(self, connection: Http1ServerConnection, manager: ConnectionManager, now: float) -> None:
+        self.connection = connection
+        self.manager = manager
+        self.info = StreamInfo(connection.info, now)
+        self.last_activity = now
+
+    @property
+    def redirected_to(self) -> list[Route]:
+        """The routes that internal redirects have led to."""
+        if self._redirected_to is None:
+            self._redirected_to = []
+        return self._redirected_to
+
+    def restart(self, plan: RequestPlan) -> None:
+        """Begin again with another head and route: an internal redirect was followed."""
+        if self.upstream is not None:
+            self.upstream.abandon()
+            self.upstream = None
+        self.redirects += 1
+        self.plan = plan
+        self.head = self.info.request = plan.head
+        body = self._body_copy
+        has_body = bool(body) and plan.head.method != "GET"
+        self.route_request(not has_body)
+        if has_body and body is not None:
+            self.forward_data(b"".join(body), end_stream=True)
+        if self.route_timeout and not self.response_started:
+            self.deadline = self.connection.now() + self.route_timeout
+            self.connection.arm(self.deadline)
+
+    # -- the downstream codec's side
+
+    def begin(self, request: Http1Request, plan: RequestPlan, *, end_stream: bool) -> None:
+        """The request head is there. `plan` says what becomes of it."""
+        self.plan = plan
+        info = self.info
+        manager = self.manager
+        head = plan.head
+        info.protocol = head.protocol
+        info.downstream_header_bytes_received = request.header_bytes
+        info.downstream_wire_bytes_received = request.wire_bytes
+        self.original_names = request.original_names
+        if plan.origin is not None:
+            info.remote_address = plan.origin.address
+        if manager.keeps_heads or not plan.reusable:
+            head = head.copy()
+        if plan.generates_id:
+            self.request_id = manager.request_ids.new()
+            if manager.keeps_heads or not plan.reusable:
+                head.headers["x-request-id"] = self.request_id
+        else:
+            self.request_id = plan.request_id
+        info.request_id = self.request_id
+        info.request = self.head = head
+        self.idle_timeout = manager.config.stream_idle_timeout
+        if manager.config.max_stream_duration:
+            self.max_duration_deadline = info.start_time + manager.config.max_stream_duration
+        rejection = plan.rejection
+        if rejection is not None:
+            self._reject(rejection)
+            return
+        route = plan.route
+        if route is not None:
+            info.route_name = route.name
+            info.virtual_host_name = route.virtual_host.name
+            info.route_metadata = route.metadata
+            self._apply_route_times(route)
+        factories = manager.filters_for(plan)
+        if factories:
+            self._filters = FilterManager(self, factories)
+            self._filters.decode_headers(head, end_stream)
+        else:
+            self.route_request(end_stream)
+
+    def begin_rejected(self, rejection: Rejection) -> None:
+        """There is no request head that could be used: answer at once."""
+        self.plan = RequestPlan(_NO_REQUEST)
+        self.head = _NO_REQUEST
+        if rejection.close:
+            self.connection.close_after_response()
+        self.local_reply(rejection.status, rejection.body, rejection.details, rejection.flags)
+
+    def _apply_route_times(self, route: Route) -> None:
+        action = route.action
+        if not isinstance(action, ClusterAction):
+            return
+        if action.idle_timeout is not None:
+            self.idle_timeout = action.idle_timeout
+        if action.max_stream_duration is not None:
+            duration = action.max_stream_duration
+            self.max_duration_deadline = self.info.start_time + duration if duration else 0.0
+
+    def _reject(self, rejection: Rejection) -> None:
+        stats = self.manager.stats
+        if rejection.stat:
+            setattr(stats, rejection.stat, getattr(stats, rejection.stat) + 1)
+        if rejection.close:
+            self.connection.close_after_response()
+        modify = None
+        if rejection.location:
+            location = rejection.location
+
+            def modify(headers: HeaderMap) -> None:
+                headers.set("location", location)
+
+        self.local_reply(rejection.status, rejection.body, rejection.details, rejection.flags, modify)
+
+    def on_request_data(self, data: bytes, *, end_stream: bool) -> None:
+        """Body bytes of the request."""
+        self.last_activity = self.connection.now()
+        self.info.bytes_received += len(data)
+        if self.response_complete:
+            return
+        if self._filters is not None:
+            self._filters.decode_data(data, end_stream)
+        else:
+            self.forward_data(data, end_stream)
+
+    def on_request_trailers(self, trailers: HeaderMap) -> None:
+        """Trailers of the request, which end it."""
+        self.info.request_trailers = trailers
+        if self.response_complete:
+            return
+        if self._filters is not None:
+            self._filters.decode_trailers(trailers)
+        else:
+            self.forward_trailers(trailers)
+
+    def on_request_complete(self, now: float) -> None:
+        """The last byte of the request was read: the route's timeout starts."""
+        self.request_complete = True
+        self.info.request_complete = now
+        if self.route_timeout and not self.response_started:
+            self.deadline = now + self.route_timeout
+            self.connection.arm(self.deadline)
+
+    def on_downstream_reset(self, flags: int, details: str) -> None:
+        """The client has gone, or the connection fell to a protocol error."""
+        if self.response_complete or self.destroyed:
+            return
+        info = self.info
+        info.flags |= flags
+        if info.response_code_details is None or not self.response_started:
+            info.response_code_details = details
+        self.manager.stats.downstream_rq_rx_reset += 1
+        self._finish()
+
+    def on_client_paused(self) -> None:
+        """The client does not read as fast as the upstream sends."""
+        if self.upstream is not None:
+            self.upstream.pause_reading()
+
+    def on_client_resumed(self) -> None:
+        """The client reads again."""
+        if self.upstream is not None:
+            self.upstream.resume_reading()
+
+    # -- routing
+
+    @property
+    def route(self) -> Route | None:
+        """The matched route; see `StreamCallbacks`."""
+        return self.plan.route
+
+    def route_config(self, name: str) -> Any:
+        """See `StreamCallbacks`."""
+        return self.manager.route_config(self.plan.route, name)
+
+    def clear_route_cache(self) -> None:
+        """See `StreamCallbacks`."""
+        self.plan = self.manager.planner.rerouted(self.plan, self.head, self.info)
+
+    def continue_decoding(self) -> None:
+        """See `StreamCallbacks`."""
+        if self._filters is not None:
+            self._filters.continue_decoding()
+
+    def continue_encoding(self) -> None:
+        """See `StreamCallbacks`."""
+        if self._filters is not None:
+            self._filters.continue_encoding()
+
+    def route_request(self, end_stream: bool) -> None:
+        """The end of the filter chain: act as the route says."""
+        manager = self.manager
+        manager.stats.rq_total += 1
+        route = self.plan.route
+        if route is None:
+            manager.stats.no_route += 1
+            self.local_reply(404, "", "route_not_found", ResponseFlag.NO_ROUTE_FOUND)
+            return
+        action = route.action
+        if isinstance(action, ClusterAction):
+            self._forward(route, action, end_stream)
+        else:
+            self._answer_from_route(route, action)
+
+    def _answer_from_route(self, route: Route, action: Any) -> None:
+        stats = self.manager.stats
+        info = self.info
+        answer = action.respond(self.head, info)
+        head, body = answer if isinstance(answer, tuple) else (answer, b"")
+        if "location" in head.headers and not body:
+            stats.rq_redirect += 1
+        else:
+            stats.rq_direct_response += 1
+        info.response_code_details = "direct_response"
+        for ops in route.response_ops:
+            ops.apply(head, info)
+        if body and "content-length" not in head.headers:
+            head.headers.set("content-length", str(len(body)))
+        self._send_own_response(head, body)
+
+    def _forward(self, route: Route, action: ClusterAction, end_stream: bool) -> None:
+        manager = self.manager
+        plan = self.plan
+        upstream_plan: UpstreamPlan | None = plan.upstream if self._filters is None else None
+        if upstream_plan is None:
+            upstream_plan = self._plan_upstream(route, action, end_stream)
+        self.upstream_plan = upstream_plan
+        choice = upstream_plan.choice
+        cluster = manager.clusters.get(choice.cluster_name)
+        if cluster is None:
+            manager.stats.no_cluster += 1
+            self.local_reply(
+                action.cluster_not_found_code, "", "cluster_not_found", ResponseFlag.NO_CLUSTER_FOUND
+            )
+            return
+        info = self.info
+        info.upstream_cluster = cluster
+        info.upstream_request_head = upstream_plan.head
+        info.attempt_count = 1
+        hash_policy = action.hash_policy
+        request_hash = None if hash_policy is None else manager.request_hash(hash_policy, self)
+        host = cluster.choose_host(request_hash)
+        if host is None:
+            self.local_reply(
+                503, "no healthy upstream", "no_healthy_upstream", ResponseFlag.NO_HEALTHY_UPSTREAM
+            )
+            return
+        template = upstream_plan.template
+        if action.auto_host_rewrite and host.hostname:
+            template = None
+            action.rewrite_to_host(
+                upstream_plan.head, host.hostname, not manager.config.router_options.suppress_envoy_headers
+            )
+        if template is not None:
+            request_id = self.request_id
+            head_bytes = template.fill({_REQUEST_ID: request_id.encode("latin-1")} if request_id else {})
+        else:
+            head_bytes = render_request_head(upstream_plan.head, manager.upstream_formatter(cluster, self))
+        head = upstream_plan.head
+        upstream = UpstreamRequest(
+            self,
+            cluster,
+            action.priority,
+            head.method,
+            head_bytes,
+            chunked=not end_stream and "transfer-encoding" in head.headers,
+            upgrading=bool(plan.upgrade),
+        )
+        self.upstream = upstream
+        self.route_timeout = upstream_plan.timeout if not plan.upgrade else 0.0
+        if action.mirrors:
+            self._mirrors = start_mirrors(manager, action.mirrors, upstream_plan, info, end_stream)
+        if end_stream:
+            upstream.finish()
+        elif action.internal_redirect is not None:
+            self._body_copy = []
+        self._redirect_policy = action.internal_redirect
+        upstream.start(host, manager.pools)
+
+    def _plan_upstream(self, route: Route, action: ClusterAction, end_stream: bool) -> UpstreamPlan:
+        manager = self.manager
+        plan = self.plan
+        choice = action.single or action.choose(self.head, self.info, manager.services.random)
+        keep = (
+            plan.reusable
+            and action.single is not None
+            and self._filters is None
+            and not action.auto_host_rewrite
+        )
+        head = self.head
+        if keep and plan.generates_id:
+            head = head.copy()
+            head.headers["x-request-id"] = REQUEST_ID_HOLE
+        options = manager.config.router_options
+        upstream_plan = plan_upstream(
+            head,
+            route,
+            choice,
+            self.info,
+            end_stream=end_stream,
+            upgrade=bool(plan.upgrade),
+            suppress_envoy_headers=options.suppress_envoy_headers,
+            respect_expected_timeout=options.respect_expected_timeout,
+            formatter=None,
+            with_template=keep and not manager.formats_upstream_names,
+        )
+        if upstream_plan.template is not None:
+            plan.upstream = upstream_plan
+        elif keep and plan.generates_id and self.request_id is not None:
+            upstream_plan.head.headers["x-request-id"] = self.request_id
+        return upstream_plan
+
+    def forward_data(self, data: bytes, end_stream: bool) -> None:
+        """Body bytes that have passed the filters."""
+        upstream = self.upstream
+        if upstream is None:
+            return
+        if data:
+            upstream.send_data(data)
+            if self._body_copy is not None:
+                self._body_copy.append(data)
+            if self._mirrors is not None:
+                for mirror in self._mirrors:
+                    mirror.send_data(data)
+        if end_stream:
+            upstream.finish()
+            if self._mirrors is not None:
+                for mirror in self._mirrors:
+                    mirror.finish()
+
+    def forward_trailers(self, trailers: HeaderMap) -> None:
+        """Trailers that have passed the filters."""
+        if self.upstream is not None:
+            self.upstream.finish(trailers)
+        for mirror in self._mirrors or ():
+            mirror.finish(trailers)
+
+    # -- the upstream's side
+
+    def on_upstream_connected(self, upstream: UpstreamRequest, connection: Any) -> None:
+        """A pooled connection carries the request now."""
+        info = self.info
+        info.upstream_host = upstream.host
+        info.upstream_connection_id = connection.connection_id
+        info.upstream_local_address = connection.local_address
+        info.upstream_remote_address = connection.remote_address
+        info.upstream_tls = connection.tls
+        info.upstream_protocol = "HTTP/1.1"
+        info.upstream_first_byte_sent = self.connection.now()
+
+    def on_upstream_informational(self, head: ResponseHead) -> None:
+        """100 is passed on if the client is to hear of it; other interim responses end here, as in Envoy."""
+        if head.status == 100 and self.manager.config.proxy_100_continue and not self.response_started:
+            self.connection.send_interim(head)
+
+    def on_upstream_response(self, response: Http1Response, body: bytes, end_stream: bool) -> None:
+        """The response head, with what has come of the body."""
+        now = self.connection.now()
+        info = self.info
+        self.last_activity = now
+        info.upstream_first_byte_received = now
+        self.deadline = 0.0
+        if self._redirect_policy is not None and internal_redirect.follow(
+            self, self._redirect_policy, response
+        ):
+            return
+        info.response_code = response.head.status
+        info.response_code_details = "via_upstream"
+        info.upstream_header_bytes_received = response.header_bytes
+        self.original_response_names = response.original_names
+        elapsed = now - (info.request_complete or now)
+        service_time = int(elapsed * 1000) if elapsed > 0 else 0
+        if end_stream:
+            self._count_upstream_time(now)
+        upstream_plan = self.upstream_plan
+        assert upstream_plan is not None
+        if self._filters is None and upstream_plan.reusable and response.upgrade == "" and self._short_way:
+            self._send_planned(response, upstream_plan, service_time, body, end_stream)
+            return
+        head = response.head.copy()
+        options = self.manager.config.router_options
+        upgrade = bool(self.plan.upgrade) and response.head.status in {101, 200}
+        finish_upstream_response(
+            head,
+            info,
+            upstream_plan.response_key,
+            service_time=None if options.suppress_envoy_headers else str(service_time),
+            upgrade=response.head.status == 101 and bool(self.plan.upgrade),
+        )
+        if upgrade and not end_stream:
+            self._enter_tunnel()
+        self._encode(head, body, end_stream, upstream=True)
+
+    @property
+    def _short_way(self) -> bool:
+        return self.info.protocol == "HTTP/1.1" and not self.plan.upgrade and not self.manager.formats_names
+
+    def _send_planned(
+        self,
+        response: Http1Response,
+        upstream_plan: UpstreamPlan,
+        service_time: int,
+        body: bytes,
+        end_stream: bool,
+    ) -> None:
+        manager = self.manager
+        bodyless = end_stream and not body
+        key = (manager.number, upstream_plan.response_key, self.head.method == "HEAD", bodyless)
+        kept = response.plans.get(key)
+        if isinstance(kept, ResponsePlan):
+            plan = kept
+        else:
+            plan = plan_response(
+                response.head,
+                self.info,
+                manager.config,
+                upstream_plan.response_key,
+                end_stream=bodyless,
+                is_head=self.head.method == "HEAD",
+                suppress_envoy_headers=manager.config.router_options.suppress_envoy_headers,
+                formatter=None,
+            )
+            if plan.template is not None:
+                response.plans[key] = plan
+        template = plan.template
+        date = manager.date()
+        if template is None:
+            self._encode(self._filled_head(plan.head, service_time, date), body, end_stream, upstream=True)
+            return
+        values = {_SERVICE_TIME: b"%d" % service_time, _DATE: date.encode("ascii")}
+        if self.request_id is not None:
+            values[_REQUEST_ID] = self.request_id.encode("latin-1")
+        if manager.keeps_heads:
+            self.info.response = self._filled_head(plan.head, service_time, date)
+        else:
+            self.info.response = plan.head
+        self._response_chunked = plan.chunked
+        self.response_started = True
+        self.connection.send_response_head(template.fill(values), body, end_stream, chunked=plan.chunked)
+        self._after_sending(len(body), end_stream)
+
+    def _filled_head(self, head: ResponseHead, service_time: int, date: str) -> ResponseHead:
+        head = head.copy()
+        headers = head.headers
+        if headers.get("x-envoy-upstream-service-time") == SERVICE_TIME_HOLE:
+            headers["x-envoy-upstream-service-time"] = str(service_time)
+        if headers.get("date") == DATE_HOLE:
+            headers["date"] = date
+        if headers.get("x-request-id") == REQUEST_ID_HOLE:
+            headers["x-request-id"] = self.request_id or ""
+        return head
+
+    def on_upstream_data(self, data: bytes, end_stream: bool) -> None:
+        """More of the response body."""
+        self.last_activity = now = self.connection.now()
+        if end_stream:
+            self._count_upstream_time(now)
+        if self._filters is not None:
+            self._filters.encode_data(data, end_stream)
+        else:
+            self.send_data(data, end_stream)
+
+    def on_upstream_trailers(self, trailers: HeaderMap) -> None:
+        """Trailers of the response, which end it."""
+        self._count_upstream_time(self.connection.now())
+        self.info.response_trailers = trailers
+        if self._filters is not None:
+            self._filters.encode_trailers(trailers)
+        else:
+            self.send_trailers(trailers)
+
+    def _count_upstream_time(self, now: float) -> None:
+        info = self.info
+        info.upstream_last_byte_received = now
+        upstream = self.upstream
+        if upstream is not None and info.request_complete:
+            upstream.cluster.stats.upstream_rq_time.record(int((now - info.request_complete) * 1000))
+
+    def on_upstream_failure(
+        self, status: int, body: str, details: str, flags: int, host: Any, *, overloaded: bool = False
+    ) -> None:
+        """No response came and none will."""
+        if self.destroyed or self.response_started:
+            return
+        self.upstream_failed(host)
+        modify = _mark_overloaded if overloaded else None
+        self.local_reply(status, body, details, flags, modify)
+
+    def upstream_failed(self, host: Any) -> None:
+        """Count a local answer in place of the upstream's, and name the host that failed."""
+        info = self.info
+        if host is not None:
+            info.upstream_host = host
+
+    def on_upstream_reset_after_response(self, details: str, flags: int) -> None:
+        """The upstream broke off in the middle of the response: the client must see that."""
+        if self.destroyed:
+            return
+        self.manager.stats.rq_reset_after_downstream_response_started += 1
+        self.info.response_code_details = details
+        self.info.flags |= flags
+        self.manager.stats.downstream_rq_tx_reset += 1
+        self.connection.close_delayed()
+        self._finish()
+
+    def on_upstream_write_paused(self) -> None:
+        """The upstream does not read as fast as the client sends."""
+        if not self._write_paused:
+            self._write_paused = True
+            self.connection.pause_reading()
+
+    def on_upstream_write_resumed(self) -> None:
+        """The upstream reads again."""
+        if self._write_paused:
+            self._write_paused = False
+            self.connection.resume_reading()
+
+    # -- replies
+
+    def local_reply(
+        self,
+        status: int,
+        body: str,
+        details: str,
+        flags: int = 0,
+        modify: Callable[[HeaderMap], None] | None = None,
+    ) -> None:
+        """See `StreamCallbacks`: answer from here."""
+        info = self.info
+        info.flags |= flags
+        info.response_code_details = details
+        info.response_code = status
+        if self.response_started:
+            self.connection.close_delayed()
+            self._finish()
+            return
+        if self.upstream is not None:
+            self.upstream.abandon()
+        head, encoded = make_local_reply(status, body, info, self.manager.config.local_reply, modify)
+        self._send_own_response(head, encoded)
+
+    def _send_own_response(self, head: ResponseHead, body: bytes) -> None:
+        if self.head_request:
+            body = b""
+        self.info.response_code = head.status
+        self._encode(head, body, True, upstream=False)
+
+    @property
+    def head_request(self) -> bool:
+        """Whether the request was HEAD, so that no body may follow."""
+        request = self.info.request
+        return request is not None and request.method == "HEAD"
+
+    def _enter_tunnel(self) -> None:
+        self.upgraded = True
+        self.manager.stats.downstream_cx_upgrades_total += 1
+        self.manager.stats.downstream_cx_upgrades_active += 1
+        self.connection.enter_tunnel()
+
+    def _encode(self, head: ResponseHead, body: bytes, end_stream: bool, *, upstream: bool) -> None:
+        finish_response(
+            head,
+            self.manager.config,
+            date=self.manager.date(),
+            request_id=self.request_id,
+            upstream=upstream,
+        )
+        self.info.response = head
+        if self._filters is not None:
+            self._filters.encode_headers(head, body, end_stream)
+        else:
+            self.send_head(head, body, end_stream)
+
+    def send_head(self, head: ResponseHead, body: bytes, end_stream: bool) -> None:
+        """The response head has passed the filters: frame and write it."""
+        self.info.response_code = head.status
+        if self.upgraded:
+            chunked = False
+        else:
+            chunked = frame_response(
+                head,
+                end_stream=end_stream and not body,
+                is_head=self.head_request,
+                is_http10=self.info.protocol == "HTTP/1.0",
+            )
+            if not chunked and not end_stream and "content-length" not in head.headers:
+                self.connection.close_after_response()
+        self._response_chunked = chunked
+        self.response_started = True
+        self.connection.send_head(head, body, end_stream, chunked=chunked)
+        self._after_sending(len(body), end_stream)
+
+    def send_data(self, data: bytes, end_stream: bool) -> None:
+        """Response body bytes that have passed the filters."""
+        self.connection.send_body(data, end_stream, chunked=self._response_chunked)
+        self._after_sending(len(data), end_stream)
+
+    def send_trailers(self, trailers: HeaderMap) -> None:
+        """Response trailers that have passed the filters."""
+        keep = self.manager.config.enable_trailers and self._response_chunked
+        self.connection.send_trailers(trailers if keep else None, chunked=self._response_chunked)
+        self._after_sending(0, True)
+
+    def _after_sending(self, size: int, end_stream: bool) -> None:
+        info = self.info
+        info.bytes_sent += size
+        if not info.response_first_byte_sent:
+            info.response_first_byte_sent = self.last_activity
+        if end_stream:
+            self.response_complete = True
+            self._finish()
+
+    # -- time
+
+    def next_deadline(self) -> float:
+        """The earliest moment at which something of this stream may be due."""
+        due = self.last_activity + self.idle_timeout if self.idle_timeout else 0.0
+        for moment in (self.deadline, self.max_duration_deadline):
+            if moment and (not due or moment < due):
+                due = moment
+        return due
+
+    def on_time(self, now: float) -> None:
+        """Act on whatever is due."""
+        stats = self.manager.stats
+        if self.max_duration_deadline and now >= self.max_duration_deadline:
+            stats.downstream_rq_max_duration_reached += 1
+            self._time_out(
+                504 if self.request_complete else 408,
+                "downstream duration timeout",
+                "max_duration_timeout",
+                0,
+            )
+        elif self.deadline and now >= self.deadline:
+            self._on_route_timeout()
+        elif self.idle_timeout and now >= self.last_activity + self.idle_timeout:
+            stats.downstream_rq_idle_timeout += 1
+            status = 504 if self.request_complete else 408
+            self._time_out(status, "stream timeout", "stream_idle_timeout", ResponseFlag.STREAM_IDLE_TIMEOUT)
+
+    def _on_route_timeout(self) -> None:
+        upstream = self.upstream
+        self.deadline = 0.0
+        if upstream is not None:
+            upstream.cluster.stats.upstream_rq_timeout += 1
+            upstream.cluster.stats.codes[504] += 1
+            upstream.host.stats.rq_timeout += 1
+            upstream.host.stats.rq_error += 1
+        self._time_out(
+            504, "upstream request timeout", "response_timeout", ResponseFlag.UPSTREAM_REQUEST_TIMEOUT
+        )
+
+    def _time_out(self, status: int, body: str, details: str, flags: int) -> None:
+        if self.response_started:
+            self.info.flags |= flags
+            self.info.response_code_details = details
+            self.connection.close_delayed()
+            self._finish()
+        else:
+            self.local_reply(status, body, details, flags)
+
+    # -- the end
+
+    def _finish(self) -> None:
+        """Once per stream: give back what it holds, log, and let the connection go on."""
+        if self.destroyed:
+            return
+        self.destroyed = True
+        upstream = self.upstream
+        if upstream is not None:
+            upstream.abandon()
+        for mirror in self._mirrors or ():
+            mirror.finish()
+        if self._filters is not None:
+            self._filters.destroy()
+        if self._write_paused:
+            self._write_paused = False
+            self.connection.resume_reading()
+        if self.upgraded:
+            self.manager.stats.downstream_cx_upgrades_active -= 1
+        self.info.response_complete = self.connection.now()
+        self.manager.stream_ended(self.info)
+        self.connection.on_stream_done(self)
+
+
+def _mark_overloaded(headers: HeaderMap) -> None:
+    headers.set("x-envoy-overloaded", "true")

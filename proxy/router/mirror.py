@@ -1,0 +1,107 @@
+"""Request mirroring: a copy of the request goes to another cluster, and what comes back is dropped.
+
+The main request never waits for a copy: one that cannot be sent at once, or that falls behind, is given up.
+Source: `RouteAction.RequestMirrorPolicy`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from proxy.base.headers import HeaderMap
+from proxy.base.messages import ResponseHead
+from proxy.base.stream_info import StreamInfo
+from proxy.codec.http1_render import render_request_head
+from proxy.codec.http1_response import Http1Response
+from proxy.router.mirror_policy import MirrorPolicy
+from proxy.router.upstream_plan import UpstreamPlan
+from proxy.router.upstream_request import UpstreamRequest
+
+
+class _Sink:
+    """Takes the place of the stream behind a mirrored request."""
+
+    def __init__(self, info: StreamInfo) -> None:
+        self.info = StreamInfo(info.connection, info.start_time)
+        self.request: UpstreamRequest | None = None
+
+    def on_upstream_connected(self, upstream: UpstreamRequest, connection: Any) -> None:
+        """Nobody waits for it."""
+
+    def on_upstream_informational(self, head: ResponseHead) -> None:
+        """Dropped."""
+
+    def on_upstream_response(self, response: Http1Response, body: bytes, end_stream: bool) -> None:
+        """Dropped."""
+
+    def on_upstream_data(self, data: bytes, end_stream: bool) -> None:
+        """Dropped."""
+
+    def on_upstream_trailers(self, trailers: HeaderMap) -> None:
+        """Dropped."""
+
+    def on_upstream_failure(
+        self, status: int, body: str, details: str, flags: int, host: Any, *, overloaded: bool = False
+    ) -> None:
+        """Counted by the pool; nobody else hears of it."""
+
+    def on_upstream_reset_after_response(self, details: str, flags: int) -> None:
+        """Dropped."""
+
+    def on_upstream_write_paused(self) -> None:
+        """The copy has fallen behind: give it up rather than hold its bytes."""
+        if self.request is not None:
+            self.request.abandon()
+
+    def on_upstream_write_resumed(self) -> None:
+        """Nothing was held."""
+
+
+def start_mirrors(
+    manager: Any, policies: Sequence[MirrorPolicy], plan: UpstreamPlan, info: StreamInfo, end_stream: bool
+) -> list[UpstreamRequest]:
+    """Start a copy for each policy that applies; gives those that take the body and the end."""
+    number = manager.services.random()
+    started = []
+    for policy in policies:
+        if not policy.applies(lambda: number):
+            continue
+        name = policy.cluster or plan.head.headers.get(policy.cluster_header, "")
+        cluster = manager.clusters.get(name) if name else None
+        host = cluster.choose_host(None) if cluster is not None else None
+        if cluster is None or host is None:
+            continue
+        head = plan.head.copy()
+        if policy.host_rewrite:
+            head.authority = policy.host_rewrite
+        elif policy.host_suffix:
+            head.authority = _shadowed(head.authority)
+        if info.request_id and "x-request-id" in head.headers:
+            head.headers.set("x-request-id", info.request_id)
+        for ops in policy.request_ops:
+            ops.apply(head, info)
+        sink: Any = _Sink(info)
+        request = UpstreamRequest(
+            sink,
+            cluster,
+            0,
+            head.method,
+            render_request_head(head),
+            chunked=not end_stream and "transfer-encoding" in head.headers,
+            upgrading=False,
+        )
+        sink.request = request
+        if end_stream:
+            request.finish()
+        request.start(host, manager.pools)
+        started.append(request)
+    return started
+
+
+def _shadowed(authority: str) -> str:
+    """`host:80` → `host-shadow:80`."""
+    host, colon, port = authority.rpartition(":")
+    if colon and port.isdigit():
+        return f"{host}-shadow:{port}"
+    return f"{authority}-shadow"

@@ -1,0 +1,108 @@
+"""The head of the request as the upstream will see it, and what the router derives from it.
+
+Depends only on the request head, the route and the chosen cluster: where the header operations read nothing
+else, the result is kept and reused (see `proxy.hcm.request_plan`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from proxy.base.messages import RequestHead
+from proxy.base.stream_info import StreamInfo
+from proxy.codec.head_template import HeadTemplate
+from proxy.codec.http1_render import NameFormatter, render_request_head
+
+#: Methods whose requests have no body by definition, so that no length is sent (Envoy:
+#: `HeaderUtility::requestShouldHaveNoBody`).
+_BODILESS_METHODS: Final = frozenset({"GET", "HEAD", "DELETE", "TRACE", "CONNECT"})
+_CONSUMED: Final = (
+    "x-envoy-upstream-rq-timeout-ms",
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-retry-on",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-max-retries",
+    "x-envoy-hedge-on-per-try-timeout",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retriable-header-names",
+    "x-envoy-upstream-alt-stat-name",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamPlan:
+    """`timeout` is in seconds, 0.0 for none; `response_key` identifies how responses are rewritten.
+
+    `alt_stat_name` is the prefix of a second set of response counters, "" for none.
+    """
+
+    head: RequestHead
+    choice: Any
+    timeout: float
+    alt_stat_name: str
+    template: HeadTemplate | None
+    response_key: tuple[Any, ...]
+    reusable: bool
+
+
+def plan_upstream(
+    head: RequestHead,
+    route: Any,
+    choice: Any,
+    info: StreamInfo,
+    *,
+    end_stream: bool,
+    upgrade: bool,
+    suppress_envoy_headers: bool,
+    respect_expected_timeout: bool,
+    formatter: NameFormatter | None,
+    with_template: bool,
+) -> UpstreamPlan:
+    """Finish a copy of `head` for the upstream. With `with_template`, render it too.
+
+    A head that will get a generated request id has `REQUEST_ID_HOLE` as the value of x-request-id.
+    """
+    action = route.action
+    head = head.copy()
+    headers = head.headers
+    timeout = _timeout(head, action, respect_expected_timeout)
+    alt_stat_name = headers.get("x-envoy-upstream-alt-stat-name", "")
+    for name in _CONSUMED:
+        if name in headers:
+            headers.remove(name)
+    if timeout and not suppress_envoy_headers:
+        headers.set("x-envoy-expected-rq-timeout-ms", str(int(timeout * 1000)))
+    if route.virtual_host.include_request_attempt_count:
+        headers.set("x-envoy-attempt-count", "1")
+    reusable = True
+    for ops in choice.request_ops:
+        ops.apply(head, info)
+        reusable = reusable and ops.static
+    if action.rewrites:
+        action.rewrite(head, info, not suppress_envoy_headers)
+    _set_framing(head, end_stream=end_stream, upgrade=upgrade)
+    template = None
+    if with_template and reusable:
+        template = HeadTemplate(render_request_head(head, formatter))
+    return UpstreamPlan(head, choice, timeout, alt_stat_name, template, choice.response_ops, reusable)
+
+
+def _timeout(head: RequestHead, action: Any, respect_expected: bool) -> float:
+    headers = head.headers
+    text = headers.get("x-envoy-expected-rq-timeout-ms") if respect_expected else None
+    text = text or headers.get("x-envoy-upstream-rq-timeout-ms")
+    if text is not None and text.isascii() and text.isdigit():
+        return int(text) / 1000
+    return float(action.timeout)
+
+
+def _set_framing(head: RequestHead, *, end_stream: bool, upgrade: bool) -> None:
+    headers = head.headers
+    if upgrade:
+        return
+    if end_stream:
+        if "content-length" not in headers and head.method not in _BODILESS_METHODS:
+            headers.set("content-length", "0")
+    elif "content-length" not in headers:
+        headers.set("transfer-encoding", "chunked")

@@ -1,0 +1,261 @@
+"""One try of one request on one pooled connection: pick a host, send, relay, count.
+
+After Envoy's `Router::UpstreamRequest`. The stream behind it hears of exactly one outcome: a response, or a
+failure with status, flags and details.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from proxy.base.headers import HeaderMap
+from proxy.base.messages import ResponseHead
+from proxy.base.response_flags import ResponseFlag
+from proxy.codec.http1_render import LAST_CHUNK, render_chunk, render_trailers
+from proxy.codec.http1_response import Http1Response
+from proxy.upstream.cluster import Cluster
+from proxy.upstream.host import Host
+from proxy.upstream.pool.api import PoolFailure, ResetReason, UpstreamConnection
+
+if TYPE_CHECKING:
+    from proxy.hcm.stream import Stream
+
+_FAILURE_FLAGS: Final = {
+    PoolFailure.OVERFLOW: ResponseFlag.UPSTREAM_OVERFLOW,
+    PoolFailure.LOCAL_CONNECT: ResponseFlag.UPSTREAM_CONNECTION_FAILURE,
+    PoolFailure.REMOTE_CONNECT: ResponseFlag.UPSTREAM_CONNECTION_FAILURE,
+    PoolFailure.TIMEOUT: ResponseFlag.UPSTREAM_CONNECTION_FAILURE,
+}
+_RESET_FLAGS: Final = {
+    ResetReason.CONNECTION_TERMINATION: ResponseFlag.UPSTREAM_CONNECTION_TERMINATION,
+    ResetReason.PROTOCOL_ERROR: ResponseFlag.UPSTREAM_PROTOCOL_ERROR,
+    ResetReason.LOCAL_RESET: ResponseFlag.LOCAL_RESET,
+}
+_RESET_STATUS: Final = {
+    ResetReason.CONNECTION_TERMINATION: 503,
+    ResetReason.PROTOCOL_ERROR: 502,
+    ResetReason.LOCAL_RESET: 503,
+}
+_BODY: Final = "upstream connect error or disconnect/reset before headers. reset reason: "
+
+#: Finds or makes the pool of a host at a priority.
+PoolLookup = Callable[[Cluster, Host, int], Any]
+
+
+class UpstreamRequest:
+    """See module. `head_bytes` is the rendered request head; `chunked` tells how body bytes are framed."""
+
+    #: Response time counts from the moment the request was complete.
+    sent_at: float = 0.0
+    _connection: UpstreamConnection | None = None
+    _pool: Any = None
+    _pending: list[bytes] | None = None
+    _pending_bytes = 0
+    _complete = False
+    _counted = False
+    _response_started = False
+    _over = False
+    host: Host
+
+    def __init__(
+        self,
+        stream: Stream,
+        cluster: Cluster,
+        priority: int,
+        method: str,
+        head_bytes: bytes,
+        *,
+        chunked: bool,
+        upgrading: bool,
+    ) -> None:
+        self._stream = stream
+        self.cluster = cluster
+        self._priority = priority
+        self.method = method
+        self.upgrading = upgrading
+        self._head_bytes = head_bytes
+        self._chunked = chunked
+
+    # -- the stream's side
+
+    def start(self, host: Host, pools: PoolLookup) -> None:
+        """Ask the pool of `host` for a connection."""
+        self.host = host
+        pool = host.pools.get(self._priority)
+        if pool is None:
+            pool = pools(self.cluster, host, self._priority)
+        self._pool = pool
+        pool.acquire(self)
+
+    def send_data(self, data: bytes) -> None:
+        """Send (or hold) body bytes."""
+        if self._over:
+            return
+        if self._chunked:
+            data = render_chunk(data)
+        self._write(data)
+
+    def finish(self, trailers: HeaderMap | None = None) -> None:
+        """The request is complete."""
+        if self._over:
+            return
+        self._complete = True
+        if self._chunked:
+            self._write(LAST_CHUNK if trailers is None else render_trailers(trailers))
+        if self._connection is not None:
+            self._connection.request_complete()
+
+    def _write(self, data: bytes) -> None:
+        connection = self._connection
+        if connection is not None:
+            connection.send(data)
+            return
+        if self._pending is None:
+            self._pending = []
+        self._pending.append(data)
+        self._pending_bytes += len(data)
+        if self._pending_bytes > self.cluster.config.buffer_limit:
+            self._stream.on_upstream_write_paused()
+
+    def abandon(self) -> None:
+        """The stream no longer wants this try; its connection closes unless it was through."""
+        if self._over:
+            return
+        if self._connection is None:
+            if self._pool is not None:
+                self._pool.cancel(self)
+        else:
+            self.cluster.stats.upstream_rq_tx_reset += 1
+            self._connection.abandon()
+        self._end()
+
+    def pause_reading(self) -> None:
+        """The client does not keep up."""
+        if self._connection is not None and not self._over:
+            self._connection.pause_reading()
+
+    def resume_reading(self) -> None:
+        """The client keeps up again."""
+        if self._connection is not None and not self._over:
+            self._connection.resume_reading()
+
+    def _end(self) -> None:
+        self._over = True
+        self._connection = None
+        if self._counted:
+            self._counted = False
+            self.cluster.breakers[self._priority].requests.release()
+            self.cluster.stats.upstream_rq_active -= 1
+            self.host.stats.rq_active -= 1
+
+    # -- the pool's side (`PoolRequest`)
+
+    def on_pool_ready(self, connection: Any) -> None:
+        """See `PoolRequest`."""
+        cluster = self.cluster
+        if not cluster.breakers[self._priority].requests.try_acquire():
+            cluster.stats.upstream_rq_active_overflow += 1
+            connection.abandon()
+            self._fail_before_response(PoolFailure.OVERFLOW, "")
+            return
+        stats = cluster.stats
+        stats.upstream_rq_total += 1
+        stats.upstream_rq_active += 1
+        host_stats = self.host.stats
+        host_stats.rq_total += 1
+        host_stats.rq_active += 1
+        self._counted = True
+        self._connection = connection
+        self._stream.on_upstream_connected(self, connection)
+        data = self._head_bytes
+        pending = self._pending
+        if pending is not None:
+            self._pending = None
+            data = b"".join((data, *pending))
+            if self._pending_bytes > cluster.config.buffer_limit:
+                self._stream.on_upstream_write_resumed()
+            self._pending_bytes = 0
+        connection.send(data)
+        if self._complete:
+            connection.request_complete()
+
+    def on_pool_failure(self, failure: PoolFailure, detail: str) -> None:
+        """See `PoolRequest`."""
+        if not self._over:
+            self._fail_before_response(failure, detail)
+
+    def _fail_before_response(self, failure: PoolFailure, detail: str) -> None:
+        self._over = True
+        if detail:
+            self._stream.info.upstream_transport_failure_reason = detail
+        text = failure.value + (f"|{detail}" if detail else "")
+        host = None if failure is PoolFailure.OVERFLOW else self.host
+        if failure is not PoolFailure.OVERFLOW:
+            self.host.stats.rq_error += 1
+        self._stream.on_upstream_failure(
+            503,
+            _BODY + failure.value,
+            f"upstream_reset_before_response_started{{{text.replace(' ', '_')}}}",
+            _FAILURE_FLAGS[failure],
+            host,
+            overloaded=failure is PoolFailure.OVERFLOW,
+        )
+
+    def on_informational(self, response: ResponseHead) -> None:
+        """See `PoolRequest`."""
+        self._stream.on_upstream_informational(response)
+
+    def on_response(self, response: Http1Response, body: bytes, end_stream: bool) -> None:
+        """See `PoolRequest`."""
+        self._response_started = True
+        status = response.head.status
+        self.cluster.stats.codes[status] += 1
+        if status < 500:
+            self.host.stats.rq_success += 1
+        else:
+            self.host.stats.rq_error += 1
+        if end_stream:
+            self._end()
+        self._stream.on_upstream_response(response, body, end_stream)
+
+    def on_response_data(self, data: bytes, end_stream: bool) -> None:
+        """See `PoolRequest`."""
+        if end_stream:
+            self._end()
+        self._stream.on_upstream_data(data, end_stream)
+
+    def on_response_trailers(self, trailers: HeaderMap) -> None:
+        """See `PoolRequest`."""
+        self._end()
+        self._stream.on_upstream_trailers(trailers)
+
+    def on_reset(self, reason: ResetReason, detail: str) -> None:  # noqa: ARG002
+        """See `PoolRequest`."""
+        if self._over:
+            return
+        self._end()
+        if reason is ResetReason.CONNECTION_TERMINATION or reason is ResetReason.PROTOCOL_ERROR:
+            self.cluster.stats.upstream_rq_rx_reset += 1
+        word = reason.value.replace(" ", "_")
+        if self._response_started:
+            self._stream.on_upstream_reset_after_response(
+                f"upstream_reset_after_response_started{{{word}}}", _RESET_FLAGS[reason]
+            )
+            return
+        self.host.stats.rq_error += 1
+        self._stream.on_upstream_failure(
+            _RESET_STATUS[reason],
+            _BODY + reason.value,
+            f"upstream_reset_before_response_started{{{word}}}",
+            _RESET_FLAGS[reason],
+            self.host,
+        )
+
+    def on_write_paused(self) -> None:
+        """See `PoolRequest`."""
+        self._stream.on_upstream_write_paused()
+
+    def on_write_resumed(self) -> None:
+        """See `PoolRequest`."""
+        self._stream.on_upstream_write_resumed()

@@ -1,0 +1,115 @@
+"""Opening one connection to a host: socket options, bind address, time limit, TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import ssl
+from typing import Any, Final
+
+from proxy.base.address import Address
+from proxy.upstream.cluster_config import BindConfig, ClusterConfig, KeepaliveConfig
+from proxy.upstream.host import Host
+
+#: linux/in.h; the socket module has no name for it.
+_IP_FREEBIND: Final = 15
+
+
+class ConnectError(Exception):
+    """No connection. `timeout` tells a time limit from a refusal; `reason` is in Envoy's words."""
+
+    def __init__(self, reason: str, *, timeout: bool = False, local: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.timeout = timeout
+        self.local = local
+
+
+def reason_of(error: OSError) -> str:
+    """`delayed connect error: Connection refused`, as Envoy's transport failure reason."""
+    number = error.errno
+    if isinstance(error, ssl.SSLError):
+        return f"TLS_error:|{error.reason or error}:TLS_error_end"
+    text = os.strerror(number) if number else str(error)
+    return f"delayed connect error: {text}"
+
+
+async def open_connection(
+    loop: asyncio.AbstractEventLoop, host: Host, config: ClusterConfig, protocol: asyncio.Protocol
+) -> None:
+    """Connect `protocol` to `host`. Raises `ConnectError`.
+
+    The time limit is the cluster's `connect_timeout`, TLS handshake included.
+    """
+    try:
+        async with asyncio.timeout(config.connect_timeout):
+            await _open(loop, host, config, protocol)
+    except TimeoutError:
+        raise ConnectError("", timeout=True) from None
+    except OSError as error:
+        raise ConnectError(reason_of(error), local=error.errno in _LOCAL_ERRORS) from error
+
+
+#: Failures on this side of the wire: no descriptor, no port, no route to bind.
+_LOCAL_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.EADDRINUSE, errno.EACCES})
+
+
+async def _open(
+    loop: asyncio.AbstractEventLoop, host: Host, config: ClusterConfig, protocol: asyncio.Protocol
+) -> None:
+    sock = _make_socket(host.address, config)
+    try:
+        await loop.sock_connect(sock, host.address.sockaddr)
+        tls: Any = config.transport
+        if tls is None:
+            await loop.create_connection(lambda: protocol, sock=sock)
+        else:
+            await loop.create_connection(
+                lambda: protocol,
+                sock=sock,
+                ssl=tls.context,
+                server_hostname=tls.sni or "",
+                ssl_handshake_timeout=config.connect_timeout,
+            )
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _make_socket(address: Address, config: ClusterConfig) -> socket.socket:
+    sock = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        if address.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _apply_keepalive(sock, config.keepalive)
+            _apply_bind(sock, config.bind)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _apply_keepalive(sock: socket.socket, keepalive: KeepaliveConfig | None) -> None:
+    if keepalive is None:
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        (socket.TCP_KEEPCNT, keepalive.probes),
+        (socket.TCP_KEEPIDLE, keepalive.time),
+        (socket.TCP_KEEPINTVL, keepalive.interval),
+    ):
+        if value is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _apply_bind(sock: socket.socket, bind: BindConfig | None) -> None:
+    if bind is None:
+        return
+    if bind.freebind:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+    for option in bind.socket_options:
+        sock.setsockopt(option.level, option.name, option.value)
+    if bind.source is not None:
+        sock.bind(bind.source.sockaddr)

@@ -1,0 +1,323 @@
+"""One HTTP/1.1 connection to a host: carries one request at a time, parses what comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, Final, cast
+
+from proxy.base.address import Address, from_socket_name
+from proxy.base.errors import ProtocolError
+from proxy.base.stream_info import TlsInfo
+from proxy.codec.http1_body import BodyDecoder, ChunkedDecoder, LengthDecoder, UntilCloseDecoder
+from proxy.codec.http1_fields import CODEC_ERROR, HEADERS_TOO_LARGE, find_head_end
+from proxy.codec.http1_response import Http1Response
+from proxy.connection.tls import tls_info
+from proxy.upstream.pool.api import PoolRequest, ResetReason
+
+if TYPE_CHECKING:
+    from proxy.upstream.pool.http1 import Http1Pool
+
+#: Parsed response heads kept by the pool's cluster; peers choose them, so there is an end to their number and size.
+MAX_KNOWN_HEADS: Final = 512
+MAX_KNOWN_HEAD_BYTES: Final = 2048
+#: An interim response after another for ever would hold a request hostage (Envoy has no limit here; its stream
+#: idle timeout is not reset by 1xx).
+_MAX_INFORMATIONAL: Final = 100
+
+
+class Http1UpstreamConnection(asyncio.Protocol):
+    """See module. Times are monotonic seconds."""
+
+    transport: asyncio.Transport
+    local_address: Address
+    remote_address: Address
+    tls: TlsInfo | None = None
+
+    def __init__(self, pool: Http1Pool, connection_id: int) -> None:
+        self.pool = pool
+        self.connection_id = connection_id
+        self.connected = False
+        self.closed = False
+        self.idle_since = 0.0
+        self.connected_at = 0.0
+        self.connect_started_at = 0.0
+        self.requests = 0
+        self._request: PoolRequest | None = None
+        self._request_sent = True
+        self._keep_alive = True
+        self._decoder: BodyDecoder | None = None
+        self._buffer = b""
+        self._informational = 0
+        self._read_disabled = 0
+        self._socket: socket.socket | None = None
+        self._closing_locally = False
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        # The loop's own class, which does not derive from asyncio's.
+        self.transport = transport = cast("asyncio.Transport", transport)
+        limit = self.pool.config.buffer_limit
+        transport.set_write_buffer_limits(high=limit, low=limit // 2)
+        self._socket = transport.get_extra_info("socket")
+        self.local_address = from_socket_name(transport.get_extra_info("sockname"))
+        self.remote_address = from_socket_name(transport.get_extra_info("peername"))
+        self.tls = tls_info(transport)
+        self.connected = True
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        stats = self.pool.stats
+        stats.upstream_cx_rx_bytes_total += len(data)
+        if self.closed:
+            return
+        if self._request is None:
+            # A reply to nothing: the peer is confused, or closing with a 408.
+            stats.upstream_cx_protocol_error += 1
+            self.close()
+            return
+        try:
+            self._receive(data)
+        except ProtocolError as error:
+            stats.upstream_cx_protocol_error += 1
+            self._fail(ResetReason.PROTOCOL_ERROR, error.details)
+
+    def eof_received(self) -> bool:
+        """See `asyncio.Protocol`: the peer will send no more, so the connection ends."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        local = self._closing_locally
+        self.closed = True
+        decoder = self._decoder
+        request = self._request
+        ended = isinstance(decoder, UntilCloseDecoder) and exc is None and request is not None and not local
+        self.pool.on_lost(self, local=local, active=request is not None and not ended)
+        if request is None:
+            return
+        self._request = None
+        if ended:
+            request.on_response_data(b"", end_stream=True)
+        elif exc is None and not local and (decoder is not None or self._buffer):
+            # A message that was cut off is a protocol error; silence before it is only a close.
+            self.pool.stats.upstream_cx_protocol_error += 1
+            request.on_reset(ResetReason.PROTOCOL_ERROR, CODEC_ERROR)
+        else:
+            request.on_reset(ResetReason.CONNECTION_TERMINATION, "")
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        self.pool.stats.upstream_flow_control_backed_up_total += 1
+        if self._request is not None:
+            self._request.on_write_paused()
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        self.pool.stats.upstream_flow_control_drained_total += 1
+        if self._request is not None:
+            self._request.on_write_resumed()
+
+    # -- the request's side (`UpstreamConnection`)
+
+    def start(self, request: PoolRequest) -> None:
+        """Carry `request` from now on; it writes through `send`."""
+        self._request = request
+        self._request_sent = False
+        self.requests += 1
+
+    def send(self, data: bytes) -> None:
+        """See `UpstreamConnection`."""
+        self.pool.stats.upstream_cx_tx_bytes_total += len(data)
+        self.transport.write(data)
+
+    def request_complete(self) -> None:
+        """See `UpstreamConnection`."""
+        self._request_sent = True
+
+    def pause_reading(self) -> None:
+        """See `UpstreamConnection`."""
+        self._read_disabled += 1
+        if self._read_disabled == 1 and not self.closed:
+            self.pool.stats.upstream_flow_control_paused_reading_total += 1
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """See `UpstreamConnection`."""
+        if not self._read_disabled:
+            return
+        self._read_disabled -= 1
+        if self._read_disabled == 0 and not self.closed:
+            self.pool.stats.upstream_flow_control_resumed_reading_total += 1
+            self.transport.resume_reading()
+
+    def abandon(self) -> None:
+        """See `UpstreamConnection`."""
+        self._request = None
+        self.close()
+
+    def close(self) -> None:
+        """Close from our side; what is in flight is lost."""
+        if not self._closing_locally:
+            self._closing_locally = True
+            if self.connected:
+                self.transport.abort() if self._request is not None else self.transport.close()
+
+    def peer_has_closed(self) -> bool:
+        """Whether an end of stream waits in the socket that the loop has not told of yet."""
+        if self.transport.is_closing():
+            return True
+        if self._socket is None or self.tls is not None:
+            return False
+        try:
+            return self._peek() is not None
+        except OSError:
+            return True
+
+    def _peek(self) -> bytes | None:
+        assert self._socket is not None
+        try:
+            # Any byte at all is as bad as an end: nothing may come on an idle connection.
+            return socket.socket.recv(self._socket, 1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+
+    # -- parsing
+
+    def _receive(self, data: bytes) -> None:
+        while data:
+            decoder = self._decoder
+            if decoder is not None:
+                data = self._receive_body(decoder, data)
+                continue
+            if self._buffer:
+                data = self._buffer + data
+                self._buffer = b""
+            end = find_head_end(data)
+            if end < 0:
+                if len(data) > self.pool.parser.max_headers_bytes:
+                    raise ProtocolError(HEADERS_TOO_LARGE, 502)
+                self._buffer = data
+                return
+            block = data[:end]
+            response = self.pool.known_heads.get(block)
+            if response is None:
+                response = self._parse(block)
+            data = data[end:]
+            if response.head.status < 200 and response.head.status != 101:
+                self._receive_informational(response)
+                continue
+            data = self._receive_head(response, data)
+
+    def _parse(self, block: bytes) -> Http1Response:
+        response = self.pool.parser.parse(block)
+        if len(block) <= MAX_KNOWN_HEAD_BYTES:
+            known = self.pool.known_heads
+            if len(known) >= MAX_KNOWN_HEADS:
+                known.clear()
+            known[block] = response
+        return response
+
+    def _receive_informational(self, response: Http1Response) -> None:
+        self._informational += 1
+        if self._informational > _MAX_INFORMATIONAL:
+            raise ProtocolError(CODEC_ERROR, 502)
+        if self._request is not None:
+            self._request.on_informational(response.head)
+
+    def _receive_head(self, response: Http1Response, rest: bytes) -> bytes:
+        request = self._request
+        assert request is not None
+        self._keep_alive = response.keep_alive
+        if self._opens_tunnel(request, response):
+            self._keep_alive = False
+            self._decoder = UntilCloseDecoder()
+            request.on_response(response, rest, end_stream=False)
+            return b""
+        if response.head.status == 101:
+            raise ProtocolError(CODEC_ERROR, 502)
+        length = response.content_length
+        if request.method == "HEAD" or response.bodyless or length == 0:
+            self._complete(rest)
+            request.on_response(response, b"", end_stream=True)
+            return b""
+        if length == len(rest):
+            self._complete(b"")
+            request.on_response(response, rest, end_stream=True)
+            return b""
+        decoder: BodyDecoder
+        if response.chunked:
+            decoder = ChunkedDecoder(self.pool.config.http.enable_trailers)
+        elif length > 0:
+            decoder = LengthDecoder(length)
+        else:
+            self._keep_alive = False
+            decoder = UntilCloseDecoder()
+        self._decoder = decoder
+        if not rest:
+            request.on_response(response, b"", end_stream=False)
+            return b""
+        try:
+            payload, rest = decoder.feed(rest)
+        except ProtocolError:
+            request.on_response(response, b"", end_stream=False)
+            raise
+        if decoder.done and decoder.trailers is None:
+            self._complete(rest)
+            request.on_response(response, payload, end_stream=True)
+            return b""
+        request.on_response(response, payload, end_stream=False)
+        return self._finish_body(decoder, rest) if decoder.done else b""
+
+    @staticmethod
+    def _opens_tunnel(request: PoolRequest, response: Http1Response) -> bool:
+        status = response.head.status
+        if request.method == "CONNECT":
+            return 200 <= status < 300
+        return status == 101 and request.upgrading
+
+    def _receive_body(self, decoder: BodyDecoder, data: bytes) -> bytes:
+        payload, rest = decoder.feed(data)
+        request = self._request
+        assert request is not None
+        if not decoder.done:
+            if payload:
+                request.on_response_data(payload, end_stream=False)
+            return b""
+        if decoder.trailers is None:
+            self._complete(rest)
+            request.on_response_data(payload, end_stream=True)
+            return b""
+        if payload:
+            request.on_response_data(payload, end_stream=False)
+        return self._finish_body(decoder, rest)
+
+    def _finish_body(self, decoder: BodyDecoder, rest: bytes) -> bytes:
+        request = self._request
+        self._complete(rest)
+        if request is not None and decoder.trailers is not None:
+            request.on_response_trailers(decoder.trailers)
+        return b""
+
+    def _complete(self, rest: bytes) -> None:
+        """The response is whole: free the connection first, so that the next request may have it."""
+        self._request = None
+        self._decoder = None
+        self._informational = 0
+        if rest:
+            self.pool.stats.upstream_cx_protocol_error += 1
+            self._keep_alive = False
+        if self._read_disabled:
+            self._read_disabled = 0
+            self.transport.resume_reading()
+        self.pool.on_complete(self, reusable=self._keep_alive and self._request_sent)
+
+    def _fail(self, reason: ResetReason, detail: str) -> None:
+        request = self._request
+        self._request = None
+        self._closing_locally = True
+        self.transport.abort()
+        if request is not None:
+            request.on_reset(reason, detail)
