@@ -48,15 +48,18 @@ $(BIN)/python:
 	else echo "$(PYTHON) cannot make a virtual environment." \
 		"Install what Debian leaves out: apt-get install python3-venv" >&2; exit 1; fi
 
+# Setuptools warns of every editable installation, and pip passes it on.
+INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q -e
+
 # A stamp per set of packages, renewed when pyproject.toml changes; each set contains the smaller one.
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -q -e .
+	$(INSTALL) .
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -q -e '.[test]'
+	$(INSTALL) '.[test]'
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-bench: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install -q -e '.[bench]'
+	$(INSTALL) '.[bench]'
 	@touch $@ $(VENV)/.installed
