@@ -47,7 +47,7 @@ _NAME_ONLY = "must be set: a name alone does not select an extension, in Envoy n
 
 
 def _has_config(message: Any) -> bool:
-    return bool(message.HasField("typed_config"))
+    return bool(message.typed_config.type_url)
 
 
 _NEEDS_CONFIG: dict[str, Callable[[Any], bool]] = {

@@ -47,7 +47,10 @@ def _message_reader(descriptor: Descriptor) -> Reader:
         if depth > MAX_DEPTH:
             return [Fault(node, f"nested more than {MAX_DEPTH} levels deep")]
         faults: Faults = None
-        for key, value in node.value:
+        pairs = node.value
+        if len({id(key) if key.__class__ is not ScalarNode else key.value for key, _ in pairs}) != len(pairs):
+            pairs, faults = _without_duplicates(pairs)
+        for key, value in pairs:
             if key.__class__ is not ScalarNode:
                 faults = _with(faults, Fault(key, "a key must be a plain text"))
                 continue
@@ -64,8 +67,6 @@ def _message_reader(descriptor: Descriptor) -> Reader:
                 for fault in found:
                     fault.path.append(segment)
                 faults = found if faults is None else faults + found
-        if len({key.value for key, _ in node.value if key.__class__ is ScalarNode}) != len(node.value):
-            faults = (faults or []) + _duplicates(node)
         return faults
 
     return read
@@ -86,17 +87,20 @@ def _unknown_field(key: ScalarNode, full_name: str, names: dict[str, str]) -> Fa
     return fault
 
 
-def _duplicates(node: MappingNode) -> list[Fault]:
-    seen: set[str] = set()
-    faults = []
-    for key, _ in node.value:
-        if key.__class__ is ScalarNode:
-            if key.value in seen and key.tag != "!ignore":
-                fault = Fault(key, "this key stands twice in one mapping; the last one counts", WARNING)
-                fault.path.append(key.value)
-                faults.append(fault)
-            seen.add(key.value)
-    return faults
+def _without_duplicates(pairs: list[tuple[Any, Any]]) -> tuple[list[tuple[Any, Any]], Faults]:
+    """Of keys that stand twice only the last, as in Envoy, and a warning for each that does not count."""
+    last = {key.value: index for index, (key, _) in enumerate(pairs) if key.__class__ is ScalarNode}
+    kept = []
+    faults: list[Fault] = []
+    for index, pair in enumerate(pairs):
+        key = pair[0]
+        if key.__class__ is not ScalarNode or key.tag == "!ignore" or last[key.value] == index:
+            kept.append(pair)
+        else:
+            fault = Fault(key, "this key stands again further down; only the last one counts", WARNING)
+            fault.path.append(key.value)
+            faults.append(fault)
+    return kept, faults or None
 
 
 def _field_reader(field: FieldDescriptor) -> Reader:
