@@ -74,6 +74,7 @@ class DnsConfig:
     jitter: float = 0.0
     family: DnsFamily = DnsFamily.AUTO
     resolvers: tuple[Address, ...] = ()
+    resolvers_as_fallback: bool = False
     use_tcp: bool = False
     use_search_domains: bool = True
     query_timeout: float = 5.0

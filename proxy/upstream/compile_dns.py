@@ -10,6 +10,7 @@ from proxy.config.context import CompileContext
 from proxy.config.durations import seconds
 from proxy.config.extensions import type_name_of
 from proxy.upstream.cluster_config import DnsConfig, DnsFamily
+from proxy.upstream.fields import wrapped
 
 _CARES: Final = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
 _GETADDRINFO: Final = "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig"
@@ -33,7 +34,6 @@ def compile_dns(message: Any, extension: Any, path: str, ctx: CompileContext) ->
                 f"{path}.dns_failure_refresh_rate",
                 "dns_failure_refresh_rate must have max_interval greater than or equal to the base_interval",
             )
-    resolvers, tcp, search, timeout, tries = _resolver(message, source, path, ctx)
     return DnsConfig(
         refresh_rate=refresh,
         failure_base=base,
@@ -41,11 +41,7 @@ def compile_dns(message: Any, extension: Any, path: str, ctx: CompileContext) ->
         respect_ttl=source.respect_dns_ttl,
         jitter=seconds(source, "dns_jitter", 0.0),
         family=_family(source, extension is not None),
-        resolvers=resolvers,
-        use_tcp=tcp,
-        use_search_domains=search,
-        query_timeout=timeout,
-        query_tries=tries,
+        **_resolver(message, source, path, ctx),
     )
 
 
@@ -56,36 +52,44 @@ def _family(source: Any, is_extension: bool) -> DnsFamily:
     return list(DnsFamily)[max(number, 0)]
 
 
-def _resolver(
-    message: Any, source: Any, path: str, ctx: CompileContext
-) -> tuple[tuple[Address, ...], bool, bool, float, int]:
-    timeout, tries = 5.0, 4
+def _resolver(message: Any, source: Any, path: str, ctx: CompileContext) -> dict[str, Any]:
     if source.HasField("typed_dns_resolver_config"):
-        inner = f"{path}.typed_dns_resolver_config.typed_config"
         typed = source.typed_dns_resolver_config.typed_config
-        name = type_name_of(typed.type_url)
-        if name == _GETADDRINFO:
-            return (), False, True, timeout, tries
-        if name != _CARES:
-            ctx.problem(inner, f"DNS resolver {name!r} is not supported; {_CARES} and {_GETADDRINFO} are")
-            return (), False, True, timeout, tries
-        config = unpack(typed, inner, ctx)
-        if config is None:
-            return (), False, True, timeout, tries
-        if config.HasField("query_timeout_seconds"):
-            timeout = float(config.query_timeout_seconds.value)
-        if config.HasField("query_tries"):
-            tries = config.query_tries.value
-        options = config.dns_resolver_options
-        addresses = _addresses(config.resolvers, f"{inner}.resolvers", ctx)
-    elif message.HasField("dns_resolution_config"):
+        return _typed_resolver(typed, f"{path}.typed_dns_resolver_config.typed_config", ctx)
+    if message.HasField("dns_resolution_config"):
         config = message.dns_resolution_config
-        options = config.dns_resolver_options
-        addresses = _addresses(config.resolvers, f"{path}.dns_resolution_config.resolvers", ctx)
-    else:
-        addresses = _addresses(message.dns_resolvers, f"{path}.dns_resolvers", ctx)
-        return addresses, message.use_tcp_for_dns_lookups, True, timeout, tries
-    return addresses, options.use_tcp_for_dns_lookups, not options.no_default_search_domain, timeout, tries
+        resolvers = _addresses(config.resolvers, f"{path}.dns_resolution_config.resolvers", ctx)
+        return {"resolvers": resolvers, **_options(config.dns_resolver_options)}
+    return {
+        "resolvers": _addresses(message.dns_resolvers, f"{path}.dns_resolvers", ctx),
+        "use_tcp": message.use_tcp_for_dns_lookups,
+    }
+
+
+def _typed_resolver(typed: Any, path: str, ctx: CompileContext) -> dict[str, Any]:
+    name = type_name_of(typed.type_url)
+    if name == _GETADDRINFO:
+        return {}
+    if name != _CARES:
+        ctx.problem(path, f"DNS resolver {name!r} is not supported; {_CARES} and {_GETADDRINFO} are")
+        return {}
+    config = unpack(typed, path, ctx)
+    if config is None:
+        return {}
+    return {
+        "resolvers": _addresses(config.resolvers, f"{path}.resolvers", ctx),
+        "resolvers_as_fallback": config.use_resolvers_as_fallback,
+        "query_timeout": float(wrapped(config, "query_timeout_seconds", 5)),
+        "query_tries": wrapped(config, "query_tries", 4),
+        **_options(config.dns_resolver_options),
+    }
+
+
+def _options(options: Any) -> dict[str, bool]:
+    return {
+        "use_tcp": options.use_tcp_for_dns_lookups,
+        "use_search_domains": not options.no_default_search_domain,
+    }
 
 
 def _addresses(messages: Any, path: str, ctx: CompileContext) -> tuple[Address, ...]:

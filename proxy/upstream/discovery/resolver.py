@@ -10,12 +10,12 @@ import os
 from collections.abc import Iterable
 from typing import Final
 
-import dns.asyncbackend
 import dns.asyncresolver
 import dns.exception
 import dns.nameserver
 import dns.rdatatype
 import dns.resolver
+from dns import _asyncio_backend
 
 from proxy.upstream.cluster_config import DnsConfig, DnsFamily
 from proxy.upstream.discovery.hosts_file import HostsFile
@@ -44,12 +44,20 @@ def by_family(addresses: Iterable[str], family: DnsFamily) -> tuple[str, ...]:
     return next((tuple(kind) for kind in order if kind), ())
 
 
+class _ConnectedUdp(_asyncio_backend.Backend):
+    """Sockets that are connected to their server, so that a closed port fails at once instead of timing out."""
+
+    def datagram_connection_required(self) -> bool:
+        return True
+
+
 class Resolver:
     """Resolves names for all DNS clusters of the controller."""
 
     def __init__(self, hosts: HostsFile | None = None, resolv_conf: str = RESOLV_CONF) -> None:
         self._hosts = hosts or HostsFile()
         self._resolv_conf = resolv_conf
+        self._backend = _ConnectedUdp()
         self._resolv_conf_version: tuple[int, int] | None = None
         self._clients: dict[DnsConfig, dns.asyncresolver.Resolver] = {}
 
@@ -82,7 +90,7 @@ class Resolver:
                     tcp=config.use_tcp,
                     raise_on_no_answer=False,
                     search=config.use_search_domains,
-                    backend=dns.asyncbackend.get_backend("asyncio"),
+                    backend=self._backend,
                 )
             except dns.resolver.NXDOMAIN:
                 complete = True
@@ -120,11 +128,13 @@ class Resolver:
 
     def _new_client(self, config: DnsConfig) -> dns.asyncresolver.Resolver:
         client = dns.asyncresolver.Resolver(configure=False)
+        configured = True
         try:
             client.read_resolv_conf(self._resolv_conf)
         except (dns.resolver.NoResolverConfiguration, OSError):
             client.nameservers = ["127.0.0.1"]  # what c-ares falls back to
-        if config.resolvers:
+            configured = False
+        if config.resolvers and not (configured and config.resolvers_as_fallback):
             client.nameservers = [
                 dns.nameserver.Do53Nameserver(address.ip, address.port) for address in config.resolvers
             ]

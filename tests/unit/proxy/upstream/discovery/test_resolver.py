@@ -122,3 +122,13 @@ def test_resolvers_of_the_config_replace_those_of_the_system(tmp_path):
     (server,) = client.nameservers
     assert (server.address, server.port) == ("10.0.0.9", 5353)
     assert (client.timeout, client.lifetime) == (2.0, 6.0)
+
+
+def test_resolvers_of_the_config_may_be_a_fallback_only(tmp_path):
+    path = tmp_path / "resolv.conf"
+    path.write_text("nameserver 10.0.0.53\n")
+    resolver = Resolver(HostsFile(str(tmp_path / "hosts")), str(path))
+    config = DnsConfig(resolvers=(Address("10.0.0.9", 53),), resolvers_as_fallback=True)
+    assert resolver._client(config).nameservers == ["10.0.0.53"]
+    path.unlink()
+    assert resolver._client(config).nameservers[0].address == "10.0.0.9"
