@@ -116,16 +116,15 @@ class Subject:
             self._process = Process(
                 [
                     *(*program, "-c", str(config), "--concurrency", str(workers)),
-                    *("--disable-hot-restart", "-l", "error"),
+                    *("--disable-hot-restart", "-l", "error", "--drain-time-s", "1"),
                 ],
                 self._directory / "log.txt",
             )
         self.pid = self._process.pid
-        try:
+        with contextlib.ExitStack() as cleanup:
+            cleanup.callback(self.close)
             wait_until(lambda: status(self.port, "/", host) == 200, self._process)
-        except BaseException:
-            self.close()
-            raise
+            cleanup.pop_all()
         self.seconds_to_answer = time.monotonic() - started
 
     def check(self) -> None:
