@@ -10,6 +10,7 @@ from envoy.admin.v3 import server_info_pb2
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.listener.v3 import listener_pb2
 
+from proxy.admin.certificates import days_until_first_expiry
 from proxy.admin.state import (
     ClusterStatus,
     ConfigResource,
@@ -25,9 +26,10 @@ from proxy.app.controller import Controller
 from proxy.app.loaded_certificates import certificates_of_cluster, certificates_of_listener
 from proxy.app.proto_wire import length_delimited
 from proxy.base.address import Address
-from proxy.base.stats import StatsSum, ZeroGroup
+from proxy.base.runtime import Runtime
+from proxy.base.stats import StatsSum, StatTemplate, ZeroGroup
 from proxy.config.context import CompileContext
-from proxy.upstream.cluster import compile_cluster
+from proxy.upstream.cluster import Cluster, compile_cluster
 from proxy.upstream.cluster_config import ClusterConfig, Discovery
 from proxy.upstream.host import Health, HostStats
 from proxy.version import build_text
@@ -38,6 +40,7 @@ _HEALTH_FLAGS: Final[Mapping[Health, tuple[str, ...]]] = {
     Health.TIMEOUT: ("/failed_eds_health",),
     Health.DEGRADED: ("/degraded_eds_health",),
 }
+_EXPIRY_SECONDS: Final = 3600.0
 # Field numbers of `Bootstrap.static_resources`, and of `listeners` and `clusters` in it.
 _STATIC_RESOURCES, _LISTENERS, _CLUSTERS = 2, 1, 2
 
@@ -47,6 +50,11 @@ class ControllerAdminState:
 
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
+        self._expiry_read_at = -_EXPIRY_SECONDS
+        self._expiry_days = 0
+        self._template: StatTemplate | None = None
+        self._zero_groups: dict[int, ZeroGroup] = {}
+        controller.days_until_expiry = self.days_until_first_expiry
 
     def server_facts(self) -> ServerFacts:
         """Version, state, uptime, node and command line."""
@@ -66,8 +74,14 @@ class ControllerAdminState:
         return await self._controller.refresh_stats()
 
     def zero_groups(self) -> Iterable[ZeroGroup]:
-        """None yet."""
-        return ()
+        """The stats of clusters that no worker has in use."""
+        controller = self._controller
+        for index, (_name, serialized) in enumerate(controller.config.clusters):
+            if controller.slots.first_builder(index) < 0:
+                group = self._zero_groups.get(index)
+                if group is None:
+                    group = self._zero_groups[index] = self._zero_group(serialized)
+                yield group
 
     async def cluster_statuses(self) -> Iterable[ClusterStatus]:
         """Every cluster in order of names, with the host numbers of all workers added up."""
@@ -142,6 +156,14 @@ class ControllerAdminState:
         for _name, serialized in controller.config.clusters:
             yield from certificates_of_cluster(cluster_pb2.Cluster.FromString(serialized))
 
+    def days_until_first_expiry(self) -> int:
+        """For `server.days_until_first_cert_expiring`; looked up anew every hour."""
+        now = self._controller.loop.time()
+        if now >= self._expiry_read_at + _EXPIRY_SECONDS:
+            self._expiry_read_at = now
+            self._expiry_days = days_until_first_expiry(self.certificates())
+        return self._expiry_days
+
     def log_levels(self) -> Mapping[str, str]:
         """Component → level."""
         return self._controller.levels.describe()
@@ -160,9 +182,10 @@ class ControllerAdminState:
 
     def drain_listeners(self, *, graceful: bool, skip_exit: bool, inbound_only: bool) -> None:
         """Stop accepting, now or after the drain time."""
-        self._controller.drain_listeners_request(
-            graceful=graceful, skip_exit=skip_exit, inbound_only=inbound_only
-        )
+        if graceful:
+            self._controller.drain_listeners_gracefully(inbound_only=inbound_only, stop=not skip_exit)
+        else:
+            self._controller.drain_listeners(inbound_only=inbound_only)
 
     def reopen_logs(self) -> None:
         """As SIGUSR1."""
@@ -174,11 +197,21 @@ class ControllerAdminState:
         controller.loop.call_later(0.05, controller.request_exit, 0, "asked to quit by /quitquitquit")
 
     def process_ids(self) -> Sequence[int]:
-        """Controller and workers."""
-        return [
-            os.getpid(),
-            *(handle.process for handle in self._controller.workers.alive() if handle.process),
-        ]
+        """Controller, fork server and workers."""
+        table = self._controller.workers
+        workers = [handle.process for handle in table.alive() if handle.process]
+        return [os.getpid(), table.fork_server.process, *workers]
+
+    def _zero_group(self, serialized: bytes) -> ZeroGroup:
+        config = compile_cluster(cluster_pb2.Cluster.FromString(serialized), "cluster", CompileContext())
+        stats = Cluster(config, Runtime(), lambda: 0).stats
+        if self._template is None:
+            self._template = StatTemplate.of(stats)
+        cut = len(stats.prefix)
+        values = {
+            name[cut:]: value for name, value in {**stats.counters(), **stats.gauges()}.items() if value
+        }
+        return ZeroGroup(stats.prefix, self._template, values)
 
     def _statuses(
         self, numbers: Mapping[str, Mapping[tuple[str, int], list[int]]]

@@ -20,6 +20,7 @@ from proxy.base.errors import ConfigError
 from proxy.base.runtime import Runtime
 from proxy.config.context import CompileContext
 from proxy.connection.sockets import ListenAddress
+from proxy.downstream.listen_address import compile_address
 from proxy.downstream.listener import INBOUND, compile_listener
 
 
@@ -112,6 +113,7 @@ def load(options: Options) -> LoadedConfig:
     context.problems += layers_context.problems
     listeners = _compile_listeners(bootstrap, context)
     clusters, dns_clusters = _compile_clusters(bootstrap, context)
+    _check_admin(bootstrap, context)
     if context.problems:
         raise ConfigError([loaded.positions.place(problem) for problem in context.problems])
     warnings = [*loaded.warnings, *map(loaded.positions.place, context.warnings)]
@@ -152,6 +154,14 @@ def _apply_node(node: Any, options: Options) -> None:
         node.cluster = options.service_cluster
     if options.service_zone:
         node.locality.zone = options.service_zone
+
+
+def _check_admin(bootstrap: Any, context: CompileContext) -> None:
+    from proxy.admin.config import compile_admin
+
+    compile_admin(bootstrap, context)
+    if bootstrap.admin.HasField("address"):
+        compile_address(bootstrap.admin.address, "admin.address", context)
 
 
 def _compile_listeners(bootstrap: Any, context: CompileContext) -> list[ListenerPlan]:

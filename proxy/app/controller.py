@@ -13,24 +13,31 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from envoy.config.bootstrap.v3 import bootstrap_pb2
 
+from proxy.admin.memory import read_memory
+from proxy.admin.server_stats import (
+    ClusterManagerStats,
+    ListenerManagerStats,
+    RuntimeStats,
+    ServerStats,
+)
 from proxy.app import runtime_layers
 from proxy.app.command_line import Options
 from proxy.app.config_loading import ListenerPlan, LoadedConfig
 from proxy.app.connection_counts import SharedCounts
 from proxy.app.drain import DrainSequence
 from proxy.app.draw import random_draw
+from proxy.app.fork_server import ForkServer
 from proxy.app.ipc import Message, slices
 from proxy.app.logs import LogFile, LogLevels
 from proxy.app.name_resolution import NameResolution
-from proxy.app.server_stats import ClusterManagerStats, RuntimeStats, ServerStats
 from proxy.app.worker_table import WorkerHandle, WorkerTable
 from proxy.base.address import Address
 from proxy.base.errors import UsageError
-from proxy.base.stats import StatRegistry, StatsSum, collect
+from proxy.base.stats import StatGroup, StatRegistry, StatsSum, collect
 from proxy.connection.sockets import (
     local_address,
     open_sockets,
@@ -38,24 +45,27 @@ from proxy.connection.sockets import (
     start_listening,
     stop_listening,
 )
-from proxy.downstream.listener_stats import ListenerManagerStats
 from proxy.upstream.circuit_breaker import SharedSlots
 
 logger = logging.getLogger("proxy.app.controller")
 
 State = Literal["PRE_INITIALIZING", "INITIALIZING", "LIVE", "DRAINING"]
-_STATE_NUMBERS: Final[Mapping[State, int]] = {
-    "LIVE": 0,
-    "DRAINING": 1,
-    "PRE_INITIALIZING": 2,
-    "INITIALIZING": 3,
-}
 STOP_SECONDS: Final = 3.0
 # `timeout` and service managers signal a process and then its group: that is one request, not two.
 _SAME_SIGNAL_SECONDS: Final = 0.25
 # `stats_flush_interval` of the bootstrap unless it says otherwise; it bounds the intervals of histograms.
 _DEFAULT_FLUSH_SECONDS: Final = 5.0
+# Envoy's `days_until_first_cert_expiring` when there is none.
+NO_CERTIFICATE: Final = 2**32 - 1
 _CONNECTION_LIMIT_KEY: Final = "overload.global_downstream_max_connections"
+
+
+class WorkerStats(StatGroup):
+    """What Envoy has no name for: workers that had to be replaced."""
+
+    COUNTERS: ClassVar = ("worker_restarted",)
+
+    worker_restarted: int
 
 
 class ActiveListener:
@@ -107,7 +117,7 @@ class Controller:
         loop: asyncio.AbstractEventLoop,
         options: Options,
         config: LoadedConfig,
-        control: socket.socket,
+        server: ForkServer,
         log_file: LogFile,
         levels: LogLevels,
     ) -> None:
@@ -122,12 +132,21 @@ class Controller:
         self.health_failed = False
         self.stats = StatsSum()
         self.registry = StatRegistry()
-        self.server_stats = ServerStats(options.concurrency)
-        self.listener_stats = ListenerManagerStats()
-        self.cluster_stats = ClusterManagerStats()
-        self.runtime_stats = RuntimeStats()
-        for group in (self.server_stats, self.listener_stats, self.cluster_stats, self.runtime_stats):
-            self.registry.add(group.prefix, group)
+        self.server_stats = ServerStats("server.")
+        self.server_stats.concurrency = options.concurrency
+        self.worker_stats = WorkerStats("server.")
+        self.listener_stats = ListenerManagerStats("listener_manager.")
+        self.cluster_stats = ClusterManagerStats("cluster_manager.")
+        self.runtime_stats = RuntimeStats("runtime.")
+        for group in (
+            self.server_stats,
+            self.worker_stats,
+            self.listener_stats,
+            self.cluster_stats,
+            self.runtime_stats,
+        ):
+            self.registry.add(type(group).__name__, group)
+        self.days_until_expiry: Callable[[], int] = lambda: NO_CERTIFICATE
         self.overrides: dict[str, str] = {}
         self.listeners: dict[str, ActiveListener] = {}
         self.slots = SharedSlots.create(options.concurrency, max(1, len(config.clusters)))
@@ -137,7 +156,7 @@ class Controller:
         }
         self.counts = SharedCounts.create(options.concurrency, len(self._columns))
         shared_memory = (self.slots.fd, self.counts.fd)
-        self.workers = WorkerTable(loop, options.concurrency, control, shared_memory, self._worker_settings)
+        self.workers = WorkerTable(loop, options.concurrency, server, shared_memory, self._worker_settings)
         self.workers.configure = self._configure
         self.workers.on_message = self._on_message
         self.workers.on_lost = self._on_worker_lost
@@ -200,6 +219,7 @@ class Controller:
             options.drain_time_s,
             options.drain_strategy == "immediate",
             lambda: self.drain_listeners(inbound_only=False),
+            lambda: self.workers.broadcast(("close_idle",)),
             lambda: self.request_exit(0, "drained"),
         )
         self._drain.start()
@@ -211,19 +231,29 @@ class Controller:
             self.set_state("DRAINING" if failed else "LIVE")
             self._announce_drain()
 
+    def drain_listeners_gracefully(self, *, inbound_only: bool, stop: bool) -> None:
+        """Responses say `connection: close`; listeners stop after the drain time if `stop`."""
+        self.workers.broadcast(("announce", self._drainable(inbound_only)))
+        if stop:
+            self.loop.call_later(
+                self.options.drain_time_s, lambda: self.drain_listeners(inbound_only=inbound_only)
+            )
+
+    def _drainable(self, inbound_only: bool) -> list[str]:
+        return [
+            name
+            for name, listener in self.listeners.items()
+            if not listener.draining and (listener.plan.inbound or not inbound_only)
+        ]
+
     def drain_listeners(self, *, inbound_only: bool) -> None:
         """Refuse new connections on all listeners (or the inbound ones); existing connections go on."""
-        names: list[str] = []
-        for name, listener in self.listeners.items():
-            if listener.draining or (inbound_only and not listener.plan.inbound):
-                continue
-            listener.draining = True
-            names.append(name)
-            self.listener_stats.listener_stopped += 1
+        names = self._drainable(inbound_only)
         if names:
             self.workers.broadcast(("drain_listeners", names))
             for name in names:
                 self.listeners[name].refuse()
+                self.listener_stats.listener_stopped += 1
 
     def modify_runtime(self, values: Mapping[str, str]) -> None:
         """Write the admin layer; raises `UsageError` when there is none."""
@@ -258,9 +288,6 @@ class Controller:
     def set_state(self, state: State) -> None:
         """Change what `/ready` and `server.state` say."""
         self.state = state
-        values = self.server_stats.__dict__
-        values["state"] = _STATE_NUMBERS[state]
-        values["live"] = int(state == "LIVE")
 
     async def _initialize(self) -> None:
         self.cluster_stats.cluster_added = self.cluster_stats.active_clusters = len(self.config.clusters)
@@ -286,7 +313,7 @@ class Controller:
         self.listener_stats.workers_started = 1
         self.set_state("LIVE")
         milliseconds = int((self.loop.time() - self.started_at) * 1000)
-        self.server_stats.histograms()["server.initialization_time_ms"].record(milliseconds)
+        self.server_stats.initialization_time_ms.record(milliseconds)
         for name, listener in self.listeners.items():
             logger.info("listener %s accepts on %s", name, ", ".join(map(str, listener.addresses())))
         logger.info("starting main dispatch loop")
@@ -337,6 +364,7 @@ class Controller:
             "clusters": max(1, len(self.config.clusters)),
             "listener_columns": self._columns,
             "runtime": self.runtime_values(),
+            "local_address": own_address(options.local_address_ip_version),
             "node": self.bootstrap.node.SerializeToString(),
             "flush_interval": options.file_flush_interval_msec / 1000,
             "flush_size": options.file_flush_min_size_kb * 1024,
@@ -392,7 +420,7 @@ class Controller:
         self.counts.clear_worker(handle.index)
         self.stats.lost(handle.index)
         if not self._exit.done():
-            self.server_stats.__dict__["worker_restarted"] += 1
+            self.worker_stats.worker_restarted += 1
             self._drain_progress()
 
     def _on_hopeless(self, reason: str) -> None:
@@ -415,11 +443,10 @@ class Controller:
         stats.admin_overrides_active = int(bool(self.overrides))
 
     def _own_stats(self) -> None:
-        values = self.server_stats.__dict__
-        values["uptime"] = int(self.loop.time() - self.started_at)
-        resident = _resident_bytes(os.getpid())
-        values["memory_allocated"] = values["memory_heap_size"] = values["memory_physical_size"] = resident
-        values["total_connections"] = self.counts.total(0)
+        stats = self.server_stats
+        uptime = self.loop.time() - self.started_at
+        stats.refresh(self.state, uptime, read_memory([os.getpid()]), self.days_until_expiry())
+        stats.total_connections = self.counts.total(0)
         self.stats.update("controller", collect(self.registry))
 
     def _flush_seconds(self) -> float:
@@ -455,9 +482,20 @@ class Controller:
         logger.warning("caught and eating SIGHUP: the configuration file is read only at start.")
 
 
-def _resident_bytes(process: int) -> int:
+def own_address(version: str) -> str:
+    """The address that this machine would use to reach others, "v4" or "v6"; loopback if it has none.
+
+    Stands for Envoy's choice, the first interface that is not loopback. Nothing is sent.
+    """
+    family, elsewhere, loopback = (
+        (socket.AF_INET6, "2001:db8::1", "::1")
+        if version == "v6"
+        else (socket.AF_INET, "192.0.2.1", "127.0.0.1")
+    )
     try:
-        with open(f"/proc/{process}/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return 0
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((elsewhere, 9))
+            address: str = probe.getsockname()[0]
+            return address
+    except OSError:
+        return loopback

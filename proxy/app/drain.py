@@ -15,10 +15,14 @@ from typing import Final
 logger = logging.getLogger("proxy.app.drain")
 
 _ACCEPTING_SHARE: Final = 0.5
+# A client that keeps a connection open learns of the drain with its next response; one that stays silent for so
+# long has no use for it. `immediate` does not wait the first time.
+IDLE_SECONDS: Final = 5.0
 
 
 class DrainSequence:
-    """Counts down the connections of all workers. `stop_accepting` and `finished` are called once each.
+    """Counts down the connections of all workers. `stop_accepting` and `finished` are called once
+    each, `close_idle` every few seconds.
 
     `seconds` is `--drain-time-s`; 0 ends at once whatever is open.
     """
@@ -29,14 +33,17 @@ class DrainSequence:
         seconds: float,
         immediate: bool,
         stop_accepting: Callable[[], None],
+        close_idle: Callable[[], None],
         finished: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._seconds = seconds
         self._immediate = immediate
         self._stop_accepting = stop_accepting
+        self._close_idle = close_idle
         self._finished = finished
         self._timers: list[asyncio.TimerHandle] = []
+        self._idle_timer: asyncio.TimerHandle | None = None
         self._accepting = True
         self.done = False
 
@@ -44,9 +51,11 @@ class DrainSequence:
         """Begin; `progress` must be called from now on."""
         if self._immediate:
             self._refuse()
+            self._close_idle()
         else:
             self._timers.append(self._loop.call_later(self._seconds * _ACCEPTING_SHARE, self._refuse))
         self._timers.append(self._loop.call_later(self._seconds, self._give_up))
+        self._plan_close_idle()
 
     def progress(self, connections: int) -> None:
         """Every worker has reported, and all together have so many connections open."""
@@ -58,11 +67,20 @@ class DrainSequence:
         self.done = True
         for timer in self._timers:
             timer.cancel()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
 
     def _refuse(self) -> None:
         if self._accepting:
             self._accepting = False
             self._stop_accepting()
+
+    def _plan_close_idle(self) -> None:
+        self._idle_timer = self._loop.call_later(min(IDLE_SECONDS, self._seconds / 4), self._on_idle_timer)
+
+    def _on_idle_timer(self) -> None:
+        self._close_idle()
+        self._plan_close_idle()
 
     def _give_up(self) -> None:
         logger.warning("the drain time of %g s is over; closing what is still open", self._seconds)

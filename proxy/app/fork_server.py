@@ -14,7 +14,7 @@ import select
 import signal
 import socket
 import sys
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 from proxy.app.ipc import FrameReader, send_blocking
 
@@ -35,25 +35,33 @@ def preload() -> None:
     gc.enable()
 
 
-def start() -> socket.socket:
-    """Fork the fork server from this process, which must have no threads; returns the controller's end."""
+class ForkServer(NamedTuple):
+    """The controller's end of a fork server."""
+
+    control: socket.socket
+    process: int
+
+
+def start() -> ForkServer:
+    """Fork the fork server from this process, which must have no threads."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    if os.fork() == 0:
+    process = os.fork()
+    if process == 0:
         ours.close()
         _run(theirs)
     theirs.close()
-    return ours
+    return ForkServer(ours, process)
 
 
-def restart() -> socket.socket:
+def restart() -> ForkServer:
     """Start a new fork server from scratch, because this process may have threads by now."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     number = theirs.fileno()
     os.set_inheritable(number, True)
     arguments = [sys.executable, "-m", "proxy.app.fork_server", str(number)]
-    os.posix_spawn(sys.executable, arguments, dict(os.environ))
+    process = os.posix_spawn(sys.executable, arguments, dict(os.environ))
     theirs.close()
-    return ours
+    return ForkServer(ours, process)
 
 
 def _run(control: socket.socket) -> NoReturn:

@@ -109,6 +109,11 @@ class LogFile:
             if old is not sys.stderr:
                 old.close()
 
+    def close(self) -> None:
+        """Close the file; further entries are lost."""
+        if self._file is not sys.stderr:
+            self._file.close()
+
     def write(self, line: str) -> None:
         """One entry, in one write, so that lines of several processes do not mix."""
         try:
@@ -131,6 +136,10 @@ class _Handler(logging.Handler):
         except (TypeError, ValueError) as error:
             line = f"cannot format the log entry {record.msg!r}: {error}\n"
         self._target.write(line)
+
+    def close(self) -> None:
+        self._target.close()
+        super().close()
 
 
 def configure(path: str, text_format: str, escape: bool) -> LogFile:

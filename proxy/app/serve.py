@@ -12,7 +12,6 @@ import logging
 import random
 import resource
 import signal
-import socket
 import sys
 from typing import Any
 
@@ -38,8 +37,8 @@ def serve(options: Options) -> int:
     try:
         _prepare(options, base_id)
         fork_server.preload()
-        control = fork_server.start()
-        return _run(options, control, log_file, levels)
+        server = fork_server.start()
+        return _run(options, server, log_file, levels)
     except ConfigError as error:
         for problem in error.problems:
             logger.critical("%s", problem)
@@ -57,12 +56,15 @@ def serve(options: Options) -> int:
     return 1
 
 
-def _run(options: Options, control: socket.socket, log_file: logs.LogFile, levels: logs.LogLevels) -> int:
+def _run(
+    options: Options, server: fork_server.ForkServer, log_file: logs.LogFile, levels: logs.LogLevels
+) -> int:
     from proxy.app.config_loading import LoadingChild
 
     loading = LoadingChild(options)
     import uvloop
 
+    from proxy.app.admin_runner import AdminRunner
     from proxy.app.controller import Controller
 
     config = loading.result()
@@ -72,20 +74,14 @@ def _run(options: Options, control: socket.socket, log_file: logs.LogFile, level
     asyncio.set_event_loop(loop)
     loop.set_exception_handler(_log_unexpected)
     try:
-        controller = Controller(loop, options, config, control, log_file, levels)
-        status: int = loop.run_until_complete(controller.run(_start_admin))
+        controller = Controller(loop, options, config, server, log_file, levels)
+        status: int = loop.run_until_complete(controller.run(AdminRunner))
         return status
     finally:
         # The loop forgets its signal handlers when it closes; a late signal must not kill the exit.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         loop.close()
-
-
-def _start_admin(controller: Any) -> Any:
-    from proxy.app.admin_state import admin_server
-
-    return admin_server(controller)
 
 
 def _prepare(options: Options, base_id: int) -> None:

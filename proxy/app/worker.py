@@ -84,6 +84,7 @@ class Worker:
 
         self._context = context
         self._sinks = SinkManager(loop, settings["flush_interval"])
+        stats.add(self._sinks.stats.prefix, self._sinks.stats)
         self._clusters = ClusterManager(runtime, stats, draw, slots, index, context)
         self.services = WorkerServices(
             loop=loop,
@@ -97,6 +98,7 @@ class Worker:
             drain=DrainState(),
             node=node,
             worker_index=index,
+            local_address=settings["local_address"],
         )
         columns: dict[str, int] = settings["listener_columns"]
         self._listeners = ListenerManager(
@@ -249,6 +251,16 @@ class Worker:
             if listener is not None:
                 listener.stop()
 
+    def _announce(self, names: list[str]) -> None:
+        """As `_mark_draining`, for some listeners."""
+        for name in names:
+            listener = self._listeners.listeners.get(name)
+            if listener is not None:
+                listener.drain_state.draining = True
+
+    def _close_idle(self) -> None:
+        self._listeners.close_idle()
+
     def _watch_connections(self) -> None:
         """Report the number of connections until it is 0, because the controller waits for that."""
         count = self._listeners.active_connections
@@ -265,11 +277,13 @@ class Worker:
 
     def _end(self) -> None:
         self._stopping = True
-        self._sinks.flush()
+        self._sinks.close()
         self._loop.stop()
 
     _HANDLERS: Final[dict[str, Callable[..., None]]] = {
+        "announce": _announce,
         "ask": _answer,
+        "close_idle": _close_idle,
         "clusters": _add_clusters,
         "drain": _mark_draining,
         "drain_listeners": _drain_listeners,

@@ -69,13 +69,14 @@ class WorkerTable:
         self,
         loop: asyncio.AbstractEventLoop,
         count: int,
-        control: socket.socket,
+        server: fork_server.ForkServer,
         shared_memory: tuple[int, ...],
         settings: Callable[[], dict[str, Any]],
     ) -> None:
         self._loop = loop
         self._count = count
-        self._control = control
+        self.fork_server = server
+        self._control = server.control
         self._control_reader = FrameReader()
         self._shared_memory = shared_memory
         self._settings = settings
@@ -308,12 +309,9 @@ class WorkerTable:
         if self._ending:
             return
         logger.error("the fork server has died; starting another (running workers go on)")
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            logger.debug("nothing to reap")
-        self._control = fork_server.restart()
+        os.waitpid(self.fork_server.process, 0)
+        self.fork_server = fork_server.restart()
+        self._control = self.fork_server.control
         self._control_reader = FrameReader()
         self._watch_control()
 

@@ -259,6 +259,13 @@ class Acceptor(asyncio.Protocol):
         if self._access_log is not None:
             self._log(connection, None)
 
+    def close_idle(self) -> None:
+        """Close connections whose protocol says that they carry nothing now."""
+        for transport in list(self._transports.values()):
+            close_if_idle = getattr(transport.get_protocol(), "close_if_idle", None)
+            if close_if_idle is not None:
+                close_if_idle()
+
     def close_connections(self) -> None:
         """Cut every open connection."""
         for transport in list(self._transports.values()):

@@ -221,6 +221,11 @@ class Listener:
         """Connections open in this worker."""
         return self.stats.downstream_cx_active
 
+    def close_idle(self) -> None:
+        """Close connections that carry nothing at the moment, as far as their protocol can tell."""
+        for acceptor in self._acceptors:
+            acceptor.close_idle()
+
     def close_connections(self) -> None:
         """End every open connection at once."""
         for acceptor in self._acceptors:

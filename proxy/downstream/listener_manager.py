@@ -78,6 +78,11 @@ class ListenerManager:
             listener.close_connections()
         self.draining.clear()
 
+    def close_idle(self) -> None:
+        """Close connections that carry nothing at the moment."""
+        for listener in self._all():
+            listener.close_idle()
+
     def close_connections(self) -> None:
         """End every connection of every listener."""
         self.close_drained()
