@@ -72,6 +72,6 @@ def compile_format(
     """Compile a format; a fact that a stream lacks shows as "-", or not at all with `omit_empty`.
 
     `extensions` are the commands brought by formatter extensions, see
-    `proxy.formatter.substitution.compile_formatter_extensions`.
+    `proxy.formatter.body_format.compile_formatter_extensions`.
     """
     return Format(compile_parts(text, path, context, extensions), "" if omit_empty else "-")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 
 from proxy.formatter.parse import FormatError
 
@@ -26,7 +27,7 @@ class DateFormat:
     means `2026-01-31T23:59:59.000Z`, in local time with the offset in place of the `Z`.
     """
 
-    __slots__ = ("_fractions", "_local", "_pieces", "_rendered", "_second")
+    __slots__ = ("_fractions", "_local", "_millisecond", "_pieces", "_rendered", "_second", "_text", "render")
 
     def __init__(self, text: str, *, local: bool = False) -> None:
         if _NEWLINE.search(text):
@@ -36,7 +37,13 @@ class DateFormat:
         self._fractions: list[tuple[str, str]] = []
         self._split(text or ("%Y-%m-%dT%H:%M:%S.%3f%z" if local else "%Y-%m-%dT%H:%M:%S.%3fZ"))
         self._second = -1
+        self._millisecond = -1
         self._rendered: list[str] = []
+        self._text = ""
+        #: The text for a moment in seconds since the epoch.
+        self.render: Callable[[float], str] = (
+            self._render_milliseconds if self._fractions == [("3", "")] else self._render
+        )
 
     def _split(self, text: str) -> None:
         """Cut `text` into pieces that live a second and the fractions between them."""
@@ -54,16 +61,24 @@ class DateFormat:
             piece = ""
         self._pieces.append(piece + text[position:])
 
-    def render(self, moment: float) -> str:
-        """The text for a moment in seconds since the epoch."""
-        microseconds = round(moment * 1_000_000)
-        second = microseconds // 1_000_000
+    def _render_milliseconds(self, moment: float) -> str:
+        """The commonest kind; under load many streams begin in the same millisecond."""
+        millisecond = int(moment * 1000.0 + 0.0005)
+        if millisecond != self._millisecond:
+            rendered = self._of_second(millisecond // 1000)
+            self._text = f"{rendered[0]}{millisecond % 1000:03d}{rendered[1]}"
+            self._millisecond = millisecond
+        return self._text
+
+    def _of_second(self, second: int) -> list[str]:
         if second != self._second:
             self._rendered = [self._render_piece(piece, second) for piece in self._pieces]
             self._second = second
-        rendered = self._rendered
-        if len(rendered) == 2 and self._fractions[0] == ("3", ""):
-            return f"{rendered[0]}{microseconds % 1_000_000 // 1000:03d}{rendered[1]}"
+        return self._rendered
+
+    def _render(self, moment: float) -> str:
+        microseconds = round(moment * 1_000_000)
+        rendered = self._of_second(microseconds // 1_000_000)
         fraction = f"{microseconds % 1_000_000:06d}"
         parts = [rendered[0]]
         for (digits, point), piece in zip(self._fractions, rendered[1:], strict=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from envoy.config.core.v3.base_pb2 import HeaderValueOption
 
@@ -51,12 +51,19 @@ class _Addition:
             headers.set(self.name, f"{present},{value}" if present else value)
 
 
-class HeaderOps:
-    """What one route, virtual host, route table or weighted cluster does to a head.
+class HeaderOps(Protocol):
+    """What one route, virtual host, route table, weighted cluster or filter does to the fields of a head.
 
     `static`: the effect depends only on the request's fields (`x-request-id` excepted) and the client's IP.
     """
 
+    static: bool
+
+    def apply(self, head: Head, info: StreamInfo) -> None:
+        """Change the fields of `head`; `info` is what the values are rendered from."""
+
+
+class _Listed:
     __slots__ = ("_additions", "_constants", "_removals", "static")
 
     def __init__(self, removals: tuple[str, ...], additions: tuple[_Addition, ...]) -> None:
@@ -66,7 +73,6 @@ class HeaderOps:
         self._constants = _plain_overwrites(additions)
 
     def apply(self, head: Head, info: StreamInfo) -> None:
-        """Change the fields of `head`; `info` is what the values are rendered from."""
         headers = head.headers
         for name in self._removals:
             if name in headers:
@@ -134,7 +140,7 @@ def compile_header_ops(
         addition = _compile_addition(option, where, context, request=request)
         if addition is not None:
             additions.append(addition)
-    return HeaderOps(tuple(dict.fromkeys(removals)), tuple(additions))
+    return _Listed(tuple(dict.fromkeys(removals)), tuple(additions))
 
 
 def _join(path: str, field: str) -> str:
@@ -173,9 +179,7 @@ def _modern(text: str) -> str:
 _Mutation = Callable[[Head, StreamInfo], None]
 
 
-class HeaderMutations:
-    """A list of mutations, each of which sees the effect of those before it."""
-
+class _Mutations:
     __slots__ = ("_mutations", "static")
 
     def __init__(self, mutations: tuple[_Mutation, ...], *, static: bool) -> None:
@@ -183,17 +187,16 @@ class HeaderMutations:
         self.static = static
 
     def apply(self, head: Head, info: StreamInfo) -> None:
-        """Change the fields of `head`, one mutation after the other."""
         for mutation in self._mutations:
             mutation(head, info)
 
 
 def compile_header_mutations(
     messages: Sequence[Any], path: str, context: CompileContext, *, request: bool
-) -> HeaderMutations | None:
+) -> HeaderOps | None:
     """Compile `envoy.config.common.mutation_rules.v3.HeaderMutation`s; None if there are none.
 
-    `path` is that of the list.
+    Each mutation sees the effect of those before it. `path` is that of the list.
     """
     mutations: list[_Mutation] = []
     static = True
@@ -206,13 +209,13 @@ def compile_header_mutations(
                 addition = _compile_addition(message.append, f"{where}.append", context, request=request)
                 if addition is not None:
                     static = static and addition.value.static
-                    mutations.append(HeaderOps((), (addition,)).apply)
+                    mutations.append(_Listed((), (addition,)).apply)
             case "remove_on_match":
                 key = message.remove_on_match.key_matcher
                 mutations.append(_removal_on_match(key, f"{where}.remove_on_match.key_matcher", context))
             case _:
                 context.problem(where, "one of remove, append and remove_on_match must be set")
-    return HeaderMutations(tuple(mutations), static=static) if mutations else None
+    return _Mutations(tuple(mutations), static=static) if mutations else None
 
 
 def _removal(name: str, path: str, context: CompileContext) -> _Mutation:

@@ -135,6 +135,11 @@ def _grpc_code(info: StreamInfo) -> int | None:
         content_type == "application/grpc" or content_type.startswith("application/grpc+")
     ):
         return None
+    return response_grpc_code(info)
+
+
+def response_grpc_code(info: StreamInfo) -> int | None:
+    """The gRPC status of the response, taken from its HTTP status if it has none; -1 if it is no number."""
     text: str | None = None
     if info.response_trailers is not None:
         text = info.response_trailers.get("grpc-status")

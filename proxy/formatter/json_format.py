@@ -90,8 +90,8 @@ class _Compiler:
                 getters = [getter for _, found in items for getter in found]
                 return "[" + ",".join(text for text, _ in items) + "]", getters
             case "string_value":
-                leaf = self._leaf(value.string_value, path)
-                return (_escape(leaf), []) if isinstance(leaf, str) else ("%s", [_or_null(leaf)])
+                leaf = self._leaf(value.string_value, path, "null")
+                return (_escape(leaf), []) if isinstance(leaf, str) else ("%s", [leaf])
             case _:
                 return _escape(_literal(value)), []
 
@@ -115,7 +115,7 @@ class _Compiler:
             case "list_value":
                 return self._sparse_list(list(value.list_value.values), path)
             case "string_value":
-                leaf = self._leaf(value.string_value, path)
+                leaf = self._leaf(value.string_value, path, None)
                 return _always(leaf) if isinstance(leaf, str) else leaf
             case "null_value":
                 return _always(None)
@@ -130,19 +130,19 @@ class _Compiler:
 
         return render
 
-    def _leaf(self, text: str, path: str) -> str | _Node:
-        """JSON text for a constant, else a renderer that yields None for a missing fact."""
+    def _leaf(self, text: str, path: str, missing: str | None) -> str | _Node:
+        """JSON text for a constant, else a renderer that yields `missing` for a missing fact."""
         parts = compile_parts(text, path, self._context, self._extensions)
         self.static = self.static and all(part.static for part in parts if isinstance(part, Operator))
         if len(parts) == 1 and isinstance(parts[0], Operator):
-            return _typed(parts[0])
+            return _typed(parts[0], missing)
         joined = Format(parts, "" if self._omit_empty else "-")
         if joined.constant is not None:
             return quote_json(joined.constant)
         return lambda info: quote_json(joined.render(info))
 
 
-def _typed(part: Operator) -> _Node:
+def _typed(part: Operator, missing: str | None) -> _Node:
     getter = part.value
 
     def render(info: StreamInfo) -> str | int | None:
@@ -150,17 +150,9 @@ def _typed(part: Operator) -> _Node:
         kind = type(value)
         if kind is str:
             return quote_json(value)
-        if kind is int or value is None:
+        if kind is int:
             return value  # type: ignore[no-any-return]  # an int, as just tested
-        return json_text(value)
-
-    return render
-
-
-def _or_null(node: _Node) -> _Node:
-    def render(info: StreamInfo) -> str | int:
-        value = node(info)
-        return "null" if value is None else value
+        return missing if value is None else json_text(value)
 
     return render
 

@@ -1,0 +1,90 @@
+"""`envoy.config.accesslog.v3.AccessLog` messages compiled: what, of which streams, and where to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
+from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StderrAccessLog, StdoutAccessLog
+
+from proxy.access_log.descriptors import check_path
+from proxy.access_log.filters import LogFilter, compile_log_filter
+from proxy.base.stream_info import StreamInfo
+from proxy.config.context import CompileContext
+from proxy.formatter.body_format import compile_substitution
+from proxy.formatter.compile import compile_format
+from proxy.formatter.json_format import compile_json_format
+
+#: Envoy's format where the config gives none.
+DEFAULT_FORMAT: Final = (
+    '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE%'
+    " %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%"
+    ' "%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" "%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%"'
+    ' "%UPSTREAM_HOST%"\n'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledAccessLog:
+    """One log: `path` is a file, `/dev/stdout` or `/dev/stderr`; `matches` is None for all streams."""
+
+    path: str
+    render: Callable[[StreamInfo], str]
+    matches: LogFilter | None
+
+
+def compile_access_logs(
+    messages: Sequence[Any], path: str, context: CompileContext
+) -> tuple[CompiledAccessLog, ...]:
+    """Compile every log of a list; `path` is that of the list. A file that cannot be opened is a problem."""
+    logs = []
+    for index, message in enumerate(messages):
+        log = _compile_access_log(message, f"{path}[{index}]", context)
+        if log is not None:
+            logs.append(log)
+    return tuple(logs)
+
+
+def _compile_access_log(message: Any, path: str, context: CompileContext) -> CompiledAccessLog | None:
+    matches = None
+    if message.HasField("filter"):
+        matches = compile_log_filter(message.filter, f"{path}.filter", context)
+    where = f"{path}.typed_config"
+    type_name = message.typed_config.type_url.rpartition("/")[2]
+    if type_name == FileAccessLog.DESCRIPTOR.full_name:
+        config: Any = FileAccessLog.FromString(message.typed_config.value)
+        reason = check_path(config.path)
+        if reason is not None:
+            context.problem(f"{where}.path", f"unable to open file {config.path!r}: {reason}")
+        return CompiledAccessLog(config.path, _file_format(config, where, context), matches)
+    for stream, target in ((StdoutAccessLog, "/dev/stdout"), (StderrAccessLog, "/dev/stderr")):
+        if type_name == stream.DESCRIPTOR.full_name:
+            config = stream.FromString(message.typed_config.value)
+            return CompiledAccessLog(target, _log_format(config, where, context), matches)
+    context.problem(
+        where,
+        f"access logger {type_name or message.name!r} is not supported;"
+        " supported: FileAccessLog, StdoutAccessLog, StderrAccessLog",
+    )
+    return None
+
+
+def _file_format(config: Any, path: str, context: CompileContext) -> Callable[[StreamInfo], str]:
+    match config.WhichOneof("access_log_format"):
+        case "format" if config.format:
+            return compile_format(config.format, f"{path}.format", context).render
+        case "json_format":
+            return compile_json_format(config.json_format, f"{path}.json_format", context).render
+        case "typed_json_format":
+            where = f"{path}.typed_json_format"
+            return compile_json_format(config.typed_json_format, where, context).render
+        case _:
+            return _log_format(config, path, context)
+
+
+def _log_format(config: Any, path: str, context: CompileContext) -> Callable[[StreamInfo], str]:
+    if config.HasField("log_format"):
+        return compile_substitution(config.log_format, f"{path}.log_format", context).render
+    return compile_format(DEFAULT_FORMAT, path, context).render

@@ -1,0 +1,25 @@
+"""The access logs of one owner, live in a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proxy.access_log.compile import CompiledAccessLog
+from proxy.base.services import WorkerServices
+from proxy.base.stream_info import StreamInfo
+
+
+class AccessLogger:
+    """Filters, renders and hands to the sinks."""
+
+    __slots__ = ("_logs",)
+
+    def __init__(self, compiled: Sequence[CompiledAccessLog], services: WorkerServices) -> None:
+        self._logs = tuple((log.matches, log.render, services.access_logs.file(log.path)) for log in compiled)
+
+    def log(self, info: StreamInfo, log_type: str = "DownstreamEnd") -> None:
+        """Write the entries of one stream; `log_type` is a name of `envoy.data.accesslog.v3.AccessLogType`."""
+        info.access_log_type = log_type
+        for matches, render, write in self._logs:
+            if matches is None or matches(info):
+                write(render(info))
