@@ -23,6 +23,7 @@ def endpoint_configs(clusters: Iterable[ClusterStatus]) -> Iterator[ConfigResour
             group = groups.get(key)
             if group is None:
                 group = groups[key] = assignment.endpoints.add(priority=host.priority)
+                group.load_balancing_weight.SetInParent()
                 group.locality.region, group.locality.zone, group.locality.sub_zone = key[1:]
             _add_host(group.lb_endpoints.add(), host)
         yield ConfigResource(name, assignment.SerializeToString(), 0, cluster.added_via_api)
@@ -30,6 +31,7 @@ def endpoint_configs(clusters: Iterable[ClusterStatus]) -> Iterator[ConfigResour
 
 def _add_host(endpoint: Any, host: HostStatus) -> None:
     set_address(endpoint.endpoint.address, host.address)
+    endpoint.endpoint.health_check_config.SetInParent()
     endpoint.endpoint.hostname = host.hostname
     endpoint.health_status = 2 if host.health_flags else 1
     endpoint.load_balancing_weight.value = host.weight

@@ -16,8 +16,9 @@ TEXT: Final = "text/plain; charset=UTF-8"
 JSON: Final = "application/json"
 HTML: Final = "text/html; charset=UTF-8"
 
-#: Characters gathered before a chunk is sent, so that a long answer neither blocks nor piles up.
+#: Characters, and pieces even if empty, after which a chunk goes: a long answer neither blocks nor piles up.
 CHUNK: Final = 64 * 1024
+PIECES: Final = 512
 
 
 class BadParameterError(Exception):
@@ -83,13 +84,16 @@ def searchable(name: str) -> str:
 
 
 async def from_pieces(pieces: Iterable[str]) -> AsyncIterator[str]:
-    """Join small pieces to chunks; the caller may wait between two."""
+    """Join small pieces to chunks; the caller lets others have their turn between two.
+
+    Empty pieces stand for work that selected nothing; an empty chunk means "nothing to send yet".
+    """
     gathered: list[str] = []
     size = 0
     for piece in pieces:
         gathered.append(piece)
         size += len(piece)
-        if size >= CHUNK:
+        if size >= CHUNK or len(gathered) >= PIECES:
             yield "".join(gathered)
             gathered.clear()
             size = 0

@@ -157,8 +157,7 @@ class PrometheusRenderer:
         is_zero_name = self._view.is_zero_name
         for prefix, cluster, group in self._alike[key]:
             value = first_value if group.values is None else group.values.get(suffix, first_value)
-            if is_zero_name(prefix + suffix, value):
-                yield f"{before}{cluster}{after}{value}\n"
+            yield f"{before}{cluster}{after}{value}\n" if is_zero_name(prefix + suffix, value) else ""
 
     def _texts(self) -> Iterator[str]:
         families: dict[str, list[Labels]] = {}
@@ -202,12 +201,13 @@ class PrometheusRenderer:
 
 
 def _headed(metric_name: str, metric_type: str, lines: Iterator[str]) -> Iterator[str]:
-    """The lines after their TYPE line; nothing at all if there are none."""
-    first = next(lines, None)
-    if first is None:
-        return
-    yield f"# TYPE {metric_name} {metric_type}\n{first}"
-    yield from lines
+    """The lines after their TYPE line, which comes only if there is one."""
+    for first in lines:
+        if first:
+            yield f"# TYPE {metric_name} {metric_type}\n{first}"
+            yield from lines
+            return
+        yield ""
 
 
 def _escaped(value: str) -> str:

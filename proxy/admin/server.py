@@ -266,7 +266,8 @@ class _Connection:
             info.bytes_sent = await self._send_data(text)
         elif not isinstance(body, str):
             async for chunk in body:
-                info.bytes_sent += await self._send_data(chunk.encode())
+                if chunk:
+                    info.bytes_sent += await self._send_data(chunk.encode())
                 # Others have their turn between two chunks, however fast the client reads.
                 await asyncio.sleep(0)
         await self._send(h11.EndOfMessage())

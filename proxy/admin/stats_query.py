@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final
 
 from proxy.admin.http import AdminRequest, BadParameterError, searchable
@@ -121,12 +122,12 @@ class StatsView:
             if (used is None or used(name, value)) and (keep is None or keep(name))
         }
 
-    def numbers(self) -> Iterator[tuple[str, int]]:
-        """Counters and gauges by name."""
-        present = sorted([*self.counters.items(), *self.gauges.items()])
+    def numbers(self) -> Iterator[tuple[str, int | None]]:
+        """Counters and gauges by name. A value of None only marks a pause: a group had nothing to show."""
+        present: list[tuple[str, int | None]] = sorted([*self.counters.items(), *self.gauges.items()])
         if not self.zero_groups:
             return iter(present)
-        return heapq.merge(present, self._zero_numbers())
+        return heapq.merge(present, self._zero_numbers(), key=itemgetter(0))
 
     def is_zero_name(self, name: str, value: int) -> bool:
         """Whether a name that only a zero group has is to be shown."""
@@ -135,7 +136,7 @@ class StatsView:
         keep = self.query.keep
         return keep is None or keep(name)
 
-    def _zero_numbers(self) -> Iterator[tuple[str, int]]:
+    def _zero_numbers(self) -> Iterator[tuple[str, int | None]]:
         names_of: dict[int, list[tuple[str, int]]] = {}
         for group in self.zero_groups:
             template = group.template
@@ -147,6 +148,7 @@ class StatsView:
                 names = names_of[id(template)] = sorted(chosen.items())
             prefix = group.prefix
             values = group.values or {}
+            yield prefix, None
             for suffix, value in names:
                 value = values.get(suffix, value)
                 name = prefix + suffix
@@ -155,7 +157,7 @@ class StatsView:
 
     def all_histograms(self) -> Iterator[tuple[str, HistogramView]]:
         """Histograms by name."""
-        present = sorted(self.histograms.items(), key=lambda item: item[0])
+        present = sorted(self.histograms.items(), key=itemgetter(0))
         if not self.zero_groups or self.query.used_only or not self.query.wants("Histograms"):
             return iter(present)
         zero = (
@@ -164,4 +166,4 @@ class StatsView:
             for suffix in sorted(group.template.histograms)
             if self.is_zero_name(group.prefix + suffix, 0)
         )
-        return heapq.merge(present, zero, key=lambda item: item[0])
+        return heapq.merge(present, zero, key=itemgetter(0))

@@ -28,7 +28,7 @@ def as_text(view: StatsView, buckets_of: BucketsOf) -> Iterator[str]:
     for name, text in sorted(view.texts.items()):
         yield f'{name}: "{text}"\n'
     for name, value in view.numbers():
-        yield f"{name}: {value}\n"
+        yield "" if value is None else f"{name}: {value}\n"
     for name, histogram in view.all_histograms():
         yield f"{name}:{_histogram_text(view.query.buckets, histogram, buckets_of(name))}\n"
 
@@ -65,6 +65,9 @@ def as_json(view: StatsView, buckets_of: BucketsOf) -> Iterator[str]:
         yield before + _compact({"name": name, "value": text})
         before = ","
     for name, value in view.numbers():
+        if value is None:
+            yield ""
+            continue
         yield before + _compact({"name": name, "value": value})
         before = ","
     mode = view.query.buckets
