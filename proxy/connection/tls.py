@@ -34,9 +34,7 @@ _DOWNSTREAM_FIELDS: Final = frozenset(
     }
     | {"prefer_client_ciphers"}
 )
-_UPSTREAM_FIELDS: Final = frozenset(
-    {"common_tls_context", "sni", "allow_renegotiation", "max_session_keys", "enforce_rsa_key_usage"}
-)
+_UPSTREAM_FIELDS: Final = frozenset({"common_tls_context", "sni", "allow_renegotiation"})
 _PARAMETER_FIELDS: Final = frozenset(
     {"tls_minimum_protocol_version", "tls_maximum_protocol_version", "cipher_suites", "ecdh_curves"}
 )

@@ -279,7 +279,7 @@ class Acceptor(asyncio.Protocol):
         info.flags = connection.response_flags
         info.response_code_details = details
         info.connection_termination_details = connection.termination_details
-        self._access_log.log(info)
+        self._access_log.log(info, "NotSet")
 
 
 class _Refused(asyncio.Protocol):

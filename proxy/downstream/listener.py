@@ -191,9 +191,13 @@ class Listener:
     async def start(self, sockets: list[socket.socket]) -> None:
         """Accept on `sockets`, one for each of the config's addresses; they belong to the listener now."""
         for where, one in zip(self.config.addresses, sockets, strict=True):
-            acceptor = Acceptor(*self._acceptor_facts, local=local_address(one), where=where)
-            self._acceptors.append(acceptor)
-            self._servers.append(await self._serve(acceptor, one, where))
+            self._servers.append(await self._serve(self.acceptor(local_address(one), where), one, where))
+
+    def acceptor(self, local: Address, where: ListenAddress) -> Acceptor:
+        """What takes the connections of a socket bound to `local`."""
+        made = Acceptor(*self._acceptor_facts, local=local, where=where)
+        self._acceptors.append(made)
+        return made
 
     async def _serve(
         self, acceptor: Acceptor, listening: socket.socket, where: ListenAddress
@@ -254,6 +258,6 @@ def _stats_of(config: ListenerConfig, services: WorkerServices) -> ListenerStats
 def _access_logger(config: ListenerConfig, services: WorkerServices) -> Any:
     if not config.access_logs:
         return None
-    from proxy.access_log.compile import AccessLogger  # few listeners have any
+    from proxy.access_log.logger import AccessLogger  # few listeners have any
 
     return AccessLogger(config.access_logs, services)
