@@ -14,7 +14,11 @@ from proxy.config.context import CompileContext
     [
         ("server.live", "server.live", {}),
         ("cluster.a.upstream_rq_503", "cluster.upstream_rq", {"response_code": "503", "cluster_name": "a"}),
-        ("cluster.a.upstream_rq_5xx", "cluster.upstream_rq_xx", {"response_code_class": "5", "cluster_name": "a"}),
+        (
+            "cluster.a.upstream_rq_5xx",
+            "cluster.upstream_rq_xx",
+            {"response_code_class": "5", "cluster_name": "a"},
+        ),
         ("cluster.a.upstream_rq_time", "cluster.upstream_rq_time", {"cluster_name": "a"}),
         (
             "cluster.a.circuit_breakers.default.cx_open",
@@ -38,11 +42,19 @@ from proxy.config.context import CompileContext
             "listener.downstream_cx_total",
             {"listener_address": "127.0.0.1_80"},
         ),
-        ("listener.[__1]_80.no_filter_chain_match", "listener.no_filter_chain_match", {"listener_address": "[__1]_80"}),
+        (
+            "listener.[__1]_80.no_filter_chain_match",
+            "listener.no_filter_chain_match",
+            {"listener_address": "[__1]_80"},
+        ),
         (
             "listener.127.0.0.1_80.http.in.downstream_rq_2xx",
             "listener.http.downstream_rq_xx",
-            {"response_code_class": "2", "http_conn_manager_prefix": "in", "listener_address": "127.0.0.1_80"},
+            {
+                "response_code_class": "2",
+                "http_conn_manager_prefix": "in",
+                "listener_address": "127.0.0.1_80",
+            },
         ),
         (
             "listener.mine.worker_3.downstream_cx_active",
@@ -50,19 +62,26 @@ from proxy.config.context import CompileContext
             {"worker_id": "3", "listener_address": "mine"},
         ),
         ("listener.admin.downstream_cx_total", "listener.admin.downstream_cx_total", {}),
-        ("listener.a.ssl.ciphers.AES-128", "listener.ssl.ciphers", {"ssl_cipher": "AES-128", "listener_address": "a"}),
+        (
+            "listener.a.ssl.ciphers.AES-128",
+            "listener.ssl.ciphers",
+            {"ssl_cipher": "AES-128", "listener_address": "a"},
+        ),
         (
             "listener.a.ssl.certificate.mine.expiration_unix_time_seconds",
             "listener.ssl.certificate.expiration_unix_time_seconds",
             {"tls_certificate": "mine", "listener_address": "a"},
         ),
         ("server.worker_0.watchdog_miss", "server.worker_watchdog_miss", {"worker_id": "0"}),
-        ("vhost.v.vcluster.c.upstream_rq_200", "vhost.vcluster.upstream_rq", {
-            "response_code": "200", "virtual_cluster": "c", "virtual_host": "v"}),
+        (
+            "vhost.v.vcluster.c.upstream_rq_200",
+            "vhost.vcluster.upstream_rq",
+            {"response_code": "200", "virtual_cluster": "c", "virtual_host": "v"},
+        ),
         ("tcp.x.downstream_cx_total", "tcp.downstream_cx_total", {"tcp_prefix": "x"}),
         ("p.http_local_rate_limit.ok", "http_local_rate_limit.ok", {"local_http_ratelimit_prefix": "p"}),
     ],
-)  # fmt: skip
+)
 def test_default_tags_are_cut_out_of_names(name: str, metric: str, labels: dict[str, str]) -> None:
     extracted, found = TagExtractor().extract(name)
     assert extracted == metric
