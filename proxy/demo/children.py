@@ -54,7 +54,9 @@ class Child:
         if code is None:
             return None
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code}"
-        said = self._log.read_bytes()[-_TAIL:].decode(errors="replace").strip()
+        output = self._log.read_bytes()
+        tail = output if len(output) <= _TAIL else output[-_TAIL:].partition(b"\n")[2]
+        said = tail.decode(errors="replace").strip()
         return f"{self.name} (pid {self.pid}) {how}" + (f"; it said:\n{said}" if said else "")
 
     def terminate(self) -> None:
