@@ -52,12 +52,18 @@ class FilesystemStats(StatGroup):
 
 
 class SinkManager:
-    """All sinks of a worker; `flush_interval` is in seconds."""
+    """All sinks of a worker; `flush_interval` is in seconds, `flush_size` in bytes."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, flush_interval: float = FLUSH_INTERVAL) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        flush_interval: float = FLUSH_INTERVAL,
+        flush_size: int = FLUSH_SIZE,
+    ) -> None:
         self.stats = FilesystemStats("filesystem.")
         self._loop = loop
         self._interval = flush_interval
+        self._flush_size = flush_size
         self._sinks: dict[str, _Sink] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -65,7 +71,7 @@ class SinkManager:
         """A function that appends one entry (wire text) to the file at `path`; shared by path."""
         sink = self._sinks.get(path)
         if sink is None:
-            sink = self._sinks[path] = _Sink(path, self._loop, self.stats, self._arm)
+            sink = self._sinks[path] = _Sink(path, self._loop, self.stats, self._arm, self._flush_size)
         return sink.append
 
     def flush(self) -> None:
@@ -110,8 +116,10 @@ class _Sink:
         loop: asyncio.AbstractEventLoop,
         stats: FilesystemStats,
         arm: Callable[[], None],
+        flush_size: int,
     ) -> None:
         self._path = path
+        self._flush_size = flush_size
         self._loop = loop
         self._stats = stats
         self._arm = arm
@@ -135,7 +143,7 @@ class _Sink:
             self._arm()
         self._entries.append(entry)
         self._size += len(entry)
-        if self._size >= FLUSH_SIZE:
+        if self._size >= self._flush_size:
             self.flush()
 
     def flush(self) -> None:

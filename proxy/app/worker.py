@@ -35,7 +35,7 @@ from proxy.downstream.listener import compile_listener
 from proxy.downstream.listener_manager import ListenerManager
 from proxy.upstream.circuit_breaker import SharedSlots
 from proxy.upstream.cluster_manager import ClusterManager
-from proxy.upstream.host import HostStats
+from proxy.upstream.host import Host, HostStats
 
 logger = logging.getLogger("proxy.app.worker")
 
@@ -83,9 +83,9 @@ class Worker:
             return CompileContext(runtime, wall_clock, None, node)
 
         self._context = context
-        self._sinks = SinkManager(loop, settings["flush_interval"])
+        self._sinks = SinkManager(loop, settings["flush_interval"], settings["flush_size"])
         stats.add(self._sinks.stats.prefix, self._sinks.stats)
-        self._clusters = ClusterManager(runtime, stats, draw, slots, index, context)
+        self._clusters = ClusterManager(runtime, stats, draw, slots, index, context, _drain_pools)
         self.services = WorkerServices(
             loop=loop,
             clusters=self._clusters,
@@ -317,6 +317,12 @@ def run(index: int, settings: dict[str, Any], descriptors: list[int]) -> int:
     worker.start()
     loop.run_forever()
     return 0
+
+
+def _drain_pools(host: Host) -> None:
+    """The host has left its cluster: what is idle closes, requests in flight finish."""
+    for pool in host.pools.values():
+        pool.drain()
 
 
 def _log_unexpected(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from envoy.config.bootstrap.v3 import bootstrap_pb2
+
+from proxy.app import config_loading
+from proxy.app.command_line import Options
+from proxy.app.config_loading import LoadingChild, load
+from proxy.base.errors import ConfigError
+
+ECHO = '{"@type": type.googleapis.com/envoy.extensions.filters.network.echo.v3.Echo}'
+
+
+def listener(name: str, port: int, direction: str = "UNSPECIFIED", **more: str) -> str:
+    fields = "".join(f", {key}: {value}" for key, value in more.items())
+    return (
+        f"{{name: {name!r}, address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}, "
+        f"traffic_direction: {direction}, "
+        f"filter_chains: [{{filters: [{{name: e, typed_config: {ECHO}}}]}}]{fields}}}"
+    )
+
+
+def cluster(name: str, kind: str = "STATIC") -> str:
+    return f"{{name: {name}, type: {kind}, connect_timeout: 1s, load_assignment: {{cluster_name: {name}}}}}"
+
+
+def config(listeners: tuple[str, ...] = (), clusters: tuple[str, ...] = ()) -> str:
+    return f"static_resources: {{listeners: [{', '.join(listeners)}], clusters: [{', '.join(clusters)}]}}"
+
+
+def problems(options: Options) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(options)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_the_parts_are_kept_apart_as_bytes() -> None:
+    text = config((listener("in", 24400, "INBOUND"),), (cluster("a"), cluster("b", "STRICT_DNS")))
+    loaded = load(Options(config_yaml=text))
+    assert [name for name, _bytes in loaded.clusters] == ["a", "b"]
+    assert loaded.dns_clusters == [1]
+    (plan,) = loaded.listeners
+    assert (plan.name, plan.inbound) == ("in", True)
+    assert [str(where.address) for where in plan.addresses] == ["127.0.0.1:24400"]
+    rest = bootstrap_pb2.Bootstrap.FromString(loaded.bootstrap)
+    assert not rest.static_resources.clusters
+    assert not rest.static_resources.listeners
+
+
+def test_inline_yaml_is_merged_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("node: {id: from-file, cluster: from-file}\n")
+    loaded = load(Options(config_path=str(path), config_yaml="node: {id: inline}"))
+    node = bootstrap_pb2.Bootstrap.FromString(loaded.bootstrap).node
+    assert (node.id, node.cluster) == ("inline", "from-file")
+
+
+def test_the_command_line_overrides_the_node() -> None:
+    options = Options(
+        config_yaml="node: {id: a, cluster: b}", service_node="n", service_cluster="c", service_zone="z"
+    )
+    node = bootstrap_pb2.Bootstrap.FromString(load(options).bootstrap).node
+    assert (node.id, node.cluster, node.locality.zone) == ("n", "c", "z")
+
+
+def test_two_listeners_on_one_address_are_refused_but_not_two_on_port_zero() -> None:
+    text = config((listener("a", 24400), listener("b", 24400), listener("c", 0), listener("d", 0)))
+    (problem,) = problems(Options(config_yaml=text))
+    assert (
+        "listeners[1].address: error adding listener: 'b' has duplicate address '127.0.0.1:24400'" in problem
+    )
+
+
+def test_a_listener_of_the_same_name_replaces_the_earlier_one_with_a_warning() -> None:
+    loaded = load(Options(config_yaml=config((listener("a", 24400), listener("a", 24401)))))
+    assert [str(plan.addresses[0].address) for plan in loaded.listeners] == ["127.0.0.1:24401"]
+    assert any("same name" in warning for warning in loaded.warnings)
+
+
+def test_a_listener_that_does_not_bind_gets_no_socket() -> None:
+    loaded = load(Options(config_yaml=config((listener("a", 24400, bind_to_port="false"),))))
+    assert loaded.listeners[0].addresses == ()
+
+
+def test_two_clusters_of_one_name_are_refused() -> None:
+    (problem,) = problems(Options(config_yaml=config(clusters=(cluster("a"), cluster("a")))))
+    assert "cluster manager: duplicate cluster 'a'" in problem
+
+
+def test_many_clusters_are_compiled_beside_the_listeners(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config_loading, "MANY_CLUSTERS", 1)
+    good = load(Options(config_yaml=config(clusters=(cluster("a"), cluster("b", "STRICT_DNS")))))
+    assert good.dns_clusters == [1]
+    assert len(problems(Options(config_yaml=config(clusters=(cluster("a"), cluster("a")))))) == 1
+
+
+def test_every_problem_of_a_load_is_named() -> None:
+    text = config((listener("a", 99999), listener("b", 24400), listener("c", 24400)), (cluster("x"),))
+    text = text.replace("type: STATIC", "type: NONSENSE")
+    assert len(problems(Options(config_yaml=text))) >= 1
+
+
+def test_nothing_to_load_is_said_with_a_remedy() -> None:
+    (problem,) = problems(Options())
+    assert "start with -c" in problem
+    (problem,) = problems(Options(config_path="/nonexistent.yaml"))
+    assert problem == "Invalid path: /nonexistent.yaml (No such file or directory)"
+
+
+def test_a_child_process_gives_the_same_config_or_the_same_problems() -> None:
+    options = Options(config_yaml=config((listener("a", 24400),), (cluster("x"),)))
+    assert LoadingChild(options).result().listeners == load(options).listeners
+    with pytest.raises(ConfigError, match="duplicate cluster"):
+        LoadingChild(Options(config_yaml=config(clusters=(cluster("a"), cluster("a"))))).result()
