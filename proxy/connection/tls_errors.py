@@ -71,7 +71,7 @@ def reason_name(error: BaseException) -> str:
         return VERIFY_FAILED
     if not isinstance(error, ssl.SSLError):
         return ""
-    reason = error.reason or ""
+    reason = getattr(error, "reason", None) or ""  # one that Python itself raises has none
     return _RENAMED.get(reason, reason)
 
 
@@ -84,9 +84,8 @@ def failure_reason(error: BaseException) -> str | None:
     if isinstance(error, NameMismatch):
         text += f":verify cert failed: {error.args[1]}"
     elif isinstance(error, ssl.SSLCertVerificationError):
-        text += (
-            f":verify cert failed: X509_verify_cert: certificate verification error: {error.verify_message}"
-        )
+        cause = getattr(error, "verify_message", "")
+        text += f":verify cert failed: X509_verify_cert: certificate verification error: {cause}"
     elif name == NO_CERTIFICATE:
         text += ":peer did not provide required client certificate"
     return f"{text}:TLS_error_end"

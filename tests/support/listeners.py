@@ -14,9 +14,11 @@ from proxy.base.stats import StatRegistry, collect
 from proxy.base.stream_info import DrainState, WallClock
 from proxy.config.context import CompileContext
 from proxy.config.extensions import message_class
-from proxy.downstream.listener import ListenerConfig, compile_listener
+from proxy.downstream.connection import Acceptor
+from proxy.downstream.listener import Listener, ListenerConfig, compile_listener
 from proxy.filters.network import register_all
 from tests.support.fake_clock import FakeClock
+from tests.support.memory_transport import MemoryTransport
 
 NETWORK = "envoy.extensions.filters.network"
 
@@ -103,3 +105,19 @@ def numbers(of: WorkerServices) -> dict[str, int]:
     return {
         name: value for kind in ("counters", "gauges") for name, value in collected[kind].items() if value
     }
+
+
+def accept(config: dict[str, Any], of: WorkerServices, **options: Any) -> Acceptor:
+    """The acceptor of the listener's first address."""
+    made = compiled(config)
+    ids = iter(range(1, 1000))
+    live = Listener(made, of, ids.__next__, options.get("own"), options.get("total"))
+    return live.acceptor(made.addresses[0].address, made.addresses[0])
+
+
+def connect(acceptor: Acceptor, **names: Any) -> MemoryTransport:
+    """A new connection, with `peername` and `sockname` if given."""
+    transport = MemoryTransport(**names)
+    transport.set_protocol(acceptor.factory())
+    transport.protocol.connection_made(transport)
+    return transport

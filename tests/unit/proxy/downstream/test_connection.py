@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from proxy.base.response_flags import ResponseFlag
-from proxy.base.services import WorkerServices
-from proxy.downstream.connection import Acceptor, LocalCounter
-from proxy.downstream.listener import Listener
+from proxy.downstream.connection import LocalCounter
 from tests.support.listeners import (
+    accept,
     address,
     chain,
-    compiled,
+    connect,
     direct_response,
     echo,
     listener,
@@ -19,7 +18,6 @@ from tests.support.listeners import (
     numbers,
     services,
 )
-from tests.support.memory_transport import MemoryTransport
 
 
 class _Log:
@@ -29,21 +27,6 @@ class _Log:
     def log(self, info: Any, access_log_type: str) -> None:
         assert access_log_type == "NotSet"
         self.entries.append(info)
-
-
-def accept(config: dict[str, Any], of: WorkerServices, **options: Any) -> Acceptor:
-    """The acceptor of the listener's first address."""
-    made = compiled(config)
-    ids = iter(range(1, 1000))
-    live = Listener(made, of, ids.__next__, options.get("own"), options.get("total"))
-    return live.acceptor(made.addresses[0].address, made.addresses[0])
-
-
-def connect(acceptor: Acceptor, **names: Any) -> MemoryTransport:
-    transport = MemoryTransport(**names)
-    transport.set_protocol(acceptor.factory())
-    transport.protocol.connection_made(transport)
-    return transport
 
 
 def test_a_connection_is_served_and_counted() -> None:

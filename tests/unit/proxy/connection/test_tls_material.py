@@ -1,0 +1,36 @@
+"""Keys and certificates that are given inline."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from pathlib import Path
+
+from envoy.extensions.transport_sockets.tls.v3 import common_pb2
+
+from proxy.config.context import CompileContext
+from proxy.connection.tls_material import load_certificate
+from tests.support.certs import Authority
+
+
+def test_an_inline_key_leaves_no_file_behind(tmp_path: Path) -> None:
+    leaf = Authority(tmp_path).issue("server.test")
+    message = common_pb2.TlsCertificate()
+    message.certificate_chain.inline_bytes = leaf.certificate.read_bytes()
+    message.private_key.inline_string = leaf.key.read_text()
+    before = set(os.listdir("/proc/self/fd"))
+    ctx = CompileContext()
+    der = load_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), message, "c", ctx)
+    assert not ctx.problems
+    assert ssl.DER_cert_to_PEM_cert(der) == leaf.certificate.read_text()
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_chain_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    leaf = Authority(tmp_path).issue("server.test")
+    message = common_pb2.TlsCertificate()
+    message.certificate_chain.inline_bytes = leaf.certificate.read_bytes()[:200]
+    message.private_key.inline_string = leaf.key.read_text()
+    ctx = CompileContext()
+    assert load_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), message, "c", ctx) == b""
+    assert [problem.path for problem in ctx.problems] == ["c"]
