@@ -35,6 +35,7 @@ class Cluster:
         "_index",
         "_membership_changes",
         "_on_host_removed",
+        "_panic_below",
         "_resolved",
         "_runtime",
         "_slots",
@@ -82,6 +83,7 @@ class Cluster:
             ResourceManager(config.name, 1, high, slots, index, worker),
         )
         self.host_set = HostSet(())
+        self._panic_below = -1.0
         self.apply_runtime()
         if slots is not None:
             slots.set_built(worker, index, True)
@@ -97,6 +99,10 @@ class Cluster:
         """Read anew what the runtime may override."""
         for breaker in self.breakers:
             breaker.apply_runtime(self._runtime)
+        threshold = self._panic_threshold()
+        if threshold != self._panic_below:
+            self._panic_below = threshold
+            self._install(self.host_set.hosts)
 
     def update_resolved(self, resolved: Iterable[Resolved]) -> None:
         """Take the addresses that DNS gave for the configured endpoints.
@@ -121,6 +127,10 @@ class Cluster:
             )
         self._install(list(self._resolved.values()))
 
+    def _panic_threshold(self) -> float:
+        key = "upstream.healthy_panic_threshold"
+        return min(self._runtime.number(key, self.config.lb.panic_threshold), 100.0)
+
     def close(self) -> None:
         """The cluster has gone: mark its hosts as removed so that their pools drain."""
         self.removed = True
@@ -132,7 +142,7 @@ class Cluster:
     def _install(self, hosts: Sequence[Host]) -> None:
         before = set(self.host_set.hosts)
         after = set(hosts)
-        self.host_set = HostSet(hosts, self.config.lb.panic_threshold)
+        self.host_set = HostSet(hosts, self._panic_below)
         self.choose_host = self._balancer()
         if before != after:
             self._membership_changes += 1
@@ -163,6 +173,8 @@ class Cluster:
 
     def _no_host(self, _hash: int | None) -> None:
         self.stats.upstream_cx_none_healthy += 1
+        if self.host_set.panic:
+            self.stats.lb_healthy_panic += 1
 
     def _counting_panic(self, choose: ChooseHost) -> ChooseHost:
         def choose_in_panic(request_hash: int | None) -> Host | None:
@@ -195,7 +207,7 @@ class Cluster:
                 "membership_total": len(hosts.hosts),
                 "membership_healthy": len(hosts.healthy),
                 "membership_degraded": len(hosts.degraded),
-                "membership_excluded": 0,
+                "membership_excluded": len(hosts.excluded),
                 "max_host_weight": 0,  # Envoy sets it for dynamic clusters only
             }
         for name, breaker in zip(("default", "high"), self.breakers, strict=True):

@@ -109,8 +109,9 @@ def test_nobody_may_serve(pair: Pair, name: str) -> None:
 
 
 def test_every_number_of_a_served_request_moves_as_in_envoy(pair: Pair) -> None:
-    # Bytes differ by the length of generated headers.
-    ignore = [f"cluster.other_name.upstream_cx_{one}_bytes_total" for one in ("rx", "tx")]
+    # What Envoy calls buffered are bytes that it has read and not yet given back to its allocator.
+    ignore = ["cluster.other_name.upstream_cx_rx_bytes_buffered"]
+    pair.same(b"GET /tracked HTTP/1.1\r\nhost: a\r\n\r\n")
     with pair.same_stats("cluster.other_name.", ignore=ignore):
         pair.same(b"GET /tracked HTTP/1.1\r\nhost: a\r\n\r\n")
         pair.same(

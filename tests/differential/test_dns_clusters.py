@@ -49,7 +49,7 @@ CONFIG = bootstrap(
         _cluster("nodata", ["nodata.test"]),
         _cluster("unknown", ["unknown.test"]),
         _cluster("fail", ["fail.test"]),
-        _cluster("many", ["two.test", "moving.test", "127.0.0.7", "localhost"]),
+        _cluster("many", ["two.test", "moving.test", "127.0.0.7"]),
         _cluster("moving", ["moving.test"]),
         _cluster("logical", ["moving.test"], "LOGICAL_DNS"),
         _cluster("logical_unknown", ["unknown.test"], "LOGICAL_DNS"),

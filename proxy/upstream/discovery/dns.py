@@ -99,6 +99,10 @@ class _DnsCluster:
     def resolved(self) -> list[Resolved]:
         return [(target.index, address) for target in self.targets for address in target.addresses]
 
+    def heaviest(self) -> int:
+        weights = zip(self.config.endpoints, self.targets, strict=True)
+        return max((endpoint.weight for endpoint, target in weights if target.addresses), default=1)
+
     def count_members(self) -> None:
         stats = self.stats
         health = [
@@ -109,9 +113,7 @@ class _DnsCluster:
         stats.membership_total = len(health)
         stats.membership_healthy = sum(one in {Health.UNKNOWN, Health.HEALTHY} for one in health)
         stats.membership_degraded = health.count(Health.DEGRADED)
-        if not self.logical:
-            # Envoy's strict DNS cluster starts from 1; a logical one never sets it.
-            stats.max_host_weight = max((e.weight for e in self.config.endpoints), default=1)
+        stats.membership_excluded = health.count(Health.DRAINING)
 
 
 class DnsDiscovery:
@@ -230,6 +232,9 @@ class DnsDiscovery:
             cluster.backoff.reset()
             delay = refresh_delay(cluster.dns, answer, self._draw)
             self._take(target, answer.addresses[:1] if cluster.logical else answer.addresses)
+            if not cluster.logical:
+                # Envoy looks at weights whenever a name of a strict cluster has been resolved, even to nothing.
+                stats.max_host_weight = cluster.heaviest()
         else:
             stats.update_failure += 1
             delay = cluster.backoff.delay(self._draw)

@@ -34,6 +34,7 @@ def test_without_hosts_there_is_nobody_and_it_counts():
     cluster = live(compiled())
     assert cluster.choose_host(None) is None
     assert cluster.stats.upstream_cx_none_healthy == 1
+    assert cluster.stats.lb_healthy_panic == 1
 
 
 def test_panic_serves_from_all_hosts_and_counts():
@@ -88,6 +89,15 @@ def test_runtime_changes_limits_of_a_running_cluster():
     runtime.replace({"circuit_breakers.c.default.max_requests": "0"})
     cluster.apply_runtime()
     assert not cluster.breakers[0].requests.try_acquire()
+
+
+def test_runtime_can_turn_panic_off():
+    runtime = Runtime()
+    cluster = live(compiled(endpoint(health_status="UNHEALTHY")), runtime)
+    assert cluster.choose_host(None) is cluster.hosts[0]
+    runtime.replace({"upstream.healthy_panic_threshold": "0"})
+    cluster.apply_runtime()
+    assert cluster.choose_host(None) is None
 
 
 def test_one_worker_of_several_reports_what_all_have_in_common():

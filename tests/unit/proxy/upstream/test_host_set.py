@@ -42,3 +42,12 @@ def test_only_the_first_priority_that_has_hosts_serves():
 
 def test_no_hosts_at_all():
     assert HostSet([]).usable == ()
+    assert HostSet([]).panic
+    assert not HostSet([], panic_threshold=0).panic
+
+
+def test_draining_hosts_do_not_bring_panic_nearer():
+    good = host(1)
+    hosts = HostSet([good, host(2, Health.UNHEALTHY), host(3, Health.DRAINING)])
+    assert hosts.usable == (good,)
+    assert len(hosts.excluded) == 1
