@@ -71,7 +71,6 @@ class ConnectionInfo:
         self.close_type = "Normal"  # or "LocalReset", "RemoteReset"
         self.local_close_reason: str | None = None
         self.handshake_complete = 0.0
-        self.end_time = 0.0
         self.listener_metadata: Any = None  # envoy.config.core.v3.Metadata
         self.filter_chain_metadata: Any = None
         self.listener_name = ""
@@ -108,7 +107,6 @@ class StreamInfo:
     request_complete: float = 0.0  # last byte of the request read from downstream
     response_first_byte_sent: float = 0.0
     response_complete: float = 0.0  # last byte of the response written downstream
-    end_time: float = 0.0  # the stream is over, one way or another
     upstream_pool_requested: float = 0.0
     upstream_pool_ready: float = 0.0
     upstream_connect_start: float = 0.0
@@ -142,6 +140,7 @@ class StreamInfo:
     virtual_cluster_name: str | None = None
     upstream_cluster: Any = None  # proxy.upstream.cluster.Cluster
     upstream_host: Any = None  # proxy.upstream.host.Host
+    upstream_connection: Any = None  # proxy.upstream.pool.api.UpstreamConnection
     upstream_local_address: Address | None = None
     upstream_remote_address: Address | None = None
     upstream_connection_id: int | None = None

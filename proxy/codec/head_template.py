@@ -5,13 +5,14 @@ A hole is a control byte that no valid field value can hold, put where the value
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 REQUEST_ID_HOLE: Final = "\x01"
 SERVICE_TIME_HOLE: Final = "\x02"
 DATE_HOLE: Final = "\x03"
 
-_HOLES: Final = b"\x01\x02\x03"
+_HOLES: Final = re.compile(rb"([\x01-\x03])")
 
 
 class HeadTemplate:
@@ -20,29 +21,20 @@ class HeadTemplate:
     __slots__ = ("holes", "segments")
 
     def __init__(self, rendered: bytes) -> None:
-        segments = []
-        holes = []
-        start = 0
-        for position, byte in enumerate(rendered):
-            if byte in _HOLES:
-                segments.append(rendered[start:position])
-                holes.append(byte)
-                start = position + 1
-        segments.append(rendered[start:])
-        self.segments = tuple(segments)
-        self.holes = tuple(holes)
+        parts = _HOLES.split(rendered)
+        self.segments = tuple(parts[::2])
+        self.holes = tuple(part[0] for part in parts[1::2])
+
+    def fill_one(self, value: bytes) -> bytes:
+        """The head with `value` in its hole, if it has one (at most one)."""
+        segments = self.segments
+        return segments[0] + value + segments[1] if len(segments) == 2 else segments[0]
 
     def fill(self, values: dict[int, bytes]) -> bytes:
         """The head with `values[hole]` in each hole."""
-        segments = self.segments
-        holes = self.holes
-        if not holes:
-            return segments[0]
-        if len(holes) == 1:
-            return segments[0] + values[holes[0]] + segments[1]
         parts = []
-        for segment, hole in zip(segments, holes, strict=False):
+        for segment, hole in zip(self.segments, self.holes, strict=False):
             parts.append(segment)
             parts.append(values[hole])
-        parts.append(segments[-1])
+        parts.append(self.segments[-1])
         return b"".join(parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 from proxy.base.errors import ProtocolError
 from proxy.base.messages import RequestHead
@@ -91,7 +91,7 @@ class Http1Request:
         self.dropped_underscores = 0
         self.original_names: dict[str, str] | None = None
         #: What the connection manager derived from this very head, by client address.
-        self.plans: dict[str, object] = {}
+        self.plans: dict[str, Any] = {}
 
     @property
     def has_body(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from proxy.base.errors import ProtocolError
 from proxy.base.messages import ResponseHead
@@ -53,8 +54,9 @@ class Http1Response:
         self.bodyless = False
         self.upgrade = ""
         self.original_names: dict[str, str] | None = None
-        #: What the connection manager derived from this very head, by route.
-        self.plans: dict[object, object] = {}
+        #: What the connection manager derived from this very head, by how the route treats responses; None on the
+        #: first sight.
+        self.plans: dict[int, Any] = {}
 
 
 class ResponseParser:

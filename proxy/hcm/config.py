@@ -15,7 +15,7 @@ from proxy.codec.http1_request import UnderscoresAction
 from proxy.config import durations
 from proxy.config.any_unpack import unpack
 from proxy.config.context import CompileContext
-from proxy.formatter.header_ops import HeaderMutations, compile_header_mutations
+from proxy.formatter.header_ops import HeaderOps, compile_header_mutations
 from proxy.hcm.filter_config import CompiledHttpFilter, compile_http_filters
 from proxy.hcm.local_reply import LocalReplyMapper, compile_local_reply
 from proxy.router.route_table import RouteTable, compile_route_table
@@ -114,7 +114,7 @@ class HcmConfig:
     strip_any_port: bool
     strip_matching_port: bool
     strip_trailing_dot: bool
-    early_mutations: tuple[HeaderMutations, ...]
+    early_mutations: tuple[HeaderOps, ...]
     upgrades: dict[str, UpgradeConfig]
 
 
@@ -273,7 +273,7 @@ def _client_cert_details(details: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _early_mutations(message: Any, path: str, context: CompileContext) -> tuple[HeaderMutations, ...]:
+def _early_mutations(message: Any, path: str, context: CompileContext) -> tuple[HeaderOps, ...]:
     result = []
     for index, extension in enumerate(message.early_header_mutation_extensions):
         where = f"{path}.early_header_mutation_extensions[{index}].typed_config"

@@ -72,13 +72,14 @@ class ConnectionManager:
             LocalNode(services.local_address, getattr(node, "id", ""), getattr(node, "cluster", "")),
             services.random,
         )
-        self.access_logs = tuple(AccessLogger(log, services) for log in config.access_logs)
+        self.access_log = AccessLogger(config.access_logs, services) if config.access_logs else None
         #: Whether heads must be complete objects (logs and filters read them), not only bytes.
-        self.keeps_heads = bool(self.access_logs or config.filters or config.local_reply is not None)
+        self.keeps_heads = bool(config.access_logs or config.filters or config.local_reply is not None)
         self.formats_names = config.preserve_case or config.proper_case
         self.formats_upstream_names = config.preserve_case
+        self.has_filters = bool(config.filters) or any(one.filters for one in config.upgrades.values())
         self.max_requests = config.max_requests_per_connection or -1
-        self.date = HttpDate(services.wall_clock, services.loop.time).text
+        self.date = HttpDate(services.wall_clock, services.loop.time)
         self._connection_ids = ConnectionIds()
         self._connections: weakref.WeakSet[Http1ServerConnection] = weakref.WeakSet()
         self._makers = tuple((one, self._maker(one)) for one in config.filters)
@@ -88,6 +89,7 @@ class ConnectionManager:
             if upgrade.filters is not None
         }
         self._filters_by_route: dict[int, tuple[Any, tuple[FilterMaker, ...]]] = {}
+        self._response_keys: dict[int, tuple[Route, int]] = {}
         self._route_configs: dict[tuple[int, str], tuple[Any, Any]] = {}
 
     def _maker(self, one: CompiledHttpFilter) -> Callable[[StreamCallbacks], HttpFilter]:
@@ -176,6 +178,13 @@ class ConnectionManager:
         self._filters_by_route[key] = (route, result)
         return result
 
+    def response_key(self, route: Route) -> int:
+        """A number for a route that no other route of this process has."""
+        known = self._response_keys.get(id(route))
+        if known is None:
+            known = self._response_keys[id(route)] = (route, next(_numbers))
+        return known[1]
+
     def route_config(self, route: Route | None, name: str) -> Any:
         """The compiled per-route config of the filter configured as `name`, or None."""
         if route is None:
@@ -239,8 +248,8 @@ class ConnectionManager:
                 stats.by_class[group] += 1
                 self.listener_stats.by_class[group] += 1
         stats.downstream_rq_time.record(int((info.response_complete - info.start_time) * 1000))
-        for log in self.access_logs:
-            log.log(info)
+        if self.access_log is not None:
+            self.access_log.log(info)
 
 
 def _compile(message: Any, path: str, context: CompileContext) -> HcmConfig:

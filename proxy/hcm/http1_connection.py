@@ -51,6 +51,7 @@ class Http1ServerConnection(asyncio.Protocol):
         self._key = client_key(info)
         self._requests = 0
         self._closing = False  # close once the present response is out
+        self._client_closes = False
         self._closed = False
         self._lingering = False  # our close waits for the peer's, for `delayed_close_timeout`
         self._linger_until = 0.0
@@ -192,8 +193,10 @@ class Http1ServerConnection(asyncio.Protocol):
         info = stream.info
         info.request_headers_complete = now
         plan = request.plans.get(self._key)
-        if not isinstance(plan, RequestPlan):
+        if plan is None:
             plan = self._plan(request, stream)
+        else:
+            plan.repeated = True
         if request.close or self._requests == manager.max_requests:
             self._note_close(request)
         end_stream = not request.chunked and request.content_length <= 0 and not plan.upgrade
@@ -204,7 +207,8 @@ class Http1ServerConnection(asyncio.Protocol):
             if not stream.destroyed:
                 if stream.route_timeout:
                     stream.deadline = now + stream.route_timeout
-                self._arm_stream(stream)
+                if now + stream.shortest_timeout < self._wake_at:
+                    self._arm_stream(stream)
             return
         if request.expect_continue and not manager.config.proxy_100_continue and plan.rejection is None:
             self._write(_CONTINUE)
@@ -225,6 +229,7 @@ class Http1ServerConnection(asyncio.Protocol):
         return plan
 
     def _note_close(self, request: Http1Request) -> None:
+        self._client_closes = request.close
         if not request.close:
             self.manager.stats.downstream_cx_max_requests_reached += 1
         self._closing = True
@@ -298,7 +303,7 @@ class Http1ServerConnection(asyncio.Protocol):
         """Pass on a 1xx response."""
         self._write(render_response_head(head))
 
-    def send_response_head(self, head: bytes, body: bytes, end_stream: bool, *, chunked: bool) -> None:
+    def send_response_head(self, head: bytes, body: bytes, end_stream: bool, chunked: bool) -> None:
         """Write a rendered head, with what there is of the body, in one piece."""
         if self._closed:
             return
@@ -334,7 +339,7 @@ class Http1ServerConnection(asyncio.Protocol):
             stats.downstream_cx_drain_close += 1
         self._closing = True
 
-    def send_head(self, head: ResponseHead, body: bytes, end_stream: bool, *, chunked: bool) -> None:
+    def send_head(self, head: ResponseHead, body: bytes, end_stream: bool, chunked: bool) -> None:
         """Render and write a head, with what there is of the body."""
         manager = self.manager
         stream = self._stream
@@ -345,7 +350,7 @@ class Http1ServerConnection(asyncio.Protocol):
         if stream is not None and stream.info.protocol == "HTTP/1.0" and not self._closing:
             head.headers.set("connection", "keep-alive")
         rendered = render_response_head(head, manager.downstream_formatter(stream))
-        self.send_response_head(rendered, body, end_stream, chunked=chunked)
+        self.send_response_head(rendered, body, end_stream, chunked)
 
     def send_body(self, data: bytes, end_stream: bool, *, chunked: bool) -> None:
         """Write body bytes."""
@@ -376,12 +381,12 @@ class Http1ServerConnection(asyncio.Protocol):
         """Announce the end with the response, and close after it."""
         self._closing = True
 
-    def on_stream_done(self, stream: Stream) -> None:
+    def on_stream_done(self, stream: Stream, now: float) -> None:
         """The stream has ended: close, linger, or go on with the next request."""
         if stream is not self._stream:
             return
         self._stream = None
-        self._last_request_end = now = self.now()
+        self._last_request_end = now
         if self._closed:
             return
         if self._decoder is not None and not stream.request_complete:
@@ -392,18 +397,20 @@ class Http1ServerConnection(asyncio.Protocol):
         if stream.upgraded:
             self._close()
         elif self._closing:
-            if stream.info.flags & ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR:
-                self.close_delayed()
-            else:
+            # A client that asked for the close is ready for it; any other must have time to read (see
+            # `close_delayed`).
+            if self._client_closes and not stream.info.flags & ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR:
                 self._close()
+            else:
+                self.close_delayed()
         elif self._lingering:
             return
         elif self._buffer:
             if not self._dispatching:
                 # A fresh turn of the loop: a long pipeline must not recurse or starve others.
                 self.manager.services.loop.call_soon(self._continue)
-        else:
-            self._arm_at(now + self.manager.config.idle_timeout if self.manager.config.idle_timeout else 0.0)
+        elif self._wake_at == _NEVER and self.manager.config.idle_timeout:
+            self.arm(now + self.manager.config.idle_timeout)
 
     def _continue(self) -> None:
         if not self._closed and not self._dispatching and self._buffer:
@@ -452,11 +459,6 @@ class Http1ServerConnection(asyncio.Protocol):
     def arm(self, when: float) -> None:
         """Be woken at `when` or earlier."""
         if when < self._wake_at:
-            self._wake_at = when
-            self.manager.services.timers.wake(when, self)
-
-    def _arm_at(self, when: float) -> None:
-        if when and when < self._wake_at:
             self._wake_at = when
             self.manager.services.timers.wake(when, self)
 

@@ -19,9 +19,15 @@ class HttpDate:
         self._monotonic = monotonic
         self._until = -1.0
         self._text = ""
+        self._encoded = b""
 
     def text(self) -> str:
         """The field value for now."""
+        self.encoded()
+        return self._text
+
+    def encoded(self) -> bytes:
+        """The same as bytes."""
         now = self._monotonic()
         if now >= self._until:
             wall = self._wall_clock.at(now)
@@ -30,4 +36,5 @@ class HttpDate:
             day, month = _DAYS[moment.tm_wday], _MONTHS[moment.tm_mon - 1]
             clock = f"{moment.tm_hour:02}:{moment.tm_min:02}:{moment.tm_sec:02}"
             self._text = f"{day}, {moment.tm_mday:02} {month} {moment.tm_year:04} {clock} GMT"
-        return self._text
+            self._encoded = self._text.encode("ascii")
+        return self._encoded

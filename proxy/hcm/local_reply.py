@@ -15,8 +15,8 @@ from proxy.base.messages import ResponseHead
 from proxy.base.stream_info import StreamInfo
 from proxy.config.context import CompileContext
 from proxy.config.data_source import read_data_source
+from proxy.formatter.body_format import BodyFormat, compile_substitution_format
 from proxy.formatter.header_ops import HeaderOps, compile_header_ops
-from proxy.formatter.substitution import BodyFormat, compile_substitution_format
 
 #: HTTP status → grpc-status of a local reply, from Envoy's `Grpc::Utility::httpToGrpcStatus`.
 _GRPC_STATUS: Final = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}

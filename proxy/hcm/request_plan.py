@@ -57,7 +57,8 @@ class RequestPlan:
     """The decided part of a request.
 
     `head` is as filters see it, without a generated x-request-id. `reusable` tells that an equal head from the
-    same client gets the same plan. `upstream` is what the router derived for a route to one constant cluster.
+    same client gets the same plan, `repeated` that this has happened: only then is it worth while to render the
+    upstream's head with a hole. `upstream` is what the router derived for a route to one constant cluster.
     """
 
     __slots__ = (
@@ -65,6 +66,7 @@ class RequestPlan:
         "head",
         "origin",
         "rejection",
+        "repeated",
         "request_id",
         "reusable",
         "route",
@@ -78,6 +80,7 @@ class RequestPlan:
         self.rejection: Rejection | None = None
         self.route: Route | None = None
         self.reusable = True
+        self.repeated = False
         self.generates_id = False
         self.request_id: str | None = None
         self.upgrade = ""

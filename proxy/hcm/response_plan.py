@@ -11,7 +11,7 @@ from typing import Any
 from proxy.base.messages import ResponseHead
 from proxy.base.stream_info import StreamInfo
 from proxy.codec.head_template import DATE_HOLE, REQUEST_ID_HOLE, SERVICE_TIME_HOLE, HeadTemplate
-from proxy.codec.http1_render import NameFormatter, render_response_head
+from proxy.codec.http1_render import render_response_head
 from proxy.hcm.config import APPEND_IF_ABSENT, OVERWRITE, HcmConfig
 from proxy.hcm.forwarding import append_via
 
@@ -92,7 +92,6 @@ def plan_response(
     end_stream: bool,
     is_head: bool,
     suppress_envoy_headers: bool,
-    formatter: NameFormatter | None,
 ) -> ResponsePlan:
     """The kept form of a response whose body is `end_stream` (none) or follows."""
     plan = ResponsePlan(original.copy())
@@ -106,5 +105,5 @@ def plan_response(
     finish_response(plan.head, config, date=DATE_HOLE, request_id=REQUEST_ID_HOLE, upstream=True)
     plan.chunked = frame_response(plan.head, end_stream=end_stream, is_head=is_head, is_http10=False)
     if plan.reusable:
-        plan.template = HeadTemplate(render_response_head(plan.head, formatter))
+        plan.template = HeadTemplate(render_response_head(plan.head))
     return plan

@@ -23,7 +23,6 @@ from proxy.hcm.filter_manager import FilterManager
 from proxy.hcm.local_reply import make_local_reply
 from proxy.hcm.request_plan import Rejection, RequestPlan
 from proxy.hcm.response_plan import (
-    ResponsePlan,
     finish_response,
     finish_upstream_response,
     frame_response,
@@ -39,11 +38,14 @@ if TYPE_CHECKING:
     from proxy.hcm.connection_manager import ConnectionManager
     from proxy.hcm.http1_connection import Http1ServerConnection
     from proxy.router.internal_redirect import InternalRedirectPolicy
+    from proxy.upstream.cluster import Cluster
+    from proxy.upstream.host import Host
 
 _NO_REQUEST: Final = RequestHead("", "", "", HeaderMap())
 _REQUEST_ID: Final = ord(REQUEST_ID_HOLE)
 _SERVICE_TIME: Final = ord(SERVICE_TIME_HOLE)
 _DATE: Final = ord(DATE_HOLE)
+_SERVICE_TIME_AND_DATE: Final = (_SERVICE_TIME, _DATE)
 
 
 class Stream:
@@ -79,6 +81,7 @@ class Stream:
         self.manager = manager
         self.info = StreamInfo(connection.info, now)
         self.last_activity = now
+        self.idle_timeout = manager.config.stream_idle_timeout
 
     @property
     def redirected_to(self) -> list[Route]:
@@ -109,44 +112,62 @@ class Stream:
     def begin(self, request: Http1Request, plan: RequestPlan, *, end_stream: bool) -> None:
         """The request head is there. `plan` says what becomes of it."""
         self.plan = plan
-        info = self.info
         manager = self.manager
         head = plan.head
-        info.protocol = head.protocol
+        keeps_head = manager.keeps_heads or not plan.reusable
+        if keeps_head:
+            head = head.copy()
+            self._describe_request(request, plan)
+        if plan.generates_id:
+            self.request_id = request_id = manager.request_ids.new()
+            if keeps_head:
+                head.headers["x-request-id"] = request_id
+        else:
+            self.request_id = plan.request_id
+        self.info.request_id = self.request_id
+        self.info.request = self.head = head
+        if manager.config.max_stream_duration:
+            self.max_duration_deadline = self.info.start_time + manager.config.max_stream_duration
+        if plan.rejection is not None:
+            self._reject(plan.rejection)
+            return
+        if plan.route is not None:
+            self._apply_route_times(plan.route)
+        factories = manager.filters_for(plan) if manager.has_filters else None
+        if factories:
+            self._filters = FilterManager(self, factories)
+            self._filters.decode_headers(head, end_stream)
+        elif end_stream and plan.upstream is not None:
+            manager.stats.rq_total += 1
+            self._forward_planned(plan.upstream, plan.route.action, True)  # type: ignore[union-attr]
+        else:
+            self.route_request(end_stream)
+
+    def _describe_request(self, request: Http1Request, plan: RequestPlan) -> None:
+        """Note what only logs, formatters and filters read."""
+        info = self.info
+        info.protocol = plan.head.protocol
         info.downstream_header_bytes_received = request.header_bytes
         info.downstream_wire_bytes_received = request.wire_bytes
         self.original_names = request.original_names
         if plan.origin is not None:
             info.remote_address = plan.origin.address
-        if manager.keeps_heads or not plan.reusable:
-            head = head.copy()
-        if plan.generates_id:
-            self.request_id = manager.request_ids.new()
-            if manager.keeps_heads or not plan.reusable:
-                head.headers["x-request-id"] = self.request_id
-        else:
-            self.request_id = plan.request_id
-        info.request_id = self.request_id
-        info.request = self.head = head
-        self.idle_timeout = manager.config.stream_idle_timeout
-        if manager.config.max_stream_duration:
-            self.max_duration_deadline = info.start_time + manager.config.max_stream_duration
-        rejection = plan.rejection
-        if rejection is not None:
-            self._reject(rejection)
-            return
         route = plan.route
         if route is not None:
             info.route_name = route.name
             info.virtual_host_name = route.virtual_host.name
             info.route_metadata = route.metadata
-            self._apply_route_times(route)
-        factories = manager.filters_for(plan)
-        if factories:
-            self._filters = FilterManager(self, factories)
-            self._filters.decode_headers(head, end_stream)
-        else:
-            self.route_request(end_stream)
+
+    def _describe_upstream(self) -> None:
+        """The same for the upstream connection."""
+        info = self.info
+        connection = info.upstream_connection
+        if connection is not None and info.upstream_protocol is None:
+            info.upstream_connection_id = connection.connection_id
+            info.upstream_local_address = connection.local_address
+            info.upstream_remote_address = connection.remote_address
+            info.upstream_tls = connection.tls
+            info.upstream_protocol = "HTTP/1.1"
 
     def begin_rejected(self, rejection: Rejection) -> None:
         """There is no request head that could be used: answer at once."""
@@ -288,63 +309,73 @@ class Stream:
         self._send_own_response(head, body)
 
     def _forward(self, route: Route, action: ClusterAction, end_stream: bool) -> None:
-        manager = self.manager
-        plan = self.plan
-        upstream_plan: UpstreamPlan | None = plan.upstream if self._filters is None else None
+        upstream_plan: UpstreamPlan | None = (
+            self.plan.upstream if self._filters is None and end_stream else None
+        )
         if upstream_plan is None:
             upstream_plan = self._plan_upstream(route, action, end_stream)
+        self._forward_planned(upstream_plan, action, end_stream)
+
+    def _forward_planned(self, upstream_plan: UpstreamPlan, action: ClusterAction, end_stream: bool) -> None:
+        manager = self.manager
         self.upstream_plan = upstream_plan
-        choice = upstream_plan.choice
-        cluster = manager.clusters.get(choice.cluster_name)
+        info = self.info
+        cluster = manager.clusters.get(upstream_plan.choice.cluster_name)
         if cluster is None:
             manager.stats.no_cluster += 1
             self.local_reply(
                 action.cluster_not_found_code, "", "cluster_not_found", ResponseFlag.NO_CLUSTER_FOUND
             )
             return
-        info = self.info
         info.upstream_cluster = cluster
         info.upstream_request_head = upstream_plan.head
         info.attempt_count = 1
         hash_policy = action.hash_policy
-        request_hash = None if hash_policy is None else manager.request_hash(hash_policy, self)
-        host = cluster.choose_host(request_hash)
+        host = cluster.choose_host(None if hash_policy is None else manager.request_hash(hash_policy, self))
         if host is None:
             self.local_reply(
                 503, "no healthy upstream", "no_healthy_upstream", ResponseFlag.NO_HEALTHY_UPSTREAM
             )
             return
         template = upstream_plan.template
-        if action.auto_host_rewrite and host.hostname:
-            template = None
-            action.rewrite_to_host(
-                upstream_plan.head, host.hostname, not manager.config.router_options.suppress_envoy_headers
-            )
         if template is not None:
             request_id = self.request_id
-            head_bytes = template.fill({_REQUEST_ID: request_id.encode("latin-1")} if request_id else {})
+            head_bytes = template.fill_one(request_id.encode("latin-1") if request_id else b"")
         else:
-            head_bytes = render_request_head(upstream_plan.head, manager.upstream_formatter(cluster, self))
-        head = upstream_plan.head
+            head_bytes = self._render_upstream_head(upstream_plan.head, action, cluster, host)
         upstream = UpstreamRequest(
             self,
             cluster,
+            host,
             action.priority,
-            head.method,
+            upstream_plan.head.method,
             head_bytes,
-            chunked=not end_stream and "transfer-encoding" in head.headers,
-            upgrading=bool(plan.upgrade),
+            upstream_plan.chunked,
         )
         self.upstream = upstream
-        self.route_timeout = upstream_plan.timeout if not plan.upgrade else 0.0
+        if self.plan.upgrade:
+            upstream.upgrading = True
+        else:
+            self.route_timeout = upstream_plan.timeout
         if action.mirrors:
             self._mirrors = start_mirrors(manager, action.mirrors, upstream_plan, info, end_stream)
+        if action.internal_redirect is not None:
+            self._redirect_policy = action.internal_redirect
+            if not end_stream:
+                self._body_copy = []
         if end_stream:
             upstream.finish()
-        elif action.internal_redirect is not None:
-            self._body_copy = []
-        self._redirect_policy = action.internal_redirect
-        upstream.start(host, manager.pools)
+        upstream.start(manager.pools)
+
+    def _render_upstream_head(
+        self, head: RequestHead, action: ClusterAction, cluster: Cluster, host: Host
+    ) -> bytes:
+        manager = self.manager
+        if action.auto_host_rewrite and host.hostname:
+            action.rewrite_to_host(
+                head, host.hostname, not manager.config.router_options.suppress_envoy_headers
+            )
+        return render_request_head(head, manager.upstream_formatter(cluster, self))
 
     def _plan_upstream(self, route: Route, action: ClusterAction, end_stream: bool) -> UpstreamPlan:
         manager = self.manager
@@ -354,12 +385,14 @@ class Stream:
             plan.reusable
             and action.single is not None
             and self._filters is None
+            and end_stream
+            and plan.repeated
             and not action.auto_host_rewrite
         )
         head = self.head
-        if keep and plan.generates_id:
+        if plan.generates_id and (keep or self._shares_head):
             head = head.copy()
-            head.headers["x-request-id"] = REQUEST_ID_HOLE
+            head.headers["x-request-id"] = REQUEST_ID_HOLE if keep else self.request_id or ""
         options = manager.config.router_options
         upstream_plan = plan_upstream(
             head,
@@ -372,12 +405,18 @@ class Stream:
             respect_expected_timeout=options.respect_expected_timeout,
             formatter=None,
             with_template=keep and not manager.formats_upstream_names,
+            response_key=manager.response_key(route) if keep else 0,
         )
         if upstream_plan.template is not None:
             plan.upstream = upstream_plan
-        elif keep and plan.generates_id and self.request_id is not None:
+        elif "x-request-id" in upstream_plan.head.headers and self.request_id is not None and keep:
             upstream_plan.head.headers["x-request-id"] = self.request_id
         return upstream_plan
+
+    @property
+    def _shares_head(self) -> bool:
+        """Whether `head` is the plan's own, without a request id."""
+        return self.head is self.plan.head
 
     def forward_data(self, data: bytes, end_stream: bool) -> None:
         """Body bytes that have passed the filters."""
@@ -406,17 +445,6 @@ class Stream:
 
     # -- the upstream's side
 
-    def on_upstream_connected(self, upstream: UpstreamRequest, connection: Any) -> None:
-        """A pooled connection carries the request now."""
-        info = self.info
-        info.upstream_host = upstream.host
-        info.upstream_connection_id = connection.connection_id
-        info.upstream_local_address = connection.local_address
-        info.upstream_remote_address = connection.remote_address
-        info.upstream_tls = connection.tls
-        info.upstream_protocol = "HTTP/1.1"
-        info.upstream_first_byte_sent = self.connection.now()
-
     def on_upstream_informational(self, head: ResponseHead) -> None:
         """100 is passed on if the client is to hear of it; other interim responses end here, as in Envoy."""
         if head.status == 100 and self.manager.config.proxy_100_continue and not self.response_started:
@@ -424,10 +452,8 @@ class Stream:
 
     def on_upstream_response(self, response: Http1Response, body: bytes, end_stream: bool) -> None:
         """The response head, with what has come of the body."""
-        now = self.connection.now()
         info = self.info
-        self.last_activity = now
-        info.upstream_first_byte_received = now
+        self.last_activity = info.upstream_first_byte_received = now = self.connection.now()
         self.deadline = 0.0
         if self._redirect_policy is not None and internal_redirect.follow(
             self, self._redirect_policy, response
@@ -435,36 +461,23 @@ class Stream:
             return
         info.response_code = response.head.status
         info.response_code_details = "via_upstream"
-        info.upstream_header_bytes_received = response.header_bytes
-        self.original_response_names = response.original_names
-        elapsed = now - (info.request_complete or now)
+        elapsed = now - info.request_complete if info.request_complete else 0.0
         service_time = int(elapsed * 1000) if elapsed > 0 else 0
         if end_stream:
             self._count_upstream_time(now)
         upstream_plan = self.upstream_plan
         assert upstream_plan is not None
-        if self._filters is None and upstream_plan.reusable and response.upgrade == "" and self._short_way:
-            self._send_planned(response, upstream_plan, service_time, body, end_stream)
-            return
-        head = response.head.copy()
-        options = self.manager.config.router_options
-        upgrade = bool(self.plan.upgrade) and response.head.status in {101, 200}
-        finish_upstream_response(
-            head,
-            info,
-            upstream_plan.response_key,
-            service_time=None if options.suppress_envoy_headers else str(service_time),
-            upgrade=response.head.status == 101 and bool(self.plan.upgrade),
-        )
-        if upgrade and not end_stream:
-            self._enter_tunnel()
-        self._encode(head, body, end_stream, upstream=True)
+        if self._filters is None and upstream_plan.template is not None and not response.upgrade:
+            key = upstream_plan.response_key << 2 | (self.head.method == "HEAD") << 1 | bool(body)
+            key = key << 1 | end_stream
+            if key in response.plans:
+                self._send_planned(response, key, service_time, body, end_stream)
+                return
+            if self.head.protocol == "HTTP/1.1" and not self.manager.formats_names:
+                response.plans[key] = None
+        self._send_upstream_response(response, upstream_plan, service_time, body, end_stream)
 
-    @property
-    def _short_way(self) -> bool:
-        return self.info.protocol == "HTTP/1.1" and not self.plan.upgrade and not self.manager.formats_names
-
-    def _send_planned(
+    def _send_upstream_response(
         self,
         response: Http1Response,
         upstream_plan: UpstreamPlan,
@@ -472,41 +485,73 @@ class Stream:
         body: bytes,
         end_stream: bool,
     ) -> None:
+        info = self.info
+        info.upstream_header_bytes_received = response.header_bytes
+        self.original_response_names = response.original_names
+        self._describe_upstream()
+        head = response.head.copy()
+        options = self.manager.config.router_options
+        upgraded = response.head.status == 101 and bool(self.plan.upgrade)
+        finish_upstream_response(
+            head,
+            info,
+            upstream_plan.response_ops,
+            service_time=None if options.suppress_envoy_headers else str(service_time),
+            upgrade=upgraded,
+        )
+        virtual_host = self.plan.route.virtual_host if self.plan.route is not None else None
+        if virtual_host is not None and virtual_host.include_attempt_count_in_response:
+            head.headers.set("x-envoy-attempt-count", str(info.attempt_count))
+        if not end_stream and self.plan.upgrade and response.head.status in {101, 200}:
+            self._enter_tunnel()
+        self._encode(head, body, end_stream, upstream=True)
+
+    def _send_planned(
+        self, response: Http1Response, key: int, service_time: int, body: bytes, end_stream: bool
+    ) -> None:
+        """A response head that came before, for a route that does the same to all of them."""
         manager = self.manager
-        bodyless = end_stream and not body
-        key = (manager.number, upstream_plan.response_key, self.head.method == "HEAD", bodyless)
-        kept = response.plans.get(key)
-        if isinstance(kept, ResponsePlan):
-            plan = kept
-        else:
-            plan = plan_response(
+        plan = response.plans[key]
+        if plan is None:
+            assert self.upstream_plan is not None
+            plan = response.plans[key] = plan_response(
                 response.head,
                 self.info,
                 manager.config,
-                upstream_plan.response_key,
-                end_stream=bodyless,
+                self.upstream_plan.response_ops,
+                end_stream=end_stream and not body,
                 is_head=self.head.method == "HEAD",
                 suppress_envoy_headers=manager.config.router_options.suppress_envoy_headers,
-                formatter=None,
             )
-            if plan.template is not None:
-                response.plans[key] = plan
         template = plan.template
-        date = manager.date()
         if template is None:
-            self._encode(self._filled_head(plan.head, service_time, date), body, end_stream, upstream=True)
+            assert self.upstream_plan is not None
+            self._send_upstream_response(response, self.upstream_plan, service_time, body, end_stream)
             return
-        values = {_SERVICE_TIME: b"%d" % service_time, _DATE: date.encode("ascii")}
-        if self.request_id is not None:
-            values[_REQUEST_ID] = self.request_id.encode("latin-1")
-        if manager.keeps_heads:
-            self.info.response = self._filled_head(plan.head, service_time, date)
+        date = manager.date
+        if template.holes == _SERVICE_TIME_AND_DATE:
+            before, between, after = template.segments
+            head = b"%b%d%b%b%b" % (before, service_time, between, date.encoded(), after)
         else:
-            self.info.response = plan.head
+            values = {_SERVICE_TIME: b"%d" % service_time, _DATE: date.encoded()}
+            if self.request_id is not None:
+                values[_REQUEST_ID] = self.request_id.encode("latin-1")
+            head = template.fill(values)
+        info = self.info
+        if manager.keeps_heads:
+            info.upstream_header_bytes_received = response.header_bytes
+            self._describe_upstream()
+            info.response = self._filled_head(plan.head, service_time, date.text())
+        else:
+            info.response = plan.head
         self._response_chunked = plan.chunked
         self.response_started = True
-        self.connection.send_response_head(template.fill(values), body, end_stream, chunked=plan.chunked)
-        self._after_sending(len(body), end_stream)
+        self.connection.send_response_head(head, body, end_stream, plan.chunked)
+        info.bytes_sent = len(body)
+        info.response_first_byte_sent = self.last_activity
+        if end_stream:
+            self.response_complete = True
+            self._finish()
 
     def _filled_head(self, head: ResponseHead, service_time: int, date: str) -> ResponseHead:
         head = head.copy()
@@ -630,7 +675,7 @@ class Stream:
         finish_response(
             head,
             self.manager.config,
-            date=self.manager.date(),
+            date=self.manager.date.text(),
             request_id=self.request_id,
             upstream=upstream,
         )
@@ -650,13 +695,13 @@ class Stream:
                 head,
                 end_stream=end_stream and not body,
                 is_head=self.head_request,
-                is_http10=self.info.protocol == "HTTP/1.0",
+                is_http10=self.head.protocol == "HTTP/1.0",
             )
             if not chunked and not end_stream and "content-length" not in head.headers:
                 self.connection.close_after_response()
         self._response_chunked = chunked
         self.response_started = True
-        self.connection.send_head(head, body, end_stream, chunked=chunked)
+        self.connection.send_head(head, body, end_stream, chunked)
         self._after_sending(len(body), end_stream)
 
     def send_data(self, data: bytes, end_stream: bool) -> None:
@@ -680,6 +725,14 @@ class Stream:
             self._finish()
 
     # -- time
+
+    @property
+    def shortest_timeout(self) -> float:
+        """No deadline of a stream that begins now can come earlier than this many seconds from now."""
+        timeout = self.route_timeout or 3600.0
+        if self.idle_timeout and self.idle_timeout < timeout:
+            timeout = self.idle_timeout
+        return 0.0 if self.max_duration_deadline else timeout
 
     def next_deadline(self) -> float:
         """The earliest moment at which something of this stream may be due."""
@@ -747,9 +800,9 @@ class Stream:
             self.connection.resume_reading()
         if self.upgraded:
             self.manager.stats.downstream_cx_upgrades_active -= 1
-        self.info.response_complete = self.connection.now()
+        self.info.response_complete = now = self.connection.now()
         self.manager.stream_ended(self.info)
-        self.connection.on_stream_done(self)
+        self.connection.on_stream_done(self, now)
 
 
 def _mark_overloaded(headers: HeaderMap) -> None:

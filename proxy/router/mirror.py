@@ -26,9 +26,6 @@ class _Sink:
         self.info = StreamInfo(info.connection, info.start_time)
         self.request: UpstreamRequest | None = None
 
-    def on_upstream_connected(self, upstream: UpstreamRequest, connection: Any) -> None:
-        """Nobody waits for it."""
-
     def on_upstream_informational(self, head: ResponseHead) -> None:
         """Dropped."""
 
@@ -85,16 +82,16 @@ def start_mirrors(
         request = UpstreamRequest(
             sink,
             cluster,
+            host,
             0,
             head.method,
             render_request_head(head),
-            chunked=not end_stream and "transfer-encoding" in head.headers,
-            upgrading=False,
+            not end_stream and "transfer-encoding" in head.headers,
         )
         sink.request = request
         if end_stream:
             request.finish()
-        request.start(host, manager.pools)
+        request.start(manager.pools)
         started.append(request)
     return started
 

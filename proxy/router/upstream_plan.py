@@ -32,7 +32,9 @@ _CONSUMED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class UpstreamPlan:
-    """`timeout` is in seconds, 0.0 for none; `response_key` identifies how responses are rewritten.
+    """`timeout` is in seconds, 0.0 for none; `chunked` tells how a body would be framed.
+
+    `response_ops` apply to responses; what was derived from a response may be kept under `response_key`.
 
     `alt_stat_name` is the prefix of a second set of response counters, "" for none.
     """
@@ -42,8 +44,10 @@ class UpstreamPlan:
     timeout: float
     alt_stat_name: str
     template: HeadTemplate | None
-    response_key: tuple[Any, ...]
     reusable: bool
+    chunked: bool
+    response_ops: tuple[Any, ...]
+    response_key: int
 
 
 def plan_upstream(
@@ -58,6 +62,7 @@ def plan_upstream(
     respect_expected_timeout: bool,
     formatter: NameFormatter | None,
     with_template: bool,
+    response_key: int = 0,
 ) -> UpstreamPlan:
     """Finish a copy of `head` for the upstream. With `with_template`, render it too.
 
@@ -76,16 +81,22 @@ def plan_upstream(
     if route.virtual_host.include_request_attempt_count:
         headers.set("x-envoy-attempt-count", "1")
     reusable = True
-    for ops in choice.request_ops:
+    for ops in (*choice.request_ops, *route.request_ops):
         ops.apply(head, info)
         reusable = reusable and ops.static
+    if choice.host_rewrite:
+        head.authority = choice.host_rewrite
     if action.rewrites:
         action.rewrite(head, info, not suppress_envoy_headers)
     _set_framing(head, end_stream=end_stream, upgrade=upgrade)
+    response_ops = (*choice.response_ops, *route.response_ops) if choice.response_ops else route.response_ops
+    chunked = not end_stream and "transfer-encoding" in headers
     template = None
     if with_template and reusable:
         template = HeadTemplate(render_request_head(head, formatter))
-    return UpstreamPlan(head, choice, timeout, alt_stat_name, template, choice.response_ops, reusable)
+    return UpstreamPlan(
+        head, choice, timeout, alt_stat_name, template, reusable, chunked, response_ops, response_key
+    )
 
 
 def _timeout(head: RequestHead, action: Any, respect_expected: bool) -> float:

@@ -46,8 +46,7 @@ PoolLookup = Callable[[Cluster, Host, int], Any]
 class UpstreamRequest:
     """See module. `head_bytes` is the rendered request head; `chunked` tells how body bytes are framed."""
 
-    #: Response time counts from the moment the request was complete.
-    sent_at: float = 0.0
+    upgrading = False
     _connection: UpstreamConnection | None = None
     _pool: Any = None
     _pending: list[bytes] | None = None
@@ -56,37 +55,38 @@ class UpstreamRequest:
     _counted = False
     _response_started = False
     _over = False
-    host: Host
 
     def __init__(
         self,
         stream: Stream,
         cluster: Cluster,
+        host: Host,
         priority: int,
         method: str,
         head_bytes: bytes,
-        *,
         chunked: bool,
-        upgrading: bool,
     ) -> None:
         self._stream = stream
         self.cluster = cluster
+        self.host = host
         self._priority = priority
         self.method = method
-        self.upgrading = upgrading
         self._head_bytes = head_bytes
         self._chunked = chunked
 
     # -- the stream's side
 
-    def start(self, host: Host, pools: PoolLookup) -> None:
-        """Ask the pool of `host` for a connection."""
-        self.host = host
-        pool = host.pools.get(self._priority)
+    def start(self, pools: PoolLookup) -> None:
+        """Take a connection from the host's pool, or wait for one."""
+        pool = self.host.pools.get(self._priority)
         if pool is None:
-            pool = pools(self.cluster, host, self._priority)
+            pool = pools(self.cluster, self.host, self._priority)
         self._pool = pool
-        pool.acquire(self)
+        connection = pool.take(self)
+        if connection is None:
+            pool.wait(self)
+        else:
+            self.on_pool_ready(connection)
 
     def send_data(self, data: bytes) -> None:
         """Send (or hold) body bytes."""
@@ -167,7 +167,8 @@ class UpstreamRequest:
         host_stats.rq_active += 1
         self._counted = True
         self._connection = connection
-        self._stream.on_upstream_connected(self, connection)
+        self._stream.info.upstream_host = self.host
+        self._stream.info.upstream_connection = connection
         data = self._head_bytes
         pending = self._pending
         if pending is not None:

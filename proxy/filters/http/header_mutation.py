@@ -13,15 +13,15 @@ from proxy.base.messages import RequestHead, ResponseHead
 from proxy.base.services import WorkerServices
 from proxy.config.context import CompileContext
 from proxy.filters.api import FilterStatus, HttpFilter, HttpFilterFactory, StreamCallbacks
-from proxy.formatter.header_ops import HeaderMutations, compile_header_mutations
+from proxy.formatter.header_ops import HeaderOps, compile_header_mutations
 
 
 @dataclass(frozen=True, slots=True)
 class Mutations:
     """Compiled `Mutations`; None where nothing is to be done."""
 
-    request: HeaderMutations | None
-    response: HeaderMutations | None
+    request: HeaderOps | None
+    response: HeaderOps | None
 
 
 def _compile(message: Any, path: str, context: CompileContext) -> Mutations:

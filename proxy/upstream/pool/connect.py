@@ -38,14 +38,14 @@ def reason_of(error: OSError) -> str:
 
 async def open_connection(
     loop: asyncio.AbstractEventLoop, host: Host, config: ClusterConfig, protocol: asyncio.Protocol
-) -> None:
-    """Connect `protocol` to `host`. Raises `ConnectError`.
+) -> socket.socket:
+    """Connect `protocol` to `host`; gives the socket, which belongs to the transport. Raises `ConnectError`.
 
     The time limit is the cluster's `connect_timeout`, TLS handshake included.
     """
     try:
         async with asyncio.timeout(config.connect_timeout):
-            await _open(loop, host, config, protocol)
+            return await _open(loop, host, config, protocol)
     except TimeoutError:
         raise ConnectError("", timeout=True) from None
     except OSError as error:
@@ -58,7 +58,7 @@ _LOCAL_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errn
 
 async def _open(
     loop: asyncio.AbstractEventLoop, host: Host, config: ClusterConfig, protocol: asyncio.Protocol
-) -> None:
+) -> socket.socket:
     sock = _make_socket(host.address, config)
     try:
         await loop.sock_connect(sock, host.address.sockaddr)
@@ -76,6 +76,7 @@ async def _open(
     except BaseException:
         sock.close()
         raise
+    return sock
 
 
 def _make_socket(address: Address, config: ClusterConfig) -> socket.socket:

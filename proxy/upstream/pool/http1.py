@@ -66,6 +66,7 @@ class Http1Pool:
         self.name_formatter: NameFormatter | None = None
         self._limits: ResourceManager = cluster.breakers[priority]
         self._loop = loop
+        self._now = loop.time
         self._timers = timers
         self._ids = ids
         self._idle: list[Http1UpstreamConnection] = []
@@ -76,6 +77,7 @@ class Http1Pool:
         self._max_requests = options.max_requests_per_connection
         self._idle_timeout = options.idle_timeout
         self._max_duration = options.max_connection_duration
+        self._idle_check = min((t for t in (self._idle_timeout, self._max_duration) if t), default=0.0)
 
     def __repr__(self) -> str:
         return (
@@ -85,21 +87,21 @@ class Http1Pool:
 
     # -- the request's side
 
-    def acquire(self, request: PoolRequest) -> None:
-        """Give `request` a connection now or later, or fail it; it hears through its callbacks."""
+    def take(self, request: PoolRequest) -> Http1UpstreamConnection | None:
+        """An idle connection that now carries `request`, or None."""
         idle = self._idle
-        now = self._loop.time()
         while idle:
             connection = idle.pop()
             if connection.closed or (
-                now - connection.idle_since > _PEEK_AFTER and connection.peer_has_closed()
+                self._now() - connection.idle_since > _PEEK_AFTER and connection.peer_has_closed()
             ):
                 connection.close()
                 continue
-            connection.start(request)
-            request.on_pool_ready(connection)
-            return
-        self._queue(request)
+            connection.request = request
+            connection.request_sent = False
+            connection.requests += 1
+            return connection
+        return None
 
     def cancel(self, request: PoolRequest) -> None:
         """`request` no longer wants a connection."""
@@ -110,7 +112,8 @@ class Http1Pool:
         self._leave_queue()
         self.stats.upstream_rq_cancelled += 1
 
-    def _queue(self, request: PoolRequest) -> None:
+    def wait(self, request: PoolRequest) -> None:
+        """Give `request` a connection later, or fail it; it hears through its callbacks."""
         limits = self._limits
         if not limits.pending_requests.try_acquire():
             self.stats.upstream_rq_pending_overflow += 1
@@ -154,7 +157,7 @@ class Http1Pool:
 
     async def _connect(self, connection: Http1UpstreamConnection) -> None:
         try:
-            await open_connection(self._loop, self.host, self.config, connection)
+            connection.socket = await open_connection(self._loop, self.host, self.config, connection)
         except ConnectError as error:
             self._connect_failed(connection, error)
             return
@@ -204,15 +207,15 @@ class Http1Pool:
 
     # -- the connection's side
 
-    def on_complete(self, connection: Http1UpstreamConnection, *, reusable: bool) -> None:
+    def on_complete(self, connection: Http1UpstreamConnection, reusable: bool) -> None:
         """The connection has carried a request to its end."""
         if self._max_requests and connection.requests >= self._max_requests:
             self.stats.upstream_cx_max_requests += 1
             reusable = False
-        if self.host.removed or not reusable or connection.closed:
+        if not reusable or self.host.removed or connection.closed:
             connection.close()
             return
-        if self._max_duration and self._loop.time() - connection.connected_at > self._max_duration:
+        if self._max_duration and self._now() - connection.connected_at > self._max_duration:
             self.stats.upstream_cx_max_duration_reached += 1
             connection.close()
             return
@@ -222,18 +225,15 @@ class Http1Pool:
         if self._pending:
             request = self._pending.popleft()
             self._leave_queue()
-            connection.start(request)
+            connection.request = request
+            connection.request_sent = False
+            connection.requests += 1
             request.on_pool_ready(connection)
             return
-        now = self._loop.time()
-        connection.idle_since = now
+        connection.idle_since = now = self._now()
         self._idle.append(connection)
-        self._watch_idle(now)
-
-    def _watch_idle(self, now: float) -> None:
-        limits = [limit for limit in (self._idle_timeout, self._max_duration) if limit]
-        if limits and (self._wake_at <= now):
-            self._wake_at = now + min(limits)
+        if self._wake_at <= now and self._idle_check:
+            self._wake_at = now + self._idle_check
             self._timers.wake(self._wake_at, self)
 
     def on_wake(self, now: float) -> None:

@@ -24,10 +24,15 @@ MAX_KNOWN_HEAD_BYTES: Final = 2048
 #: An interim response after another for ever would hold a request hostage (Envoy has no limit here; its stream
 #: idle timeout is not reset by 1xx).
 _MAX_INFORMATIONAL: Final = 100
+#: Methods whose responses are framed differently.
+_UNUSUAL_METHODS: Final = frozenset({"HEAD", "CONNECT"})
 
 
 class Http1UpstreamConnection(asyncio.Protocol):
-    """See module. Times are monotonic seconds."""
+    """See module. Times are monotonic seconds. `socket` is the transport's, for `peer_has_closed` alone.
+
+    `request` is what the connection carries now; the pool sets it, `request_sent` tells that it is complete.
+    """
 
     transport: asyncio.Transport
     local_address: Address
@@ -39,18 +44,18 @@ class Http1UpstreamConnection(asyncio.Protocol):
         self.connection_id = connection_id
         self.connected = False
         self.closed = False
+        self.socket: socket.socket | None = None
         self.idle_since = 0.0
         self.connected_at = 0.0
         self.connect_started_at = 0.0
         self.requests = 0
-        self._request: PoolRequest | None = None
-        self._request_sent = True
+        self.request: PoolRequest | None = None
+        self.request_sent = True
         self._keep_alive = True
         self._decoder: BodyDecoder | None = None
         self._buffer = b""
         self._informational = 0
         self._read_disabled = 0
-        self._socket: socket.socket | None = None
         self._closing_locally = False
 
     # -- asyncio.Protocol
@@ -61,7 +66,6 @@ class Http1UpstreamConnection(asyncio.Protocol):
         self.transport = transport = cast("asyncio.Transport", transport)
         limit = self.pool.config.buffer_limit
         transport.set_write_buffer_limits(high=limit, low=limit // 2)
-        self._socket = transport.get_extra_info("socket")
         self.local_address = from_socket_name(transport.get_extra_info("sockname"))
         self.remote_address = from_socket_name(transport.get_extra_info("peername"))
         self.tls = tls_info(transport)
@@ -73,12 +77,28 @@ class Http1UpstreamConnection(asyncio.Protocol):
         stats.upstream_cx_rx_bytes_total += len(data)
         if self.closed:
             return
-        if self._request is None:
+        request = self.request
+        if request is None:
             # A reply to nothing: the peer is confused, or closing with a 408.
             stats.upstream_cx_protocol_error += 1
             self.close()
             return
         try:
+            if self._decoder is None and not self._buffer:
+                end = data.find(b"\r\n\r\n") + 4
+                # A block that was kept has no earlier blank line of another kind.
+                response = self.pool.known_heads.get(data[:end])
+                if (
+                    response is not None
+                    and response.content_length == len(data) - end
+                    and not response.bodyless
+                    and request.method not in _UNUSUAL_METHODS
+                ):
+                    # The whole response at once, and its head was seen before.
+                    self._keep_alive = response.keep_alive
+                    self._complete(b"")
+                    request.on_response(response, data[end:], end_stream=True)
+                    return
             self._receive(data)
         except ProtocolError as error:
             stats.upstream_cx_protocol_error += 1
@@ -93,12 +113,12 @@ class Http1UpstreamConnection(asyncio.Protocol):
         local = self._closing_locally
         self.closed = True
         decoder = self._decoder
-        request = self._request
+        request = self.request
         ended = isinstance(decoder, UntilCloseDecoder) and exc is None and request is not None and not local
         self.pool.on_lost(self, local=local, active=request is not None and not ended)
         if request is None:
             return
-        self._request = None
+        self.request = None
         if ended:
             request.on_response_data(b"", end_stream=True)
         elif exc is None and not local and (decoder is not None or self._buffer):
@@ -111,22 +131,16 @@ class Http1UpstreamConnection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """See `asyncio.Protocol`."""
         self.pool.stats.upstream_flow_control_backed_up_total += 1
-        if self._request is not None:
-            self._request.on_write_paused()
+        if self.request is not None:
+            self.request.on_write_paused()
 
     def resume_writing(self) -> None:
         """See `asyncio.Protocol`."""
         self.pool.stats.upstream_flow_control_drained_total += 1
-        if self._request is not None:
-            self._request.on_write_resumed()
+        if self.request is not None:
+            self.request.on_write_resumed()
 
     # -- the request's side (`UpstreamConnection`)
-
-    def start(self, request: PoolRequest) -> None:
-        """Carry `request` from now on; it writes through `send`."""
-        self._request = request
-        self._request_sent = False
-        self.requests += 1
 
     def send(self, data: bytes) -> None:
         """See `UpstreamConnection`."""
@@ -135,7 +149,7 @@ class Http1UpstreamConnection(asyncio.Protocol):
 
     def request_complete(self) -> None:
         """See `UpstreamConnection`."""
-        self._request_sent = True
+        self.request_sent = True
 
     def pause_reading(self) -> None:
         """See `UpstreamConnection`."""
@@ -155,7 +169,7 @@ class Http1UpstreamConnection(asyncio.Protocol):
 
     def abandon(self) -> None:
         """See `UpstreamConnection`."""
-        self._request = None
+        self.request = None
         self.close()
 
     def close(self) -> None:
@@ -163,26 +177,22 @@ class Http1UpstreamConnection(asyncio.Protocol):
         if not self._closing_locally:
             self._closing_locally = True
             if self.connected:
-                self.transport.abort() if self._request is not None else self.transport.close()
+                self.transport.abort() if self.request is not None else self.transport.close()
 
     def peer_has_closed(self) -> bool:
         """Whether an end of stream waits in the socket that the loop has not told of yet."""
         if self.transport.is_closing():
             return True
-        if self._socket is None or self.tls is not None:
+        if self.socket is None or self.tls is not None:
             return False
         try:
-            return self._peek() is not None
+            self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
         except OSError:
             return True
-
-    def _peek(self) -> bytes | None:
-        assert self._socket is not None
-        try:
-            # Any byte at all is as bad as an end: nothing may come on an idle connection.
-            return socket.socket.recv(self._socket, 1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return None
+        # Any byte at all is as bad as an end: nothing may come on an idle connection.
+        return True
 
     # -- parsing
 
@@ -224,11 +234,11 @@ class Http1UpstreamConnection(asyncio.Protocol):
         self._informational += 1
         if self._informational > _MAX_INFORMATIONAL:
             raise ProtocolError(CODEC_ERROR, 502)
-        if self._request is not None:
-            self._request.on_informational(response.head)
+        if self.request is not None:
+            self.request.on_informational(response.head)
 
     def _receive_head(self, response: Http1Response, rest: bytes) -> bytes:
-        request = self._request
+        request = self.request
         assert request is not None
         self._keep_alive = response.keep_alive
         if self._opens_tunnel(request, response):
@@ -280,7 +290,7 @@ class Http1UpstreamConnection(asyncio.Protocol):
 
     def _receive_body(self, decoder: BodyDecoder, data: bytes) -> bytes:
         payload, rest = decoder.feed(data)
-        request = self._request
+        request = self.request
         assert request is not None
         if not decoder.done:
             if payload:
@@ -295,7 +305,7 @@ class Http1UpstreamConnection(asyncio.Protocol):
         return self._finish_body(decoder, rest)
 
     def _finish_body(self, decoder: BodyDecoder, rest: bytes) -> bytes:
-        request = self._request
+        request = self.request
         self._complete(rest)
         if request is not None and decoder.trailers is not None:
             request.on_response_trailers(decoder.trailers)
@@ -303,7 +313,7 @@ class Http1UpstreamConnection(asyncio.Protocol):
 
     def _complete(self, rest: bytes) -> None:
         """The response is whole: free the connection first, so that the next request may have it."""
-        self._request = None
+        self.request = None
         self._decoder = None
         self._informational = 0
         if rest:
@@ -312,11 +322,11 @@ class Http1UpstreamConnection(asyncio.Protocol):
         if self._read_disabled:
             self._read_disabled = 0
             self.transport.resume_reading()
-        self.pool.on_complete(self, reusable=self._keep_alive and self._request_sent)
+        self.pool.on_complete(self, self._keep_alive and self.request_sent)
 
     def _fail(self, reason: ResetReason, detail: str) -> None:
-        request = self._request
-        self._request = None
+        request = self.request
+        self.request = None
         self._closing_locally = True
         self.transport.abort()
         if request is not None:
