@@ -47,6 +47,7 @@ envoy.internal_redirect_predicates extensions.internal_redirect.allow_listed_rou
 envoy.internal_redirect_predicates extensions.internal_redirect.previous_routes.v3 previous_routes_config PreviousRoutesConfig
 envoy.internal_redirect_predicates extensions.internal_redirect.safe_cross_scheme.v3 safe_cross_scheme_config SafeCrossSchemeConfig
 envoy.http.early_header_mutation extensions.http.early_header_mutation.header_mutation.v3 header_mutation HeaderMutation
+envoy.regex_engines extensions.regex_engines.v3 google_re2 GoogleRE2
 envoy.network.dns_resolver extensions.network.dns_resolver.cares.v3 cares_dns_resolver CaresDnsResolverConfig
 envoy.network.dns_resolver extensions.network.dns_resolver.getaddrinfo.v3 getaddrinfo_dns_resolver GetAddrInfoDnsResolverConfig
 """
@@ -143,6 +144,7 @@ _PER_ROUTE = ("envoy.filters.http.per_route",)
 
 _SITES: dict[str, tuple[str, ...]] = {
     "envoy.config.accesslog.v3.AccessLog.typed_config": ("envoy.access_loggers",),
+    "envoy.config.bootstrap.v3.Bootstrap.default_regex_engine": ("envoy.regex_engines",),
     "envoy.config.bootstrap.v3.Bootstrap.typed_dns_resolver_config": ("envoy.network.dns_resolver",),
     "envoy.config.cluster.v3.Cluster.CustomClusterType.typed_config": ("envoy.clusters",),
     "envoy.config.cluster.v3.Cluster.transport_socket": _UPSTREAM_SOCKET,

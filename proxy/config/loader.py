@@ -99,10 +99,12 @@ def _load(sources: Sequence[tuple[str | bytes, str]], message_type: Any, options
             findings = check_message(message)
             # A field that could not be read is unset now: what its absence breaks is no second problem.
             unread = {problem.path for problem in problems}
+            places = {_place(problem) for problem in problems}
             problems += [
-                positions.place(found)
-                for found in findings.problems
-                if not any(path == found.path or path.startswith(found.path + ".") for path in unread)
+                placed
+                for placed in map(positions.place, findings.problems)
+                if _place(placed) not in places
+                and not any(path.startswith(placed.path + ".") for path in unread)
             ]
             warnings += map(positions.place, findings.warnings)
         if problems:

@@ -20,6 +20,11 @@ def get(node: Node, name: str) -> Any:
     return None
 
 
+def text_of(node: Any) -> str:
+    """The text of a scalar; empty for anything else."""
+    return node.value if isinstance(node, ScalarNode) else ""
+
+
 def pop(node: MappingNode, name: str) -> Any:
     """Take a key out; its value, or None."""
     value = get(node, name)

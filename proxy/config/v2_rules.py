@@ -13,7 +13,7 @@ from typing import Any
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from proxy.config.extensions import TYPE_URL_PREFIX
-from proxy.config.node_edit import get, items_of, mapping, plain, pop, put, rename, sequence, text
+from proxy.config.node_edit import get, items_of, mapping, plain, pop, put, rename, sequence, text, text_of
 from proxy.config.scalars import bool_value
 
 Note = Callable[[str, Node], None]
@@ -87,9 +87,10 @@ def _typed(type_name: str, fields: Node) -> Node:
 
 
 def _named_extension(node: MappingNode, note: Note) -> None:
-    name = getattr(get(node, "name"), "value", "")
+    name = text_of(get(node, "name"))
     type_name = _NAMED_TYPES.get(name)
-    if type_name is None or get(node, "typed_config") is not None:
+    given = get(node, "typed_config")
+    if type_name is None or (given is not None and not (isinstance(given, MappingNode) and not given.value)):
         return
     fields = pop(node, "config")
     if fields is not None:
@@ -267,7 +268,7 @@ def _cors(node: MappingNode, note: Note) -> None:
 
 
 def _origin(node: Any) -> Node:
-    if getattr(node, "value", None) == "*":
+    if text_of(node) == "*":
         return mapping(node, safe_regex=mapping(node, regex=text(".*", node)))
     return mapping(node, exact=node)
 
@@ -278,7 +279,7 @@ def _per_filter_config(node: MappingNode, note: Note) -> None:
         return
     note("'per_filter_config'; read as 'typed_per_filter_config'", configs)
     for key, fields in configs.value:
-        type_name = _PER_ROUTE_TYPES.get(getattr(key, "value", ""))
+        type_name = _PER_ROUTE_TYPES.get(text_of(key))
         if type_name is not None:
             _typed(type_name, fields)
     put(node, "typed_per_filter_config", configs)

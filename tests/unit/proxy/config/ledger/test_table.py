@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from envoy.config.bootstrap.v3 import bootstrap_pb2
+
+from proxy.config import extensions
+from proxy.config.ledger import IMPLEMENTED, NO_EFFECT, UNSUPPORTED, entries, support_of
+from proxy.config.ledger.table import AREAS, parse
+
+
+def reachable() -> Iterator[Any]:
+    """Every message that a bootstrap or an extension reaches through fields that are not unsupported."""
+    todo = [bootstrap_pb2.Bootstrap.DESCRIPTOR]
+    todo += [extensions.message_class(name).DESCRIPTOR for name in extensions.type_names()]
+    seen: set[str] = set()
+    while todo:
+        descriptor = todo.pop()
+        if descriptor.full_name in seen or descriptor.full_name.startswith("google.protobuf."):
+            continue
+        seen.add(descriptor.full_name)
+        if not descriptor.GetOptions().map_entry:
+            yield descriptor
+        fields = entries().get(descriptor.full_name, {})
+        todo += [
+            field.message_type
+            for field in descriptor.fields
+            if field.message_type is not None
+            and (field.name not in fields or fields[field.name].status != UNSUPPORTED)
+        ]
+
+
+@pytest.mark.parametrize("descriptor", list(reachable()), ids=lambda descriptor: descriptor.full_name)
+def test_every_field_has_a_class_and_no_class_is_without_a_field(descriptor: Any) -> None:
+    assert descriptor.full_name in entries(), "the message has no entry in the ledger"
+    assert set(entries()[descriptor.full_name]) == {field.name for field in descriptor.fields}
+
+
+def test_no_entry_is_unreachable() -> None:
+    assert set(entries()) == {descriptor.full_name for descriptor in reachable()}
+
+
+def test_what_has_no_effect_says_why() -> None:
+    for fields in entries().values():
+        assert all(support.reason for support in fields.values() if support.status == NO_EFFECT)
+
+
+def test_every_carrier_field_says_what_may_stand_in_it() -> None:
+    for descriptor in reachable():
+        for field in descriptor.fields:
+            if (
+                field.message_type is not None
+                and field.message_type.full_name in extensions.CARRIERS
+                and support_of(field).status != UNSUPPORTED
+            ):
+                assert extensions.categories_at(field.full_name), field.full_name
+
+
+def test_an_unclassed_field_counts_as_unsupported() -> None:
+    from envoy.config.trace.v3 import zipkin_pb2
+
+    support = support_of(zipkin_pb2.ZipkinConfig.DESCRIPTOR.fields[0])
+    assert support.status == UNSUPPORTED
+    assert support.reason
+
+
+def test_the_notation() -> None:
+    fields = parse("a.B\n  + one two\n  ~ for a reason: three\n  - four\n  - later: five\n")["a.B"]
+    assert {name: (support.status, support.reason) for name, support in fields.items()} == {
+        "one": (IMPLEMENTED, ""),
+        "two": (IMPLEMENTED, ""),
+        "three": (NO_EFFECT, "for a reason"),
+        "four": (UNSUPPORTED, ""),
+        "five": (UNSUPPORTED, "later"),
+    }
+    with pytest.raises(ValueError, match="classed twice"):
+        parse("a.B\n  + one one\n")
+    with pytest.raises(ValueError, match="two entries"):
+        parse("a.B\na.B\n")
+
+
+def test_areas_have_titles() -> None:
+    assert len({title for title, _ in AREAS}) == len(AREAS)
