@@ -87,7 +87,7 @@ class SharedSlots:
         self.cells[self.base(worker, cluster) + _BUILT] = int(built)
 
     def first_builder(self, cluster: int) -> int:
-        """The lowest worker that has the cluster in use, or -1; it speaks for facts common to all workers."""
+        """The lowest worker that has the cluster in use, or -1."""
         for worker in range(self.workers):
             if self.cells[self.base(worker, cluster) + _BUILT]:
                 return worker

@@ -183,22 +183,13 @@ class Cluster:
 
         return choose_in_panic
 
-    @property
-    def _speaks(self) -> bool:
-        """Whether this worker reports what all workers have in common."""
-        return self._slots is None or self._slots.first_builder(self._index) == self._worker
-
     def _common_counters(self) -> dict[str, int]:
-        if not self._speaks:
-            return {}
         result = {"default.total_match_count": self._socket_matches}
         if self.config.discovery is Discovery.STATIC:
             result["membership_change"] = self._membership_changes
         return result
 
     def _common_gauges(self) -> dict[str, int]:
-        if not self._speaks:
-            return {}
         result: dict[str, int] = {}
         # The controller, which resolves names, reports the membership of DNS clusters.
         if self.config.discovery is Discovery.STATIC:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from proxy.base.stats import Histogram, StatGroup
+from proxy.upstream.circuit_breaker import PRIORITIES
 
 
 class _Counters:
@@ -69,7 +70,6 @@ class _Counters:
     upstream_http3_broken: int = 0
     upstream_internal_redirect_failed_total: int = 0
     upstream_internal_redirect_succeeded_total: int = 0
-    upstream_queue_overloaded: int = 0
     upstream_rq_0rtt: int = 0
     upstream_rq_active_overflow: int = 0
     upstream_rq_cancelled: int = 0
@@ -98,6 +98,7 @@ class _Gauges:
     upstream_cx_active: int = 0
     upstream_cx_rx_bytes_buffered: int = 0
     upstream_cx_tx_bytes_buffered: int = 0
+    upstream_queue_overloaded: int = 0
     upstream_rq_active: int = 0
     upstream_rq_pending_active: int = 0
     version: int = 0
@@ -118,6 +119,17 @@ def _names(group: type) -> tuple[str, ...]:
 _COUNTERS = _names(_Counters)
 _GAUGES = _names(_Gauges)
 _HTTP1 = _names(_Http1Counters)
+_BREAKERS = ("cx", "cx_pool", "rq", "rq_pending", "rq_retry")
+_REMAINING = ("cx", "cx_pools", "pending", "retries", "rq")
+_SHARED = frozenset(
+    [
+        "default.total_match_count",
+        "max_host_weight",
+        *(f"membership_{what}" for what in ("change", "degraded", "excluded", "healthy", "total")),
+        *(f"circuit_breakers.{one}.{name}_open" for one in PRIORITIES for name in _BREAKERS),
+        *(f"circuit_breakers.{one}.remaining_{name}" for one in PRIORITIES for name in _REMAINING),
+    ]
+)
 
 
 def stat_name(name: str) -> str:
@@ -135,10 +147,11 @@ class ClusterStats(_Counters, _Gauges, _Http1Counters, StatGroup):
     `zone.<from>.<to>.*`.
 
     `common_counters` and `common_gauges` yield what is the same in all workers (membership, breakers); the
-    cluster sets them, and they return nothing in all workers but one, because the controller adds up.
+    cluster sets them.
     """
 
     COUNTERS = _COUNTERS
+    SHARED = _SHARED
     GAUGES = _GAUGES
     HISTOGRAMS: ClassVar[dict[str, str]] = {
         "upstream_cx_connect_ms": "ms",

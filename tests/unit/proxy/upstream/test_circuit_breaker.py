@@ -79,7 +79,7 @@ def test_an_index_out_of_range_is_refused(slots):
         slots.base(0, 100)
 
 
-def test_one_worker_speaks_for_all(slots):
+def test_it_is_known_which_workers_have_a_cluster_in_use(slots):
     assert slots.first_builder(4) == -1
     slots.set_built(2, 4, True)
     slots.set_built(1, 4, True)

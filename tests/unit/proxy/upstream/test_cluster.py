@@ -3,6 +3,7 @@
 from collections import Counter
 
 from proxy.base.runtime import Runtime
+from proxy.base.stats import StatsSum, collect_groups
 from proxy.upstream.circuit_breaker import SharedSlots
 from proxy.upstream.cluster import Cluster
 from tests.support.cluster_messages import compiled, endpoint
@@ -100,15 +101,28 @@ def test_runtime_can_turn_panic_off():
     assert cluster.choose_host(None) is None
 
 
-def test_one_worker_of_several_reports_what_all_have_in_common():
+def test_what_workers_have_in_common_is_not_added_up():
     slots = SharedSlots.create(2, 4)
-    config = compiled(endpoint(health_status="DEGRADED"))
-    second = live(config, slots=slots, index=3, worker=1)
-    assert second.stats.gauges()["cluster.c.membership_total"] == 1
-    first = live(config, slots=slots, index=3, worker=0)
-    assert first.stats.gauges()["cluster.c.membership_degraded"] == 1
-    assert first.stats.counters()["cluster.c.membership_change"] == 1
-    assert "cluster.c.membership_total" not in second.stats.gauges()
-    first.close()
-    assert second.stats.gauges()["cluster.c.circuit_breakers.high.cx_open"] == 0
+    config = compiled(
+        endpoint(health_status="DEGRADED"), circuit_breakers={"thresholds": [{"track_remaining": True}]}
+    )
+    total = StatsSum()
+    clusters = [live(config, slots=slots, index=3, worker=worker) for worker in (0, 1)]
+    for worker, one in enumerate(clusters):
+        assert one.breakers[0].requests.try_acquire()
+        total.update(worker, collect_groups([one.stats]))
+    total.update(0, collect_groups([clusters[0].stats]))
+    assert total.counters()["cluster.c.membership_change"] == 1
+    gauges = total.gauges()
+    assert gauges["cluster.c.membership_degraded"] == 1
+    assert gauges["cluster.c.circuit_breakers.default.cx_open"] == 0
+    slots.close()
+
+
+def test_a_cluster_in_use_is_marked_until_it_goes():
+    slots = SharedSlots.create(2, 4)
+    cluster = live(compiled(endpoint()), slots=slots, index=3, worker=1)
+    assert slots.first_builder(3) == 1
+    cluster.close()
+    assert slots.first_builder(3) == -1
     slots.close()
