@@ -38,12 +38,11 @@ envoy.config.cluster.v3.Cluster.RoundRobinLbConfig
   - comes with more balancing policies: slow_start_config
 
 envoy.config.cluster.v3.Cluster.CommonLbConfig
-  ~ without health checks there is no panic: healthy_panic_threshold
+  + healthy_panic_threshold close_connections_on_host_set_change
   ~ host changes take effect at once: update_merge_window
   ~ there are no active health checks yet: ignore_new_hosts_until_first_hc override_host_status
   - comes with more balancing policies: zone_aware_lb_config locality_weighted_lb_config
   - comes with more balancing policies: consistent_hashing_lb_config
-  - close_connections_on_host_set_change
 
 envoy.config.core.v3.HealthStatusSet
   + statuses

@@ -14,13 +14,13 @@ envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManage
   + represent_ipv4_remote_address_as_ipv4_mapped_ipv6 upgrade_configs normalize_path merge_slashes
   + path_with_escaped_slashes_action request_id_extension local_reply_config strip_matching_host_port
   + strip_any_host_port stream_error_on_invalid_http_message strip_trailing_host_dot append_x_forwarded_port
+  + forward_client_cert_details set_current_client_cert_details
   ~ there is no overload manager yet: append_local_overload
   - comes with HTTP/2: http2_protocol_options
   - HTTP/3 is not supported: http3_protocol_options
   - comes with xDS: rds scoped_routes
   - comes with tracing: tracing
-  - comes with mutual TLS identity: forward_client_cert_details set_current_client_cert_details
-  - comes with mutual TLS identity: forward_client_cert_matcher
+  - comes with more matchers: forward_client_cert_matcher
   - comes with L4 and TLS: add_proxy_protocol_connection_state
   - Envoy has not implemented it either: path_normalization_options
   - proxy_status_config typed_header_validation_config
@@ -30,6 +30,9 @@ envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManage
 
 envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig
   + unix_sockets cidr_ranges
+
+envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.SetCurrentClientCertDetails
+  + subject cert chain dns uri
 
 envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig
   + upgrade_type enabled

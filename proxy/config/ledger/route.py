@@ -14,10 +14,14 @@ envoy.config.route.v3.VirtualHost
   + response_headers_to_remove typed_per_filter_config per_request_buffer_limit_bytes
   + request_body_buffer_limit
   + request_mirror_policies metadata cors
-  - comes with retries: include_request_attempt_count include_attempt_count_in_response retry_policy
-  - comes with retries: retry_policy_typed_config hedge_policy include_is_timeout_retry_header
+  + include_request_attempt_count include_attempt_count_in_response virtual_clusters
+  ~ nothing is retried yet: include_is_timeout_retry_header
+  - comes with retries: retry_policy retry_policy_typed_config hedge_policy
   - comes with rate limiting: rate_limits
-  - matcher virtual_clusters
+  - matcher
+
+envoy.config.route.v3.VirtualCluster
+  + headers name
 
 envoy.config.route.v3.Route
   + name match route redirect direct_response metadata typed_per_filter_config request_headers_to_add
