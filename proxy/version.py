@@ -8,3 +8,9 @@ VERSION: Final = "0.1.0"
 def build_text() -> str:
     """What Envoy prints as its version: revision/version/status/type/TLS library."""
     return f"outrider/{VERSION}/Clean/RELEASE/OpenSSL"
+
+
+def version_number() -> int:
+    """`server.version`: major * 65536 + minor * 256 + patch."""
+    major, minor, patch = (int(part) for part in VERSION.split(".")[:3])
+    return major << 16 | minor << 8 | patch

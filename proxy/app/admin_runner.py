@@ -3,16 +3,61 @@
 from __future__ import annotations
 
 import logging
+import socket
+from dataclasses import dataclass
+from typing import Any
 
-from proxy.admin.config import compile_admin
+from envoy.config.accesslog.v3 import accesslog_pb2
+from envoy.extensions.access_loggers.file.v3 import file_pb2
+
+from proxy.access_log.compile import CompiledAccessLog, compile_access_logs
+from proxy.access_log.logger import AccessLogger
+from proxy.access_log.sinks import SinkManager
+from proxy.admin.config import AdminConfig, compile_admin
 from proxy.admin.server import AdminServer
 from proxy.app.admin_state import ControllerAdminState
 from proxy.app.controller import Controller
+from proxy.app.draw import random_draw
 from proxy.base.errors import UsageError
+from proxy.base.runtime import Runtime
+from proxy.base.services import WorkerServices
+from proxy.base.stream_info import DrainState, WallClock
 from proxy.config.context import CompileContext
-from proxy.downstream.listen_address import compile_address
+from proxy.connection.sockets import ListenAddress, open_sockets, remove_socket_file
+from proxy.connection.timers import TimerQueue
+from proxy.downstream.listen_address import compile_address, compile_socket_options
 
 logger = logging.getLogger("proxy.admin")
+
+
+@dataclass(frozen=True, slots=True)
+class AdminPlan:
+    """`Bootstrap.admin` compiled. `where` is None if no admin server is wanted."""
+
+    where: ListenAddress | None
+    config: AdminConfig
+    access_logs: tuple[CompiledAccessLog, ...]
+
+
+def compile_plan(bootstrap: Any, context: CompileContext) -> AdminPlan:
+    """Check and compile what the admin server needs; problems go to `context`."""
+    admin = bootstrap.admin
+    where = None
+    if admin.HasField("address"):
+        address = compile_address(admin.address, "admin.address", context)
+        options = compile_socket_options(admin.socket_options, "admin.socket_options", context)
+        if address is not None:
+            mode = admin.address.pipe.mode if address.path else 0
+            where = ListenAddress(address, mode=mode, reuse_port=False, options=options)
+    logs = list(admin.access_log)
+    if admin.access_log_path:
+        # The deprecated spelling of one file log in the default format.
+        one = accesslog_pb2.AccessLog(name="envoy.access_loggers.file")
+        one.typed_config.Pack(file_pb2.FileAccessLog(path=admin.access_log_path))
+        logs.append(one)
+    return AdminPlan(
+        where, compile_admin(bootstrap, context), compile_access_logs(logs, "admin.access_log", context)
+    )
 
 
 class AdminRunner:
@@ -21,34 +66,78 @@ class AdminRunner:
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
         self._server: AdminServer | None = None
+        self._sinks: SinkManager | None = None
+        # Checked when the bootstrap was loaded.
+        self._plan = compile_plan(controller.bootstrap, CompileContext())
 
     async def start(self) -> None:
         """Listen. Raises `UsageError` if the address cannot be had or its file cannot be written."""
+        plan = self._plan
+        if plan.where is None:
+            return
         controller = self._controller
-        # Checked when the bootstrap was loaded.
-        context = CompileContext()
-        admin = controller.bootstrap.admin
-        if not admin.HasField("address"):
-            return
-        address = compile_address(admin.address, "admin.address", context)
-        if address is None:
-            return
-        config = compile_admin(controller.bootstrap, context)
-        self._server = AdminServer(ControllerAdminState(controller), config, controller.registry)
-        try:
-            bound = await self._server.start(address)
-        except OSError as error:
-            raise UsageError(
-                f"admin: cannot bind '{address}': {error.strerror}; choose another admin.address"
-            ) from error
+        access_log = self._access_logger(plan.access_logs) if plan.access_logs else None
+        (listening,) = open_sockets("admin", plan.where, 1)
+        self._server = AdminServer(
+            ControllerAdminState(controller),
+            plan.config,
+            controller.registry,
+            access_log.log if access_log is not None else None,
+        )
+        bound = await self._listen(self._server, listening)
         logger.info("admin address: %s", bound)
         if controller.options.admin_address_path:
-            _write(controller.options.admin_address_path, str(bound))
+            _write(controller.options.admin_address_path, bound)
+
+    def reopen_logs(self) -> None:
+        """After a rotation of the admin's access log."""
+        if self._sinks is not None:
+            self._sinks.reopen()
 
     async def close(self) -> None:
         """End every admin connection."""
         if self._server is not None:
             await self._server.close()
+        if self._sinks is not None:
+            self._sinks.close()
+        if self._plan.where is not None:
+            remove_socket_file(self._plan.where)
+
+    async def _listen(self, server: AdminServer, listening: socket.socket) -> str:
+        try:
+            return str(await server.start(listening))
+        except OSError as error:
+            listening.close()
+            raise UsageError(
+                f"admin: cannot listen on '{self._plan.where}': {error.strerror}; choose another admin.address"
+            ) from error
+
+    def _access_logger(self, compiled: tuple[CompiledAccessLog, ...]) -> AccessLogger:
+        controller = self._controller
+        options = controller.options
+        self._sinks = SinkManager(
+            controller.loop, options.file_flush_interval_msec / 1000, options.file_flush_min_size_kb * 1024
+        )
+        services = WorkerServices(
+            loop=controller.loop,
+            clusters=_NoClusters(),
+            runtime=Runtime(controller.runtime_values()),
+            stats=controller.registry,
+            wall_clock=WallClock(controller.loop.time),
+            timers=TimerQueue(controller.loop),
+            access_logs=self._sinks,
+            random=random_draw(),
+            drain=DrainState(),
+            node=controller.bootstrap.node,
+        )
+        return AccessLogger(compiled, services)
+
+
+class _NoClusters:
+    """The controller forwards nothing."""
+
+    def get(self, name: str) -> None:
+        """No cluster."""
 
 
 def _write(path: str, text: str) -> None:

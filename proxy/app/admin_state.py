@@ -52,7 +52,7 @@ class ControllerAdminState:
         self._controller = controller
         self._expiry_read_at = -_EXPIRY_SECONDS
         self._expiry_days = 0
-        self._template: StatTemplate | None = None
+        self._templates: dict[object, StatTemplate] = {}
         self._zero_groups: dict[int, ZeroGroup] = {}
         controller.days_until_expiry = self.days_until_first_expiry
 
@@ -205,13 +205,7 @@ class ControllerAdminState:
     def _zero_group(self, serialized: bytes) -> ZeroGroup:
         config = compile_cluster(cluster_pb2.Cluster.FromString(serialized), "cluster", CompileContext())
         stats = Cluster(config, Runtime(), lambda: 0).stats
-        if self._template is None:
-            self._template = StatTemplate.of(stats)
-        cut = len(stats.prefix)
-        values = {
-            name[cut:]: value for name, value in {**stats.counters(), **stats.gauges()}.items() if value
-        }
-        return ZeroGroup(stats.prefix, self._template, values)
+        return ZeroGroup.of(stats, self._templates)
 
     def _statuses(
         self, numbers: Mapping[str, Mapping[tuple[str, int], list[int]]]

@@ -20,7 +20,6 @@ from proxy.base.errors import ConfigError, Problem
 from proxy.base.runtime import Runtime
 from proxy.config.context import CompileContext
 from proxy.connection.sockets import ListenAddress
-from proxy.downstream.listen_address import compile_address
 from proxy.downstream.listener import INBOUND, compile_listener
 
 # So many are compiled in a process of their own, beside the listeners: 10,000 take 0.7 s.
@@ -133,7 +132,7 @@ def load(options: Options) -> LoadedConfig:
     )
     context.problems += problems
     context.warnings += warnings
-    _check_admin(bootstrap, context)
+    _check_rest(bootstrap, context)
     if context.problems:
         raise ConfigError([loaded.positions.place(problem) for problem in context.problems])
     all_warnings = [*loaded.warnings, *map(loaded.positions.place, context.warnings)]
@@ -176,12 +175,13 @@ def _apply_node(node: Any, options: Options) -> None:
         node.locality.zone = options.service_zone
 
 
-def _check_admin(bootstrap: Any, context: CompileContext) -> None:
-    from proxy.admin.config import compile_admin
+def _check_rest(bootstrap: Any, context: CompileContext) -> None:
+    """What is compiled again by the controller, which has no place to report problems."""
+    from proxy.app.admin_runner import compile_plan  # not needed by the fork server, which shares this module
 
-    compile_admin(bootstrap, context)
-    if bootstrap.admin.HasField("address"):
-        compile_address(bootstrap.admin.address, "admin.address", context)
+    compile_plan(bootstrap, context)
+    if bootstrap.header_prefix not in {"", "x-envoy"}:
+        context.problem("header_prefix", "a prefix other than x-envoy is not supported")
 
 
 def _compile_listeners(bootstrap: Any, context: CompileContext) -> list[ListenerPlan]:

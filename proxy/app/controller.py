@@ -46,6 +46,7 @@ from proxy.connection.sockets import (
     stop_listening,
 )
 from proxy.upstream.circuit_breaker import SharedSlots
+from proxy.version import version_number
 
 logger = logging.getLogger("proxy.app.controller")
 
@@ -134,6 +135,8 @@ class Controller:
         self.registry = StatRegistry()
         self.server_stats = ServerStats("server.")
         self.server_stats.concurrency = options.concurrency
+        override = self.bootstrap.stats_server_version_override
+        self.server_stats.version = override.value or version_number()
         self.worker_stats = WorkerStats("server.")
         self.listener_stats = ListenerManagerStats("listener_manager.")
         self.cluster_stats = ClusterManagerStats("cluster_manager.")
@@ -163,6 +166,7 @@ class Controller:
         self.workers.on_hopeless = self._on_hopeless
         self.names = NameResolution(loop, config, self._hosts_resolved, self.registry, random_draw())
         self._log_file = log_file
+        self._admin: Any = None
         self._serving = False
         self._signalled_at = -_SAME_SIGNAL_SECONDS
         self._exit: asyncio.Future[int] = loop.create_future()
@@ -173,7 +177,7 @@ class Controller:
     async def run(self, start_admin: Callable[[Controller], Any]) -> int:
         """Start everything, serve until told to stop, end everything. Raises `UsageError` if a bind fails.
 
-        `start_admin` makes the admin server, which has `start()` and `close()` coroutines, or returns None.
+        `start_admin` makes the `AdminRunner`.
         """
         admin = None
         self._catch_signals()
@@ -181,9 +185,8 @@ class Controller:
             self._bind()
             self._note_runtime()
             self.workers.start()
-            admin = start_admin(self)
-            if admin is not None:
-                await admin.start()
+            self._admin = admin = start_admin(self)
+            await admin.start()
             await self._until_exit(self._initialize())
             return await self._exit
         finally:
@@ -277,12 +280,16 @@ class Controller:
         except OSError as error:
             logger.error("cannot reopen the log file: %s", error)
         self.workers.broadcast(("reopen_logs",))
+        if self._admin is not None:
+            self._admin.reopen_logs()
 
     async def refresh_stats(self) -> StatsSum:
         """Ask every worker, and bring the controller's own numbers up to date."""
         for index, collected in (await self.workers.ask("stats")).items():
             self.stats.update(index, collected)
         self._own_stats()
+        if self.bootstrap.stats_flush_on_admin:
+            self.stats.flush()
         return self.stats
 
     def set_state(self, state: State) -> None:
@@ -317,7 +324,16 @@ class Controller:
         for name, listener in self.listeners.items():
             logger.info("listener %s accepts on %s", name, ", ".join(map(str, listener.addresses())))
         logger.info("starting main dispatch loop")
-        self.loop.call_later(self._flush_seconds(), self._flush_stats)
+        if not self.bootstrap.stats_flush_on_admin:
+            self.loop.call_later(self._flush_seconds(), self._flush_stats)
+        self._obey_flags()
+
+    def _obey_flags(self) -> None:
+        """Envoy's `flags_path`: a file named "drain" there starts the proxy as unhealthy."""
+        flags = self.bootstrap.flags_path
+        if flags and os.path.exists(os.path.join(flags, "drain")):
+            logger.warning("starting as unhealthy because %s/drain exists", flags)
+            self.fail_health_checks(True)
 
     async def _until_exit(self, work: Any) -> None:
         """Do `work`, unless the exit is asked for first."""

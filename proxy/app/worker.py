@@ -11,6 +11,7 @@ import gc
 import logging
 import os
 import socket
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -40,7 +41,9 @@ from proxy.upstream.host import Host, HostStats
 logger = logging.getLogger("proxy.app.worker")
 
 # So often counters go to the controller unasked: a worker that is killed loses at most these seconds of them.
-PUSH_SECONDS: Final = 5.0
+PUSH_SECONDS: Final = 1.0
+# The most of its time that a worker spends on that; with very many stats in use it pushes more rarely.
+_PUSH_SHARE: Final = 0.002
 DRAIN_CHECK_SECONDS: Final = 0.1
 # Few objects of a request are in cycles; a rare collection keeps latency flat (docs/architecture.md).
 _GC_THRESHOLDS: Final = (100_000, 50, 50)
@@ -226,9 +229,11 @@ class Worker:
     def _push(self) -> None:
         if self._stopping:
             return
+        began = time.perf_counter()
         if not self.channel.lagging:
             self.channel.send(("stats", collect(self.services.stats)))
-        self._loop.call_later(PUSH_SECONDS, self._push)
+        took = time.perf_counter() - began
+        self._loop.call_later(max(PUSH_SECONDS, took / _PUSH_SHARE), self._push)
 
     def _set_levels(self, levels: dict[str, str]) -> None:
         self._levels.set(levels)

@@ -114,6 +114,11 @@ class WorkerTable:
         frame = encode(message)
         for handle in self.alive():
             handle.channel.send_frame(frame)
+            if handle.channel.hopeless:
+                logger.error(
+                    "worker %d (pid %d) has stopped reading; killing it", handle.index, handle.process
+                )
+                _kill(handle.process)
 
     async def ask(self, *question: Any) -> dict[int, Any]:
         """Worker index → answer. A worker that does not answer within two seconds is left out."""

@@ -18,7 +18,7 @@ def compile_listen_addresses(message: Any, path: str, ctx: CompileContext) -> tu
 
     The socket options of an additional address replace those of the listener, if it has any.
     """
-    options = _compile_options(message.socket_options, f"{path}.socket_options", ctx)
+    options = compile_socket_options(message.socket_options, f"{path}.socket_options", ctx)
     if not message.HasField("address"):
         ctx.problem(f"{path}.address", "an address is required")
         return ()
@@ -27,7 +27,7 @@ def compile_listen_addresses(message: Any, path: str, ctx: CompileContext) -> tu
         at = f"{path}.additional_addresses[{i}]"
         own = options
         if more.HasField("socket_options"):
-            own = _compile_options(
+            own = compile_socket_options(
                 more.socket_options.socket_options, f"{at}.socket_options.socket_options", ctx
             )
         places.append((more.address, f"{at}.address", own))
@@ -117,7 +117,8 @@ def _may_be_compat(address: Address) -> bool:
     return isinstance(ip, ipaddress.IPv6Address) and (ip.is_unspecified or ip.ipv4_mapped is not None)
 
 
-def _compile_options(messages: Any, path: str, ctx: CompileContext) -> tuple[SocketOption, ...]:
+def compile_socket_options(messages: Any, path: str, ctx: CompileContext) -> tuple[SocketOption, ...]:
+    """Compile a list of `core.v3.SocketOption`; problems go to `ctx`."""
     return tuple(
         _compile_option(message, f"{path}[{i}]", ctx)
         for i, message in enumerate(messages)
