@@ -221,7 +221,7 @@ class Commands:
         try:
             return await command.handler(request, state)
         except BadParameterError as error:
-            return AdminResponse(str(error), 400)
+            return AdminResponse(str(error), 400, error.content_type)
 
     def help_text(self) -> str:
         """The contents of `/help`."""

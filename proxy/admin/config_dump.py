@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError, Message
 from proxy.admin.endpoints_dump import endpoint_configs
 from proxy.admin.http import (
     JSON,
+    PLAIN,
     AdminRequest,
     AdminResponse,
     BadParameterError,
@@ -68,7 +69,7 @@ def section_class(name: str) -> Any:
 async def config_dump(request: AdminRequest, state: AdminState) -> AdminResponse:
     """Answers `resource`, `mask`, `name_regex` and `include_eds` as Envoy does."""
     regex = request.regex(
-        "name_regex", "INVALID_ARGUMENT: Error while parsing {name} from {pattern}: {error}"
+        "name_regex", "INVALID_ARGUMENT: Error while parsing {name} from {pattern}: {error}", PLAIN
     )
     keep: Keep = _everything if regex is None else lambda name: regex.full_match(searchable(name))
     clusters = list(await state.cluster_statuses()) if request.flag("include_eds") else []
@@ -79,19 +80,20 @@ async def config_dump(request: AdminRequest, state: AdminState) -> AdminResponse
     if resource is not None:
         if resource == "bootstrap":
             return AdminResponse(
-                f"{resource} is not a repeated field. Use ?mask={resource} to get only this field", 400
+                f"{resource} is not a repeated field. Use ?mask={resource} to get only this field", 400, PLAIN
             )
         if resource not in _FIELDS or (resource.endswith("endpoint_configs") and not dump.include_eds):
             return AdminResponse(
-                f"{resource} not found in config dump; there are: {', '.join(sorted(_FIELDS))}", 404
+                f"{resource} not found in config dump; there are: {', '.join(sorted(_FIELDS))}", 404, PLAIN
             )
         configs = dump.elements(resource, mask)
     elif mask is not None:
         configs = iter(dump.masked_sections(mask))
     else:
         configs = dump.sections()
-    pieces = object_pieces([("configs", list_pieces(configs, 1))], 0)
-    return AdminResponse(from_pieces([*pieces] if mask else _with_end(pieces)), content_type=JSON)
+    pieces = _with_end(object_pieces([("configs", list_pieces(configs, 1))], 0))
+    # A mask may turn out wrong inside any element, which must show before the answer begins.
+    return AdminResponse(from_pieces(list(pieces) if mask else pieces), content_type=JSON)
 
 
 def _everything(_name: str) -> bool:
@@ -161,7 +163,9 @@ class _Dump:
             field_mask.MergeMessage(section, trimmed, True, True)
             result.append([*message_pieces(trimmed, 2, redact, f"{TYPE_URL_PREFIX}envoy.admin.v3.{name}")])
         if not result:
-            raise BadParameterError(f"FieldMask {mask} could not be successfully applied to any configs.")
+            raise BadParameterError(
+                f"FieldMask {mask} could not be successfully applied to any configs.", PLAIN
+            )
         return result
 
     def _section(self, name: str) -> Any:
@@ -255,7 +259,7 @@ def _trim_element(element: Message, mask: str) -> None:
             outer.append(head)
         else:
             outer.append(path)
-    refusal = BadParameterError(f"FieldMask {mask} could not be successfully used.")
+    refusal = BadParameterError(f"FieldMask {mask} could not be successfully used.", PLAIN)
     for name, paths in inner.items():
         holder = getattr(element, name)
         kind = known_class(holder.TypeName())

@@ -13,6 +13,7 @@ import re2
 from proxy.base.regex import Regex
 
 TEXT: Final = "text/plain; charset=UTF-8"
+PLAIN: Final = "text/plain"
 JSON: Final = "application/json"
 HTML: Final = "text/html; charset=UTF-8"
 
@@ -23,6 +24,10 @@ PIECES: Final = 512
 
 class BadParameterError(Exception):
     """A query parameter is wrong; the text says which and what is allowed. Answered with 400."""
+
+    def __init__(self, text: str, content_type: str = TEXT) -> None:
+        self.content_type = content_type
+        super().__init__(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,9 @@ class AdminRequest:
             raise BadParameterError(usage)
         return value
 
-    def regex(self, name: str, refusal: str = "Invalid re2 regex: {error}") -> Regex | None:
+    def regex(
+        self, name: str, refusal: str = "Invalid re2 regex: {error}", content_type: str = TEXT
+    ) -> Regex | None:
         """The regex in a parameter, None without one; raises `BadParameterError` if RE2 refuses it."""
         pattern = self.parameters.get(name)
         if not pattern:
@@ -56,7 +63,8 @@ class AdminRequest:
         except re2.error as error:
             # RE2 leaves out the offending part, which its C++ callers see: the pattern stands in for it.
             reason = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)
-            raise BadParameterError(refusal.format(name=name, pattern=pattern, error=reason)) from error
+            text = refusal.format(name=name, pattern=pattern, error=reason)
+            raise BadParameterError(text, content_type) from error
 
 
 @dataclass(frozen=True, slots=True)

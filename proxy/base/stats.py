@@ -165,6 +165,20 @@ class ZeroGroup:
     template: StatTemplate
     values: Mapping[str, int] | None = None
 
+    @classmethod
+    def of(cls, group: StatGroup, templates: dict[object, StatTemplate]) -> ZeroGroup:
+        """The stand-in for a group like `group`, which is fresh.
+
+        Groups with the same names share a template: `templates` keeps them, and is the caller's.
+        """
+        fresh = StatTemplate.of(group)
+        template = templates.setdefault((*fresh.counters, "", *fresh.gauges, "", *fresh.histograms), fresh)
+        first = {**template.counters, **template.gauges}
+        values = {**fresh.counters, **fresh.gauges}
+        return cls(
+            group.prefix, template, {name: value for name, value in values.items() if value != first[name]}
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class HistogramView:

@@ -11,6 +11,7 @@ from proxy.base.stats import (
     StatRegistry,
     StatsSum,
     StatTemplate,
+    ZeroGroup,
     collect,
     collect_groups,
 )
@@ -166,3 +167,14 @@ def test_a_template_has_names_without_prefix_and_first_values() -> None:
     assert template.counters == {"total": 0, "changes": 0}
     assert template.gauges == {"active": 0, "hosts": 3}
     assert template.histograms == ("time",)
+
+
+def test_groups_of_the_same_names_share_a_template_and_keep_their_own_values() -> None:
+    templates: dict[object, StatTemplate] = {}
+    one, two = _Group("a."), _Group("b.")
+    one.hosts, two.changes = 3, 1
+    first, second = ZeroGroup.of(one, templates), ZeroGroup.of(two, templates)
+    assert first.template is second.template
+    assert first.values == {}
+    assert second.values == {"hosts": 0, "changes": 1}
+    assert ZeroGroup.of(StatGroup("c."), templates).template is not first.template
