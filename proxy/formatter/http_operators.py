@@ -75,7 +75,8 @@ def _query(info: StreamInfo) -> str | None:
     if head is None:
         return None
     path = head.headers.get("x-envoy-original-path") or head.path
-    return path.partition("?")[2] or None
+    _, mark, query = path.partition("?")
+    return query if mark else None
 
 
 def _query_param(command: Command, _context: CompileContext) -> Operator:

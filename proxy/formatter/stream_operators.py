@@ -42,8 +42,8 @@ TIME_POINTS = {
     "DS_TX_BEG": "response_first_byte_sent",
     "DS_TX_END": "response_complete",
 }
-#: The same for `ConnectionInfo`; only the log of a TCP connection has them.
-CONNECTION_TIME_POINTS = {"DS_CX_BEG": "start_time", "DS_CX_END": "end_time"}
+#: The same for what is not HTTP: there the stream is the connection.
+CONNECTION_TIME_POINTS = {"DS_CX_BEG": "start_time", "DS_CX_END": "response_complete"}
 _PRECISIONS = {"ms": 1e3, "us": 1e6, "ns": 1e9}
 
 
@@ -67,7 +67,7 @@ def _flags(info: StreamInfo) -> str:
 
 def duration_ms(info: StreamInfo) -> int:
     """Milliseconds from the start to the end of the stream, or until now."""
-    end = info.end_time or info.response_complete or time.monotonic()
+    end = info.response_complete or time.monotonic()
     return int((end - info.start_time) * 1000)
 
 
@@ -102,7 +102,7 @@ def _time_point(name: str) -> Getter | None:
         return lambda info: getattr(info, attribute)
     if name in CONNECTION_TIME_POINTS:
         attribute = CONNECTION_TIME_POINTS[name]
-        return lambda info: getattr(info.connection, attribute) if info.request is None else 0.0
+        return lambda info: getattr(info, attribute) if info.request is None else 0.0
     return None
 
 
