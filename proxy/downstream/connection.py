@@ -234,6 +234,7 @@ class Acceptor(asyncio.Protocol):
                 _Refused(connection, self._services).take(transport, gate.reject_delay)
                 return
         if chain.create_protocol is None:
+            stats.network_extension_config_missing += 1  # as Envoy counts a chain without filters
             _Refused(connection, self._services).take(transport, 0.0)
         elif chain.tls is None:
             protocol = chain.create_protocol(connection)
