@@ -168,6 +168,7 @@ class Controller:
         self._log_file = log_file
         self._admin: Any = None
         self._serving = False
+        self._started = False
         self._signalled_at = -_SAME_SIGNAL_SECONDS
         self._exit: asyncio.Future[int] = loop.create_future()
         self._live = asyncio.Event()
@@ -203,7 +204,7 @@ class Controller:
         if self._drain is not None:
             self.request_exit(0, f"{reason} again: ending now")
             return
-        if self.state != "LIVE":
+        if not self._started:
             self.request_exit(0, f"{reason} before start-up was complete: ending now")
             return
         options = self.options
@@ -318,6 +319,7 @@ class Controller:
         for listener in self.listeners.values():
             listener.listen()
         self.listener_stats.workers_started = 1
+        self._started = True
         self.set_state("LIVE")
         milliseconds = int((self.loop.time() - self.started_at) * 1000)
         self.server_stats.initialization_time_ms.record(milliseconds)

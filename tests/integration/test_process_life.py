@@ -143,6 +143,39 @@ def test_quitquitquit_ends_it_now() -> None:
         held.close()
 
 
+def test_a_proxy_that_was_made_unhealthy_still_drains() -> None:
+    with Outrider(CONFIG) as proxy:
+        held = connect(proxy.port)
+        assert proxy.admin("/healthcheck/fail", method="POST")[0] == 200
+        assert proxy.admin("/ready") == (503, "DRAINING\n")
+        proxy.signal(signal.SIGTERM)
+        wait_for(proxy, "draining (gradual")
+        held.sendall(b"more")
+        assert held.recv(4) == b"more"
+        held.close()
+        assert proxy.process.wait(5) == 0
+
+
+def test_an_unhealthy_proxy_can_recover() -> None:
+    with Outrider(CONFIG) as proxy:
+        assert proxy.admin("/healthcheck/fail", method="POST")[0] == 200
+        assert proxy.admin("/healthcheck/ok", method="POST")[0] == 200
+        assert proxy.admin("/ready") == (200, "LIVE\n")
+
+
+def test_drain_listeners_refuses_newcomers_and_keeps_who_is_there() -> None:
+    with Outrider(CONFIG) as proxy:
+        held = connect(proxy.port)
+        assert proxy.admin("/drain_listeners", method="POST")[0] == 200
+        deadline = time.monotonic() + 5
+        while not refused(proxy.port):
+            assert time.monotonic() < deadline
+        held.sendall(b"more")
+        assert held.recv(4) == b"more"
+        held.close()
+        assert proxy.admin("/ready")[0] == 200
+
+
 def test_other_signals_do_not_end_it() -> None:
     with Outrider(CONFIG) as proxy:
         proxy.signal(signal.SIGHUP)

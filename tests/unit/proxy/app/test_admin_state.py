@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from envoy.config.bootstrap.v3 import bootstrap_pb2
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.listener.v3 import listener_pb2
+from google.protobuf import json_format
+
+from proxy.app.admin_state import ControllerAdminState
+from proxy.app.command_line import parse
+from proxy.app.config_loading import ListenerPlan, LoadedConfig
+from proxy.app.runtime_layers import Layer
+from proxy.upstream.host import HostStats
+
+RQ_TOTAL = HostStats.__slots__.index("rq_total")
+
+
+def cluster(name: str, port: int = 80) -> tuple[str, bytes]:
+    endpoint = {"endpoint": {"address": {"socket_address": {"address": "10.0.0.1", "port_value": port}}}}
+    message = json_format.ParseDict(
+        {
+            "name": name,
+            "connect_timeout": "1s",
+            "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
+        },
+        cluster_pb2.Cluster(),
+    )
+    return name, message.SerializeToString()
+
+
+class Workers:
+    """Two workers that have used cluster `b`."""
+
+    async def ask(self, _question: str) -> dict[int, Any]:
+        numbers = [0] * len(HostStats.__slots__)
+        numbers[RQ_TOTAL] = 2
+        return {index: {"b": {("10.0.0.1:80", 0): list(numbers)}} for index in range(2)}
+
+
+@pytest.fixture
+def controller() -> SimpleNamespace:
+    bootstrap = bootstrap_pb2.Bootstrap()
+    bootstrap.node.id = "me"
+    listener = listener_pb2.Listener(name="l").SerializeToString()
+    config = LoadedConfig(
+        bootstrap.SerializeToString(),
+        [cluster("b"), cluster("a")],
+        [ListenerPlan("l", listener, (), False)],
+        [],
+        (Layer("s", {"k": "1"}), Layer("admin", {}, admin=True)),
+    )
+    return SimpleNamespace(
+        config=config,
+        bootstrap=bootstrap,
+        options=parse(["-c", "x.yaml", "--drain-strategy", "immediate", "--drain-time-s", "5"]),
+        loaded_at=5.0,
+        loop=SimpleNamespace(time=lambda: 100.0),
+        started_at=90.0,
+        state="LIVE",
+        overrides={"k": "2"},
+        workers=Workers(),
+        slots=SimpleNamespace(first_builder=lambda index: 0 if index == 0 else -1),
+    )
+
+
+def test_the_bootstrap_is_shown_whole(controller: SimpleNamespace) -> None:
+    serialized, loaded_at = ControllerAdminState(controller).bootstrap()  # type: ignore[arg-type]
+    message = bootstrap_pb2.Bootstrap.FromString(serialized)
+    assert loaded_at == 5.0
+    assert message.node.id == "me"
+    assert [one.name for one in message.static_resources.clusters] == ["b", "a"]
+    assert [one.name for one in message.static_resources.listeners] == ["l"]
+
+
+def test_the_command_line_is_shown_as_envoy_does(controller: SimpleNamespace) -> None:
+    facts = ControllerAdminState(controller).server_facts()  # type: ignore[arg-type]
+    assert facts.uptime == 10.0
+    options = facts.options
+    assert options.config_path == "x.yaml"
+    assert options.drain_strategy == options.Immediate
+    assert options.drain_time.seconds == 5
+    assert options.parent_shutdown_time.seconds == 900
+
+
+def test_host_numbers_of_all_workers_are_added_up(controller: SimpleNamespace) -> None:
+    state = ControllerAdminState(controller)  # type: ignore[arg-type]
+    first, second = asyncio.run(state.cluster_statuses())
+    assert (first.name, second.name) == ("a", "b")
+    assert first.hosts[0].stats == {}
+    assert second.hosts[0].stats["rq_total"] == 4
+    assert second.default.max_retries == 3
+
+
+def test_clusters_that_nobody_used_have_their_stats_at_zero(controller: SimpleNamespace) -> None:
+    state = ControllerAdminState(controller)  # type: ignore[arg-type]
+    (group,) = state.zero_groups()
+    assert group.prefix == "cluster.a."
+    assert group.template.counters["upstream_rq_total"] == 0
+    assert {**group.template.gauges, **(group.values or {})}["membership_total"] == 1
+
+
+def test_runtime_layers_show_the_overrides(controller: SimpleNamespace) -> None:
+    layers = ControllerAdminState(controller).runtime_layers()  # type: ignore[arg-type]
+    assert [(layer.name, dict(layer.values)) for layer in layers] == [
+        ("s", {"k": "1"}),
+        ("admin", {"k": "2"}),
+    ]
+
+
+def test_resources_come_by_kind(controller: SimpleNamespace) -> None:
+    state = ControllerAdminState(controller)  # type: ignore[arg-type]
+    assert [one.name for one in state.resources("clusters")] == ["b", "a"]
+    assert [one.name for one in state.resources("listeners")] == ["l"]
+    assert list(state.resources("routes")) == []
+
+
+def test_what_start_up_waits_for_is_named(controller: SimpleNamespace) -> None:
+    state = ControllerAdminState(controller)  # type: ignore[arg-type]
+    assert state.unready_targets() == {}
+    controller.state = "PRE_INITIALIZING"
+    assert state.unready_targets() == {"Server": ["cluster manager"]}

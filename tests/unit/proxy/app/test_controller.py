@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+import pytest
+
+from proxy.app.config_loading import ListenerPlan
+from proxy.app.controller import ActiveListener, own_address
+from proxy.base.address import Address
+from proxy.base.errors import UsageError
+from proxy.connection.sockets import ListenAddress
+
+
+def plan(*addresses: Address) -> ListenerPlan:
+    return ListenerPlan("a", b"", tuple(ListenAddress(one) for one in addresses), False)
+
+
+def test_each_worker_gets_a_socket_of_its_own_per_address() -> None:
+    listener = ActiveListener(plan(Address("127.0.0.1", 0), Address("127.0.0.1", 0)), workers=3)
+    try:
+        first, second = listener.addresses()
+        assert first.port != second.port
+        sockets = listener.of_worker(2)
+        assert [sock.getsockname()[1] for sock in sockets] == [first.port, second.port]
+        assert len({sock.fileno() for index in range(3) for sock in listener.of_worker(index)}) == 6
+    finally:
+        listener.close()
+
+
+def test_after_refuse_nobody_can_connect() -> None:
+    listener = ActiveListener(plan(Address("127.0.0.1", 0)), workers=2)
+    try:
+        listener.listen()
+        where = listener.addresses()[0]
+        socket.create_connection(where.sockaddr, timeout=5).close()  # type: ignore[arg-type]
+        listener.refuse()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(where.sockaddr, timeout=5)  # type: ignore[arg-type]
+    finally:
+        listener.close()
+
+
+def test_sockets_bound_before_a_failure_are_given_back() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(UsageError, match="Address already in use"):
+            ActiveListener(plan(Address("127.0.0.1", 0), Address(*taken.getsockname())), workers=1)
+
+
+@pytest.mark.parametrize("version", ["v4", "v6"])
+def test_the_machine_has_an_address_of_the_version_asked_for(version: str) -> None:
+    assert ipaddress.ip_address(own_address(version)).version == int(version[1])

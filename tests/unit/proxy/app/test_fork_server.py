@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+import os
+
+from proxy.app import fork_server
+
+
+def test_it_ends_when_the_controller_does() -> None:
+    server = fork_server.start()
+    server.control.close()
+    _process, status = os.waitpid(server.process, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
