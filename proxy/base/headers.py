@@ -24,17 +24,10 @@ class HeaderMap(dict[str, str]):
     be repeated (it does not look at `repeated`).
     """
 
-    __slots__ = ("repeated",)
-
-    repeated: dict[str, list[str]] | None
+    #: On the class, so that only a map with repeated names carries an attribute of its own.
+    repeated: dict[str, list[str]] | None = None
 
     def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
-        self.repeated = None
-        if isinstance(fields, HeaderMap):
-            super().__init__(fields)
-            if fields.repeated is not None:
-                self.repeated = {name: list(values) for name, values in fields.repeated.items()}
-            return
         pairs = fields if isinstance(fields, list) else list(fields)
         super().__init__(pairs)
         if len(self) != len(pairs):
@@ -95,4 +88,12 @@ class HeaderMap(dict[str, str]):
 
     def copy(self) -> HeaderMap:
         """An independent copy."""
-        return HeaderMap(self)
+        # Past the constructor: copies are made for most requests, and this takes a third of the time.
+        twin = _blank(HeaderMap)
+        twin.update(self)
+        if self.repeated is not None:
+            twin.repeated = {name: list(values) for name, values in self.repeated.items()}
+        return twin
+
+
+_blank = HeaderMap.__new__

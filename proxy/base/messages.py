@@ -53,9 +53,8 @@ class RequestHead:
 
     def copy(self) -> RequestHead:
         """A copy whose fields can be changed without touching this one."""
-        return RequestHead(
-            self.method, self.path, self.authority, HeaderMap(self.headers), self.scheme, self.protocol
-        )
+        headers = self.headers.copy()
+        return RequestHead(self.method, self.path, self.authority, headers, self.scheme, self.protocol)
 
     def __repr__(self) -> str:
         return f"<{self.method} {self.authority}{self.path} {self.protocol} {dict(self.headers)}>"
@@ -79,7 +78,7 @@ class ResponseHead:
 
     def copy(self) -> ResponseHead:
         """A copy whose fields can be changed without touching this one."""
-        return ResponseHead(self.status, HeaderMap(self.headers))
+        return ResponseHead(self.status, self.headers.copy())
 
     def __repr__(self) -> str:
         return f"<{self.status} {dict(self.headers)}>"

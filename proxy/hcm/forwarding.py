@@ -18,21 +18,23 @@ from proxy.hcm.client_certificate import apply_xfcc
 from proxy.hcm.config import HcmConfig, IpNetwork, XffDetection
 
 #: Removed from every request that is not internal.
-_INTERNAL_ONLY: Final = (
-    "x-envoy-retry-on",
-    "x-envoy-retry-grpc-on",
-    "x-envoy-max-retries",
-    "x-envoy-upstream-alt-stat-name",
-    "x-envoy-upstream-rq-timeout-ms",
-    "x-envoy-upstream-rq-per-try-timeout-ms",
-    "x-envoy-upstream-rq-timeout-alt-response",
-    "x-envoy-expected-rq-timeout-ms",
-    "x-envoy-force-trace",
-    "x-envoy-ip-tags",
-    "x-envoy-original-url",
-    "x-envoy-hedge-on-per-try-timeout",
-    "x-envoy-retriable-status-codes",
-    "x-envoy-retriable-header-names",
+_INTERNAL_ONLY: Final = frozenset(
+    {
+        "x-envoy-retry-on",
+        "x-envoy-retry-grpc-on",
+        "x-envoy-max-retries",
+        "x-envoy-upstream-alt-stat-name",
+        "x-envoy-upstream-rq-timeout-ms",
+        "x-envoy-upstream-rq-per-try-timeout-ms",
+        "x-envoy-upstream-rq-timeout-alt-response",
+        "x-envoy-expected-rq-timeout-ms",
+        "x-envoy-force-trace",
+        "x-envoy-ip-tags",
+        "x-envoy-original-url",
+        "x-envoy-hedge-on-per-try-timeout",
+        "x-envoy-retriable-status-codes",
+        "x-envoy-retriable-header-names",
+    }
 )
 #: Removed besides at the edge of the mesh.
 _EDGE_ONLY: Final = (
@@ -40,10 +42,10 @@ _EDGE_ONLY: Final = (
     "x-envoy-downstream-service-cluster",
     "x-envoy-downstream-service-node",
 )
-_HOP_BY_HOP: Final = ("keep-alive", "proxy-connection", "transfer-encoding")
+_HOP_BY_HOP: Final = frozenset({"keep-alive", "proxy-connection", "transfer-encoding", "te"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Origin:
     """Who sent a request: the address to log, and how far it is trusted."""
 
@@ -64,17 +66,17 @@ class LocalNode:
 def remove_hop_by_hop(headers: HeaderMap, *, upgrade: bool) -> None:
     """Drop what belongs to one connection only; an upgrade keeps Connection and Upgrade."""
     if not upgrade:
-        headers.remove("connection")
-        headers.remove("upgrade")
-    for name in _HOP_BY_HOP:
-        if name in headers:
-            headers.remove(name)
+        if "connection" in headers:
+            headers.remove("connection")
+        if "upgrade" in headers:
+            headers.remove("upgrade")
+    if _HOP_BY_HOP.isdisjoint(headers):
+        return
     coding = headers.get("te")
-    if coding is not None:
-        if any(part.strip().lower() == "trailers" for part in coding.split(",")):
-            headers.set("te", "trailers")
-        else:
-            headers.remove("te")
+    for name in _HOP_BY_HOP:
+        headers.remove(name)
+    if coding is not None and any(part.strip().lower() == "trailers" for part in coding.split(",")):
+        headers.set("te", "trailers")
 
 
 def apply_forwarding(
@@ -86,7 +88,8 @@ def apply_forwarding(
 ) -> Origin:
     """Rewrite the forwarding fields of `head` in place and say where the request came from."""
     headers = head.headers
-    headers.remove("x-envoy-internal")
+    if "x-envoy-internal" in headers:
+        headers.remove("x-envoy-internal")
     scheme = "https" if connection.tls is not None else "http"
     address, single = _client_address(headers, connection, config)
     if config.use_remote_address:
@@ -112,7 +115,8 @@ def apply_forwarding(
     else:
         _strip_internal(headers, origin, internal_only_headers)
     _identify_proxy(headers, config, node, origin)
-    apply_xfcc(headers, connection, config.forward_client_cert, config.client_cert_details)
+    if connection.tls is not None or "x-forwarded-client-cert" in headers:
+        apply_xfcc(headers, connection, config.forward_client_cert, config.client_cert_details)
     return origin
 
 
@@ -121,8 +125,8 @@ def _strip_internal(headers: HeaderMap, origin: Origin, internal_only_headers: t
         for name in _EDGE_ONLY:
             if name in headers:
                 headers.remove(name)
-    for name in _INTERNAL_ONLY:
-        if name in headers:
+    if not _INTERNAL_ONLY.isdisjoint(headers):
+        for name in _INTERNAL_ONLY:
             headers.remove(name)
     for name in internal_only_headers:
         headers.remove(name)

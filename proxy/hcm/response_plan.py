@@ -6,7 +6,7 @@ request id are holes in the rendered bytes.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from proxy.base.messages import ResponseHead
 from proxy.base.stream_info import StreamInfo
@@ -14,6 +14,9 @@ from proxy.codec.head_template import DATE_HOLE, REQUEST_ID_HOLE, SERVICE_TIME_H
 from proxy.codec.http1_render import render_response_head
 from proxy.hcm.config import APPEND_IF_ABSENT, OVERWRITE, HcmConfig
 from proxy.hcm.forwarding import append_via
+
+_UPGRADE_FIELDS: Final = frozenset({"connection", "upgrade"})
+_HOP_BY_HOP: Final = _UPGRADE_FIELDS | {"keep-alive", "proxy-connection", "transfer-encoding"}
 
 
 class ResponsePlan:
@@ -36,12 +39,10 @@ def finish_upstream_response(
     Tells whether the result depends on nothing but the head and the route.
     """
     headers = head.headers
-    if not upgrade:
-        headers.remove("connection")
-        headers.remove("upgrade")
-    for name in ("keep-alive", "proxy-connection", "transfer-encoding"):
-        if name in headers:
-            headers.remove(name)
+    if not _HOP_BY_HOP.isdisjoint(headers):
+        for name in _HOP_BY_HOP:
+            if not (upgrade and name in _UPGRADE_FIELDS):
+                headers.remove(name)
     if service_time is not None:
         headers.set("x-envoy-upstream-service-time", service_time)
     reusable = True

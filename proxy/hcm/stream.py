@@ -139,7 +139,7 @@ class Stream:
             self._filters.decode_headers(head, end_stream)
         elif end_stream and plan.upstream is not None:
             manager.stats.rq_total += 1
-            self._forward_planned(plan.upstream, plan.route.action, True)  # type: ignore[union-attr]
+            self._forward_planned(plan.upstream, True)
         else:
             self.route_request(end_stream)
 
@@ -314,10 +314,11 @@ class Stream:
         )
         if upstream_plan is None:
             upstream_plan = self._plan_upstream(route, action, end_stream)
-        self._forward_planned(upstream_plan, action, end_stream)
+        self._forward_planned(upstream_plan, end_stream)
 
-    def _forward_planned(self, upstream_plan: UpstreamPlan, action: ClusterAction, end_stream: bool) -> None:
+    def _forward_planned(self, upstream_plan: UpstreamPlan, end_stream: bool) -> None:
         manager = self.manager
+        action = upstream_plan.action
         self.upstream_plan = upstream_plan
         info = self.info
         cluster = manager.clusters.get(upstream_plan.choice.cluster_name)
@@ -397,6 +398,7 @@ class Stream:
         upstream_plan = plan_upstream(
             head,
             route,
+            action,
             choice,
             self.info,
             end_stream=end_stream,

@@ -13,24 +13,29 @@ from proxy.base.messages import RequestHead
 from proxy.base.stream_info import StreamInfo
 from proxy.codec.head_template import HeadTemplate
 from proxy.codec.http1_render import NameFormatter, render_request_head
+from proxy.router.cluster_action import ClusterAction
+from proxy.router.cluster_choice import ClusterChoice
+from proxy.router.route import Route
 
 #: Methods whose requests have no body by definition, so that no length is sent (Envoy:
 #: `HeaderUtility::requestShouldHaveNoBody`).
 _BODILESS_METHODS: Final = frozenset({"GET", "HEAD", "DELETE", "TRACE", "CONNECT"})
-_CONSUMED: Final = (
-    "x-envoy-upstream-rq-timeout-ms",
-    "x-envoy-upstream-rq-per-try-timeout-ms",
-    "x-envoy-retry-on",
-    "x-envoy-retry-grpc-on",
-    "x-envoy-max-retries",
-    "x-envoy-hedge-on-per-try-timeout",
-    "x-envoy-retriable-status-codes",
-    "x-envoy-retriable-header-names",
-    "x-envoy-upstream-alt-stat-name",
+_CONSUMED: Final = frozenset(
+    {
+        "x-envoy-upstream-rq-timeout-ms",
+        "x-envoy-upstream-rq-per-try-timeout-ms",
+        "x-envoy-retry-on",
+        "x-envoy-retry-grpc-on",
+        "x-envoy-max-retries",
+        "x-envoy-hedge-on-per-try-timeout",
+        "x-envoy-retriable-status-codes",
+        "x-envoy-retriable-header-names",
+        "x-envoy-upstream-alt-stat-name",
+    }
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class UpstreamPlan:
     """`timeout` is in seconds, 0.0 for none; `chunked` tells how a body would be framed.
 
@@ -40,7 +45,8 @@ class UpstreamPlan:
     """
 
     head: RequestHead
-    choice: Any
+    action: ClusterAction
+    choice: ClusterChoice
     timeout: float
     alt_stat_name: str
     template: HeadTemplate | None
@@ -52,8 +58,9 @@ class UpstreamPlan:
 
 def plan_upstream(
     head: RequestHead,
-    route: Any,
-    choice: Any,
+    route: Route,
+    action: ClusterAction,
+    choice: ClusterChoice,
     info: StreamInfo,
     *,
     end_stream: bool,
@@ -68,13 +75,13 @@ def plan_upstream(
 
     A head that will get a generated request id has `REQUEST_ID_HOLE` as the value of x-request-id.
     """
-    action = route.action
     head = head.copy()
     headers = head.headers
     timeout = _timeout(head, action, respect_expected_timeout)
-    alt_stat_name = headers.get("x-envoy-upstream-alt-stat-name", "")
-    for name in _CONSUMED:
-        if name in headers:
+    alt_stat_name = ""
+    if not _CONSUMED.isdisjoint(headers):
+        alt_stat_name = headers.get("x-envoy-upstream-alt-stat-name", "")
+        for name in _CONSUMED:
             headers.remove(name)
     if timeout and not suppress_envoy_headers:
         headers.set("x-envoy-expected-rq-timeout-ms", str(int(timeout * 1000)))
@@ -95,11 +102,11 @@ def plan_upstream(
     if with_template and reusable:
         template = HeadTemplate(render_request_head(head, formatter))
     return UpstreamPlan(
-        head, choice, timeout, alt_stat_name, template, reusable, chunked, response_ops, response_key
+        head, action, choice, timeout, alt_stat_name, template, reusable, chunked, response_ops, response_key
     )
 
 
-def _timeout(head: RequestHead, action: Any, respect_expected: bool) -> float:
+def _timeout(head: RequestHead, action: ClusterAction, respect_expected: bool) -> float:
     headers = head.headers
     text = headers.get("x-envoy-expected-rq-timeout-ms") if respect_expected else None
     text = text or headers.get("x-envoy-upstream-rq-timeout-ms")
