@@ -10,7 +10,6 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final, Literal
@@ -25,26 +24,19 @@ from proxy.admin.server_stats import (
     ServerStats,
 )
 from proxy.app import runtime_layers
+from proxy.app.active_listener import ActiveListener
 from proxy.app.command_line import Options
-from proxy.app.config_loading import ListenerPlan, LoadedConfig
+from proxy.app.config_loading import LoadedConfig
 from proxy.app.connection_counts import SharedCounts
 from proxy.app.drain import DrainSequence
 from proxy.app.draw import random_draw
 from proxy.app.fork_server import ForkServer
 from proxy.app.ipc import Message, slices
 from proxy.app.logs import LogFile, LogLevels
+from proxy.app.machine import own_address
 from proxy.app.name_resolution import NameResolution
 from proxy.app.worker_table import WorkerHandle, WorkerTable
-from proxy.base.address import Address
-from proxy.base.errors import UsageError
 from proxy.base.stats import StatGroup, StatRegistry, StatsSum, collect
-from proxy.connection.sockets import (
-    local_address,
-    open_sockets,
-    remove_socket_file,
-    start_listening,
-    stop_listening,
-)
 from proxy.upstream.circuit_breaker import SharedSlots
 from proxy.version import version_number
 
@@ -67,47 +59,6 @@ class WorkerStats(StatGroup):
     COUNTERS: ClassVar = ("worker_restarted",)
 
     worker_restarted: int
-
-
-class ActiveListener:
-    """A listener with its sockets: one list per address, one socket per worker in each."""
-
-    def __init__(self, plan: ListenerPlan, workers: int) -> None:
-        self.plan = plan
-        self.sockets: list[list[socket.socket]] = []
-        self.draining = False
-        try:
-            for where in plan.addresses:
-                self.sockets.append(open_sockets(plan.name, where, workers))
-        except UsageError:
-            self.close()
-            raise
-
-    def addresses(self) -> list[Address]:
-        """What it is bound to, with the real ports."""
-        return [local_address(sockets[0]) for sockets in self.sockets]
-
-    def of_worker(self, index: int) -> list[socket.socket]:
-        """The sockets that one worker accepts on, in order of the addresses."""
-        return [sockets[index] for sockets in self.sockets]
-
-    def listen(self) -> None:
-        """Let connections come in. Raises `UsageError`."""
-        for where, sockets in zip(self.plan.addresses, self.sockets, strict=True):
-            start_listening(self.plan.name, where, sockets)
-
-    def refuse(self) -> None:
-        """Refuse new connections from now on."""
-        self.draining = True
-        for sockets in self.sockets:
-            stop_listening(sockets)
-
-    def close(self) -> None:
-        """Close every socket and remove socket files."""
-        for where, sockets in zip(self.plan.addresses, self.sockets, strict=False):
-            for sock in sockets:
-                sock.close()
-            remove_socket_file(where)
 
 
 class Controller:
@@ -498,22 +449,3 @@ class Controller:
 
     def _on_hup(self) -> None:
         logger.warning("caught and eating SIGHUP: the configuration file is read only at start.")
-
-
-def own_address(version: str) -> str:
-    """The address that this machine would use to reach others, "v4" or "v6"; loopback if it has none.
-
-    Stands for Envoy's choice, the first interface that is not loopback. Nothing is sent.
-    """
-    family, elsewhere, loopback = (
-        (socket.AF_INET6, "2001:db8::1", "::1")
-        if version == "v6"
-        else (socket.AF_INET, "192.0.2.1", "127.0.0.1")
-    )
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((elsewhere, 9))
-            address: str = probe.getsockname()[0]
-            return address
-    except OSError:
-        return loopback

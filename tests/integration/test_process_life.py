@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.configs import address, bootstrap, listener, typed
+from tests.support.configs import address, bootstrap, http_proxy, listener, typed
 from tests.support.outrider import ROOT, Outrider
 from tests.support.ports import free_port
 from tests.support.proxy_process import StartError
@@ -111,6 +111,26 @@ def test_an_immediate_drain_refuses_newcomers_and_serves_those_who_are_there() -
         assert held.recv(4) == b"more"
         held.close()
         assert proxy.process.wait(5) == 0
+
+
+@pytest.mark.parametrize("strategy", ["immediate", "gradual"])
+def test_a_drain_closes_idle_http_connections_and_tells_the_others(strategy: str) -> None:
+    answer = {"match": {"prefix": "/"}, "direct_response": {"status": 200}}
+    arguments = ["--drain-strategy", strategy, "--drain-time-s", "8"]
+    with Outrider(http_proxy(routes=[answer], clusters=[]), arguments=arguments) as proxy:
+        idle = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=5)
+        idle.request("GET", "/")
+        assert idle.getresponse().read() == b""
+        proxy.signal(signal.SIGTERM)
+        wait_for(proxy, "draining")
+        if strategy == "gradual":
+            late = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=5)
+            late.request("GET", "/")
+            response = late.getresponse()
+            assert (response.status, response.getheader("connection")) == (200, "close")
+            late.close()
+        assert proxy.process.wait(4) == 0
+        idle.close()
 
 
 def test_the_drain_time_ends_what_does_not_end_by_itself() -> None:

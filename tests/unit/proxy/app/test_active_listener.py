@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import ipaddress
 import socket
 
 import pytest
 
+from proxy.app.active_listener import ActiveListener
 from proxy.app.config_loading import ListenerPlan
-from proxy.app.controller import ActiveListener, own_address
 from proxy.base.address import Address
 from proxy.base.errors import UsageError
 from proxy.connection.sockets import ListenAddress
@@ -47,8 +46,3 @@ def test_sockets_bound_before_a_failure_are_given_back() -> None:
         taken.listen()
         with pytest.raises(UsageError, match="Address already in use"):
             ActiveListener(plan(Address("127.0.0.1", 0), Address(*taken.getsockname())), workers=1)
-
-
-@pytest.mark.parametrize("version", ["v4", "v6"])
-def test_the_machine_has_an_address_of_the_version_asked_for(version: str) -> None:
-    assert ipaddress.ip_address(own_address(version)).version == int(version[1])

@@ -1,0 +1,57 @@
+"""A listener in the controller: the sockets that it binds, keeps open, and hands to workers."""
+
+from __future__ import annotations
+
+import socket
+
+from proxy.app.config_loading import ListenerPlan
+from proxy.base.address import Address
+from proxy.base.errors import UsageError
+from proxy.connection.sockets import (
+    local_address,
+    open_sockets,
+    remove_socket_file,
+    start_listening,
+    stop_listening,
+)
+
+
+class ActiveListener:
+    """A listener with its sockets: one list per address, one socket per worker in each."""
+
+    def __init__(self, plan: ListenerPlan, workers: int) -> None:
+        self.plan = plan
+        self.sockets: list[list[socket.socket]] = []
+        self.draining = False
+        try:
+            for where in plan.addresses:
+                self.sockets.append(open_sockets(plan.name, where, workers))
+        except UsageError:
+            self.close()
+            raise
+
+    def addresses(self) -> list[Address]:
+        """What it is bound to, with the real ports."""
+        return [local_address(sockets[0]) for sockets in self.sockets]
+
+    def of_worker(self, index: int) -> list[socket.socket]:
+        """The sockets that one worker accepts on, in order of the addresses."""
+        return [sockets[index] for sockets in self.sockets]
+
+    def listen(self) -> None:
+        """Let connections come in. Raises `UsageError`."""
+        for where, sockets in zip(self.plan.addresses, self.sockets, strict=True):
+            start_listening(self.plan.name, where, sockets)
+
+    def refuse(self) -> None:
+        """Refuse new connections from now on."""
+        self.draining = True
+        for sockets in self.sockets:
+            stop_listening(sockets)
+
+    def close(self) -> None:
+        """Close every socket and remove socket files."""
+        for where, sockets in zip(self.plan.addresses, self.sockets, strict=False):
+            for sock in sockets:
+                sock.close()
+            remove_socket_file(where)
