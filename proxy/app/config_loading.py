@@ -8,6 +8,7 @@ throw-away child process: only bytes come back, and all the memory goes with the
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import pickle
 from collections.abc import Callable, Iterable
@@ -21,6 +22,8 @@ from proxy.base.runtime import Runtime
 from proxy.config.context import CompileContext
 from proxy.connection.sockets import ListenAddress
 from proxy.downstream.listener import INBOUND, compile_listener
+
+logger = logging.getLogger("proxy.config.loading")
 
 # So many are compiled in a process of their own, beside the listeners: 10,000 take 0.7 s.
 MANY_CLUSTERS: Final = 1000
@@ -67,6 +70,8 @@ class _Child:
                 with os.fdopen(write_end, "wb") as pipe:
                     pickle.dump(work(), pipe, protocol=pickle.HIGHEST_PROTOCOL)
                 status = 0
+            except Exception as error:  # noqa: BLE001  (the outermost edge of the process)
+                logger.critical("unexpected: %r", error, exc_info=error)
             finally:
                 os._exit(status)
         os.close(write_end)
@@ -79,7 +84,10 @@ class _Child:
         _process, status = os.waitpid(self._process, 0)
         how = os.waitstatus_to_exitcode(status)
         if how != 0:
-            raise ConfigError(f"the process that loads the configuration ended with status {how}")
+            raise ConfigError(
+                f"the process that loads the configuration ended with status {how}; "
+                "-l debug shows the traceback of an internal error"
+            )
         return pickle.loads(outcome)  # noqa: S301  (written by our own child)
 
 

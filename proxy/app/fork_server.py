@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import logging
 import os
 import select
 import signal
@@ -17,6 +18,8 @@ import sys
 from typing import Final, NamedTuple, NoReturn
 
 from proxy.app.ipc import FrameReader, send_blocking
+
+logger = logging.getLogger("proxy.app.fork_server")
 
 # What a worker needs. Extensions register themselves when they are imported.
 _DATA_PLANE: Final = ("proxy.app.worker", "proxy.app.data_plane")
@@ -129,6 +132,8 @@ def _become_worker(index: int, settings: dict[str, object], descriptors: list[in
         from proxy.app import worker
 
         status = worker.run(index, settings, descriptors)
+    except Exception as error:  # noqa: BLE001  (the outermost edge of the process)
+        logger.critical("worker %d cannot go on: %r", index, error, exc_info=error)
     finally:
         for stream in (sys.stdout, sys.stderr):
             try:
