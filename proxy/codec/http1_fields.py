@@ -11,6 +11,7 @@ Plain splitting with a memo of known names parses ten fields in about 3 us; a si
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Final
 
 from proxy.base.errors import ProtocolError
@@ -61,8 +62,7 @@ def split_lines(block: bytes) -> list[str]:
     breaks = len(lines) - 1
     if text.count("\n") != breaks or text.count("\r") != breaks or "\n " in text or "\n\t" in text:
         return _split_irregular_lines(text)
-    while lines and not lines[-1]:
-        lines.pop()
+    del lines[-2:]  # the blank line, and what split gives after it
     return lines
 
 
@@ -91,11 +91,7 @@ class FieldParser:
             raise ProtocolError(TOO_MANY_HEADERS, 431)
         known = self._names
         fields = []
-        first = True
-        for line in lines:
-            if first:
-                first = False
-                continue
+        for line in islice(lines, 1, None):
             raw, colon, value = line.partition(":")
             name = known.get(raw)
             if name is None or not colon:

@@ -35,11 +35,12 @@ METHODS: Final = frozenset(
     + ("TRACE", "UNBIND", "UNLINK", "UNLOCK", "UNSUBSCRIBE")
 )
 _VERSION = re.compile(r"HTTP/\d\.\d", re.ASCII)
-_PATH = re.compile(r"[/*][\t\f!-~]*")
 _HOST = r"(?!.*@@)[A-Za-z0-9!$%&'()*+,\-.:;=@\[\]_~]*"
 _ABSOLUTE = re.compile(rf"([A-Za-z]+)://({_HOST.replace('.*', '[^/?]*')})([/?][\t\f!-~]*)?")
 _HOST_AND_PORT = re.compile(r"(?:[^@]*@)?((?:\[[0-9A-Fa-f:.]+\]|[^\[\]:@]+)(?::(\d{1,5}))?)")
 _AUTHORITY = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:@\[\]%]*")
+#: Clients choose them, so the memo has an end.
+_MAX_KNOWN_AUTHORITIES: Final = 1024
 #: Names that a Connection field may not nominate: dropping them would change what the request means.
 _NOT_NOMINABLE: Final = frozenset(
     {":authority", ":method", ":path", ":scheme", "host", "x-forwarded-for", "x-forwarded-host"}
@@ -63,33 +64,20 @@ class Http1Request:
     `header_bytes` counts names, values and target. `original_names` is kept for `preserve_case` only.
     """
 
-    __slots__ = (
-        "chunked",
-        "close",
-        "content_length",
-        "dropped_underscores",
-        "expect_continue",
-        "has_host",
-        "head",
-        "header_bytes",
-        "original_names",
-        "plans",
-        "upgrade",
-        "wire_bytes",
-    )
+    # Defaults on the class: a request is made for every head, and most fields keep them.
+    header_bytes = 0
+    content_length = -1
+    chunked = False
+    close = False
+    upgrade = ""
+    expect_continue = False
+    has_host = False
+    dropped_underscores = 0
+    original_names: dict[str, str] | None = None
 
     def __init__(self, head: RequestHead, wire_bytes: int) -> None:
         self.head = head
         self.wire_bytes = wire_bytes
-        self.header_bytes = 0
-        self.content_length = -1
-        self.chunked = False
-        self.close = False
-        self.upgrade = ""
-        self.expect_continue = False
-        self.has_host = False
-        self.dropped_underscores = 0
-        self.original_names: dict[str, str] | None = None
         #: What the connection manager derived from this very head, by client address.
         self.plans: dict[str, Any] = {}
 
@@ -120,6 +108,7 @@ class RequestParser:
         self._allow_absolute_url = allow_absolute_url
         self._allow_chunked_length = allow_chunked_length
         self._keep_original_names = keep_original_names
+        self._authorities: set[str] = set()
 
     def parse(self, block: bytes) -> Http1Request:
         """`block` is a whole head without leading blank lines. Raises `ProtocolError` with Envoy's details."""
@@ -163,12 +152,20 @@ class RequestParser:
                 raise ProtocolError(CODEC_ERROR)
             head.authority = _host_and_port(target, port_required=True)[0]
             request.has_host = True
-        elif _PATH.fullmatch(target) and (target[0] == "/" or head.method == "OPTIONS"):
+        elif (target[0] == "/" or (target[0] == "*" and head.method == "OPTIONS")) and target.isascii():
+            # Control bytes and spaces were refused with the line.
             head.path = target
         else:
             self._take_absolute_target(request, target)
-        if not _AUTHORITY.fullmatch(head.authority):
+        if head.authority not in self._authorities:
+            self._check_authority(head.authority)
+
+    def _check_authority(self, authority: str) -> None:
+        if not _AUTHORITY.fullmatch(authority):
             raise ProtocolError(INVALID_AUTHORITY)
+        if len(self._authorities) >= _MAX_KNOWN_AUTHORITIES:
+            self._authorities.clear()
+        self._authorities.add(authority)
 
     def _take_absolute_target(self, request: Http1Request, target: str) -> None:
         parts = _ABSOLUTE.fullmatch(target)
@@ -204,10 +201,9 @@ class RequestParser:
             self._apply_connection_tokens(request, tokens)
         elif head.protocol == "HTTP/1.0":
             request.close = True
-        if headers.get("proxy-connection", "").lower() == "close":
+        if "proxy-connection" in headers and headers["proxy-connection"].lower() == "close":
             request.close = True
-        expect = headers.get("expect")
-        if expect is not None and expect.lower() == "100-continue":
+        if "expect" in headers and headers["expect"].lower() == "100-continue":
             request.expect_continue = True
 
     @staticmethod
@@ -241,7 +237,10 @@ def _split_request_line(line: str) -> tuple[str, str, str]:
         raise ProtocolError(CODEC_ERROR)
     if len(parts) == 2:
         return parts[0], parts[1], "HTTP/1.0"
-    version = parts[2].rstrip()
+    version = parts[2]
+    if version == "HTTP/1.1":
+        return parts[0], parts[1], version
+    version = version.rstrip()
     if not _VERSION.fullmatch(version):
         raise ProtocolError(CODEC_ERROR)
     return parts[0], parts[1], "HTTP/1.1" if version == "HTTP/1.1" else "HTTP/1.0"

@@ -31,29 +31,17 @@ class Http1Response:
     request. `bodyless` holds for statuses that never have a body (1xx, 204, 304).
     """
 
-    __slots__ = (
-        "bodyless",
-        "chunked",
-        "content_length",
-        "head",
-        "header_bytes",
-        "keep_alive",
-        "original_names",
-        "plans",
-        "upgrade",
-        "wire_bytes",
-    )
+    content_length = -1
+    header_bytes = 0
+    chunked = False
+    keep_alive = True
+    bodyless = False
+    upgrade = ""
+    original_names: dict[str, str] | None = None
 
     def __init__(self, head: ResponseHead, wire_bytes: int) -> None:
         self.head = head
         self.wire_bytes = wire_bytes
-        self.header_bytes = 0
-        self.content_length = -1
-        self.chunked = False
-        self.keep_alive = True
-        self.bodyless = False
-        self.upgrade = ""
-        self.original_names: dict[str, str] | None = None
         #: What the connection manager derived from this very head, by how the route treats responses; None on the
         #: first sight.
         self.plans: dict[int, Any] = {}
@@ -92,7 +80,7 @@ class ResponseParser:
         self._check_bodyless(response)
         tokens = connection_tokens(headers)
         response.keep_alive = "close" not in tokens if is_http11 else "keep-alive" in tokens
-        if headers.get("proxy-connection", "").lower() == "close":
+        if "proxy-connection" in headers and headers["proxy-connection"].lower() == "close":
             response.keep_alive = False
         if "upgrade" in tokens:
             response.upgrade = headers.get("upgrade", "").lower()

@@ -9,7 +9,7 @@ choice, formatters that read the clock) is never part of a kept plan.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from proxy.base.messages import RequestHead
 from proxy.base.response_flags import ResponseFlag
@@ -24,6 +24,7 @@ from proxy.hcm.config import (
 )
 from proxy.hcm.forwarding import LocalNode, Origin, apply_forwarding, remove_hop_by_hop
 from proxy.router.route import Route
+from proxy.router.upstream_plan import UpstreamPlan
 
 #: Plans kept per parsed head: one for each client address.
 MAX_PLANS_PER_HEAD: Final = 64
@@ -61,30 +62,18 @@ class RequestPlan:
     upstream's head with a hole. `upstream` is what the router derived for a route to one constant cluster.
     """
 
-    __slots__ = (
-        "generates_id",
-        "head",
-        "origin",
-        "rejection",
-        "repeated",
-        "request_id",
-        "reusable",
-        "route",
-        "upgrade",
-        "upstream",
-    )
+    origin: Origin | None = None
+    rejection: Rejection | None = None
+    route: Route | None = None
+    reusable = True
+    repeated = False
+    generates_id = False
+    request_id: str | None = None
+    upgrade = ""
+    upstream: UpstreamPlan | None = None
 
     def __init__(self, head: RequestHead) -> None:
         self.head = head
-        self.origin: Origin | None = None
-        self.rejection: Rejection | None = None
-        self.route: Route | None = None
-        self.reusable = True
-        self.repeated = False
-        self.generates_id = False
-        self.request_id: str | None = None
-        self.upgrade = ""
-        self.upstream: Any = None
 
 
 class RequestPlanner:

@@ -45,6 +45,8 @@ _NO_REQUEST: Final = RequestHead("", "", "", HeaderMap())
 _REQUEST_ID: Final = ord(REQUEST_ID_HOLE)
 _SERVICE_TIME: Final = ord(SERVICE_TIME_HOLE)
 _DATE: Final = ord(DATE_HOLE)
+#: Kept with one response head: one for each route whose responses carry it.
+MAX_PLANS_PER_RESPONSE: Final = 64
 _SERVICE_TIME_AND_DATE: Final = (_SERVICE_TIME, _DATE)
 
 
@@ -407,13 +409,25 @@ class Stream:
             respect_expected_timeout=options.respect_expected_timeout,
             formatter=None,
             with_template=keep and not manager.formats_upstream_names,
-            response_key=manager.response_key(route) if keep else 0,
+            response_key=self._response_key(route, action),
         )
         if upstream_plan.template is not None:
             plan.upstream = upstream_plan
         elif "x-request-id" in upstream_plan.head.headers and self.request_id is not None and keep:
             upstream_plan.head.headers["x-request-id"] = self.request_id
         return upstream_plan
+
+    def _response_key(self, route: Route, action: ClusterAction) -> int:
+        """A key for what becomes of responses on this route; 0 if it may differ from request to request."""
+        if (
+            action.single is None
+            or self.head.protocol != "HTTP/1.1"
+            or self.manager.formats_names
+            or self.plan.upgrade
+            or route.virtual_host.include_attempt_count_in_response
+        ):
+            return 0
+        return self.manager.response_key(route)
 
     @property
     def _shares_head(self) -> bool:
@@ -469,13 +483,13 @@ class Stream:
             self._count_upstream_time(now)
         upstream_plan = self.upstream_plan
         assert upstream_plan is not None
-        if self._filters is None and upstream_plan.template is not None and not response.upgrade:
-            key = upstream_plan.response_key << 2 | (self.head.method == "HEAD") << 1 | bool(body)
-            key = key << 1 | end_stream
+        key = upstream_plan.response_key
+        if key and self._filters is None and not response.upgrade:
+            key = key << 3 | (self.head.method == "HEAD") << 2 | bool(body) << 1 | end_stream
             if key in response.plans:
                 self._send_planned(response, key, service_time, body, end_stream)
                 return
-            if self.head.protocol == "HTTP/1.1" and not self.manager.formats_names:
+            if len(response.plans) < MAX_PLANS_PER_RESPONSE:
                 response.plans[key] = None
         self._send_upstream_response(response, upstream_plan, service_time, body, end_stream)
 
