@@ -70,7 +70,7 @@ class _Child:
                 with os.fdopen(write_end, "wb") as pipe:
                     pickle.dump(work(), pipe, protocol=pickle.HIGHEST_PROTOCOL)
                 status = 0
-            except Exception as error:  # noqa: BLE001  (the outermost edge of the process)
+            except Exception as error:
                 logger.critical("unexpected: %r", error, exc_info=error)
             finally:
                 os._exit(status)

@@ -132,7 +132,7 @@ def _become_worker(index: int, settings: dict[str, object], descriptors: list[in
         from proxy.app import worker
 
         status = worker.run(index, settings, descriptors)
-    except Exception as error:  # noqa: BLE001  (the outermost edge of the process)
+    except Exception as error:
         logger.critical("worker %d cannot go on: %r", index, error, exc_info=error)
     finally:
         for stream in (sys.stdout, sys.stderr):
