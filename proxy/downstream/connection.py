@@ -196,6 +196,8 @@ class Acceptor(asyncio.Protocol):
         remote = from_socket_name(transport.get_extra_info("peername"))
         if self._unmap and remote.ip.startswith("::ffff:"):
             remote = Address(remote.ip[7:], remote.port)
+        elif remote.path == "@":
+            remote = local  # Envoy's name for a client whose unix socket has none
         connection = AcceptedConnection(self._next_id(), remote, local, self._now(), self._drain)
         config = self._config
         connection.listener_name = config.name

@@ -121,6 +121,13 @@ def test_a_wildcard_listener_asks_for_the_local_address() -> None:
     assert str(connection.local_address) == "10.0.0.3:8000"
 
 
+def test_a_client_of_a_unix_socket_goes_by_the_listener_s_name() -> None:
+    acceptor = accept(listener(address={"pipe": {"path": "/run/a.sock"}}), services())
+    log = acceptor._access_log = _Log()
+    connect(acceptor, peername="", sockname="/run/a.sock").lose()
+    assert str(log.entries[0].connection.remote_address) == "/run/a.sock"
+
+
 def test_a_gate_may_hold_a_refused_connection_for_a_while() -> None:
     of = services()
     limit = network_filter(
