@@ -2,7 +2,7 @@
 
 RE2 takes linear time but costs several microseconds to call from Python; `re` costs a tenth of that but
 backtracks. A pattern may use `re` only if it is proven here that (a) both engines give it the same meaning
-on ASCII text without line feeds and (b) backtracking stays linear on any text. The proof is conservative:
+on latin-1 text without line feeds and (b) backtracking stays linear on any text. The proof is conservative:
 whatever it does not understand is left to RE2.
 
 The proof of (b): the parse tree is multiplied out into flat sequences of single-character repeats, without
@@ -32,7 +32,7 @@ _MAX_ITEMS: Final = 256
 #: Characters that may follow a repeat which is not fixed.
 _MAX_TAIL: Final = 64
 
-_ALL: Final = (1 << 128) - 1
+_ALL: Final = (1 << 256) - 1
 _LINE_FEED: Final = 1 << 10
 _DIGITS: Final = sum(1 << code for code in range(48, 58))
 _UPPER: Final = sum(1 << code for code in range(65, 91))
@@ -49,7 +49,7 @@ _UNLIMITED: Final = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """`low` to `high` characters out of `chars`, a bit mask over ASCII; the start of the text if 0."""
+    """`low` to `high` characters out of `chars`, a bit mask over latin-1; the start of the text if 0."""
 
     chars: int
     low: int = 1
@@ -67,7 +67,7 @@ class _UnprovenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """`compiled` is equal to RE2 on ASCII text without line feeds.
+    """`compiled` is equal to RE2 on latin-1 text without line feeds.
 
     `full_match` and `search` tell for which use its time was proven linear; searching includes replacing.
     """
@@ -157,32 +157,33 @@ def _characters(operation: Any, argument: Any, fold: bool) -> int:
     if operation is sre.ANY:
         return _ALL & ~_LINE_FEED
     if operation is sre.LITERAL:
-        return _folded(_bit(argument), fold)
+        return _folded(1 << argument, fold)
     if operation is sre.NOT_LITERAL:
-        return _ALL & ~_folded(_bit(argument), fold)
+        return _ALL & ~_folded(1 << argument, fold)
     chars = 0
     negated = False
     for kind, value in argument:
         if kind is sre.NEGATE:
             negated = True
         elif kind is sre.LITERAL:
-            chars |= _bit(value)
+            chars |= 1 << value
         elif kind is sre.RANGE:
-            chars |= (1 << min(value[1], 127) + 1) - (1 << min(value[0], 128))
+            chars |= (1 << value[1] + 1) - (1 << value[0])
         elif kind is sre.CATEGORY and value in _CATEGORIES:
             chars |= _CATEGORIES[value]
         else:
             raise _UnprovenError
-    chars = _folded(chars & _ALL, fold)
+    chars = _folded(chars, fold)
     return _ALL & ~chars if negated else chars
 
 
-def _bit(code: int) -> int:
-    return 1 << code if code < 128 else 0
-
-
 def _folded(chars: int, fold: bool) -> int:
-    return chars | (chars & _UPPER) << 32 | (chars & _LOWER) >> 32 if fold else chars
+    if not fold:
+        return chars
+    if chars >> 128:
+        # The engines fold letters beyond ASCII differently.
+        raise _UnprovenError
+    return chars | (chars & _UPPER) << 32 | (chars & _LOWER) >> 32
 
 
 def _linear(sequence: _Sequence) -> bool:

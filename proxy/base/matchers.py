@@ -66,7 +66,7 @@ def string_test(kind: str, text: str, *, ignore_case: bool = False) -> StringMat
     if ignore_case:
         return _ignoring_case(kind, ascii_lower(wanted))
     if kind == "exact":
-        return wanted.__eq__
+        return lambda value: value == wanted
     if kind == "prefix":
         return lambda value: value.startswith(wanted)
     if kind == "suffix":
@@ -111,7 +111,10 @@ def without_query(path: str) -> str:
 
 
 def compile_header_matcher(message: Any, path: str, ctx: Reporter) -> HeaderMatch:
-    """`envoy.config.route.v3.HeaderMatcher`. Several lines of one header are matched joined by commas."""
+    """`envoy.config.route.v3.HeaderMatcher`.
+
+    Of several lines of one header any may match, each on its own; an inverted matcher wants that none does.
+    """
     name = message.name.lower()
     if not name:
         ctx.problem(f"{path}.name", "must not be empty")
@@ -134,24 +137,23 @@ def compile_header_matcher(message: Any, path: str, ctx: Reporter) -> HeaderMatc
 def _value_match(
     name: str, read: Callable[[Any], str | None], test: StringMatch, invert: bool, missing: bool
 ) -> HeaderMatch:
-    if invert:
+    if name.startswith(":") or name == "host":
 
-        def matches_inverted(head: Any) -> bool:
+        def matches_pseudo_header(head: Any) -> bool:
             value = read(head)
-            return missing if value is None else not test(value)
+            return missing if value is None else test(value) is not invert
 
-        return matches_inverted
-    if not name.startswith(":") and name != "host":
-
-        def matches_header(head: Any) -> bool:
-            value = head.headers.get(name)
-            return missing if value is None else test(value)
-
-        return matches_header
+        return matches_pseudo_header
 
     def matches(head: Any) -> bool:
-        value = read(head)
-        return missing if value is None else test(value)
+        headers = head.headers
+        value = headers.get(name)
+        if value is None:
+            return missing
+        repeated = headers.repeated
+        if repeated is None or name not in repeated:
+            return test(value) is not invert
+        return any(test(one) for one in repeated[name]) is not invert
 
     return matches
 

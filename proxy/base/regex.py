@@ -1,8 +1,8 @@
 """Regular expressions with RE2's syntax, meaning and linear time, at the cost of `re` where possible.
 
-Texts are those of the data path: `str` decoded as latin-1, so that RE2 sees the bytes of the wire (it reads
-them as UTF-8, as in Envoy). RE2 is called only where `proxy.base.backtracking` finds no proof that the
-standard library does the same; its answers are remembered for short texts in a bounded memo.
+Texts are those of the data path: `str` decoded as latin-1. A character is a byte of the wire, for RE2 too, which
+Envoy tells to read latin-1. RE2 is called only where `proxy.base.backtracking` finds no proof that the standard
+library does the same; its answers are remembered for short texts in a bounded memo.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ _MEMO_TEXT: Final = 256
 
 _OPTIONS: Final = re2.Options()
 _OPTIONS.log_errors = False
+_OPTIONS.encoding = re2.Options.Encoding.LATIN1
 
 _REWRITE: Final = re.compile(r"\\(?:([0-9])|(\\))?")
 
@@ -59,7 +60,7 @@ class Regex:
     def full_match(self, text: str) -> bool:
         """Whether the whole of `text` matches."""
         fast = self._fast_match
-        if fast is not None and text.isascii() and "\n" not in text:
+        if fast is not None and "\n" not in text:
             return fast(text) is not None
         if len(text) > _MEMO_TEXT:
             return self._ask_re2(text)
@@ -71,14 +72,14 @@ class Regex:
     def search(self, text: str) -> bool:
         """Whether some part of `text` matches."""
         fast = self._fast_search
-        if fast is not None and text.isascii() and "\n" not in text:
+        if fast is not None and "\n" not in text:
             return fast.search(text) is not None
         return self._slow.search(text.encode("latin-1")) is not None
 
     def groups_of(self, text: str) -> tuple[str, ...] | None:
         """The groups of a full match, "" for one that took no part; None if `text` does not match."""
         fast = self._fast_match
-        if fast is not None and text.isascii() and "\n" not in text:
+        if fast is not None and "\n" not in text:
             match = fast(text)
             return None if match is None else match.groups("")
         match = self._slow.fullmatch(text.encode("latin-1"))
@@ -87,7 +88,7 @@ class Regex:
     def sub(self, text: str, substitution: Substitution) -> str:
         """`text` with every match replaced, as RE2's GlobalReplace does."""
         fast = self._fast_search
-        if fast is not None and text.isascii() and "\n" not in text:
+        if fast is not None and "\n" not in text:
             return fast.sub(substitution.expand, text)
         return self._sub_slow(text.encode("latin-1"), substitution).decode("latin-1")
 

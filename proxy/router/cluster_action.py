@@ -87,7 +87,7 @@ class ClusterAction:
         """The cluster for one request; `draw()` is an integer from 0 to 2**64-1, the same for one request."""
         if self.single is not None:
             return self.single
-        assert self._chooser is not None  # noqa: S101  one of the two is set at compile time
+        assert self._chooser is not None
         return self._chooser.choose(head, info, draw)
 
     def rewrite(self, head: RequestHead, info: StreamInfo, keep_original: bool = True) -> None:

@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import Any, Final
 
 from proxy.base.headers import HeaderMap
-from proxy.base.matchers import without_query
 from proxy.base.messages import RequestHead, ResponseHead
-from proxy.base.regex import Regex, Substitution, wire_text
+from proxy.base.regex import wire_text
 from proxy.base.stream_info import StreamInfo
 from proxy.config.context import CompileContext
 from proxy.router.paths import port_start
-from proxy.router.rewrite import PathRewrite, compile_regex_rewrite, prefix_rewrite, rewrite_path
+from proxy.router.rewrite import (
+    PathRewrite,
+    compile_regex_rewrite,
+    prefix_rewrite,
+    regex_rewrite,
+    rewrite_path,
+)
 from proxy.router.route_match import CompiledMatch
 
 #: By the number of `RedirectAction.RedirectResponseCode`.
@@ -107,7 +112,7 @@ def compile_redirect(message: Any, match: CompiledMatch, path: str, ctx: Compile
         rewrite = prefix_rewrite(message.prefix_rewrite, match) if message.prefix_rewrite else None
     elif message.HasField("regex_rewrite"):
         compiled = compile_regex_rewrite(message.regex_rewrite, f"{path}.regex_rewrite", ctx)
-        rewrite = _regex_rewrite(*compiled) if compiled is not None else None
+        rewrite = regex_rewrite(*compiled) if compiled is not None else None
     scheme = message.scheme_redirect
     if message.https_redirect:
         scheme = "https"
@@ -120,13 +125,3 @@ def compile_redirect(message: Any, match: CompiledMatch, path: str, ctx: Compile
         rewrite,
         message.strip_query,
     )
-
-
-def _regex_rewrite(regex: Regex, substitution: Substitution) -> PathRewrite:
-    def rewrite(head: RequestHead, _info: StreamInfo) -> str | None:
-        before = without_query(head.path)
-        # An empty result leaves the path as it was.
-        after = regex.sub(before, substitution)
-        return after + head.path[len(before) :] if after else None
-
-    return rewrite

@@ -59,7 +59,7 @@ def compile_path_rewrite(
                 ctx.problem(f"{path}.prefix_rewrite", "cannot be used with path_match_policy")
             return prefix_rewrite(message.prefix_rewrite, match)
         case ["regex_rewrite"]:
-            return _regex_rewrite(message.regex_rewrite, f"{path}.regex_rewrite", ctx)
+            return _compile_regex_rewrite(message.regex_rewrite, f"{path}.regex_rewrite", ctx)
         case ["path_rewrite_policy"]:
             return _template_rewrite(message.path_rewrite_policy, match, f"{path}.path_rewrite_policy", ctx)
         case ["path_rewrite"]:
@@ -85,15 +85,18 @@ def prefix_rewrite(text: str, match: CompiledMatch) -> PathRewrite:
     return rewrite
 
 
-def _regex_rewrite(message: Any, path: str, ctx: CompileContext) -> PathRewrite | None:
+def _compile_regex_rewrite(message: Any, path: str, ctx: CompileContext) -> PathRewrite | None:
     compiled = compile_regex_rewrite(message, path, ctx)
-    if compiled is None:
-        return None
-    regex, substitution = compiled
+    return regex_rewrite(*compiled) if compiled is not None else None
+
+
+def regex_rewrite(regex: Regex, substitution: Substitution) -> PathRewrite:
+    """Replace all matches in the path without its query; an empty result leaves the path as it was."""
 
     def rewrite(head: RequestHead, _info: StreamInfo) -> str | None:
         before = without_query(head.path)
-        return regex.sub(before, substitution) + head.path[len(before) :]
+        after = regex.sub(before, substitution)
+        return after + head.path[len(before) :] if after else None
 
     return rewrite
 
@@ -127,7 +130,7 @@ def _template_rewrite(
 def _format_rewrite(text: str, path: str, ctx: CompileContext) -> PathRewrite:
     from proxy.formatter.compile import compile_format  # few routes need formats
 
-    render = compile_format(text, path, ctx).render
+    render = compile_format(text, path, ctx, omit_empty=True).render
 
     def rewrite(head: RequestHead, info: StreamInfo) -> str | None:
         after = render(info)

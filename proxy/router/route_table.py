@@ -13,6 +13,7 @@ from proxy.router.header_operations import compile_level
 from proxy.router.mirror_policy import compile_mirror_policies
 from proxy.router.paths import port_start
 from proxy.router.per_filter_config import compile_overrides
+from proxy.router.rewrite import first_value
 from proxy.router.virtual_host import TableFacts, VirtualHost
 
 
@@ -65,8 +66,11 @@ class RouteTable:
         Exact domains first, then the longest suffix wildcard, the longest prefix wildcard, and `*`.
         `head` is needed for tables with a `virtual_host_header`.
         """
-        if self.virtual_host_header and head is not None:
-            authority = head.field(self.virtual_host_header) or ""
+        if self.virtual_host_header and head is not None and self._only is None:
+            value = first_value(head, self.virtual_host_header)
+            if value is None and self._has_domains():
+                return None
+            authority = value or ""
         found = self._ready.get(authority, self._only)
         if found is not None:
             return found
@@ -76,12 +80,16 @@ class RouteTable:
         found = self._compiled.get(index)
         if found is None:
             found = self._compile(index, self._context)
-        if not self._exact and not self._suffixes and not self._prefixes:
+        if not self._has_domains():
             self._only = found
         elif authority in self._exact and not self._ignore_port:
             # Bounded by the number of configured domains.
             self._ready[authority] = found
         return found
+
+    def _has_domains(self) -> bool:
+        """Whether there is any domain beside `*`."""
+        return bool(self._exact or self._suffixes or self._prefixes)
 
     def _find(self, authority: str) -> int:
         host = authority.lower() if authority.isascii() else ascii_lower(authority)
