@@ -65,7 +65,7 @@ class Commands:
 
     def __init__(self, config: AdminConfig) -> None:
         self._allowed = config.allowed
-        stats = StatsHandlers(config.tags, config.buckets_of)
+        stats = StatsHandlers(config.tags, config.buckets_of, config.exists)
         self._by_path = {
             command.path: command for command in sorted(self._table(stats), key=lambda c: c.path)
         }

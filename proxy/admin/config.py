@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from proxy.admin.histograms import DEFAULT_BUCKETS, BucketsOf, default_buckets
 from proxy.admin.tags import TagExtractor
-from proxy.base.matchers import compile_string_matcher
+from proxy.base.matchers import compile_list_string_matcher, compile_string_matcher
 from proxy.base.reporting import Reporter
 
 #: Upper bounds that `histogram_bucket_settings` may list are above this.
@@ -17,11 +17,15 @@ _SMALLEST: Final = 0.0
 
 @dataclass(frozen=True, slots=True)
 class AdminConfig:
-    """Compiled once. `allowed` judges paths without query; None allows every path."""
+    """Compiled once. `allowed` judges paths without query; None allows every path.
+
+    `exists` judges full stat names by `stats_matcher`; None lets every stat exist.
+    """
 
     tags: TagExtractor = field(default_factory=TagExtractor)
     buckets_of: BucketsOf = default_buckets
     allowed: Callable[[str], bool] | None = None
+    exists: Callable[[str], bool] | None = None
 
 
 def compile_admin(bootstrap: Any, ctx: Reporter) -> AdminConfig:
@@ -35,7 +39,22 @@ def compile_admin(bootstrap: Any, ctx: Reporter) -> AdminConfig:
         TagExtractor(stats_config, "stats_config", ctx),
         _compile_buckets(stats_config, ctx),
         (lambda path: any(test(path) for test in allowed)) if allowed else None,
+        _compile_stats_matcher(stats_config.stats_matcher, ctx),
     )
+
+
+def _compile_stats_matcher(matcher: Any, ctx: Reporter) -> Callable[[str], bool] | None:
+    path = "stats_config.stats_matcher"
+    match matcher.WhichOneof("stats_matcher"):
+        case "inclusion_list":
+            return compile_list_string_matcher(matcher.inclusion_list, f"{path}.inclusion_list", ctx)
+        case "exclusion_list":
+            excluded = compile_list_string_matcher(matcher.exclusion_list, f"{path}.exclusion_list", ctx)
+            return lambda name: not excluded(name)
+        case "reject_all" if matcher.reject_all:
+            return lambda _name: False
+        case _:
+            return None
 
 
 def _compile_buckets(stats_config: Any, ctx: Reporter) -> BucketsOf:

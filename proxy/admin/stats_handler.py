@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from proxy.admin.histograms import BucketsOf, default_buckets
@@ -24,11 +26,20 @@ _PROMETHEUS_BUCKETS: Final = ("cumulative", "summary")
 
 
 class StatsHandlers:
-    """The stats commands, under the operator's tag rules and histogram buckets."""
+    """The stats commands, under the operator's tag rules and histogram buckets.
 
-    def __init__(self, tags: TagExtractor | None = None, buckets_of: BucketsOf = default_buckets) -> None:
+    `exists` judges full names: what it refuses is never shown, whatever a request asks for.
+    """
+
+    def __init__(
+        self,
+        tags: TagExtractor | None = None,
+        buckets_of: BucketsOf = default_buckets,
+        exists: Callable[[str], bool] | None = None,
+    ) -> None:
         self._tags = tags or TagExtractor()
         self._buckets_of = buckets_of
+        self._exists = exists
 
     async def stats(self, request: AdminRequest, state: AdminState) -> AdminResponse:
         """Text by default."""
@@ -68,5 +79,9 @@ class StatsHandlers:
 
     async def _view(self, request: AdminRequest, state: AdminState) -> StatsView:
         query = parse_query(request)
+        exists, keep = self._exists, query.keep
+        if exists is not None:
+            both = exists if keep is None else lambda name: exists(name) and keep(name)
+            query = replace(query, keep=both)
         total = await state.refresh_stats()
         return StatsView(total, state.zero_groups(), query)

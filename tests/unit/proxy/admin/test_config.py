@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import pytest
 from envoy.config.bootstrap.v3 import bootstrap_pb2
 from google.protobuf import json_format
 
 from proxy.admin.config import compile_admin
 from proxy.admin.histograms import DEFAULT_BUCKETS
 from proxy.config.context import CompileContext
-from tests.support.admin_state import FakeAdminState, ask
+from tests.support.admin_state import FakeAdminState, ask, collected
 
 
 def _bootstrap(config: dict[str, object]) -> bootstrap_pb2.Bootstrap:
@@ -53,7 +54,31 @@ def test_settings_that_cannot_work_are_named() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("matcher", "shown"),
+    [
+        ({"reject_all": True}, ""),
+        ({"reject_all": False}, "a.one: 1\na.two: 2\nb.one: 3\n"),
+        (
+            {"inclusion_list": {"patterns": [{"prefix": "a."}, {"exact": "b.one"}]}},
+            "a.one: 1\na.two: 2\nb.one: 3\n",
+        ),
+        ({"inclusion_list": {"patterns": [{"suffix": "one"}]}}, "a.one: 1\nb.one: 3\n"),
+        ({"exclusion_list": {"patterns": [{"prefix": "a."}]}}, "b.one: 3\n"),
+    ],
+)
+def test_stats_that_the_matcher_refuses_do_not_exist(matcher: dict[str, object], shown: str) -> None:
+    ctx = CompileContext()
+    config = compile_admin(_bootstrap({"stats_config": {"stats_matcher": matcher}}), ctx)
+    assert not ctx.problems
+    state = FakeAdminState()
+    state.total.update(0, collected({"a.one": 1, "a.two": 2, "b.one": 3}, {}, {}))
+    assert ask(state, "/stats?type=Counters", config=config)[2] == shown
+    assert "two" not in ask(state, "/stats?type=Counters&filter=one", config=config)[2]
+
+
 def test_a_bootstrap_that_says_nothing_allows_everything() -> None:
     config = compile_admin(_bootstrap({}), CompileContext())
     assert config.allowed is None
+    assert config.exists is None
     assert config.buckets_of("x") is DEFAULT_BUCKETS
