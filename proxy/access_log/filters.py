@@ -20,6 +20,7 @@ from proxy.base.value_matchers import compile_value_matcher
 from proxy.config.context import CompileContext
 from proxy.formatter.data_operators import lookup
 from proxy.formatter.http_operators import response_grpc_code
+from proxy.formatter.message_operators import current_request
 from proxy.formatter.stream_operators import duration_ms
 
 LogFilter = Callable[[StreamInfo], bool]
@@ -125,7 +126,7 @@ def _nested(message: Any, path: str, context: CompileContext) -> tuple[LogFilter
 
 def _header(message: Any, path: str, context: CompileContext) -> LogFilter:
     matches = compile_header_matcher(message.header, f"{path}.header", context)
-    return lambda info: matches(info.request or _NO_REQUEST)
+    return lambda info: matches(current_request(info) or _NO_REQUEST)
 
 
 def _response_flag(message: Any, path: str, context: CompileContext) -> LogFilter:

@@ -83,21 +83,30 @@ class _Listed:
             return
         if not self._additions:
             return
-        rendered: list[tuple[_Addition, str]] = []
-        for addition in self._additions:
-            value = addition.value.constant
-            if value is None:
-                value = addition.value.render(info)
-            if not value and not addition.keep_empty:
-                continue
-            if _applies(addition.action, addition.name in headers):
-                rendered.append((addition, value))
+        rendered = self._rendered(head, info)
         for addition, value in rendered:
             if addition.action >= _OVERWRITE:
                 headers.set(addition.name, value)
         for addition, value in rendered:
             if addition.action < _OVERWRITE:
                 addition.add(head, value)
+
+    def _rendered(self, head: Head, info: StreamInfo) -> list[tuple[_Addition, str]]:
+        """What to write; commands read the head that is being changed, whichever `info` held before."""
+        held = info.request, info.upstream_request_head, info.response
+        if isinstance(head, RequestHead):
+            info.request, info.upstream_request_head = head, None
+        else:
+            info.response = head
+        rendered: list[tuple[_Addition, str]] = []
+        for addition in self._additions:
+            value = addition.value.constant
+            if value is None:
+                value = addition.value.render(info)
+            if (value or addition.keep_empty) and _applies(addition.action, addition.name in head.headers):
+                rendered.append((addition, value))
+        info.request, info.upstream_request_head, info.response = held
+        return rendered
 
 
 def _applies(action: int, present: bool) -> bool:

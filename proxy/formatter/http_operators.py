@@ -5,10 +5,9 @@ from __future__ import annotations
 from urllib.parse import unquote_to_bytes
 
 from proxy.base.headers import HeaderMap
-from proxy.base.messages import RequestHead
 from proxy.base.stream_info import StreamInfo
 from proxy.config.context import CompileContext
-from proxy.formatter.message_operators import request_getter
+from proxy.formatter.message_operators import current_request, request_getter
 from proxy.formatter.parse import Command, FormatError
 from proxy.formatter.spec import Argument, Getter, Operator, OperatorSpec, fact, limited, operator
 
@@ -71,7 +70,7 @@ def _path(command: Command, _context: CompileContext) -> Operator:
 
 def _query(info: StreamInfo) -> str | None:
     """The query string of the path as it came; None if there is none."""
-    head = info.request
+    head = current_request(info)
     if head is None:
         return None
     path = head.headers.get("x-envoy-original-path") or head.path
@@ -128,7 +127,7 @@ def _decoded_query(info: StreamInfo) -> str | None:
 
 
 def _grpc_code(info: StreamInfo) -> int | None:
-    head = info.request
+    head = current_request(info)
     if head is None:
         return None
     content_type = head.headers.get("content-type")
@@ -183,7 +182,7 @@ def _fields_size(headers: HeaderMap) -> int:
 
 
 def _request_headers_bytes(info: StreamInfo) -> int:
-    head: RequestHead | None = info.request
+    head = current_request(info)
     if head is None:
         return 0
     pseudo = ((":method", head.method), (":path", head.path), (":authority", head.authority))

@@ -1,10 +1,15 @@
-"""Operators that read one field of a request, response or trailers."""
+"""Operators that read one field of a request, response or trailers.
+
+A request is shown as it went upstream, rewritten and with what was added, for Envoy has only one request head
+and changes that.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from proxy.base.headers import HeaderMap
+from proxy.base.messages import RequestHead
 from proxy.base.stream_info import StreamInfo
 from proxy.config.context import CompileContext
 from proxy.formatter.coalesced import COALESCED_IN_REQUEST, COALESCED_IN_RESPONSE
@@ -34,12 +39,12 @@ def _first_line(headers: HeaderMap, repeated: dict[str, list[str]], name: str) -
 
 def request_getter(name: str) -> Getter:
     """Reads one field or pseudo-field of the request."""
-    if name in _PSEUDO:
-        return _PSEUDO[name]
+    if name in _SPECIAL:
+        return _SPECIAL[name]
     coalesced = name in COALESCED_IN_REQUEST
 
     def field(info: StreamInfo) -> str | None:
-        head = info.request
+        head = info.upstream_request_head or info.request
         if head is None:
             return None
         headers = head.headers
@@ -80,20 +85,43 @@ def trailer_getter(name: str) -> Getter:
     return field
 
 
+def current_request(info: StreamInfo) -> RequestHead | None:
+    """The request as it was changed last."""
+    return info.upstream_request_head or info.request
+
+
+def _method(info: StreamInfo) -> str | None:
+    head = info.upstream_request_head or info.request
+    return None if head is None else head.method or None
+
+
 def _path(info: StreamInfo) -> str | None:
-    return None if info.request is None else info.request.path or None
+    head = info.upstream_request_head or info.request
+    return None if head is None else head.path or None
 
 
 def _authority(info: StreamInfo) -> str | None:
-    return None if info.request is None else info.request.authority or None
+    head = info.upstream_request_head or info.request
+    return None if head is None else head.authority or None
 
 
-_PSEUDO: dict[str, Getter] = {
-    ":method": lambda info: None if info.request is None else info.request.method or None,
+def _scheme(info: StreamInfo) -> str | None:
+    head = info.upstream_request_head or info.request
+    return None if head is None else head.scheme or None
+
+
+def _request_id(info: StreamInfo) -> str | None:
+    """Of the stream's own head: one sent upstream may be shared by requests that differ in nothing else."""
+    return None if info.request is None else info.request.headers.get("x-request-id")
+
+
+_SPECIAL: dict[str, Getter] = {
+    ":method": _method,
     ":path": _path,
     ":authority": _authority,
     "host": _authority,
-    ":scheme": lambda info: None if info.request is None else info.request.scheme or None,
+    ":scheme": _scheme,
+    "x-request-id": _request_id,
 }
 
 

@@ -8,6 +8,7 @@ from envoy.config.core.v3.base_pb2 import HeaderValueOption
 from google.protobuf import json_format
 
 from proxy.base.headers import HeaderMap
+from proxy.base.messages import RequestHead, ResponseHead
 from proxy.config.context import CompileContext
 from proxy.formatter.header_ops import compile_header_mutations, compile_header_ops
 from tests.support.streams import cluster, context, stream
@@ -117,6 +118,21 @@ def test_response_fields_are_changed_from_response_values() -> None:
     assert ops is not None
     ops.apply(info.response, info)
     assert dict(info.response.headers) == {"via": "a,b", "x-up": "u", "x-y": "u|200", "x-s": "200"}
+
+
+def test_values_are_read_from_the_head_that_is_changed() -> None:
+    info = stream([("x-a", "other")], [("y-a", "other")])
+    request, response = (
+        RequestHead("GET", "/", "a", HeaderMap([("x-a", "own")])),
+        ResponseHead(204, HeaderMap()),
+    )
+    held = info.request, info.response
+    for head, value, is_request in ((request, "%REQ(x-a)%", True), (response, "%RESP(:status)%", False)):
+        ops = compile_header_ops([option("x-b", value)], [], "p", context(), request=is_request)
+        assert ops is not None
+        ops.apply(head, info)
+    assert (request.headers["x-b"], response.headers["x-b"]) == ("own", "204")
+    assert (info.request, info.response) == held
 
 
 def test_old_spellings_of_metadata_in_values() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.base.headers import HeaderMap
+from proxy.base.messages import RequestHead
 from proxy.formatter.compile import compile_format
 from tests.support.streams import context, stream
 
@@ -62,3 +63,12 @@ def test_a_stream_without_messages_has_no_values() -> None:
     assert compile_format("%REQ(:path)%%REQ(a)%%RESP(a)%%RESP(:status)%%TRAILER(a)%", "p", context()).render(
         info
     ) == ("-----")
+
+
+def test_a_request_is_shown_as_it_went_upstream() -> None:
+    sent = RequestHead(
+        "GET", "/new", "b.example", HeaderMap([("x-a", "new"), ("x-request-id", "placeholder")])
+    )
+    info = stream([("x-a", "old"), ("x-request-id", "id")], path="/old", upstream_request_head=sent)
+    text = "%REQ(:path)% %REQ(host)% %REQ(x-a)% %REQ(x-request-id)%"
+    assert compile_format(text, "p", context()).render(info) == "/new b.example new id"
