@@ -7,6 +7,7 @@ head, the connection's addresses and the config, so its result may be kept for e
 from __future__ import annotations
 
 import ipaddress
+import socket
 from dataclasses import dataclass
 from typing import Final
 
@@ -41,7 +42,11 @@ _EDGE_ONLY: Final = (
     "x-envoy-decorator-operation",
     "x-envoy-downstream-service-cluster",
     "x-envoy-downstream-service-node",
+    "x-envoy-original-path",
+    "x-envoy-original-host",
 )
+#: A peer at one of these is named by this proxy's own address; the rest of 127.0.0.0/8 counts as remote.
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1"})
 _HOP_BY_HOP: Final = frozenset({"keep-alive", "proxy-connection", "transfer-encoding", "te"})
 
 
@@ -164,9 +169,10 @@ def _append_xff(headers: HeaderMap, connection: ConnectionInfo, config: HcmConfi
     peer = connection.remote_address.ip
     if not peer:
         return
-    value = node.address if ipaddress.ip_address(peer.partition("%")[0]).is_loopback else peer
-    if config.map_ipv4_to_ipv6 and ":" not in value:
-        value = f"::ffff:{value}"
+    if peer in _LOOPBACK:
+        value = node.address
+    else:
+        value = f"::ffff:{peer}" if config.map_ipv4_to_ipv6 and ":" not in peer else peer
     present = headers.get("x-forwarded-for")
     headers.set("x-forwarded-for", f"{present},{value}" if present else value)
 
@@ -202,9 +208,21 @@ def last_xff_address(headers: HeaderMap, skip: int) -> tuple[Address | None, boo
 
 
 def _parse_ip(text: str) -> Address | None:
+    """Canonical form, as Envoy prints it: mapped addresses with dots, a scope as a number."""
     try:
-        return Address(str(ipaddress.ip_address(text)))
+        ip = ipaddress.ip_address(text)
     except ValueError:
+        return None
+    if ip.version == 4:
+        return Address(str(ip))
+    if ip.ipv4_mapped is not None:
+        return Address(f"::ffff:{ip.ipv4_mapped}")
+    scope = ip.scope_id
+    if scope is None or scope.isdigit():
+        return Address(str(ip))
+    try:
+        return Address(f"{text.partition('%')[0]}%{socket.if_nametoindex(scope)}")
+    except OSError:
         return None
 
 

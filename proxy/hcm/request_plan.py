@@ -23,6 +23,7 @@ from proxy.hcm.config import (
     HcmConfig,
 )
 from proxy.hcm.forwarding import LocalNode, Origin, apply_forwarding, remove_hop_by_hop
+from proxy.hcm.repeated_fields import REQUEST, join_repeated
 from proxy.router.route import Route
 from proxy.router.upstream_plan import UpstreamPlan
 
@@ -87,6 +88,8 @@ class RequestPlanner:
     def plan(self, request: Http1Request, connection: ConnectionInfo, info: StreamInfo) -> RequestPlan:
         """Decide what becomes of `request`, which stays as it is."""
         plan = RequestPlan(request.head.copy())
+        if plan.head.headers.repeated is not None:
+            join_repeated(plan.head.headers, REQUEST)
         plan.upgrade = "connect" if plan.head.method == "CONNECT" else request.upgrade
         plan.rejection = self._prepare(plan, request, connection)
         if plan.rejection is None:
@@ -179,6 +182,8 @@ class RequestPlanner:
 
     def _set_request_id(self, plan: RequestPlan) -> None:
         config = self._config
+        if "x-envoy-force-trace" in plan.head.headers:
+            plan.reusable = False
         present = plan.head.headers.get("x-request-id")
         edge = plan.origin is not None and plan.origin.edge
         plan.generates_id = config.generate_request_id and (

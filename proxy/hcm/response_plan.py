@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from proxy.base.messages import ResponseHead
+from proxy.base.messages import RequestHead, ResponseHead
 from proxy.base.stream_info import StreamInfo
 from proxy.codec.head_template import DATE_HOLE, REQUEST_ID_HOLE, SERVICE_TIME_HOLE, HeadTemplate
 from proxy.codec.http1_render import render_response_head
 from proxy.hcm.config import APPEND_IF_ABSENT, OVERWRITE, HcmConfig
 from proxy.hcm.forwarding import append_via
+from proxy.hcm.repeated_fields import RESPONSE, join_repeated
 
 _UPGRADE_FIELDS: Final = frozenset({"connection", "upgrade"})
 _HOP_BY_HOP: Final = _UPGRADE_FIELDS | {"keep-alive", "proxy-connection", "transfer-encoding"}
@@ -39,6 +40,8 @@ def finish_upstream_response(
     Tells whether the result depends on nothing but the head and the route.
     """
     headers = head.headers
+    if headers.repeated is not None:
+        join_repeated(headers, RESPONSE)
     if not _HOP_BY_HOP.isdisjoint(headers):
         for name in _HOP_BY_HOP:
             if not (upgrade and name in _UPGRADE_FIELDS):
@@ -53,16 +56,27 @@ def finish_upstream_response(
 
 
 def finish_response(
-    head: ResponseHead, config: HcmConfig, *, date: str, request_id: str | None, upstream: bool
+    head: ResponseHead,
+    config: HcmConfig,
+    *,
+    date: str,
+    request_id: str | None,
+    upstream: bool,
+    request: RequestHead | None = None,
 ) -> None:
-    """The connection manager's part, in place: date, server, request id, via."""
+    """The connection manager's part, in place: date, server, request id, via.
+
+    Who sent x-envoy-force-trace in `request` is told the request id, so that the trace can be found.
+    """
     headers = head.headers
     if "date" not in headers:
         headers["date"] = date
     mode = config.server_header
     if mode == OVERWRITE or ("server" not in headers and (mode == APPEND_IF_ABSENT or not upstream)):
         headers.set("server", config.server_name)
-    if request_id is not None and config.always_set_request_id:
+    if request_id is not None and (
+        config.always_set_request_id or (request is not None and "x-envoy-force-trace" in request.headers)
+    ):
         headers.set("x-request-id", request_id)
     if config.via:
         append_via(headers, config.via)

@@ -694,6 +694,7 @@ class Stream:
             date=self.manager.date.text(),
             request_id=self.request_id,
             upstream=upstream,
+            request=self.info.request,
         )
         self.info.response = head
         if self._filters is not None:
@@ -805,12 +806,18 @@ class Stream:
             return
         self.destroyed = True
         upstream = self.upstream
+        # References back are cut here: a cycle would live until the collector runs, and pausing for a hundred
+        # thousand of them shows in the tail latency.
         if upstream is not None:
             upstream.abandon()
-        for mirror in self._mirrors or ():
-            mirror.finish()
+            self.upstream = None
+        if self._mirrors is not None:
+            for mirror in self._mirrors:
+                mirror.finish()
+            self._mirrors = None
         if self._filters is not None:
             self._filters.destroy()
+            self._filters = None
         if self._write_paused:
             self._write_paused = False
             self.connection.resume_reading()

@@ -31,6 +31,8 @@ _CONSUMED: Final = frozenset(
         "x-envoy-retriable-status-codes",
         "x-envoy-retriable-header-names",
         "x-envoy-upstream-alt-stat-name",
+        "x-envoy-upstream-rq-timeout-alt-response",
+        "x-envoy-upstream-stream-duration-ms",
     }
 )
 

@@ -1,0 +1,76 @@
+"""Many connection managers in one proxy: one listener for each, so that a module starts one pair only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from tests.support.configs import Json, bootstrap, cluster, connection_manager, file_log, listener, route, virtual_host
+from tests.support.differential import Pair
+
+#: The facts that any test of the connection manager should see agree.
+LOG = (
+    "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% "
+    "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL% %BYTES_RECEIVED% %BYTES_SENT% "
+    "%ROUTE_NAME% %UPSTREAM_CLUSTER% %CONNECTION_TERMINATION_DETAILS%"
+)
+
+
+def managers(
+    each: Mapping[str, Mapping[str, Any]],
+    *,
+    routes: Sequence[Json] | None = None,
+    route_config: Mapping[str, Any] | None = None,
+    clusters: Sequence[Json] | None = None,
+    listener_fields: Mapping[str, Mapping[str, Any]] | None = None,
+    log: str = LOG,
+    **fields: Any,
+) -> Json:
+    """A bootstrap with one listener per name, each with the given HttpConnectionManager fields.
+
+    All share the stat prefix of their name and the routes, unless a manager brings its own `route_config`.
+    """
+    table = {"name": "local", "virtual_hosts": [virtual_host(routes or [route()])], **(route_config or {})}
+    listeners = [
+        listener(
+            [
+                connection_manager(
+                    own.get("route_config", table),
+                    **{
+                        "stat_prefix": name,
+                        "access_log": [file_log(log)],
+                        **{key: value for key, value in own.items() if key != "route_config"},
+                    },
+                )
+            ],
+            name,
+            **(listener_fields or {}).get(name, {}),
+        )
+        for name, own in each.items()
+    ]
+    return bootstrap(listeners, clusters if clusters is not None else [cluster()], **fields)
+
+
+def managers_fixture(each: Mapping[str, Mapping[str, Any]], **options: Any) -> Any:
+    """A module-scoped fixture: `pair = managers_fixture({"plain": {}, "edge": {"use_remote_address": True}})`."""
+    keep = {name: options.pop(name) for name in ("origins", "values", "arguments") if name in options}
+
+    @pytest.fixture(scope="module")
+    def pair() -> Iterator[Pair]:
+        with Pair(managers(each, **options), listeners=list(each), **keep) as started:
+            yield started
+
+    return pair
+
+
+def get(target: str = "/", *fields: str, host: str = "example.com", method: str = "GET") -> bytes:
+    """A request without a body; `fields` are whole lines."""
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *fields]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def post(target: str, body: bytes, *fields: str, host: str = "example.com", method: str = "POST") -> bytes:
+    """A request with a body of known length."""
+    return get(target, f"Content-Length: {len(body)}", *fields, host=host, method=method) + body
