@@ -15,8 +15,11 @@ from proxy.base.stream_info import DrainState, WallClock
 class Timers(Protocol):
     """See `proxy.connection.timers.TimerQueue`."""
 
-    def wake(self, when: float, target: Any) -> None:
-        """Call `target.on_wake(now)` at monotonic second `when` or a little later."""
+    def wake(self, when: float, target: Any) -> Any:
+        """Call `target.on_wake(now)` at monotonic second `when` or a little later; gives what `cancel` takes."""
+
+    def cancel(self, entry: Any) -> None:
+        """Forget what `wake` gave, and its target."""
 
 
 class AccessLogSinks(Protocol):

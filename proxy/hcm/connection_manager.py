@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import weakref
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -81,7 +80,7 @@ class ConnectionManager:
         self.max_requests = config.max_requests_per_connection or -1
         self.date = HttpDate(services.wall_clock, services.loop.time)
         self._connection_ids = ConnectionIds()
-        self._connections: weakref.WeakSet[Http1ServerConnection] = weakref.WeakSet()
+        self._connections: set[Http1ServerConnection] = set()
         self._makers = tuple((one, self._maker(one)) for one in config.filters)
         self._upgrade_makers = {
             name: tuple((one, self._maker(one)) for one in upgrade.filters)

@@ -7,7 +7,7 @@ connection and its stream share one wake-up (see `proxy.connection.timers`).
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from proxy.base.errors import ProtocolError
 from proxy.base.headers import HeaderMap
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 #: Bytes of pipelined requests held while one is being answered; reading stops above.
 _MAX_PIPELINED_BYTES: Final = 64 * 1024
 _NEVER: Final = float("inf")
+_FIRST_WAKE: Final = 5.0
+#: As plain numbers: an operation on an `IntFlag` costs 2 us.
+_PROTOCOL_ERROR: Final = int(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -60,6 +63,7 @@ class Http1ServerConnection(asyncio.Protocol):
         self._dispatching = False
         self._client_paused = False
         self._wake_at = _NEVER
+        self._wake_up: Any = None
         self._last_request_end = info.start_time
         self._head_started = 0.0
 
@@ -102,6 +106,9 @@ class Http1ServerConnection(asyncio.Protocol):
                 ResponseFlag.DOWNSTREAM_CONNECTION_TERMINATION, "downstream_remote_disconnect"
             )
         self._stream = None
+        if self._wake_up is not None:
+            self.manager.services.timers.cancel(self._wake_up)
+            self._wake_up = None
         self.manager.on_connection_lost(self, local=local, active=stream is not None)
         self.info.on_closed()
 
@@ -399,7 +406,7 @@ class Http1ServerConnection(asyncio.Protocol):
         elif self._closing:
             # A client that asked for the close is ready for it; any other must have time to read (see
             # `close_delayed`).
-            if self._client_closes and not stream.info.flags & ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR:
+            if self._client_closes and not stream.info.flags & _PROTOCOL_ERROR:
                 self._close()
             else:
                 self.close_delayed()
@@ -459,16 +466,21 @@ class Http1ServerConnection(asyncio.Protocol):
     def arm(self, when: float) -> None:
         """Be woken at `when` or earlier."""
         if when < self._wake_at:
+            timers = self.manager.services.timers
+            if self._wake_up is not None:
+                timers.cancel(self._wake_up)
             self._wake_at = when
-            self.manager.services.timers.wake(when, self)
+            self._wake_up = timers.wake(when, self)
 
     def _arm_idle(self) -> None:
         config = self.manager.config
-        now = self.info.start_time
-        if config.idle_timeout:
-            self.arm(now + config.idle_timeout)
-        if config.max_connection_duration:
-            self.arm(now + config.max_connection_duration)
+        # Soon, and then for as long as it takes: most connections are gone by then, or busy with a request whose
+        # deadline is later, which then asks for no wake-up of its own.
+        first = _FIRST_WAKE
+        for timeout in (config.idle_timeout, config.max_connection_duration):
+            if timeout and timeout < first:
+                first = timeout
+        self.arm(self.info.start_time + first)
 
     def _arm_stream(self, stream: Stream) -> None:
         due = stream.next_deadline()
@@ -483,6 +495,7 @@ class Http1ServerConnection(asyncio.Protocol):
         if self._closed:
             return
         self._wake_at = _NEVER
+        self._wake_up = None
         if self._lingering:
             if now >= self._linger_until:
                 self.manager.stats.downstream_cx_delayed_close_timeout += 1
