@@ -101,7 +101,6 @@ class HcmConfig:
     xff_detection: XffDetection | None
     internal_addresses: InternalAddresses
     append_x_forwarded_port: bool
-    map_ipv4_to_ipv6: bool
     generate_request_id: bool
     preserve_external_request_id: bool
     always_set_request_id: bool
@@ -191,7 +190,6 @@ def compile_hcm(message: Any, path: str, context: CompileContext) -> HcmConfig:
             message.internal_address_config.unix_sockets,
         ),
         append_x_forwarded_port=message.append_x_forwarded_port,
-        map_ipv4_to_ipv6=message.represent_ipv4_remote_address_as_ipv4_mapped_ipv6,
         generate_request_id=message.generate_request_id.value
         if message.HasField("generate_request_id")
         else True,

@@ -99,11 +99,11 @@ def apply_forwarding(
     address, single = _client_address(headers, connection, config)
     if config.use_remote_address:
         if not config.skip_xff_append:
-            _append_xff(headers, connection, config, node)
+            _append_xff(headers, connection, node)
         if config.xff_trusted_hops == 0 or "x-forwarded-proto" not in headers:
             headers.set("x-forwarded-proto", scheme)
     elif config.xff_detection is not None and not config.xff_detection.skip_append:
-        _append_xff(headers, connection, config, node)
+        _append_xff(headers, connection, node)
     if config.append_x_forwarded_port and (
         "x-forwarded-port" not in headers or (config.use_remote_address and config.xff_trusted_hops == 0)
     ):
@@ -165,14 +165,11 @@ def _set_scheme(head: RequestHead, config: HcmConfig, connection_scheme: str) ->
         head.scheme = forwarded if forwarded in {"http", "https"} else connection_scheme
 
 
-def _append_xff(headers: HeaderMap, connection: ConnectionInfo, config: HcmConfig, node: LocalNode) -> None:
+def _append_xff(headers: HeaderMap, connection: ConnectionInfo, node: LocalNode) -> None:
     peer = connection.remote_address.ip
     if not peer:
         return
-    if peer in _LOOPBACK:
-        value = node.address
-    else:
-        value = f"::ffff:{peer}" if config.map_ipv4_to_ipv6 and ":" not in peer else peer
+    value = node.address if peer in _LOOPBACK else peer
     present = headers.get("x-forwarded-for")
     headers.set("x-forwarded-for", f"{present},{value}" if present else value)
 
@@ -234,14 +231,16 @@ def _detect_by_xff(
         return address, single
     if not _in_networks(connection.remote_address, detection.trusted_networks):
         return None, False
-    parts = [part.strip() for part in headers.get("x-forwarded-for", "").split(",") if part.strip()]
+    value = headers.get("x-forwarded-for")
+    parts = [] if value is None else [part.strip() for part in value.split(",")]
+    address = None
     for text in reversed(parts):
         address = _parse_ip(text)
         if address is None:
             return None, False
         if not _in_networks(address, detection.trusted_networks):
-            return address, len(parts) == 1
-    return None, False
+            break
+    return address, len(parts) == 1
 
 
 def _in_networks(address: Address, networks: tuple[IpNetwork, ...]) -> bool:

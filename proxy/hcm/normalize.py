@@ -64,11 +64,12 @@ def _resolve_dots(path: str) -> str:
 
 
 def merge_slashes(target: str) -> str:
-    """`//a///b?x//y` → `/a/b?x//y`."""
+    """`//a///b?x//y` → `/a/b?x//y`; a path of nothing but slashes keeps two, as in Envoy."""
     path, query = split_path(target)
     if "//" not in path:
         return target
-    return _SLASHES.sub("/", path) + query
+    merged = _SLASHES.sub("/", path)
+    return ("//" if merged == "/" else merged) + query
 
 
 def has_escaped_slash(target: str) -> bool:

@@ -18,7 +18,6 @@ from proxy.codec.http1_request import Http1Request
 from proxy.hcm import normalize
 from proxy.hcm.config import (
     REJECT_REQUEST,
-    UNESCAPE_AND_FORWARD,
     UNESCAPE_AND_REDIRECT,
     HcmConfig,
 )
@@ -53,6 +52,12 @@ class Rejection:
         self.close = close
         self.stat = stat
         self.location = location
+
+
+def _bad_path() -> Rejection:
+    return Rejection(
+        400, "path_normalization_failed", close=True, stat="downstream_rq_failed_path_normalization"
+    )
 
 
 class RequestPlan:
@@ -131,36 +136,25 @@ class RequestPlanner:
         return None
 
     def _normalize_path(self, head: RequestHead) -> Rejection | None:
+        """Bring the path into the form to match on; a rejection is logged with the path as far as it got."""
         config = self._config
         path = head.path
         if "#" in path:
-            return Rejection(
-                400, "path_normalization_failed", close=True, stat="downstream_rq_failed_path_normalization"
-            )
+            return _bad_path()
         redirect = False
         if config.escaped_slashes >= REJECT_REQUEST and normalize.has_escaped_slash(path):
+            path = head.path = normalize.unescape_slashes(path)
             if config.escaped_slashes == REJECT_REQUEST:
-                return Rejection(
-                    400,
-                    "path_normalization_failed",
-                    close=True,
-                    stat="downstream_rq_failed_path_normalization",
-                )
-            if config.escaped_slashes in {UNESCAPE_AND_REDIRECT, UNESCAPE_AND_FORWARD}:
-                path = normalize.unescape_slashes(path)
-                redirect = config.escaped_slashes == UNESCAPE_AND_REDIRECT
+                return _bad_path()
+            redirect = config.escaped_slashes == UNESCAPE_AND_REDIRECT
         if config.normalize_path:
             normalized = normalize.normalize_path(path)
             if normalized is None:
-                return Rejection(
-                    400,
-                    "path_normalization_failed",
-                    close=True,
-                    stat="downstream_rq_failed_path_normalization",
-                )
+                return _bad_path()
             path = normalized
         if config.merge_slashes:
             path = normalize.merge_slashes(path)
+        head.path = path
         if redirect:
             return Rejection(
                 307,
@@ -168,7 +162,6 @@ class RequestPlanner:
                 stat="downstream_rq_redirected_with_normalized_path",
                 location=path,
             )
-        head.path = path
         return None
 
     def _normalize_host(self, head: RequestHead, connection: ConnectionInfo) -> None:

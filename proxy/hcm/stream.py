@@ -29,6 +29,8 @@ from proxy.hcm.response_plan import (
     plan_response,
 )
 from proxy.router.cluster_action import ClusterAction
+from proxy.router.direct_response import DirectResponseAction
+from proxy.router.redirect import RedirectAction
 from proxy.router.mirror import start_mirrors
 from proxy.router.route import Route
 from proxy.router.upstream_plan import UpstreamPlan, plan_upstream
@@ -119,6 +121,7 @@ class Stream:
         keeps_head = manager.keeps_heads or not plan.reusable
         if keeps_head:
             head = head.copy()
+        if keeps_head or manager.access_log is not None:
             self._describe_request(request, plan)
         if plan.generates_id:
             self.request_id = request_id = manager.request_ids.new()
@@ -159,17 +162,14 @@ class Stream:
             info.route_name = route.name
             info.virtual_host_name = route.virtual_host.name
             info.route_metadata = route.metadata
+            info.virtual_host_metadata = route.virtual_host.metadata
 
     def _describe_upstream(self) -> None:
         """The same for the upstream connection."""
         info = self.info
         connection = info.upstream_connection
         if connection is not None and info.upstream_protocol is None:
-            info.upstream_connection_id = connection.connection_id
-            info.upstream_local_address = connection.local_address
-            info.upstream_remote_address = connection.remote_address
-            info.upstream_tls = connection.tls
-            info.upstream_protocol = "HTTP/1.1"
+            connection.describe(info)
 
     def begin_rejected(self, rejection: Rejection) -> None:
         """There is no request head that could be used: answer at once."""
@@ -294,21 +294,23 @@ class Stream:
         else:
             self._answer_from_route(route, action)
 
-    def _answer_from_route(self, route: Route, action: Any) -> None:
+    def _answer_from_route(self, route: Route, action: RedirectAction | DirectResponseAction) -> None:
         stats = self.manager.stats
-        info = self.info
-        answer = action.respond(self.head, info)
-        head, body = answer if isinstance(answer, tuple) else (answer, b"")
-        if "location" in head.headers and not body:
-            stats.rq_redirect += 1
-        else:
+        answer = action.respond(self.head, self.info)
+        if isinstance(answer, tuple):
             stats.rq_direct_response += 1
-        info.response_code_details = "direct_response"
-        for ops in route.response_ops:
-            ops.apply(head, info)
-        if body and "content-length" not in head.headers:
-            head.headers.set("content-length", str(len(body)))
-        self._send_own_response(head, body)
+            head, body = answer
+        else:
+            stats.rq_redirect += 1
+            head, body = answer, b""
+
+        def modify(headers: HeaderMap) -> None:
+            headers.update(head.headers)
+            reply = ResponseHead(head.status, headers)
+            for ops in route.response_ops:
+                ops.apply(reply, self.info)
+
+        self.local_reply(head.status, body, "direct_response", 0, modify)
 
     def _forward(self, route: Route, action: ClusterAction, end_stream: bool) -> None:
         upstream_plan: UpstreamPlan | None = (
@@ -336,6 +338,7 @@ class Stream:
         hash_policy = action.hash_policy
         host = cluster.choose_host(None if hash_policy is None else manager.request_hash(hash_policy, self))
         if host is None:
+            cluster.stats.codes[503] += 1
             self.local_reply(
                 503, "no healthy upstream", "no_healthy_upstream", ResponseFlag.NO_HEALTHY_UPSTREAM
             )
@@ -384,6 +387,8 @@ class Stream:
         manager = self.manager
         plan = self.plan
         choice = action.single or action.choose(self.head, self.info, manager.services.random)
+        # Known to formatters of the request's header operations, as in Envoy.
+        self.info.upstream_cluster = manager.clusters.get(choice.cluster_name)
         keep = (
             plan.reusable
             and action.single is not None
@@ -425,6 +430,7 @@ class Stream:
             or self.manager.formats_names
             or self.plan.upgrade
             or route.virtual_host.include_attempt_count_in_response
+            or "x-envoy-force-trace" in self.head.headers
         ):
             return 0
         return self.manager.response_key(route)
@@ -554,7 +560,7 @@ class Stream:
                 values[_REQUEST_ID] = self.request_id.encode("latin-1")
             head = template.fill(values)
         info = self.info
-        if manager.keeps_heads:
+        if manager.access_log is not None:
             info.upstream_header_bytes_received = response.header_bytes
             self._describe_upstream()
             info.response = self._filled_head(plan.head, service_time, date.text())
@@ -612,15 +618,11 @@ class Stream:
         """No response came and none will."""
         if self.destroyed or self.response_started:
             return
-        self.upstream_failed(host)
-        modify = _mark_overloaded if overloaded else None
-        self.local_reply(status, body, details, flags, modify)
-
-    def upstream_failed(self, host: Any) -> None:
-        """Count a local answer in place of the upstream's, and name the host that failed."""
         info = self.info
-        if host is not None:
-            info.upstream_host = host
+        info.upstream_host = host
+        if self.upstream is not None:
+            self.upstream.cluster.stats.codes[status] += 1
+        self.local_reply(status, body, details, flags, _mark_overloaded if overloaded else None)
 
     def on_upstream_reset_after_response(self, details: str, flags: int) -> None:
         """The upstream broke off in the middle of the response: the client must see that."""
@@ -650,7 +652,7 @@ class Stream:
     def local_reply(
         self,
         status: int,
-        body: str,
+        body: str | bytes,
         details: str,
         flags: int = 0,
         modify: Callable[[HeaderMap], None] | None = None,

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from tests.support.configs import Json, bootstrap, cluster, connection_manager, file_log, listener, route, virtual_host
+from tests.support.configs import (
+    Json,
+    bootstrap,
+    cluster,
+    connection_manager,
+    file_log,
+    listener,
+    route,
+    virtual_host,
+)
 from tests.support.differential import Pair
 
 #: The facts that any test of the connection manager should see agree.
