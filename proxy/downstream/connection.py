@@ -203,6 +203,7 @@ class Acceptor(asyncio.Protocol):
         connection.listener_name = config.name
         connection.listener_address = self.local.text
         connection.buffer_limit = config.buffer_limit
+        connection.listener_metadata = config.metadata
         return connection
 
     def _local_address(self, name: Any) -> Address:
@@ -224,6 +225,7 @@ class Acceptor(asyncio.Protocol):
     def _begin(self, transport: asyncio.Transport, connection: AcceptedConnection, chain: LiveChain) -> None:
         connection.acceptor = self
         connection.filter_chain_name = chain.config.name
+        connection.filter_chain_metadata = chain.config.metadata
         self._transports[connection.id] = transport
         stats = self._stats
         stats.downstream_cx_total += 1

@@ -112,6 +112,8 @@ def _scheme(info: StreamInfo) -> str | None:
 
 def _request_id(info: StreamInfo) -> str | None:
     """Of the stream's own head: one sent upstream may be shared by requests that differ in nothing else."""
+    if info.request_id is not None:
+        return info.request_id
     return None if info.request is None else info.request.headers.get("x-request-id")
 
 

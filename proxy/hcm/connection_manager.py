@@ -72,8 +72,8 @@ class ConnectionManager:
             services.random,
         )
         self.access_log = AccessLogger(config.access_logs, services) if config.access_logs else None
-        #: Whether heads must be complete objects (logs and filters read them), not only bytes.
-        self.keeps_heads = bool(config.access_logs or config.filters or config.local_reply is not None)
+        #: Whether each request needs a head of its own, which filters may change.
+        self.keeps_heads = bool(config.filters or config.local_reply is not None)
         self.formats_names = config.preserve_case or config.proper_case
         self.formats_upstream_names = config.preserve_case
         self.has_filters = bool(config.filters) or any(one.filters for one in config.upgrades.values())

@@ -69,7 +69,7 @@ def compile_local_reply(message: Any, path: str, context: CompileContext) -> Loc
             _Mapper(
                 matches=compile_log_filter(mapper.filter, f"{where}.filter", context),
                 status=mapper.status_code.value if mapper.HasField("status_code") else None,
-                body=read_data_source(mapper.body, f"{where}.body", context).decode("utf-8", "replace")
+                body=read_data_source(mapper.body, f"{where}.body", context).decode("latin-1")
                 if mapper.HasField("body")
                 else None,
                 body_format=_body_format(mapper, "body_format_override", where, context),
@@ -94,7 +94,9 @@ def make_local_reply(
     mapper: LocalReplyMapper | None = None,
     modify: Callable[[HeaderMap], None] | None = None,
 ) -> tuple[ResponseHead, bytes]:
-    """(head, body bytes) of a local reply. `modify` adds fields before any mapper looks at them.
+    """(head, body bytes) of a local reply. `body` is wire text: one character for each byte.
+
+    `modify` adds fields before any mapper looks at them.
 
     A gRPC client gets HTTP 200 with the outcome in `grpc-status` and no body.
     """
@@ -107,7 +109,7 @@ def make_local_reply(
     content_type = "text/plain"
     if mapper is not None:
         body, content_type = mapper.rewrite(head, body, info)
-    encoded = body.encode("utf-8")
+    encoded = body.encode("latin-1")
     if encoded:
         head.headers.set("content-length", str(len(encoded)))
         if "content-type" not in head.headers:
@@ -141,5 +143,5 @@ def _percent_encode(text: str) -> str:
     """The `grpc-message` encoding of the gRPC HTTP/2 specification."""
     return "".join(
         chr(byte) if 0x20 <= byte <= 0x7E and byte != 0x25 else f"%{byte:02X}"
-        for byte in text.encode("utf-8")
+        for byte in text.encode("latin-1")
     )

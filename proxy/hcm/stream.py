@@ -30,8 +30,8 @@ from proxy.hcm.response_plan import (
 )
 from proxy.router.cluster_action import ClusterAction
 from proxy.router.direct_response import DirectResponseAction
-from proxy.router.redirect import RedirectAction
 from proxy.router.mirror import start_mirrors
+from proxy.router.redirect import RedirectAction
 from proxy.router.route import Route
 from proxy.router.upstream_plan import UpstreamPlan, plan_upstream
 from proxy.router.upstream_request import UpstreamRequest
@@ -299,10 +299,10 @@ class Stream:
         answer = action.respond(self.head, self.info)
         if isinstance(answer, tuple):
             stats.rq_direct_response += 1
-            head, body = answer
+            head, body = answer[0], answer[1].decode("latin-1")
         else:
             stats.rq_redirect += 1
-            head, body = answer, b""
+            head, body = answer, ""
 
         def modify(headers: HeaderMap) -> None:
             headers.update(head.headers)
@@ -652,7 +652,7 @@ class Stream:
     def local_reply(
         self,
         status: int,
-        body: str | bytes,
+        body: str,
         details: str,
         flags: int = 0,
         modify: Callable[[HeaderMap], None] | None = None,

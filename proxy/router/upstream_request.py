@@ -84,6 +84,7 @@ class UpstreamRequest:
         self._pool = pool
         connection = pool.take(self)
         if connection is None:
+            self._stream.info.upstream_pool_requested = pool.now()
             pool.wait(self)
         else:
             self.on_pool_ready(connection)
@@ -104,6 +105,7 @@ class UpstreamRequest:
         if self._chunked:
             self._write(LAST_CHUNK if trailers is None else render_trailers(trailers))
         if self._connection is not None:
+            self._stream.info.upstream_last_byte_sent = self._pool.now()
             self._connection.request_complete()
 
     def _write(self, data: bytes) -> None:
@@ -156,7 +158,7 @@ class UpstreamRequest:
         cluster = self.cluster
         if not cluster.breakers[self._priority].requests.try_acquire():
             cluster.stats.upstream_rq_active_overflow += 1
-            connection.abandon()
+            connection.release()
             self._fail_before_response(PoolFailure.OVERFLOW, "")
             return
         stats = cluster.stats
@@ -167,8 +169,10 @@ class UpstreamRequest:
         host_stats.rq_active += 1
         self._counted = True
         self._connection = connection
-        self._stream.info.upstream_host = self.host
-        self._stream.info.upstream_connection = connection
+        info = self._stream.info
+        info.upstream_host = self.host
+        info.upstream_connection = connection
+        info.upstream_pool_ready = info.upstream_first_byte_sent = now = self._pool.now()
         data = self._head_bytes
         pending = self._pending
         if pending is not None:
@@ -179,6 +183,7 @@ class UpstreamRequest:
             self._pending_bytes = 0
         connection.send(data)
         if self._complete:
+            info.upstream_last_byte_sent = now
             connection.request_complete()
 
     def on_pool_failure(self, failure: PoolFailure, detail: str) -> None:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import ResponseHead
+from proxy.base.stream_info import StreamInfo
 from proxy.codec.http1_response import Http1Response
 
 
@@ -33,6 +34,12 @@ class UpstreamConnection(Protocol):
     @property
     def connection_id(self) -> int:
         """Unique in the worker."""
+
+    def describe(self, info: StreamInfo) -> None:
+        """Note in `info` which connection carried the stream."""
+
+    def release(self) -> None:
+        """Give the connection back unused."""
 
     def send(self, data: bytes) -> None:
         """Write bytes of the request."""

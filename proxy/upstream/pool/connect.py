@@ -10,6 +10,7 @@ import ssl
 from typing import Any, Final
 
 from proxy.base.address import Address
+from proxy.connection.tls_errors import failure_reason
 from proxy.upstream.cluster_config import BindConfig, ClusterConfig, KeepaliveConfig
 from proxy.upstream.host import Host
 
@@ -29,10 +30,9 @@ class ConnectError(Exception):
 
 def reason_of(error: OSError) -> str:
     """`delayed connect error: Connection refused`, as Envoy's transport failure reason."""
-    number = error.errno
     if isinstance(error, ssl.SSLError):
-        return f"TLS_error:|{error.reason or error}:TLS_error_end"
-    text = os.strerror(number) if number else str(error)
+        return failure_reason(error) or f"TLS_error:|{error.reason or error}:TLS_error_end"
+    text = os.strerror(error.errno) if error.errno else str(error)
     return f"delayed connect error: {text}"
 
 

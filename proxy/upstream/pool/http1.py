@@ -66,7 +66,7 @@ class Http1Pool:
         self.name_formatter: NameFormatter | None = None
         self._limits: ResourceManager = cluster.breakers[priority]
         self._loop = loop
-        self._now = loop.time
+        self.now = loop.time
         self._timers = timers
         self._ids = ids
         self._idle: list[Http1UpstreamConnection] = []
@@ -93,7 +93,7 @@ class Http1Pool:
         while idle:
             connection = idle.pop()
             if connection.closed or (
-                self._now() - connection.idle_since > _PEEK_AFTER and connection.peer_has_closed()
+                self.now() - connection.idle_since > _PEEK_AFTER and connection.peer_has_closed()
             ):
                 connection.close()
                 continue
@@ -215,7 +215,7 @@ class Http1Pool:
         if not reusable or self.host.removed or connection.closed:
             connection.close()
             return
-        if self._max_duration and self._now() - connection.connected_at > self._max_duration:
+        if self._max_duration and self.now() - connection.connected_at > self._max_duration:
             self.stats.upstream_cx_max_duration_reached += 1
             connection.close()
             return
@@ -230,7 +230,7 @@ class Http1Pool:
             connection.requests += 1
             request.on_pool_ready(connection)
             return
-        connection.idle_since = now = self._now()
+        connection.idle_since = now = self.now()
         self._idle.append(connection)
         if self._wake_at <= now and self._idle_check:
             self._wake_at = now + self._idle_check

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from proxy.base.address import Address, from_socket_name
 from proxy.base.errors import ProtocolError
-from proxy.base.stream_info import TlsInfo
+from proxy.base.stream_info import StreamInfo, TlsInfo
 from proxy.codec.http1_body import BodyDecoder, ChunkedDecoder, LengthDecoder, UntilCloseDecoder
 from proxy.codec.http1_fields import CODEC_ERROR, HEADERS_TOO_LARGE, find_head_end
 from proxy.codec.http1_response import Http1Response
@@ -146,6 +146,25 @@ class Http1UpstreamConnection(asyncio.Protocol):
         """See `UpstreamConnection`."""
         self.pool.stats.upstream_cx_tx_bytes_total += len(data)
         self.transport.write(data)
+
+    def describe(self, info: StreamInfo) -> None:
+        """Note in `info` which connection carried the stream."""
+        info.upstream_connection_id = self.connection_id
+        info.upstream_local_address = self.local_address
+        info.upstream_remote_address = self.remote_address
+        info.upstream_tls = self.tls
+        info.upstream_protocol = "HTTP/1.1"
+        info.upstream_connect_start = self.connect_started_at
+        info.upstream_connect_complete = self.connected_at
+        if self.tls is not None:
+            info.upstream_handshake_complete = self.connected_at
+
+    def release(self) -> None:
+        """Give the connection back unused."""
+        self.request = None
+        self.request_sent = True
+        self.requests -= 1
+        self.pool.on_complete(self, reusable=True)
 
     def request_complete(self) -> None:
         """See `UpstreamConnection`."""
