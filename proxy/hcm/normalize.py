@@ -84,9 +84,9 @@ def unescape_slashes(target: str) -> str:
 
 
 def split_port(authority: str) -> tuple[str, str]:
-    """(host, port text or "")."""
+    """(host, port text or ""). As in Envoy, an IPv6 address without brackets ends in a port."""
     colon = authority.rfind(":")
-    if colon < 0 or authority.endswith("]") or (authority.count(":") > 1 and "]" not in authority):
+    if colon < 0 or authority.endswith("]"):
         return authority, ""
     return authority[:colon], authority[colon + 1 :]
 
@@ -94,7 +94,8 @@ def split_port(authority: str) -> tuple[str, str]:
 def strip_port(authority: str, only: int | None) -> str:
     """`authority` without its port; with `only` given, just that port is taken off."""
     host, port = split_port(authority)
-    if not port.isdigit() or (only is not None and int(port) != only):
+    digits = port[1:] if port.startswith("+") else port
+    if not (digits.isascii() and digits.isdigit()) or (only is not None and int(digits) != only):
         return authority
     return host
 

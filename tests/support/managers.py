@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.compare import Difference, diff_lists, diff_replies
 from tests.support.configs import (
     Json,
     bootstrap,
@@ -17,7 +18,8 @@ from tests.support.configs import (
     route,
     virtual_host,
 )
-from tests.support.differential import Pair
+from tests.support.differential import Outcome, Pair
+from tests.support.origin import Script
 
 #: The facts that any test of the connection manager should see agree.
 LOG = (
@@ -83,3 +85,35 @@ def get(target: str = "/", *fields: str, host: str = "example.com", method: str 
 def post(target: str, body: bytes, *fields: str, host: str = "example.com", method: str = "POST") -> bytes:
     """A request with a body of known length."""
     return get(target, f"Content-Length: {len(body)}", *fields, host=host, method=method) + body
+
+
+#: (listener, bytes to send, what the origin answers).
+Case = tuple[str, bytes, Script]
+
+
+def same_everywhere(pair: Pair, cases: Sequence[Case], **options: Any) -> list[Outcome]:
+    """`Pair.run` for each case, all compared, and as many equal lines in the access log; Outrider's outcomes.
+
+    Differences of all cases are told at once.
+    """
+    before = max(pair.both(lambda side: len(side.proxy.access_log(0))))
+    differences: list[Difference] = []
+    told = []
+    outcomes = []
+    for listener_name, sent, script in cases:
+        envoy, outrider = pair.run(sent, script, listener=listener_name, **options)
+        found = diff_replies(envoy.reply, outrider.reply)
+        found += diff_lists("upstream", envoy.all_requests, outrider.all_requests)
+        if found:
+            told.append(f"\n  {listener_name} {sent!r}: {', '.join(one.where for one in found)}")
+        differences += found
+        outcomes.append(outrider)
+    wanted = before + len(cases)
+    pair.both(lambda side: side.proxy.access_log(wanted))
+    logs = pair.both(lambda side: side.proxy.access_log(wanted)[before:])
+    for number, (theirs, ours) in enumerate(zip(*logs, strict=True)):
+        if theirs != ours:
+            differences.append(Difference("access_log", theirs, ours))
+            told.append(f"\n  {cases[number][:2]!r}: access log")
+    pair.check(differences, context="".join(told))
+    return outcomes
