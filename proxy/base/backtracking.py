@@ -32,6 +32,9 @@ _MAX_ITEMS: Final = 256
 #: Characters that may follow a repeat which is not fixed.
 _MAX_TAIL: Final = 64
 
+#: Length of a match that is looked for at every place of a text.
+_MAX_UNANCHORED: Final = 24
+
 _ALL: Final = (1 << 256) - 1
 _LINE_FEED: Final = 1 << 10
 _DIGITS: Final = sum(1 << code for code in range(48, 58))
@@ -211,5 +214,5 @@ def _fixed(items: list[_Item], position: int) -> bool:
 
 def _linear_search(sequence: _Sequence) -> bool:
     """Whether finding this sequence anywhere in a text takes linear time."""
-    bounded = sum(item.high for item in sequence) <= _MAX_TAIL
+    bounded = sum(item.high for item in sequence) <= _MAX_UNANCHORED
     return (bounded or sequence[0] is _ANCHOR) and _linear(sequence)

@@ -2,7 +2,8 @@
 
 Syntax and limits are those of Envoy's `source/extensions/path/uri_template_lib`: a template becomes a regex,
 in which `*` is one path segment's text, `**` any text with slashes, `{name}` a captured `*` and
-`{name=pattern}` a captured pattern. At most five variables, names of 1 to 16 characters, no glob after `**`.
+`{name=pattern}` a captured pattern. A segment may be literal text, one variable and literal text. At most
+five variables, names of 1 to 16 characters, no glob after `**`.
 """
 
 from __future__ import annotations
@@ -11,19 +12,20 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+import re2
+
 from proxy.base.regex import Regex
 
 _MAX_VARIABLES: Final = 5
 _MAX_NAME: Final = 16
-_CHARACTERS: Final = "a-zA-Z0-9-._~%!$&'()+,;:@"
-_LITERAL: Final = re.compile(f"[{_CHARACTERS}]+".replace("9-.", r"9\-."))
-_REWRITE_LITERAL: Final = re.compile(f"[{_CHARACTERS}/]+".replace("9-.", r"9\-."))
+#: pchar of RFC 3986, appendix A, as the inside of a regex's character class.
+_CHARACTERS: Final = r"a-zA-Z0-9\-._~%!$&'()*+,;=:@"
+_LITERAL: Final = re.compile(f"[{_CHARACTERS}]+")
+_REWRITE_LITERAL: Final = re.compile(f"[{_CHARACTERS}/]+")
 _NAME: Final = re.compile("[a-zA-Z][a-zA-Z0-9_]*")
 _PATTERN: Final = re.compile("/[!-~]*")
-_GLOBS: Final = {
-    "*": f"[{_CHARACTERS}]+".replace("9-.", r"9\-."),
-    "**": f"[{_CHARACTERS}/]*".replace("9-.", r"9\-."),
-}
+_GLOBS: Final = {"*": f"[{_CHARACTERS}]+", "**": f"[{_CHARACTERS}/]*"}
+#: A `*` inside a literal is not escaped, as in Envoy.
 _ESCAPES: Final = str.maketrans({character: f"\\{character}" for character in "$()+."})
 
 
@@ -60,9 +62,19 @@ class _Parser:
     def _segment(self) -> str:
         if self.rest[0] == "*":
             return self._glob()
-        if self.rest[0] == "{":
-            return self._variable()
-        return self._literal().translate(_ESCAPES)
+        segment = self.rest.partition("/")[0]
+        prefix, opening, inside = segment.partition("{")
+        if not opening or (prefix and "}" not in inside):
+            return self._literal().translate(_ESCAPES)
+        if prefix and not _LITERAL.fullmatch(prefix):
+            raise TemplateError(f'Invalid prefix literal: "{prefix}"')
+        self.rest = self.rest[len(prefix) :]
+        variable = self._variable()
+        suffix = self.rest.partition("/")[0]
+        if suffix and not _LITERAL.fullmatch(suffix):
+            raise TemplateError(f'Invalid suffix literal: "{suffix}"')
+        self.rest = self.rest[len(suffix) :]
+        return prefix.translate(_ESCAPES) + variable + suffix.translate(_ESCAPES)
 
     def _glob(self) -> str:
         glob = "**" if self.rest.startswith("**") else "*"
@@ -130,7 +142,10 @@ def compile_template(text: str) -> UriTemplate:
         raise TemplateError(f"Invalid pattern: {text}")
     parser = _Parser(text)
     pattern = parser.parse()
-    return UriTemplate(text, tuple(parser.names), Regex(pattern))
+    try:
+        return UriTemplate(text, tuple(parser.names), Regex(pattern))
+    except re2.error:
+        raise TemplateError("A star follows a glob") from None
 
 
 def compile_rewrite(text: str, names: tuple[str, ...]) -> tuple[str | int, ...]:
