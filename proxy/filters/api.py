@@ -95,7 +95,10 @@ class StreamCallbacks(Protocol):
         """The matched `proxy.router.Route`, or None."""
 
     def route_config(self, name: str) -> Any:
-        """The most specific `typed_per_filter_config` under `name` (a protobuf message), or None."""
+        """The most specific compiled `typed_per_filter_config` under `name`, or None."""
+
+    def route_configs(self, name: str) -> tuple[Any, ...]:
+        """Those of all levels, the most specific first: cluster weight, route, virtual host, route table."""
 
     def clear_route_cache(self) -> None:
         """Have the route chosen anew from the head as it is now."""
@@ -162,7 +165,8 @@ class HttpFilterFactory:
     """How to make one kind of HTTP filter.
 
     `create(config, services)` gives a function that makes the filter of one stream from its callbacks; None for
-    the router, which the connection manager runs itself. `compile_route` compiles a per-route config.
+    the router, which the connection manager runs itself. `compile_route` compiles a per-route config, a message
+    `route_type_name`.
     """
 
     name: str
@@ -171,14 +175,23 @@ class HttpFilterFactory:
     compile: Callable[[Any, str, CompileContext], Any]
     create: Callable[[Any, WorkerServices, str], Callable[[StreamCallbacks], HttpFilter]] | None
     compile_route: Callable[[Any, str, CompileContext], Any] | None = None
+    route_type_name: str = ""
 
 
 _http: dict[str, HttpFilterFactory] = {}
+_http_by_route_type: dict[str, HttpFilterFactory] = {}
 
 
 def register_http_filter(factory: HttpFilterFactory) -> None:
     """Make a filter available under the full name of its config message."""
     _http[factory.type_name] = factory
+    if factory.route_type_name:
+        _http_by_route_type[factory.route_type_name] = factory
+
+
+def http_filter_of_route_type(type_name: str) -> HttpFilterFactory | None:
+    """The factory whose per-route config is that message."""
+    return _http_by_route_type.get(type_name)
 
 
 def http_filter(type_name: str) -> HttpFilterFactory | None:

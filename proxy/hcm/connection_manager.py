@@ -12,9 +12,14 @@ from proxy.base.services import WorkerServices
 from proxy.base.stream_info import ConnectionInfo, StreamInfo
 from proxy.codec.http1_render import NameFormatter
 from proxy.codec.http1_request import Http1Request, RequestParser
-from proxy.config.any_unpack import unpack
 from proxy.config.context import CompileContext
-from proxy.filters.api import HttpFilter, ListenerFacts, NetworkFilterFactory, StreamCallbacks
+from proxy.filters.api import (
+    HttpFilter,
+    HttpFilterFactory,
+    ListenerFacts,
+    NetworkFilterFactory,
+    StreamCallbacks,
+)
 from proxy.hcm.config import HcmConfig, compile_hcm
 from proxy.hcm.filter_config import CompiledHttpFilter
 from proxy.hcm.filter_manager import FilterMaker
@@ -27,6 +32,7 @@ from proxy.hcm.request_plan import RequestPlan, RequestPlanner
 from proxy.hcm.stats import Http1CodecStats, HttpStats, ListenerHttpStats
 from proxy.hcm.stream import Stream
 from proxy.router.hash_policy import HashPolicy
+from proxy.router.per_filter_config import FilterOverrides
 from proxy.router.route import Route
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
@@ -35,6 +41,10 @@ from proxy.upstream.pool.http1 import ConnectionIds, Http1Pool
 #: Parsed request heads kept; clients choose them, so there is an end to their number and size.
 MAX_KNOWN_HEADS: Final = 1024
 MAX_KNOWN_HEAD_BYTES: Final = 2048
+
+#: Seconds between looks at all connections. A deadline that is nearer gets a wake-up of its own, so a connection
+#: that is gone by then has cost no timer.
+_SWEEP_INTERVAL: Final = 5.0
 
 _numbers = itertools.count(1)
 _CODEC_STATS: Final = "http1"
@@ -62,6 +72,7 @@ class ConnectionManager:
             config.allow_absolute_url,
             config.allow_chunked_length,
             config.preserve_case,
+            config.accept_http_10,
         )
         self.known_heads: dict[bytes, Http1Request] = {}
         self.request_ids = RequestIds()
@@ -81,6 +92,11 @@ class ConnectionManager:
         self.date = HttpDate(services.wall_clock, services.loop.time)
         self._connection_ids = ConnectionIds()
         self._connections: set[Http1ServerConnection] = set()
+        self.next_sweep = 0.0
+        #: No idle connection is due earlier than this many seconds after its last request.
+        self.shortest_idle = min(
+            (t for t in (config.idle_timeout, config.max_connection_duration) if t), default=float("inf")
+        )
         self._makers = tuple((one, self._maker(one)) for one in config.filters)
         self._upgrade_makers = {
             name: tuple((one, self._maker(one)) for one in upgrade.filters)
@@ -89,7 +105,7 @@ class ConnectionManager:
         }
         self._filters_by_route: dict[int, tuple[Any, tuple[FilterMaker, ...]]] = {}
         self._response_keys: dict[int, tuple[Route, int]] = {}
-        self._route_configs: dict[tuple[int, str], tuple[Any, Any]] = {}
+        self._factories = {one.name: one.factory for one in config.filters}
 
     def _maker(self, one: CompiledHttpFilter) -> Callable[[StreamCallbacks], HttpFilter]:
         assert one.factory.create is not None
@@ -103,24 +119,19 @@ class ConnectionManager:
 
     def on_connection(self, connection: Http1ServerConnection) -> None:
         """A connection was accepted."""
-        stats = self.stats
-        stats.downstream_cx_total += 1
-        stats.downstream_cx_active += 1
-        stats.downstream_cx_http1_total += 1
-        stats.downstream_cx_http1_active += 1
+        self.stats.downstream_cx_total += 1
         if connection.info.tls is not None:
-            stats.downstream_cx_ssl_total += 1
-            stats.downstream_cx_ssl_active += 1
+            self.stats.downstream_cx_ssl_total += 1
+            self.stats.downstream_cx_ssl_active += 1
+        if not self._connections:
+            self._schedule_sweep(connection.info.start_time)
         self._connections.add(connection)
 
     def on_connection_lost(self, connection: Http1ServerConnection, *, local: bool, active: bool) -> None:
         """A connection has gone."""
         stats = self.stats
-        stats.downstream_cx_active -= 1
-        stats.downstream_cx_http1_active -= 1
         if connection.info.tls is not None:
             stats.downstream_cx_ssl_active -= 1
-        stats.downstream_cx_destroy += 1
         if local:
             stats.downstream_cx_destroy_local += 1
         else:
@@ -135,6 +146,19 @@ class ConnectionManager:
         stats.downstream_cx_length_ms.record(int(elapsed * 1000))
         self._connections.discard(connection)
 
+    def _schedule_sweep(self, now: float) -> None:
+        if self.next_sweep <= now:
+            self.next_sweep = now + _SWEEP_INTERVAL
+            self.services.timers.wake(self.next_sweep, self)
+
+    def on_wake(self, now: float) -> None:
+        """Look after the connections whose deadlines are farther away than the last sweep looked; see `Timers`."""
+        if self._connections:
+            self._schedule_sweep(now)
+            until = self.next_sweep
+            for connection in list(self._connections):
+                connection.sweep(now, until)
+
     def close_idle(self) -> None:
         """Close connections that carry no request; the others close after their response."""
         for connection in list(self._connections):
@@ -147,26 +171,28 @@ class ConnectionManager:
         request = self.parser.parse(block)
         if request.dropped_underscores:
             self.codec_stats.dropped_headers_with_underscores += request.dropped_underscores
-        elif len(block) <= MAX_KNOWN_HEAD_BYTES and not request.has_body and not request.upgrade:
+        elif (
+            request.wire_bytes == len(block) <= MAX_KNOWN_HEAD_BYTES
+            and not request.has_body
+            and not request.upgrade
+        ):
             known = self.known_heads
             if len(known) >= MAX_KNOWN_HEADS:
                 known.clear()
             known[block] = request
         return request
 
-    def filters_for(self, plan: RequestPlan) -> tuple[FilterMaker, ...]:
-        """The filters that a request of this plan passes, in order."""
+    def filters_for(self, plan: RequestPlan, overrides: FilterOverrides) -> tuple[FilterMaker, ...]:
+        """The filters that a request of this plan passes, in order; `overrides` are those of its route."""
         makers = self._makers
         if plan.upgrade and plan.upgrade in self._upgrade_makers:
             makers = self._upgrade_makers[plan.upgrade]
         if not makers:
             return ()
-        route = plan.route
-        key = id(route) if not plan.upgrade else hash((id(route), plan.upgrade))
+        key = id(overrides) if not plan.upgrade else hash((id(overrides), plan.upgrade))
         known = self._filters_by_route.get(key)
-        if known is not None and known[0] is route:
+        if known is not None and known[0] is overrides:
             return known[1]
-        overrides: Any = route.per_filter_config if route is not None else {}
         chosen = []
         for one, make in makers:
             override = overrides.get(one.name)
@@ -174,7 +200,7 @@ class ConnectionManager:
             if not disabled:
                 chosen.append((one.name, make))
         result = tuple(chosen)
-        self._filters_by_route[key] = (route, result)
+        self._filters_by_route[key] = (overrides, result)
         return result
 
     def response_key(self, route: Route) -> int:
@@ -184,28 +210,9 @@ class ConnectionManager:
             known = self._response_keys[id(route)] = (route, next(_numbers))
         return known[1]
 
-    def route_config(self, route: Route | None, name: str) -> Any:
-        """The compiled per-route config of the filter configured as `name`, or None."""
-        if route is None:
-            return None
-        override = route.per_filter_config.get(name)
-        if override is None or override.config is None:
-            return None
-        key = (id(override), name)
-        known = self._route_configs.get(key)
-        if known is not None and known[0] is override:
-            return known[1]
-        compiled = self._compile_route_config(override, name)
-        self._route_configs[key] = (override, compiled)
-        return compiled
-
-    def _compile_route_config(self, override: Any, name: str) -> Any:
-        context = CompileContext(self.services.runtime, self.services.wall_clock)
-        message = unpack(override.config, override.path, context)
-        factory = next((one.factory for one in self.config.filters if one.name == name), None)
-        if message is None or factory is None or factory.compile_route is None:
-            return None
-        return factory.compile_route(message, override.path, context)
+    def filter_factory(self, name: str) -> HttpFilterFactory | None:
+        """The kind of the filter that is configured as `name`."""
+        return self._factories.get(name)
 
     def request_hash(self, policy: HashPolicy, stream: Stream) -> int | None:
         """The hash of a request under a route's policy."""

@@ -29,8 +29,10 @@ from proxy.hcm.response_plan import (
     plan_response,
 )
 from proxy.router.cluster_action import ClusterAction
+from proxy.router.cluster_choice import ClusterChoice
 from proxy.router.direct_response import DirectResponseAction
 from proxy.router.mirror import start_mirrors
+from proxy.router.per_filter_config import FilterOverrides
 from proxy.router.redirect import RedirectAction
 from proxy.router.route import Route
 from proxy.router.upstream_plan import UpstreamPlan, plan_upstream
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from proxy.upstream.host import Host
 
 _NO_REQUEST: Final = RequestHead("", "", "", HeaderMap())
+_NO_OVERRIDES: Final[FilterOverrides] = {}
 _REQUEST_ID: Final = ord(REQUEST_ID_HOLE)
 _SERVICE_TIME: Final = ord(SERVICE_TIME_HOLE)
 _DATE: Final = ord(DATE_HOLE)
@@ -79,6 +82,7 @@ class Stream:
     _redirect_policy: InternalRedirectPolicy | None = None
     _body_copy: list[bytes] | None = None
     _redirected_to: list[Route] | None = None
+    _choice: ClusterChoice | None = None
 
     def __init__(self, connection: Http1ServerConnection, manager: ConnectionManager, now: float) -> None:
         self.connection = connection
@@ -101,6 +105,7 @@ class Stream:
             self.upstream = None
         self.redirects += 1
         self.plan = plan
+        self._choice = None
         self.head = self.info.request = plan.head
         body = self._body_copy
         has_body = bool(body) and plan.head.method != "GET"
@@ -138,7 +143,7 @@ class Stream:
             return
         if plan.route is not None:
             self._apply_route_times(plan.route)
-        factories = manager.filters_for(plan) if manager.has_filters else None
+        factories = manager.filters_for(plan, self.filter_overrides()) if manager.has_filters else None
         if factories:
             self._filters = FilterManager(self, factories)
             self._filters.decode_headers(head, end_stream)
@@ -261,13 +266,38 @@ class Stream:
         """The matched route; see `StreamCallbacks`."""
         return self.plan.route
 
+    def filter_overrides(self) -> FilterOverrides:
+        """What the route changes about filters. A weighted cluster may too, so it is chosen before they run."""
+        route = self.plan.route
+        if route is None:
+            return _NO_OVERRIDES
+        if isinstance(route.action, ClusterAction):
+            own = self._cluster_choice(route.action).per_filter_config
+            if own is not None:
+                return own
+        return route.per_filter_config
+
+    def _cluster_choice(self, action: ClusterAction) -> ClusterChoice:
+        choice = action.single or self._choice
+        if choice is None:
+            draw = self.manager.services.random
+            choice = self._choice = action.choose(self.head, self.info, draw)
+        return choice
+
     def route_config(self, name: str) -> Any:
         """See `StreamCallbacks`."""
-        return self.manager.route_config(self.plan.route, name)
+        return next(iter(self.route_configs(name)), None)
+
+    def route_configs(self, name: str) -> tuple[Any, ...]:
+        """See `StreamCallbacks`."""
+        override = self.filter_overrides().get(name)
+        factory = self.manager.filter_factory(name)
+        return () if override is None or factory is None else override.configs(factory)
 
     def clear_route_cache(self) -> None:
         """See `StreamCallbacks`."""
         self.plan = self.manager.planner.rerouted(self.plan, self.head, self.info)
+        self._choice = None
 
     def continue_decoding(self) -> None:
         """See `StreamCallbacks`."""
@@ -386,7 +416,7 @@ class Stream:
     def _plan_upstream(self, route: Route, action: ClusterAction, end_stream: bool) -> UpstreamPlan:
         manager = self.manager
         plan = self.plan
-        choice = action.single or action.choose(self.head, self.info, manager.services.random)
+        choice = self._cluster_choice(action)
         # Known to formatters of the request's header operations, as in Envoy.
         self.info.upstream_cluster = manager.clusters.get(choice.cluster_name)
         keep = (

@@ -9,7 +9,7 @@ from proxy.config.context import CompileContext
 from proxy.router.cluster_action import ClusterAction, Inherited, compile_cluster_action
 from proxy.router.direct_response import DirectResponseAction, compile_direct_response
 from proxy.router.header_operations import Operations, compile_level, in_order
-from proxy.router.per_filter_config import FilterOverrides, compile_overrides
+from proxy.router.per_filter_config import FilterOverrides, compile_overrides, with_cors
 from proxy.router.redirect import RedirectAction, compile_redirect
 from proxy.router.route_match import CompiledMatch, compile_match
 
@@ -45,6 +45,11 @@ class Route:
     include_attempt_count_in_response: bool = False
 
     @property
+    def forwards(self) -> bool:
+        """Whether the route leads to a cluster; others are answered here."""
+        return isinstance(self.action, ClusterAction)
+
+    @property
     def why(self) -> str:
         """The config path of this route from the route table: `virtual_hosts[3].routes[2]`."""
         if self.index < 0:
@@ -62,7 +67,10 @@ def compile_route(
         (compile_level(message, path, ctx), virtual_host.headers, table.headers),
         most_specific_wins=table.most_specific_wins,
     )
-    overrides = compile_overrides(message, path, ctx, virtual_host.per_filter_config)
+    outer = virtual_host.per_filter_config
+    overrides = compile_overrides(message, path, ctx, outer)
+    if message.HasField("route"):
+        overrides = with_cors(message.route, f"{path}.route", ctx, overrides, outer)
     inherited = Inherited(overrides, virtual_host.mirrors, virtual_host.retry_policy, table.known_clusters)
     return Route(
         message.name,

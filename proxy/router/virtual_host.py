@@ -12,7 +12,7 @@ from proxy.base.stream_info import StreamInfo
 from proxy.config.context import CompileContext
 from proxy.router.header_operations import HeaderLevel, compile_level, in_order
 from proxy.router.mirror_policy import MirrorPolicy, compile_mirror_policies
-from proxy.router.per_filter_config import FilterOverrides, compile_overrides
+from proxy.router.per_filter_config import FilterOverrides, compile_overrides, with_cors
 from proxy.router.redirect import TlsRedirectAction
 from proxy.router.route import Route, buffer_limit, compile_route
 from proxy.router.route_index import RouteIndex
@@ -73,7 +73,13 @@ class VirtualHost:
         self.name: Final[str] = message.name
         self.path: Final = path
         self.headers = compile_level(message, full_path, ctx)
-        self.per_filter_config = compile_overrides(message, full_path, ctx, table.overrides)
+        self.per_filter_config = with_cors(
+            message,
+            full_path,
+            ctx,
+            compile_overrides(message, full_path, ctx, table.overrides),
+            table.overrides,
+        )
         self.mirrors = table.mirrors
         if message.request_mirror_policies:
             self.mirrors = compile_mirror_policies(

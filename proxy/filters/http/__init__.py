@@ -7,7 +7,7 @@ def register_all() -> None:
     """Register every HTTP filter; may be called any number of times."""
     # Imported here, so that importing the package alone costs nothing.
     from proxy.filters.api import register_http_filter
-    from proxy.filters.http import buffer, header_mutation, router
+    from proxy.filters.http import buffer, cors, header_mutation, router
 
-    for module in (router, header_mutation, buffer):
+    for module in (router, header_mutation, buffer, cors):
         register_http_filter(module.FACTORY)

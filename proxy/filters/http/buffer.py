@@ -88,4 +88,5 @@ FACTORY = HttpFilterFactory(
     compile=_compile,
     create=_create,
     compile_route=_compile_route,
+    route_type_name="envoy.extensions.filters.http.buffer.v3.BufferPerRoute",
 )

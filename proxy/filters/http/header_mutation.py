@@ -1,6 +1,7 @@
 """`envoy.filters.http.header_mutation`: change request and response fields, per listener and per route.
 
-Source: envoy.extensions.filters.http.header_mutation.v3. Per-route mutations run after the filter's own.
+Source: envoy.extensions.filters.http.header_mutation.v3. Mutations of the route run after the filter's own:
+first the most specific ones, so that the least specific have the last word, unless told otherwise.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ class Mutations:
 
     request: HeaderOps | None
     response: HeaderOps | None
+    most_specific_wins: bool = False
 
 
-def _compile(message: Any, path: str, context: CompileContext) -> Mutations:
+def _compile(message: Any, path: str, context: CompileContext, most_specific_wins: bool = False) -> Mutations:
     mutations = message.mutations
     where = f"{path}.mutations"
     return Mutations(
@@ -34,19 +36,24 @@ def _compile(message: Any, path: str, context: CompileContext) -> Mutations:
         compile_header_mutations(
             mutations.response_mutations, f"{where}.response_mutations", context, request=False
         ),
+        most_specific_wins,
     )
 
 
+def _compile_filter(message: Any, path: str, context: CompileContext) -> Mutations:
+    return _compile(message, path, context, message.most_specific_header_mutations_wins)
+
+
 class HeaderMutationFilter(HttpFilter):
-    """Applies its own mutations, then those of the route."""
+    """Applies its own mutations, then those of the route's levels."""
 
     def __init__(self, callbacks: StreamCallbacks, own: Mutations) -> None:
         super().__init__(callbacks)
         self._own = own
 
     def _all(self) -> tuple[Mutations, ...]:
-        route: Mutations | None = self.callbacks.route_config(self.name)
-        return (self._own,) if route is None else (self._own, route)
+        levels: tuple[Mutations, ...] = self.callbacks.route_configs(self.name)
+        return (self._own, *(reversed(levels) if self._own.most_specific_wins else levels))
 
     def decode_headers(self, head: RequestHead, end_stream: bool) -> FilterStatus:  # noqa: ARG002
         """See `HttpFilter`."""
@@ -75,7 +82,8 @@ FACTORY = HttpFilterFactory(
     name="envoy.filters.http.header_mutation",
     type_name="envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
     terminal=False,
-    compile=_compile,
+    compile=_compile_filter,
     create=_create,
     compile_route=_compile,
+    route_type_name="envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute",
 )
