@@ -2,7 +2,7 @@
 
 TABLE = """
 envoy.config.bootstrap.v3.Bootstrap
-  + node node_context_params static_resources cluster_manager flags_path stats_config stats_flush_interval
+  + node static_resources cluster_manager flags_path stats_config stats_flush_interval
   + stats_flush_on_admin layered_runtime admin header_prefix stats_server_version_override
   ~ stats are created when they are first used anyway: deferred_stat_options
   ~ there are no watched threads: watchdog watchdogs enable_dispatcher_stats fatal_actions
@@ -11,6 +11,7 @@ envoy.config.bootstrap.v3.Bootstrap
   ~ there is one kind of socket: default_socket_interface
   ~ header lookup needs no declaration: inline_headers
   ~ regular expressions are RE2, as by default in Envoy: default_regex_engine
+  ~ only xDS resource names carry them: node_context_params
   ~ there are no performance traces: perf_tracing_file_path
   ~ the memory allocator is Python's: memory_allocator_manager
   ~ no gRPC client is in use yet: grpc_async_client_manager_config
@@ -84,5 +85,6 @@ envoy.config.metrics.v3.StatsMatcher
   + reject_all exclusion_list inclusion_list
 
 envoy.config.metrics.v3.HistogramBucketSettings
-  + match buckets bins
+  + match buckets
+  ~ bins are allocated as values come: bins
 """

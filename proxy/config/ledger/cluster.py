@@ -9,13 +9,14 @@ envoy.config.cluster.v3.Cluster
   + respect_dns_ttl dns_lookup_family dns_resolvers use_tcp_for_dns_lookups dns_resolution_config
   + typed_dns_resolver_config wait_for_warm_on_init upstream_bind_config least_request_lb_config
   + round_robin_lb_config common_lb_config transport_socket metadata upstream_connection_options
-  + load_balancing_policy connection_pool_per_downstream_connection upstream_http_protocol_options
+  + load_balancing_policy connection_pool_per_downstream_connection
   ~ clusters are dropped when unused by a rule of our own: cleanup_interval
   ~ there are no active health checks yet: close_connections_on_host_health_failure
   ~ there are no active health checks yet: ignore_health_on_host_removal
   ~ the protocol follows from the protocol options: protocol_selection
   ~ these numbers are not kept: track_timeout_budgets track_cluster_stats
   - comes with HTTP/2: http2_protocol_options
+  - set sni in the transport socket instead: upstream_http_protocol_options
   - comes with active health checks: health_checks
   - comes with outlier detection: outlier_detection
   - comes with xDS: eds_cluster_config lrs_server lrs_report_endpoint_metrics
@@ -93,18 +94,17 @@ envoy.config.endpoint.v3.LbEndpoint
   - endpoint_name
 
 envoy.config.endpoint.v3.Endpoint
-  + address hostname additional_addresses
+  + address hostname
+  - additional_addresses
   ~ there are no active health checks yet: health_check_config
 
 envoy.config.endpoint.v3.Endpoint.HealthCheckConfig
   + port_value hostname address disable_active_health_check
 
-envoy.config.endpoint.v3.Endpoint.AdditionalAddress
-  + address
-
 envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-  + common_http_protocol_options upstream_http_protocol_options explicit_http_config
-  + use_downstream_protocol_config auto_config
+  + common_http_protocol_options explicit_http_config use_downstream_protocol_config
+  - set sni in the transport socket instead: upstream_http_protocol_options
+  - comes with HTTP/2: auto_config
   - comes with outlier detection: outlier_detection
   - comes with retries: retry_policy
   - http_filters header_validation_config request_mirror_policies hash_policy
@@ -118,11 +118,6 @@ envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig
   + http_protocol_options
   - comes with HTTP/2: http2_protocol_options
   - HTTP/3 is not supported: http3_protocol_options
-
-envoy.extensions.upstreams.http.v3.HttpProtocolOptions.AutoHttpConfig
-  + http_protocol_options
-  - comes with HTTP/2: http2_protocol_options
-  - HTTP/3 is not supported: http3_protocol_options alternate_protocols_cache_options
 
 envoy.extensions.clusters.dns.v3.DnsCluster
   + dns_refresh_rate dns_failure_refresh_rate respect_dns_ttl dns_jitter typed_dns_resolver_config

@@ -99,9 +99,6 @@ envoy.config.core.v3.DnsResolutionConfig
 envoy.config.core.v3.DnsResolverOptions
   + use_tcp_for_dns_lookups no_default_search_domain
 
-envoy.config.core.v3.UpstreamHttpProtocolOptions
-  + auto_sni auto_san_validation override_auto_sni_header
-
 envoy.config.core.v3.HttpProtocolOptions
   + idle_timeout max_connection_duration max_headers_count max_response_headers_kb max_stream_duration
   + headers_with_underscores_action max_requests_per_connection
@@ -109,7 +106,7 @@ envoy.config.core.v3.HttpProtocolOptions
 envoy.config.core.v3.Http1ProtocolOptions
   + allow_absolute_url accept_http_10 default_host_for_http_10 header_key_format enable_trailers
   + allow_chunked_length override_stream_error_on_invalid_http_message send_fully_qualified_url
-  + allow_custom_methods ignore_http_11_upgrade
+  - allow_custom_methods ignore_http_11_upgrade
   ~ there is one parser: use_balsa_parser
 
 envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat

@@ -3,21 +3,22 @@
 TABLE = """
 envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
   + codec_type stat_prefix route_config http_filters add_user_agent common_http_protocol_options
-  + http1_safe_max_connection_duration http_protocol_options server_name server_header_transformation
-  + scheme_header_transformation max_request_headers_kb stream_idle_timeout stream_flush_timeout
-  + request_timeout
+  + http_protocol_options server_name server_header_transformation
+  + scheme_header_transformation max_request_headers_kb stream_idle_timeout request_timeout
   + request_headers_timeout drain_timeout delayed_close_timeout access_log access_log_flush_interval
   + flush_access_log_on_new_request access_log_options use_remote_address xff_num_trusted_hops
   + original_ip_detection_extensions early_header_mutation_extensions internal_address_config
   + skip_xff_append via
   + generate_request_id preserve_external_request_id always_set_request_id_in_response proxy_100_continue
-  + represent_ipv4_remote_address_as_ipv4_mapped_ipv6 upgrade_configs normalize_path merge_slashes
+  + upgrade_configs normalize_path merge_slashes
   + path_with_escaped_slashes_action request_id_extension local_reply_config strip_matching_host_port
   + strip_any_host_port stream_error_on_invalid_http_message strip_trailing_host_dot append_x_forwarded_port
   + forward_client_cert_details set_current_client_cert_details
   ~ there is no overload manager yet: append_local_overload
   - comes with HTTP/2: http2_protocol_options
   - HTTP/3 is not supported: http3_protocol_options
+  - http1_safe_max_connection_duration stream_flush_timeout
+  - represent_ipv4_remote_address_as_ipv4_mapped_ipv6
   - comes with xDS: rds scoped_routes
   - comes with tracing: tracing
   - comes with more matchers: forward_client_cert_matcher
@@ -26,7 +27,8 @@ envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManage
   - proxy_status_config typed_header_validation_config
 
 envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.HcmAccessLogOptions
-  + access_log_flush_interval flush_access_log_on_new_request flush_log_on_tunnel_successfully_established
+  + access_log_flush_interval flush_access_log_on_new_request
+  - flush_log_on_tunnel_successfully_established
 
 envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig
   + unix_sockets cidr_ranges
@@ -55,13 +57,11 @@ envoy.config.core.v3.SchemeHeaderTransformation
   + scheme_to_overwrite match_upstream
 
 envoy.extensions.filters.http.router.v3.Router
-  + dynamic_stats suppress_envoy_headers strict_check_headers respect_expected_rq_timeout upstream_log
-  + upstream_log_options suppress_grpc_request_failure_code_stats
+  + dynamic_stats suppress_envoy_headers strict_check_headers respect_expected_rq_timeout
+  - comes with resilience: upstream_log upstream_log_options
+  - comes with HTTP/2: suppress_grpc_request_failure_code_stats
   - comes with tracing: start_child_span
   - upstream_http_filters
-
-envoy.extensions.filters.http.router.v3.Router.UpstreamAccessLogOptions
-  + flush_upstream_log_on_upstream_stream upstream_log_flush_interval
 
 envoy.extensions.filters.http.buffer.v3.Buffer
   + max_request_bytes
@@ -83,26 +83,14 @@ envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute
   + mutations
 
 envoy.extensions.filters.http.header_mutation.v3.Mutations
-  + request_mutations query_parameter_mutations response_mutations response_trailers_mutations
-  + request_trailers_mutations
+  + request_mutations response_mutations
+  - query_parameter_mutations response_trailers_mutations request_trailers_mutations
 
 envoy.config.common.mutation_rules.v3.HeaderMutation
   + remove append remove_on_match
 
 envoy.config.common.mutation_rules.v3.HeaderMutation.RemoveOnMatch
   + key_matcher
-
-envoy.config.core.v3.KeyValueMutation
-  + append remove
-
-envoy.config.core.v3.KeyValueAppend
-  + record entry action
-
-envoy.config.core.v3.KeyValuePair
-  + key value
-
-envoy.config.core.v3.KeyValue
-  + key value
 
 envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation
   + mutations
@@ -117,9 +105,8 @@ xds.core.v3.CidrRange
   + address_prefix prefix_len
 
 envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig
-  + forward_reason_phrase formatter_type_on_envoy_headers
+  - forward_reason_phrase formatter_type_on_envoy_headers
 
 envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig
-  + pack_trace_reason
-  ~ there is no tracing yet: use_request_id_for_trace_sampling
+  ~ there is no tracing yet: pack_trace_reason use_request_id_for_trace_sampling
 """

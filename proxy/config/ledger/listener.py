@@ -5,10 +5,11 @@ envoy.config.listener.v3.Listener
   + name address additional_addresses stat_prefix filter_chains default_filter_chain
   + per_connection_buffer_limit_bytes metadata drain_type transparent freebind socket_options
   + tcp_fast_open_queue_length traffic_direction connection_balance_config enable_reuse_port access_log
-  + tcp_backlog_size max_connections_to_accept_per_socket_event bind_to_port ignore_global_conn_limit deprecated_v1
+  + tcp_backlog_size bind_to_port ignore_global_conn_limit deprecated_v1
   ~ without listener filters there is nothing to wait for: listener_filters_timeout
   ~ without listener filters there is nothing to wait for: continue_on_listener_filters_timeout
   ~ set enable_reuse_port, as Envoy asks too: reuse_port
+  ~ the event loop takes all that wait: max_connections_to_accept_per_socket_event
   ~ the kernel is not asked for multipath TCP: enable_mptcp
   ~ there is no overload manager yet: bypass_overload_manager
   - comes with L4 and TLS: listener_filters use_original_dst filter_chain_matcher

@@ -93,8 +93,7 @@ envoy.config.route.v3.RouteAction.UpgradeConfig
   + upgrade_type enabled connect_config
 
 envoy.config.route.v3.RouteAction.UpgradeConfig.ConnectConfig
-  + allow_post
-  - comes with L4 and TLS: proxy_protocol_config
+  - comes with L4 and TLS: allow_post proxy_protocol_config
 
 envoy.config.route.v3.RouteAction.MaxStreamDuration
   + max_stream_duration grpc_timeout_header_max grpc_timeout_header_offset
@@ -104,7 +103,8 @@ envoy.config.route.v3.InternalRedirectPolicy
   + response_headers_to_copy
 
 envoy.config.route.v3.WeightedCluster
-  + clusters total_weight runtime_key_prefix header_name use_hash_policy
+  + clusters runtime_key_prefix header_name use_hash_policy
+  ~ the weights are added up, as in Envoy: total_weight
 
 envoy.config.route.v3.WeightedCluster.ClusterWeight
   + name cluster_header weight metadata_match request_headers_to_add request_headers_to_remove

@@ -46,5 +46,6 @@ envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext
 envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext.SystemRootCerts
 
 envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher
-  + san_type matcher oid
+  + san_type matcher
+  - oid
 """

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ast
+import re
+from collections.abc import Container, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from envoy.config.bootstrap.v3 import bootstrap_pb2
 
+import proxy
 from proxy.config import extensions
 from proxy.config.ledger import IMPLEMENTED, NO_EFFECT, UNSUPPORTED, entries, support_of
 from proxy.config.ledger.table import AREAS, parse
 
 
-def reachable() -> Iterator[Any]:
-    """Every message that a bootstrap or an extension reaches through fields that are not unsupported."""
+def reachable(through: Container[str] = (IMPLEMENTED, NO_EFFECT)) -> Iterator[Any]:
+    """Every message that a bootstrap or an extension reaches through fields of these classes, or of none."""
     todo = [bootstrap_pb2.Bootstrap.DESCRIPTOR]
     todo += [extensions.message_class(name).DESCRIPTOR for name in extensions.type_names()]
     seen: set[str] = set()
@@ -28,7 +32,7 @@ def reachable() -> Iterator[Any]:
             field.message_type
             for field in descriptor.fields
             if field.message_type is not None
-            and (field.name not in fields or fields[field.name].status != UNSUPPORTED)
+            and (field.name not in fields or fields[field.name].status in through)
         ]
 
 
@@ -45,6 +49,62 @@ def test_no_entry_is_unreachable() -> None:
 def test_what_has_no_effect_says_why() -> None:
     for fields in entries().values():
         assert all(support.reason for support in fields.values() if support.status == NO_EFFECT)
+
+
+HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+
+CARRIED_WHOLE = {
+    "envoy.config.core.v3.Node": "the admin server and xDS clients show it as it is",
+    "envoy.config.core.v3.BuildVersion": "part of Node",
+    "envoy.config.core.v3.Extension": "part of Node",
+    "envoy.type.v3.SemanticVersion": "part of Node",
+    "xds.core.v3.ContextParams": "part of Node",
+}
+"""Messages that nobody reads field by field, and why."""
+
+READ_BY_OTHER_MEANS = {
+    "envoy.config.core.v3.Metadata.typed_filter_metadata": "for filters that ask for it; none does yet",
+    f"{HCM}.request_id_extension": "the only extension that may stand there is the one that is always used",
+    "envoy.config.route.v3.HeaderMatcher.prefix_match": "the kind of the string is cut from the field's name",
+    "envoy.config.route.v3.HeaderMatcher.suffix_match": "the kind of the string is cut from the field's name",
+    "envoy.config.route.v3.HeaderMatcher.contains_match": "the kind of the string is cut from the field's name",
+}
+"""Fields that are read without being named, and why."""
+
+
+def words_of_code() -> set[str]:
+    """Attribute names and the words of text constants in the code that acts on configuration."""
+    root = Path(proxy.__file__).parent
+    words: set[str] = set()
+    for path in root.rglob("*.py"):
+        if path.is_relative_to(root / "config") or path.is_relative_to(root / "demo"):
+            continue
+        tree = ast.parse(path.read_text())
+        docstrings = {
+            id(node.value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute):
+                words.add(node.attr)
+            elif (
+                isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
+            ):
+                words.update(re.findall(r"\w+", node.value))
+    return words
+
+
+def test_what_counts_as_implemented_is_read_by_code_that_acts_on_it() -> None:
+    words = words_of_code()
+    unread = {
+        field.full_name
+        for descriptor in reachable(through={IMPLEMENTED})
+        if descriptor.full_name not in CARRIED_WHOLE
+        for field in descriptor.fields
+        if support_of(field).status == IMPLEMENTED and field.name not in words
+    }
+    assert unread == set(READ_BY_OTHER_MEANS)
 
 
 def test_every_carrier_field_says_what_may_stand_in_it() -> None:
