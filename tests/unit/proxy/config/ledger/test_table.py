@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from envoy.config.bootstrap.v3 import bootstrap_pb2
 
-import proxy
 from proxy.config import extensions
 from proxy.config.ledger import IMPLEMENTED, NO_EFFECT, UNSUPPORTED, entries, support_of
 from proxy.config.ledger.table import AREAS, parse
@@ -74,7 +73,7 @@ READ_BY_OTHER_MEANS = {
 
 def words_of_code() -> set[str]:
     """Attribute names and the words of text constants in the code that acts on configuration."""
-    root = Path(proxy.__file__).parent
+    root = Path(__file__).resolve().parents[5] / "proxy"
     words: set[str] = set()
     for path in root.rglob("*.py"):
         if path.is_relative_to(root / "config") or path.is_relative_to(root / "demo"):
