@@ -5,22 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from envoy.extensions.internal_redirect.allow_listed_routes.v3.allow_listed_routes_config_pb2 import (
-    AllowListedRoutesConfig,
-)
-from envoy.extensions.internal_redirect.previous_routes.v3.previous_routes_config_pb2 import (
-    PreviousRoutesConfig,
-)
-from envoy.extensions.internal_redirect.safe_cross_scheme.v3.safe_cross_scheme_config_pb2 import (
-    SafeCrossSchemeConfig,
-)
-
+from proxy.config.any_unpack import unpack
 from proxy.config.context import CompileContext
 
 _FOLLOWED: Final = frozenset({301, 302, 303, 307, 308})
-_LOOPS: Final = PreviousRoutesConfig.DESCRIPTOR.full_name
-_ALLOWED: Final = AllowListedRoutesConfig.DESCRIPTOR.full_name
-_SAFE_SCHEME: Final = SafeCrossSchemeConfig.DESCRIPTOR.full_name
+_PACKAGE: Final = "envoy.extensions.internal_redirect"
+_LOOPS: Final = f"{_PACKAGE}.previous_routes.v3.PreviousRoutesConfig"
+_ALLOWED: Final = f"{_PACKAGE}.allow_listed_routes.v3.AllowListedRoutesConfig"
+_SAFE_SCHEME: Final = f"{_PACKAGE}.safe_cross_scheme.v3.SafeCrossSchemeConfig"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +44,17 @@ def compile_internal_redirect(message: Any, path: str, ctx: CompileContext) -> I
     allowed: frozenset[str] | None = None
     found = set()
     for index, predicate in enumerate(message.predicates):
-        packed = predicate.typed_config
-        kind = packed.type_url.rpartition("/")[2]
+        field = f"{path}.predicates[{index}].typed_config"
+        config = unpack(predicate.typed_config, field, ctx)
+        if config is None:
+            continue
+        kind = config.DESCRIPTOR.full_name
         found.add(kind)
         if kind == _ALLOWED:
-            names = frozenset(AllowListedRoutesConfig.FromString(packed.value).allowed_route_names)
+            names = frozenset(config.allowed_route_names)
             allowed = names if allowed is None else allowed & names
         elif kind not in {_LOOPS, _SAFE_SCHEME}:
-            ctx.problem(f"{path}.predicates[{index}].typed_config", f"type {kind!r} is not supported")
+            ctx.problem(field, f"type {kind} is not supported here")
     statuses = frozenset(message.redirect_response_codes)
     return InternalRedirectPolicy(
         message.max_internal_redirects.value if message.HasField("max_internal_redirects") else 1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from proxy.config.any_unpack import unpack
 from proxy.config.context import CompileContext
 
 
@@ -13,10 +14,13 @@ def port_start(authority: str) -> int:
     return colon if colon > authority.rfind("]") else -1
 
 
-def unpack(packed: Any, message: Any, path: str, ctx: CompileContext) -> Any | None:
-    """The `message` inside a `google.protobuf.Any`, or None with a problem reported."""
-    expected = message.DESCRIPTOR.full_name
-    if packed.type_url.rpartition("/")[2] != expected:
-        ctx.problem(path, f"type {packed.type_url!r} is not supported here, expected {expected}")
+def unpack_as(packed: Any, expected: Any, path: str, ctx: CompileContext) -> Any | None:
+    """The message of class `expected` in a `google.protobuf.Any`, or None with a problem reported."""
+    message = unpack(packed, path, ctx)
+    if message is None:
         return None
-    return message.FromString(packed.value)
+    if message.DESCRIPTOR.full_name != expected.DESCRIPTOR.full_name:
+        reason = f"type {message.DESCRIPTOR.full_name} is not supported here"
+        ctx.problem(path, f"{reason}, expected {expected.DESCRIPTOR.full_name}")
+        return None
+    return message

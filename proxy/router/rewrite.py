@@ -16,7 +16,7 @@ from proxy.base.messages import RequestHead
 from proxy.base.regex import Regex, Substitution, compile_regex, compile_substitution, wire_text
 from proxy.base.stream_info import StreamInfo
 from proxy.config.context import CompileContext
-from proxy.router.paths import unpack
+from proxy.router.paths import unpack_as
 from proxy.router.route_match import CompiledMatch
 from proxy.router.uri_template import TemplateError, compile_rewrite, expand, parse_rewrite
 
@@ -104,7 +104,7 @@ def regex_rewrite(regex: Regex, substitution: Substitution) -> PathRewrite:
 def _template_rewrite(
     message: Any, match: CompiledMatch, path: str, ctx: CompileContext
 ) -> PathRewrite | None:
-    config = unpack(message.typed_config, UriTemplateRewriteConfig, f"{path}.typed_config", ctx)
+    config = unpack_as(message.typed_config, UriTemplateRewriteConfig, f"{path}.typed_config", ctx)
     if config is None:
         return None
     field = f"{path}.typed_config.path_template_rewrite"

@@ -28,7 +28,7 @@ from proxy.base.regex import compile_regex, wire_text
 from proxy.base.stream_info import StreamInfo
 from proxy.base.value_matchers import compile_metadata_matcher
 from proxy.config.context import CompileContext
-from proxy.router.paths import unpack
+from proxy.router.paths import unpack_as
 from proxy.router.uri_template import TemplateError, UriTemplate, compile_template
 
 #: Tests on what is not in the head: runtime, TLS facts, metadata, filter state.
@@ -138,7 +138,7 @@ def _stripping(kind: PathKind, text: str, test: Callable[[str], bool]) -> Callab
 
 
 def _compile_template(message: Any, path: str, ctx: CompileContext) -> UriTemplate | None:
-    config = unpack(message.typed_config, UriTemplateMatchConfig, f"{path}.typed_config", ctx)
+    config = unpack_as(message.typed_config, UriTemplateMatchConfig, f"{path}.typed_config", ctx)
     if config is None:
         return None
     try:
