@@ -14,21 +14,24 @@ class Address:
     `path` is the path of a unix socket; an abstract name starts with "@", as in Envoy's config.
     """
 
-    __slots__ = ("family", "ip", "path", "port", "text")
+    __slots__ = ("_text", "family", "ip", "path", "port")
 
     def __init__(self, ip: str = "", port: int = 0, path: str = "") -> None:
         self.ip: Final = ip
         self.port: Final = port
         self.path: Final = path
+        self._text = path
         if path:
             self.family = socket.AF_UNIX
-            self.text = path
-        elif ":" in ip:
-            self.family = socket.AF_INET6
-            self.text = f"[{ip}]:{port}"
         else:
-            self.family = socket.AF_INET
-            self.text = f"{ip}:{port}"
+            self.family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+
+    @property
+    def text(self) -> str:
+        """As Envoy prints it; made when first asked for, since most client addresses never are."""
+        if not self._text:
+            self._text = f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
+        return self._text
 
     @property
     def sockaddr(self) -> tuple[str, int] | str:

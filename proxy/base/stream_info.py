@@ -7,12 +7,13 @@ into wall time. Defaults are class attributes, so that creating a `StreamInfo` w
 from __future__ import annotations
 
 import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from proxy.base.address import Address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from proxy.base.headers import HeaderMap
     from proxy.base.messages import RequestHead, ResponseHead
@@ -52,38 +53,45 @@ class ConnectionInfo:
 
     requested_application_protocols: tuple[str, ...] = ()  # of a ClientHello that a listener filter has read
 
+    # Defaults on the class, so that an accepted connection writes only what differs.
+    tls: TlsInfo | None = None
+    requested_server_name = ""
+    transport_protocol = "raw_buffer"
+    termination_details: str | None = None
+    transport_failure_reason: str | None = None
+    filter_chain_name = ""
+    close_type = "Normal"  # or "LocalReset", "RemoteReset"
+    local_close_reason: str | None = None
+    handshake_complete = 0.0
+    listener_metadata: Any = None  # envoy.config.core.v3.Metadata
+    filter_chain_metadata: Any = None
+    listener_name = ""
+    listener_address = ""
+    dynamic_metadata: Mapping[str, Mapping[str, Any]] = MappingProxyType({})  # replaced whole, never changed
+    filter_state: Mapping[str, Any] = MappingProxyType({})
+    buffer_limit = 1024 * 1024
+    _close_callbacks: list[Callable[[], None]] | None = None
+
     def __init__(
         self, connection_id: int, remote: Address, local: Address, start_time: float, drain: DrainState
     ) -> None:
         self.id = connection_id
-        self.remote_address = remote
-        self.direct_remote_address = remote
-        self.local_address = local
-        self.direct_local_address = local
+        self.remote_address = self.direct_remote_address = remote
+        self.local_address = self.direct_local_address = local
         self.start_time = start_time
         self.drain = drain
-        self.tls: TlsInfo | None = None
-        self.requested_server_name = ""
-        self.transport_protocol = "raw_buffer"
-        self.termination_details: str | None = None
-        self.transport_failure_reason: str | None = None
-        self.filter_chain_name = ""
-        self.close_type = "Normal"  # or "LocalReset", "RemoteReset"
-        self.local_close_reason: str | None = None
-        self.handshake_complete = 0.0
-        self.listener_metadata: Any = None  # envoy.config.core.v3.Metadata
-        self.filter_chain_metadata: Any = None
-        self.listener_name = ""
-        self.listener_address = ""
-        self.dynamic_metadata: dict[str, dict[str, Any]] = {}
-        self.filter_state: dict[str, Any] = {}
-        self.buffer_limit = 1024 * 1024
-        self.on_close: list[Callable[[], None]] = []
+
+    @property
+    def on_close(self) -> list[Callable[[], None]]:
+        """What must happen when the connection has gone; append to it."""
+        if self._close_callbacks is None:
+            self._close_callbacks = []
+        return self._close_callbacks
 
     def on_closed(self) -> None:
         """Run what must happen when the connection has gone: gauges, limits, the listener's access log."""
-        callbacks, self.on_close = self.on_close, []
-        for callback in callbacks:
+        callbacks, self._close_callbacks = self._close_callbacks, None
+        for callback in callbacks or ():
             callback()
 
 

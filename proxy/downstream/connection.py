@@ -104,7 +104,7 @@ class AcceptedConnection(ConnectionInfo):
         acceptor = self.acceptor
         if acceptor is not None:
             self.acceptor = None
-            if self.on_close:
+            if self._close_callbacks is not None:
                 super().on_closed()
             acceptor.connection_closed(self)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from proxy.base.stream_info import StreamInfo
@@ -98,7 +98,7 @@ def _metadata(command: Command, _context: CompileContext) -> Operator:
     return _metadata_operator(source, rest, command.max_length)
 
 
-def _stream_state(info: StreamInfo) -> dict[str, Any]:
+def _stream_state(info: StreamInfo) -> Mapping[str, Any]:
     return info.filter_state or info.connection.filter_state
 
 

@@ -15,7 +15,7 @@ from proxy.base.messages import ResponseHead
 from proxy.base.response_flags import ResponseFlag
 from proxy.base.stream_info import ConnectionInfo
 from proxy.codec.http1_body import BodyDecoder, ChunkedDecoder, LengthDecoder, UntilCloseDecoder
-from proxy.codec.http1_fields import HEADERS_TOO_LARGE, find_head_end
+from proxy.codec.http1_fields import find_head_end
 from proxy.codec.http1_render import (
     LAST_CHUNK,
     reason_phrase,
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 #: Bytes of pipelined requests held while one is being answered; reading stops above.
 _MAX_PIPELINED_BYTES: Final = 64 * 1024
 _NEVER: Final = float("inf")
-_FIRST_WAKE: Final = 5.0
 #: As plain numbers: an operation on an `IntFlag` costs 2 us.
 _PROTOCOL_ERROR: Final = int(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -43,29 +42,32 @@ class Http1ServerConnection(asyncio.Protocol):
     """See module. Times are monotonic seconds."""
 
     transport: asyncio.Transport
+    # Defaults on the class: a connection of one request never changes most of them.
+    _stream: Stream | None = None
+    _buffer = b""
+    _decoder: BodyDecoder | None = None
+    _requests = 0
+    _closing = False  # close once the present response is out
+    _client_closes = False
+    _closed = False
+    _lingering = False  # our close waits for the peer's, for `delayed_close_timeout`
+    _linger_until = 0.0
+    _read_disabled = 0
+    _reading_paused = False
+    _dispatching = False
+    _client_paused = False
+    _wake_up: Any = None
+    _head_started = 0.0
+    #: The stream of a request whose head is not complete; it exists from the first byte, as in Envoy.
+    _head_stream: Stream | None = None
 
     def __init__(self, manager: ConnectionManager, info: ConnectionInfo) -> None:
         self.manager = manager
         self.info = info
         self.now = manager.services.loop.time
-        self._stream: Stream | None = None
-        self._buffer = b""
-        self._decoder: BodyDecoder | None = None
         self._key = client_key(info)
-        self._requests = 0
-        self._closing = False  # close once the present response is out
-        self._client_closes = False
-        self._closed = False
-        self._lingering = False  # our close waits for the peer's, for `delayed_close_timeout`
-        self._linger_until = 0.0
-        self._read_disabled = 0
-        self._reading_paused = False
-        self._dispatching = False
-        self._client_paused = False
-        self._wake_at = _NEVER
-        self._wake_up: Any = None
+        self._wake_at = manager.next_sweep
         self._last_request_end = info.start_time
-        self._head_started = 0.0
 
     # -- asyncio.Protocol
 
@@ -98,14 +100,14 @@ class Http1ServerConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         del exc
-        local = self._closed or self._lingering
+        local = self._closed
         self._closed = True
-        stream = self._stream
+        stream = self._stream or self._head_stream
+        self._stream = self._head_stream = None
         if stream is not None:
             stream.on_downstream_reset(
                 ResponseFlag.DOWNSTREAM_CONNECTION_TERMINATION, "downstream_remote_disconnect"
             )
-        self._stream = None
         if self._wake_up is not None:
             self.manager.services.timers.cancel(self._wake_up)
             self._wake_up = None
@@ -159,43 +161,60 @@ class Http1ServerConnection(asyncio.Protocol):
     def _receive_head(self) -> bool:
         """Begin the next request; False if its head is not complete yet."""
         buffer = self._buffer
-        if buffer[0] in b"\r\n":
-            buffer = self._buffer = buffer.lstrip(b"\r\n")
-            if not buffer:
-                return False
         manager = self.manager
+        if buffer[0] in b"\r\n":
+            # One line end stays, so that the buffer is not empty while a request has begun.
+            buffer = self._buffer = buffer.lstrip(b"\r\n") or b"\n"
+            if buffer == b"\n":
+                self._await_head()
+                return False
         end = find_head_end(buffer)
         if end < 0:
-            if len(buffer) > manager.parser.max_headers_bytes:
-                raise ProtocolError(HEADERS_TOO_LARGE, 431)
-            self._await_head()
-            return False
+            end = manager.parser.check_start(buffer)
+            if end < 0:
+                self._await_head()
+                return False
         block = buffer if end == len(buffer) else buffer[:end]
         request = manager.known_heads.get(block)
         if request is None:
             request = manager.parse(block)
-        self._buffer = b"" if block is buffer else buffer[end:]
+        self._buffer = b"" if request.wire_bytes == len(buffer) else buffer[request.wire_bytes :]
         self._head_started = 0.0
         self._begin(request, self.now())
         return True
 
     def _await_head(self) -> None:
-        if self._head_started:
+        if self._head_stream is not None:
             return
+        self._head_started = now = self.now()
+        self._head_stream = stream = self._new_stream(now)
+        stream.info.protocol = "HTTP/1.1"
         config = self.manager.config
-        self._head_started = self.now()
-        timeouts = [t for t in (config.request_headers_timeout, config.request_timeout) if t]
-        if timeouts:
-            self.arm(self._head_started + min(timeouts))
+        timeouts = (config.request_headers_timeout, config.request_timeout, stream.idle_timeout)
+        shortest = min((timeout for timeout in timeouts if timeout), default=_NEVER)
+        if now + shortest < self._wake_at:
+            self.arm(now + shortest)
 
-    def _begin(self, request: Http1Request, now: float) -> None:
-        manager = self.manager
-        stats = manager.stats
+    def _new_stream(self, now: float) -> Stream:
+        stats = self.manager.stats
         stats.downstream_rq_total += 1
         stats.downstream_rq_http1_total += 1
         stats.downstream_rq_active += 1
+        return Stream(self, self.manager, now)
+
+    def _begin(self, request: Http1Request, now: float) -> None:
+        manager = self.manager
         self._requests += 1
-        stream = Stream(self, manager, now)
+        stream = self._head_stream
+        if stream is None:
+            stats = manager.stats
+            stats.downstream_rq_total += 1
+            stats.downstream_rq_http1_total += 1
+            stats.downstream_rq_active += 1
+            stream = Stream(self, manager, now)
+        else:
+            self._head_stream = None
+            stream.last_activity = now
         self._stream = stream
         info = stream.info
         info.request_headers_complete = now
@@ -206,8 +225,11 @@ class Http1ServerConnection(asyncio.Protocol):
             plan.repeated = True
         if request.close or self._requests == manager.max_requests:
             self._note_close(request)
-        end_stream = not request.chunked and request.content_length <= 0 and not plan.upgrade
-        if end_stream:
+        if request.expect_continue and not manager.config.proxy_100_continue and plan.rejection is None:
+            self._write(_CONTINUE)
+            manager.stats.by_class[1] += 1
+            manager.listener_stats.by_class[1] += 1
+        if not request.chunked and request.content_length <= 0 and not plan.upgrade:
             stream.request_complete = True
             info.request_complete = now
             stream.begin(request, plan, end_stream=True)
@@ -217,10 +239,11 @@ class Http1ServerConnection(asyncio.Protocol):
                 if now + stream.shortest_timeout < self._wake_at:
                     self._arm_stream(stream)
             return
-        if request.expect_continue and not manager.config.proxy_100_continue and plan.rejection is None:
-            self._write(_CONTINUE)
         if request.chunked:
-            self._decoder = ChunkedDecoder(manager.config.enable_trailers)
+            config = manager.config
+            self._decoder = ChunkedDecoder(
+                config.enable_trailers, config.max_headers_bytes, config.max_headers_count
+            )
         elif plan.upgrade:
             self._decoder = UntilCloseDecoder()
         else:
@@ -243,7 +266,12 @@ class Http1ServerConnection(asyncio.Protocol):
 
     def _receive_body(self, decoder: BodyDecoder) -> None:
         data, self._buffer = self._buffer, b""
-        payload, rest = decoder.feed(data)
+        try:
+            payload, rest = decoder.feed(data)
+        except ProtocolError:
+            if decoder.gained and self._stream is not None:
+                self._stream.on_request_data(decoder.gained, end_stream=False)
+            raise
         self._buffer = rest
         stream = self._stream
         if not decoder.done:
@@ -274,31 +302,32 @@ class Http1ServerConnection(asyncio.Protocol):
         if error.details == "http1.unexpected_underscore":
             manager.codec_stats.requests_rejected_with_underscores_in_headers += 1
         stream = self._stream
-        if stream is None:
-            stats = manager.stats
-            stats.downstream_rq_total += 1
-            stats.downstream_rq_http1_total += 1
-            stats.downstream_rq_active += 1
-            stream = Stream(self, manager, self.now())
-            stream.info.protocol = "HTTP/1.1"
-            self._stream = stream
-            stream.begin_rejected(
-                Rejection(
-                    error.status,
-                    error.details,
-                    reason_phrase(error.status),
-                    ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR,
-                    close=not manager.config.keep_open_on_error,
-                )
+        if stream is not None:
+            self._closing = True
+            stream.local_reply(
+                error.status,
+                reason_phrase(error.status),
+                error.details,
+                ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR,
             )
             return
-        self._closing = True
-        stream.local_reply(
+        rejection = Rejection(
             error.status,
-            reason_phrase(error.status),
             error.details,
+            reason_phrase(error.status),
             ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR,
+            close=True,
         )
+        self._reject_head(rejection)
+
+    def _reject_head(self, rejection: Rejection) -> None:
+        """Answer a request whose head cannot be used."""
+        stream = self._head_stream or self._new_stream(self.now())
+        self._head_stream = None
+        self._buffer = b""
+        self._stream = stream
+        stream.info.protocol = "HTTP/1.1"
+        stream.begin_rejected(rejection)
 
     # -- sending
 
@@ -315,10 +344,10 @@ class Http1ServerConnection(asyncio.Protocol):
         if self._closed:
             return
         stream = self._stream
-        if not self._closing and (
-            self.info.drain.draining
+        if (
+            (stream is not None and not stream.request_complete)
+            or self.info.drain.draining
             or self.manager.drain.draining
-            or (stream is not None and not stream.request_complete)
         ):
             self._start_closing(stream)
         if self._closing:
@@ -342,7 +371,7 @@ class Http1ServerConnection(asyncio.Protocol):
         stats = self.manager.stats
         if stream is not None and not stream.request_complete:
             stats.downstream_rq_response_before_rq_complete += 1
-        else:
+        elif not self._closing:
             stats.downstream_cx_drain_close += 1
         self._closing = True
 
@@ -394,6 +423,8 @@ class Http1ServerConnection(asyncio.Protocol):
             return
         self._stream = None
         self._last_request_end = now
+        if not stream.request_complete and stream.response_complete and not stream.upgraded:
+            self.manager.stats.downstream_rq_rx_reset += 1
         if self._closed:
             return
         if self._decoder is not None and not stream.request_complete:
@@ -416,8 +447,8 @@ class Http1ServerConnection(asyncio.Protocol):
             if not self._dispatching:
                 # A fresh turn of the loop: a long pipeline must not recurse or starve others.
                 self.manager.services.loop.call_soon(self._continue)
-        elif self._wake_at == _NEVER and self.manager.config.idle_timeout:
-            self.arm(now + self.manager.config.idle_timeout)
+        elif now + self.manager.shortest_idle < self._wake_at:
+            self.arm(now + self.manager.shortest_idle)
 
     def _continue(self) -> None:
         if not self._closed and not self._dispatching and self._buffer:
@@ -473,14 +504,9 @@ class Http1ServerConnection(asyncio.Protocol):
             self._wake_up = timers.wake(when, self)
 
     def _arm_idle(self) -> None:
-        config = self.manager.config
-        # Soon, and then for as long as it takes: most connections are gone by then, or busy with a request whose
-        # deadline is later, which then asks for no wake-up of its own.
-        first = _FIRST_WAKE
-        for timeout in (config.idle_timeout, config.max_connection_duration):
-            if timeout and timeout < first:
-                first = timeout
-        self.arm(self.info.start_time + first)
+        manager = self.manager
+        if self.info.start_time + manager.shortest_idle < self._wake_at:
+            self.arm(self.info.start_time + manager.shortest_idle)
 
     def _arm_stream(self, stream: Stream) -> None:
         due = stream.next_deadline()
@@ -494,7 +520,8 @@ class Http1ServerConnection(asyncio.Protocol):
         """Act on what is due and ask for the next wake-up; see `Timers`."""
         if self._closed:
             return
-        self._wake_at = _NEVER
+        # What is due before the next sweep is asked for below, and the sweep looks after the rest.
+        self._wake_at = self.manager.next_sweep
         self._wake_up = None
         if self._lingering:
             if now >= self._linger_until:
@@ -509,6 +536,8 @@ class Http1ServerConnection(asyncio.Protocol):
                 stream.on_time(now)
             if self._stream is not None:
                 self._arm_stream(stream)
+        elif self._head_stream is not None:
+            self._check_slow_head(self._head_stream, now)
         elif self._idle_timed_out(now):
             return
         config = self.manager.config
@@ -528,20 +557,10 @@ class Http1ServerConnection(asyncio.Protocol):
         return True
 
     def _idle_timed_out(self, now: float) -> bool:
-        """Handle the deadlines of a connection without a stream; True if it is being closed."""
-        config = self.manager.config
-        if self._head_started:
-            for timeout, details in (
-                (config.request_headers_timeout, "request_header_timeout"),
-                (config.request_timeout, "request_overall_timeout"),
-            ):
-                if timeout and now >= self._head_started + timeout:
-                    self._reject_slow_head(details)
-                    return True
-                if timeout:
-                    self.arm(self._head_started + timeout)
-        if config.idle_timeout:
-            end = self._last_request_end + config.idle_timeout
+        """Handle the deadline of a connection without a stream; True if it is being closed."""
+        timeout = self.manager.config.idle_timeout
+        if timeout:
+            end = self._last_request_end + timeout
             if now >= end:
                 self.manager.stats.downstream_cx_idle_timeout += 1
                 self._close()
@@ -549,21 +568,27 @@ class Http1ServerConnection(asyncio.Protocol):
             self.arm(end)
         return False
 
-    def _reject_slow_head(self, details: str) -> None:
+    def _check_slow_head(self, stream: Stream, now: float) -> None:
+        config = self.manager.config
         stats = self.manager.stats
-        if details == "request_header_timeout":
+        started = self._head_started
+        if config.request_headers_timeout and now >= started + config.request_headers_timeout:
             stats.downstream_rq_header_timeout += 1
-        else:
+            self._reject_head(Rejection(408, "request_header_timeout", "request header timeout", close=True))
+        elif config.request_timeout and now >= started + config.request_timeout:
             stats.downstream_rq_timeout += 1
-        stats.downstream_rq_total += 1
-        stats.downstream_rq_http1_total += 1
-        stats.downstream_rq_active += 1
-        stream = Stream(self, self.manager, self._head_started)
-        stream.info.protocol = "HTTP/1.1"
-        self._stream = stream
-        self._buffer = b""
-        body = "request header timeout" if details == "request_header_timeout" else "request timeout"
-        stream.begin_rejected(Rejection(408, details, body, close=True))
+            self._reject_head(Rejection(408, "request_overall_timeout", "request timeout", close=True))
+        elif stream.idle_timeout and now >= started + stream.idle_timeout:
+            stats.downstream_rq_idle_timeout += 1
+            self._reject_head(
+                Rejection(
+                    408, "stream_idle_timeout", "stream timeout", ResponseFlag.STREAM_IDLE_TIMEOUT, close=True
+                )
+            )
+        else:
+            for timeout in (config.request_headers_timeout, config.request_timeout, stream.idle_timeout):
+                if timeout:
+                    self.arm(started + timeout)
 
     def _on_max_duration(self) -> None:
         self.manager.stats.downstream_cx_max_duration_reached += 1
@@ -572,9 +597,18 @@ class Http1ServerConnection(asyncio.Protocol):
         else:
             self._closing = True
 
+    def sweep(self, now: float, until: float) -> None:
+        """Look after a connection without a wake-up of its own; the next look comes at `until`."""
+        if self._wake_up is None:
+            idle = self._stream is None and self._head_stream is None and not self._lingering
+            if idle and self._last_request_end + self.manager.shortest_idle > until:
+                self._wake_at = until
+            else:
+                self.on_wake(now)
+
     def close_if_idle(self) -> None:
         """Drain's last phase: a connection without a stream has nothing to finish."""
-        if self._stream is None:
+        if self._stream is None and self._head_stream is None:
             self._close()
         else:
             self._closing = True

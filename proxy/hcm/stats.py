@@ -29,14 +29,12 @@ class ListenerHttpStats(_ByClass):
 
 class _Counters:
     downstream_cx_delayed_close_timeout: int = 0
-    downstream_cx_destroy: int = 0
     downstream_cx_destroy_active_rq: int = 0
     downstream_cx_destroy_local: int = 0
     downstream_cx_destroy_local_active_rq: int = 0
     downstream_cx_destroy_remote: int = 0
     downstream_cx_destroy_remote_active_rq: int = 0
     downstream_cx_drain_close: int = 0
-    downstream_cx_http1_total: int = 0
     downstream_cx_http2_total: int = 0
     downstream_cx_http3_total: int = 0
     downstream_cx_idle_timeout: int = 0
@@ -86,8 +84,6 @@ class _Counters:
 
 
 class _Gauges:
-    downstream_cx_active: int = 0
-    downstream_cx_http1_active: int = 0
     downstream_cx_http1_soft_drain: int = 0
     downstream_cx_http2_active: int = 0
     downstream_cx_http3_active: int = 0
@@ -118,7 +114,10 @@ def _names(group: type) -> tuple[str, ...]:
 
 
 class HttpStats(_Counters, _Gauges, _ByClass):
-    """One connection manager's numbers; every name is a class attribute that starts at 0."""
+    """One connection manager's numbers; every name is a class attribute that starts at 0.
+
+    What follows from others is derived when somebody reads: it would cost each connection an increment.
+    """
 
     def __init__(self, prefix: str) -> None:
         super().__init__(prefix)
@@ -130,13 +129,24 @@ class HttpStats(_Counters, _Gauges, _ByClass):
         result = super().counters()
         for name in _names(_Counters):
             result[self.prefix + name] = getattr(self, name)
+        prefix = self.prefix
+        result[prefix + "downstream_cx_http1_total"] = self.downstream_cx_total - self.downstream_cx_http2_total
+        result[prefix + "downstream_cx_destroy"] = (
+            self.downstream_cx_destroy_local + self.downstream_cx_destroy_remote
+        )
         for name in _names(_TracingCounters):
             result[f"{self.prefix}tracing.{name}"] = 0
         return result
 
     def gauges(self) -> dict[str, int]:
         """See `StatGroup`."""
-        return {self.prefix + name: getattr(self, name) for name in _names(_Gauges)}
+        prefix = self.prefix
+        result = {prefix + name: getattr(self, name) for name in _names(_Gauges)}
+        gone = self.downstream_cx_destroy_local + self.downstream_cx_destroy_remote
+        active = self.downstream_cx_total - gone
+        result[prefix + "downstream_cx_active"] = active
+        result[prefix + "downstream_cx_http1_active"] = active - self.downstream_cx_http2_active
+        return result
 
     def histograms(self) -> dict[str, Histogram]:
         """See `StatGroup`."""
