@@ -7,8 +7,7 @@ into wall time. Defaults are class attributes, so that creating a `StreamInfo` w
 from __future__ import annotations
 
 import time
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from proxy.base.address import Address
 
@@ -17,6 +16,10 @@ if TYPE_CHECKING:
 
     from proxy.base.headers import HeaderMap
     from proxy.base.messages import RequestHead, ResponseHead
+
+
+#: Shared by all connections that carry none; nobody changes it.
+_NOTHING: Final[dict[str, Any]] = {}
 
 
 class DrainState:
@@ -67,8 +70,8 @@ class ConnectionInfo:
     filter_chain_metadata: Any = None
     listener_name = ""
     listener_address = ""
-    dynamic_metadata: Mapping[str, Mapping[str, Any]] = MappingProxyType({})  # replaced whole, never changed
-    filter_state: Mapping[str, Any] = MappingProxyType({})
+    dynamic_metadata: Mapping[str, Mapping[str, Any]] = _NOTHING  # replaced whole, never changed
+    filter_state: Mapping[str, Any] = _NOTHING
     buffer_limit = 1024 * 1024
     _close_callbacks: list[Callable[[], None]] | None = None
 

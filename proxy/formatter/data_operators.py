@@ -102,7 +102,7 @@ def _stream_state(info: StreamInfo) -> Mapping[str, Any]:
     return info.filter_state or info.connection.filter_state
 
 
-def _filter_state(source: Callable[[StreamInfo], dict[str, Any]]) -> OperatorSpec:
+def _filter_state(source: Callable[[StreamInfo], Mapping[str, Any]]) -> OperatorSpec:
     def build(command: Command, _context: CompileContext) -> Operator:
         key, _, rest = command.argument.partition(":")
         kind, _, field = rest.partition(":")
