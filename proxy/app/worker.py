@@ -184,7 +184,10 @@ class Worker:
         self._starting = None
         if not task.cancelled():
             task.result()
-        if self._go and not self._waiting and not self._complete:
+        if self._complete:
+            # It came after the task had looked for the last time.
+            self._start_complete_listeners()
+        elif self._go and not self._waiting:
             self._go = False
             gc.collect()
             gc.freeze()
