@@ -13,9 +13,10 @@ from proxy.base.headers import HeaderMap
 from proxy.codec.http1_fields import CODEC_ERROR, HEADERS_TOO_LARGE, FieldParser, find_head_end, split_lines
 
 _HEX: Final = b"0123456789abcdefABCDEF"
-#: A chunk-size line is a few digits and perhaps an extension; Envoy's codec has the same bound.
-_MAX_SIZE_LINE: Final = 16 * 1024
+#: Sizes have 64 bits, as in Envoy; leading zeros are free up to the second limit.
 _MAX_SIZE_DIGITS: Final = 16
+_MAX_SIZE_BYTES: Final = 16 * 1024
+_UNLIMITED: Final = 1 << 30
 
 
 class BodyDecoder(Protocol):
@@ -23,6 +24,8 @@ class BodyDecoder(Protocol):
 
     done: bool
     trailers: HeaderMap | None
+    #: What the body gained in a call of `feed` that raised.
+    gained: bytes
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """(payload gained, bytes after the message). Raises `ProtocolError`."""
@@ -31,12 +34,12 @@ class BodyDecoder(Protocol):
 class LengthDecoder:
     """A body of known length in bytes."""
 
-    __slots__ = ("done", "remaining", "trailers")
+    trailers: HeaderMap | None = None
+    gained = b""
 
     def __init__(self, length: int) -> None:
         self.remaining = length
         self.done = length == 0
-        self.trailers: HeaderMap | None = None
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """See `BodyDecoder`."""
@@ -57,11 +60,9 @@ class LengthDecoder:
 class UntilCloseDecoder:
     """A body that ends with the connection (responses only), or an upgraded stream; never `done` by itself."""
 
-    __slots__ = ("done", "trailers")
-
-    def __init__(self) -> None:
-        self.done = False
-        self.trailers: HeaderMap | None = None
+    done = False
+    trailers: HeaderMap | None = None
+    gained = b""
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """See `BodyDecoder`."""
@@ -69,22 +70,28 @@ class UntilCloseDecoder:
 
 
 class ChunkedDecoder:
-    """A chunked body. Size lines end in CRLF; extensions are skipped; trailers are parsed with limits.
+    """A chunked body. Lines and chunks end in CRLF; extensions are skipped; trailers are parsed with limits.
 
-    Trailer fields are kept only with `keep_trailers` (Envoy's `enable_trailers`), but always checked.
+    Envoy skips whatever stands between the data of a chunk and the next LF, and between the digits of a size
+    and the extension. Here that is an error: a peer that counts these bytes as data would see another body.
+
+    Trailer fields are kept only with `keep_trailers` (Envoy's `enable_trailers`) but always checked.
     """
 
-    __slots__ = ("_buffer", "_fields", "_in_trailers", "_keep", "_limit", "_remaining", "done", "trailers")
+    trailers: HeaderMap | None = None
+    done = False
+    gained = b""
+    _buffer = b""
+    _remaining = 0  # of the present chunk, its CRLF included
+    _in_extension = False
+    _in_trailers = False
 
-    def __init__(self, keep_trailers: bool = False, max_trailer_bytes: int = 60 * 1024) -> None:
-        self.done = False
-        self.trailers: HeaderMap | None = None
-        self._buffer = b""
-        self._remaining = 0  # of the present chunk, its CRLF included
-        self._in_trailers = False
+    def __init__(
+        self, keep_trailers: bool = False, max_trailer_bytes: int = 60 * 1024, max_trailer_count: int = 100
+    ) -> None:
         self._keep = keep_trailers
-        self._limit = max_trailer_bytes
-        self._fields = FieldParser(100)
+        self._max_bytes = max_trailer_bytes
+        self._max_count = max_trailer_count if keep_trailers else _UNLIMITED
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """See `BodyDecoder`."""
@@ -94,24 +101,28 @@ class ChunkedDecoder:
         pieces: list[bytes] = []
         position = 0
         size = len(data)
-        while position < size:
+        try:
+            while 0 <= position < size:
+                if self._in_extension:
+                    position = self._skip_extension(data, position)
+                elif self._in_trailers:
+                    end = self._read_trailers(data, position)
+                    return b"".join(pieces), data[end:] if self.done else b""
+                elif self._remaining:
+                    position = self._read_chunk(data, position, pieces)
+                else:
+                    position = self._read_size_line(data, position)
+        except ProtocolError:
             if self._in_trailers:
-                end = self._read_trailers(data, position)
-                return b"".join(pieces), data[end:] if self.done else b""
-            if self._remaining:
-                position = self._read_chunk(data, position, pieces)
-                if position < 0:
-                    break
-            else:
-                position = self._read_size_line(data, position)
-                if position < 0:
-                    break
+                # The last chunk has been seen, and that is when Envoy delivers the body.
+                self.gained = b"".join(pieces)
+            raise
         return (pieces[0] if len(pieces) == 1 else b"".join(pieces)), b""
 
     def _read_chunk(self, data: bytes, position: int, pieces: list[bytes]) -> int:
         payload = self._remaining - 2
-        available = len(data) - position
         if payload > 0:
+            available = len(data) - position
             if available < payload:
                 pieces.append(data[position:])
                 self._remaining -= available
@@ -130,53 +141,65 @@ class ChunkedDecoder:
 
     def _read_size_line(self, data: bytes, position: int) -> int:
         end = data.find(b"\n", position)
+        line = data[position:end] if end >= 0 else data[position:]
+        digits, semicolon, _ = line.partition(b";")
+        if semicolon:
+            self._start_chunk(digits)
+            self._in_extension = True
+            return position + len(digits) + 1
         if end < 0:
-            if len(data) - position > _MAX_SIZE_LINE:
-                raise ProtocolError(CODEC_ERROR)
-            self._check_partial_size(data[position:])
-            self._buffer = data[position:]
+            self._check_partial_size(line)
+            self._buffer = line
             return -1
-        line = data[position:end]
-        if line[-1:] != b"\r" or b"\r" in line[:-1] or len(line) > _MAX_SIZE_LINE:
+        self._start_chunk(line.removesuffix(b"\r"))
+        if line[-1:] != b"\r":
             raise ProtocolError(CODEC_ERROR)
-        size = self._parse_size(line[:-1])
-        if size == 0:
-            self._in_trailers = True
-        else:
-            self._remaining = size + 2
-        if end + 1 == len(data):
-            return len(data)
         return end + 1
 
-    @staticmethod
-    def _parse_size(line: bytes) -> int:
-        digits = line.partition(b";")[0].rstrip(b" \t")
-        if not digits or digits.translate(None, _HEX) or len(digits.lstrip(b"0")) > _MAX_SIZE_DIGITS - 1:
+    def _start_chunk(self, text: bytes) -> None:
+        digits = text.rstrip(b" \t")
+        significant = digits.lstrip(b"0")
+        if not digits or significant.translate(None, _HEX) or len(significant) > _MAX_SIZE_DIGITS:
             raise ProtocolError(CODEC_ERROR)
-        return int(digits, 16)
+        if significant:
+            self._remaining = int(significant, 16) + 2
+        else:
+            self._in_trailers = True
 
     @staticmethod
     def _check_partial_size(line: bytes) -> None:
         """Refuse at once what can no longer become a size line, so that a bad peer is not waited for."""
-        if line[:1] and line[:1] not in _HEX:
+        digits = line.removesuffix(b"\r").rstrip(b" \t")
+        if not digits or digits.translate(None, _HEX) or len(line) > _MAX_SIZE_BYTES:
             raise ProtocolError(CODEC_ERROR)
 
-    def _read_trailers(self, data: bytes, position: int) -> int:
-        if data.startswith(b"\r\n", position):
-            self.done = True
-            return position + 2
-        if data[position:] == b"\r":
-            self._buffer = b"\r"
-            return position
-        end = find_head_end(data, position)
+    def _skip_extension(self, data: bytes, position: int) -> int:
+        end = data.find(b"\n", position)
+        carriage_return = data.find(b"\r", position, end if end >= 0 else len(data))
         if end < 0:
-            if len(data) - position > self._limit:
-                raise ProtocolError(HEADERS_TOO_LARGE, 431)
+            if carriage_return >= 0:
+                if carriage_return != len(data) - 1:
+                    raise ProtocolError(CODEC_ERROR)
+                self._buffer = b"\r"
+            return -1
+        if carriage_return < 0 or carriage_return != end - 1:
+            raise ProtocolError(CODEC_ERROR)
+        self._in_extension = False
+        return end + 1
+
+    def _read_trailers(self, data: bytes, position: int) -> int:
+        for blank in (b"\r\n", b"\n"):
+            if data.startswith(blank, position):
+                self.done = True
+                return position + len(blank)
+        end = find_head_end(data, position)
+        if (end if end >= 0 else len(data)) - position > self._max_bytes:
+            raise ProtocolError(HEADERS_TOO_LARGE, 431)
+        if end < 0:
             self._buffer = data[position:]
             return position
-        if end - position > self._limit:
-            raise ProtocolError(HEADERS_TOO_LARGE, 431)
-        trailers = self._fields.parse(["", *split_lines(data[position:end])])
+        lines = split_lines(data[position:end], start_line=False)
+        trailers = FieldParser(self._max_count).parse(["", *lines])
         if self._keep:
             self.trailers = trailers
         self.done = True

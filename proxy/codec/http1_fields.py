@@ -1,7 +1,7 @@
 """Field lines of HTTP/1 heads, as strict and as lenient as Envoy's codec (Balsa).
 
 Accepted beyond RFC 9112: lines that end in a bare LF, obs-fold (the line break is dropped, the white space
-stays), a stray CR inside a line (dropped), an empty value. Refused: everything that lets two readers see two
+stays), a stray CR inside a value (dropped), an empty value. Refused: everything that lets two readers see two
 different messages: white space before the colon, a line without a colon, control bytes, a repeated
 Content-Length. Held against real Envoy by the differential tests.
 
@@ -28,12 +28,15 @@ TRANSFER_ENCODING_NOT_ALLOWED: Final = "http1.transfer_encoding_not_allowed"
 
 #: Bytes that may stand anywhere in a head: visible ASCII, space, tab, obs-text and the line ends.
 _LINE_BYTES: Final = bytes([9, 10, 13, *range(32, 127), *range(128, 256)])
+#: In a start line everything up to the space separates, as in Envoy.
+BLANKS: Final = "".join(map(chr, range(33)))
 #: RFC 9110 section 5.6.2.
 _TOKEN_BYTES: Final = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 #: Peers choose the names, so the memo of names has an end.
 _MAX_KNOWN_NAMES: Final = 4096
-#: Content-Length beyond this cannot be meant (2**63 has 19 digits).
-_MAX_LENGTH_DIGITS: Final = 18
+#: What fits into 64 bits, as in Envoy. Python's int() refuses more than 4,300 digits with another error.
+_MAX_LENGTH: Final = 2**64 - 1
+_MAX_LENGTH_DIGITS: Final = 20
 
 
 def find_head_end(buffer: bytes, start: int = 0) -> int:
@@ -53,28 +56,38 @@ def is_token(name: str) -> bool:
     return bool(name) and name.isascii() and not name.encode("ascii").translate(None, _TOKEN_BYTES)
 
 
-def split_lines(block: bytes) -> list[str]:
-    """The lines of a head, without line ends; obs-fold joined; raises `ProtocolError` on control bytes."""
+def split_lines(block: bytes, *, start_line: bool = True) -> list[str]:
+    """The lines of a head, without line ends; obs-fold joined. Raises `ProtocolError`.
+
+    Without `start_line` (trailers) every line is a field.
+    """
     if block.translate(None, _LINE_BYTES):
         raise ProtocolError(INVALID_CHARACTERS)
     text = block.decode("latin-1")
     lines = text.split("\r\n")
     breaks = len(lines) - 1
     if text.count("\n") != breaks or text.count("\r") != breaks or "\n " in text or "\n\t" in text:
-        return _split_irregular_lines(text)
-    del lines[-2:]  # the blank line, and what split gives after it
+        return _split_irregular_lines(text, 1 if start_line else 0)
+    # What split gives after the last line end, and the blank line if there is one.
+    del lines[-1 if lines[-2] else -2 :]
     return lines
 
 
-def _split_irregular_lines(text: str) -> list[str]:
+def _split_irregular_lines(text: str, first_field: int) -> list[str]:
     lines: list[str] = []
-    for line in text.replace("\r", "").split("\n"):
-        if not line:
+    for line in text.split("\n"):
+        if line in {"", "\r"}:
             break
-        if line[0] in " \t" and len(lines) > 1:
+        if line[0] <= " ":
+            if len(lines) <= first_field or line[0] == "\r":
+                raise ProtocolError(CODEC_ERROR)
             lines[-1] += line
         else:
             lines.append(line)
+    for index in range(first_field, len(lines)):
+        name, colon, value = lines[index].partition(":")
+        # Only in values a stray CR vanishes; in a name it is an invalid character.
+        lines[index] = name + colon + value.replace("\r", "")
     return lines
 
 
@@ -87,8 +100,6 @@ class FieldParser:
 
     def parse(self, lines: list[str]) -> HeaderMap:
         """The fields of `lines[1:]` (the first line is the start line). Raises `ProtocolError`."""
-        if len(lines) - 1 > self._max_count:
-            raise ProtocolError(TOO_MANY_HEADERS, 431)
         known = self._names
         fields = []
         for line in islice(lines, 1, None):
@@ -97,6 +108,8 @@ class FieldParser:
             if name is None or not colon:
                 name = self._new_name(raw, colon)
             fields.append((name, value.strip(" \t")))
+        if len(fields) > self._max_count:
+            raise ProtocolError(TOO_MANY_HEADERS, 431)
         return HeaderMap(fields)
 
     def _new_name(self, raw: str, colon: str) -> str:
@@ -118,31 +131,46 @@ def original_names(lines: list[str]) -> dict[str, str]:
     return names
 
 
-def content_length(headers: HeaderMap) -> int:
-    """The declared length in bytes, -1 if none. Raises `ProtocolError` for a repeated or malformed one."""
-    value = headers.get("content-length")
-    if value is None:
-        return -1
-    if not (value.isdigit() and value.isascii()) or len(value.lstrip("0")) > _MAX_LENGTH_DIGITS:
-        raise ProtocolError(CODEC_ERROR)
-    return int(value)
+def body_framing(headers: HeaderMap, allow_chunked_length: bool) -> tuple[int, bool]:
+    """(declared length in bytes or -1, whether the body is chunked).
 
-
-def is_chunked(headers: HeaderMap, length: int, allow_chunked_length: bool) -> bool:
-    """Whether the body is chunked. Any other coding is 501; beside a Content-Length it is 400.
-
-    With `allow_chunked_length` (`Http1ProtocolOptions`) the Content-Length is dropped instead.
+    Raises `ProtocolError`: 400 for a repeated or malformed Content-Length and for one beside a
+    Transfer-Encoding, 501 for any coding but `chunked`. With `allow_chunked_length`
+    (`Http1ProtocolOptions`) a Content-Length beside `chunked` is dropped instead.
     """
+    length = headers.get("content-length")
     coding = headers.get("transfer-encoding")
     if coding is None:
-        return False
-    if coding.lower() != "chunked":
-        raise ProtocolError(INVALID_TRANSFER_ENCODING, 501)
-    if length >= 0:
-        if not allow_chunked_length:
+        return (-1 if length is None else _parse_length(headers, length)), False
+    chunked = coding.lower() == "chunked" or _last_of_repeated_is_chunked(headers)
+    if length is not None:
+        if not chunked:
+            _parse_length(headers, length)
+        if not chunked or not allow_chunked_length:
             raise ProtocolError(LENGTH_AND_CHUNKED)
         headers.remove("content-length")
-    return True
+    if not chunked:
+        raise ProtocolError(INVALID_TRANSFER_ENCODING, 501)
+    return -1, True
+
+
+def _parse_length(headers: HeaderMap, value: str) -> int:
+    if (
+        not (value.isdigit() and value.isascii())
+        or len(value.lstrip("0")) > _MAX_LENGTH_DIGITS
+        or (headers.repeated is not None and "content-length" in headers.repeated)
+    ):
+        raise ProtocolError(CODEC_ERROR)
+    length = int(value)
+    if length > _MAX_LENGTH:
+        raise ProtocolError(CODEC_ERROR)
+    return length
+
+
+def _last_of_repeated_is_chunked(headers: HeaderMap) -> bool:
+    """An empty line before does no harm; behind, Envoy would forget the body, so that is refused here."""
+    values = headers.values_of("transfer-encoding")
+    return "".join(values).lower() == "chunked" and bool(values[-1])
 
 
 def connection_tokens(headers: HeaderMap) -> list[str]:

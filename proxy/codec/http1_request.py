@@ -9,13 +9,13 @@ from typing import Any, Final
 from proxy.base.errors import ProtocolError
 from proxy.base.messages import RequestHead
 from proxy.codec.http1_fields import (
+    BLANKS,
     CODEC_ERROR,
     HEADERS_TOO_LARGE,
     INVALID_TRANSFER_ENCODING,
     FieldParser,
+    body_framing,
     connection_tokens,
-    content_length,
-    is_chunked,
     original_names,
     split_lines,
 )
@@ -26,26 +26,40 @@ INVALID_AUTHORITY: Final = "http.invalid_authority"
 BODY_DISALLOWED: Final = "http1.body_disallowed"
 UNEXPECTED_UNDERSCORE: Final = "http1.unexpected_underscore"
 CONNECTION_HEADER_REJECTED: Final = "http1.connection_header_rejected"
+LOW_VERSION: Final = "low_version"
 
 #: The methods of Envoy's codec; any other is 400.
 METHODS: Final = frozenset(
-    ("ACL", "BIND", "CHECKOUT", "CONNECT", "COPY", "DELETE", "GET", "HEAD", "LINK", "LOCK", "MERGE")
-    + ("MKACTIVITY", "MKCALENDAR", "MKCOL", "MOVE", "MSEARCH", "NOTIFY", "OPTIONS", "PATCH", "POST")
-    + ("PROPFIND", "PROPPATCH", "PURGE", "PUT", "REBIND", "REPORT", "SEARCH", "SOURCE", "SUBSCRIBE")
-    + ("TRACE", "UNBIND", "UNLINK", "UNLOCK", "UNSUBSCRIBE")
+    """
+    ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL MOVE MSEARCH NOTIFY
+    OPTIONS PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SOURCE SUBSCRIBE TRACE UNBIND UNLINK
+    UNLOCK UNSUBSCRIBE
+    """.split()  # noqa: SIM905 - a list would take a line for each name
 )
+_START_LINE = re.compile(r"([^\0-\x20]+)[\0-\x20]+([^\0-\x20]+)(?:[\0-\x20]+(.*))?", re.DOTALL)
 _VERSION = re.compile(r"HTTP/\d\.\d", re.ASCII)
-_HOST = r"(?!.*@@)[A-Za-z0-9!$%&'()*+,\-.:;=@\[\]_~]*"
-_ABSOLUTE = re.compile(rf"([A-Za-z]+)://({_HOST.replace('.*', '[^/?]*')})([/?][\t\f!-~]*)?")
-_HOST_AND_PORT = re.compile(r"(?:[^@]*@)?((?:\[[0-9A-Fa-f:.]+\]|[^\[\]:@]+)(?::(\d{1,5}))?)")
+_HOST = r"(?![^/?]*@@)[A-Za-z0-9!$%&'()*+,\-.:;=@\[\]_~]*"
+_ABSOLUTE = re.compile(rf"([A-Za-z][A-Za-z0-9+.\-]*)://({_HOST})([/?][!-~]*)?")
+_CONNECT_TARGET = re.compile(rf"[/*][!-~]*|{_HOST}(?:[/?][!-~]*)?")
+_HOST_AND_PORT = r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.\-]+)(?::(\d{1,5}))"
+_ABSOLUTE_AUTHORITY = re.compile(rf"(?:[^@]*@)?({_HOST_AND_PORT}?)")
+_CONNECT_AUTHORITY = re.compile(_HOST_AND_PORT)
 _AUTHORITY = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:@\[\]%]*")
 #: Clients choose them, so the memo has an end.
 _MAX_KNOWN_AUTHORITIES: Final = 1024
+#: Envoy parses in pieces of this size: an error in the start line counts before the size of the head only if
+#: it is in the first piece.
+_FIRST_PIECE: Final = 16 * 1024
+#: A Connection field may nominate fewer than this many names, and no TE field of this size.
+_MAX_NOMINATED: Final = 10
+_MAX_NOMINATED_TE: Final = 256
 #: Names that a Connection field may not nominate: dropping them would change what the request means.
-_NOT_NOMINABLE: Final = frozenset(
-    {":authority", ":method", ":path", ":scheme", "host", "x-forwarded-for", "x-forwarded-host"}
-    | {"x-forwarded-proto"}
+_NOT_NOMINABLE: Final = frozenset({"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"})
+_NOT_DROPPED: Final = frozenset(
+    {"close", "connection", "http2-settings", "keep-alive", "te", "transfer-encoding", "upgrade"}
 )
+#: Stands for the value of an empty Upgrade field, which asks for something that no configuration can allow.
+_EMPTY_UPGRADE: Final = " "
 
 
 class UnderscoresAction(Enum):
@@ -90,7 +104,7 @@ class Http1Request:
 class RequestParser:
     """Parses request heads under one configuration (`Http1ProtocolOptions` and the HCM's limits).
 
-    `max_headers_bytes` limits names, values and target together, `max_headers_count` the lines.
+    `max_headers_bytes` limits the whole head as it came, `max_headers_count` the lines.
     """
 
     def __init__(
@@ -101,6 +115,7 @@ class RequestParser:
         allow_absolute_url: bool = True,
         allow_chunked_length: bool = False,
         keep_original_names: bool = False,
+        accept_http_10: bool = True,
     ) -> None:
         self.max_headers_bytes = max_headers_bytes
         self._fields = FieldParser(max_headers_count)
@@ -108,24 +123,55 @@ class RequestParser:
         self._allow_absolute_url = allow_absolute_url
         self._allow_chunked_length = allow_chunked_length
         self._keep_original_names = keep_original_names
+        self._accept_http_10 = accept_http_10
         self._authorities: set[str] = set()
 
-    def parse(self, block: bytes) -> Http1Request:
-        """`block` is a whole head without leading blank lines. Raises `ProtocolError` with Envoy's details."""
-        lines = split_lines(block)
-        method, target, protocol = _split_request_line(lines[0] if lines else "")
-        headers = self._fields.parse(lines)
-        size = len(block) - 4 * len(lines)
-        if size > self.max_headers_bytes:
+    def check_start(self, buffer: bytes) -> int:
+        """Look at a head that is not complete, so that one which cannot become valid is refused at once.
+
+        A start line without a version is a whole head: gives the index past it, else -1. Raises `ProtocolError`.
+        """
+        if buffer[0] <= 0x20:
+            raise ProtocolError(CODEC_ERROR)
+        end = buffer.find(b"\n")
+        if end >= 0 and not _split_start_line(buffer[:end].decode("latin-1"))[2]:
+            return end + 1
+        if len(buffer) >= self.max_headers_bytes:
             raise ProtocolError(HEADERS_TOO_LARGE, 431)
-        request = Http1Request(RequestHead(method, "", "", headers, "", protocol), len(block))
-        request.header_bytes = size
+        return -1
+
+    def parse(self, block: bytes) -> Http1Request:
+        """`block` is a whole head without leading blank lines. Raises `ProtocolError` with Envoy's details.
+
+        `wire_bytes` of the result is less than the block if its start line has no version: such a head ends there.
+        """
+        wire_bytes = len(block)
+        if wire_bytes > self.max_headers_bytes:
+            self.check_start(block[:_FIRST_PIECE])
+            raise ProtocolError(HEADERS_TOO_LARGE, 431)
+        if block[0] <= 0x20:
+            raise ProtocolError(CODEC_ERROR)
+        try:
+            lines = split_lines(block)
+        except ProtocolError:
+            end = _versionless_end(block)
+            if end < 0 or end == wire_bytes:
+                raise
+            return self.parse(block[:end])
+        method, target, version = _split_start_line(lines[0])
+        if not version:
+            del lines[1:]
+            wire_bytes = block.index(b"\n") + 1
+        headers = self._fields.parse(lines)
+        protocol = version if version == "HTTP/1.1" or not lines[0].endswith("HTTP/1.1") else "HTTP/1.1"
+        request = Http1Request(RequestHead(method, "", "", headers, "", protocol), wire_bytes)
+        request.header_bytes = wire_bytes - 4 * len(lines)
         if self._keep_original_names:
             request.original_names = original_names(lines)
         if self._underscores is not UnderscoresAction.ALLOW:
             self._check_underscores(request)
-        self._check_host_and_target(request, target)
         self._check_framing(request)
+        self._check_host_and_target(request, target)
         return request
 
     def _check_underscores(self, request: Http1Request) -> None:
@@ -141,22 +187,24 @@ class RequestParser:
 
     def _check_host_and_target(self, request: Http1Request, target: str) -> None:
         head = request.head
-        host = head.headers.get("host")
-        if host is not None:
-            head.headers.remove("host")
-            head.authority = host
+        headers = head.headers
+        if "host" in headers:
+            head.authority = headers["host"]
+            if headers.repeated is not None:
+                head.authority = ",".join(filter(None, headers.values_of("host")))
+            headers.remove("host")
             request.has_host = True
         if head.method == "CONNECT":
-            authority = _ABSOLUTE.fullmatch("x://" + target)
-            if authority is None or not target:
-                raise ProtocolError(CODEC_ERROR)
-            head.authority = _host_and_port(target, port_required=True)[0]
+            head.authority = _authority_of(_CONNECT_AUTHORITY, target)
             request.has_host = True
-        elif (target[0] == "/" or (target[0] == "*" and head.method == "OPTIONS")) and target.isascii():
-            # Control bytes and spaces were refused with the line.
+        elif target[0] == "/" or (target[0] == "*" and head.method == "OPTIONS"):
             head.path = target
         else:
             self._take_absolute_target(request, target)
+        if head.protocol != "HTTP/1.1":
+            if not self._accept_http_10:
+                raise ProtocolError(LOW_VERSION, 426)
+            head.protocol = "HTTP/1.0"
         if head.authority not in self._authorities:
             self._check_authority(head.authority)
 
@@ -168,89 +216,112 @@ class RequestParser:
         self._authorities.add(authority)
 
     def _take_absolute_target(self, request: Http1Request, target: str) -> None:
-        parts = _ABSOLUTE.fullmatch(target)
-        if parts is None:
-            raise ProtocolError(INVALID_URL if target.startswith("*") else CODEC_ERROR)
         head = request.head
         if not self._allow_absolute_url:
             head.path = target
             return
-        scheme = parts[1].lower()
-        if scheme not in {"http", "https"}:
+        parts = _ABSOLUTE.fullmatch(target)
+        if parts is None:
+            raise ProtocolError(INVALID_URL)
+        head.authority = _authority_of(_ABSOLUTE_AUTHORITY, parts[2])
+        head.scheme = parts[1].lower()
+        if head.scheme not in {"http", "https"}:
             raise ProtocolError(INVALID_SCHEME)
-        head.authority = _host_and_port(parts[2], port_required=False)[0]
-        head.scheme = scheme
         head.path = parts[3] or "/"
         request.has_host = True
 
     def _check_framing(self, request: Http1Request) -> None:
         head = request.head
         headers = head.headers
-        length = content_length(headers)
-        request.chunked = is_chunked(headers, length, self._allow_chunked_length)
-        request.content_length = -1 if request.chunked else length
-        if head.method == "CONNECT":
-            if request.chunked:
-                raise ProtocolError(INVALID_TRANSFER_ENCODING, 501)
-            if length > 0:
-                raise ProtocolError(BODY_DISALLOWED)
-            headers.remove("content-length")
-            request.content_length = -1
-        tokens = connection_tokens(headers)
-        if tokens:
-            self._apply_connection_tokens(request, tokens)
-        elif head.protocol == "HTTP/1.0":
+        if "content-length" in headers or "transfer-encoding" in headers:
+            self._read_framing(request)
+        if "connection" in headers:
+            self._apply_connection(request, connection_tokens(headers))
+        elif head.protocol != "HTTP/1.1":
             request.close = True
         if "proxy-connection" in headers and headers["proxy-connection"].lower() == "close":
             request.close = True
         if "expect" in headers and headers["expect"].lower() == "100-continue":
             request.expect_continue = True
 
-    @staticmethod
-    def _apply_connection_tokens(request: Http1Request, tokens: list[str]) -> None:
+    def _read_framing(self, request: Http1Request) -> None:
         headers = request.head.headers
-        if request.head.protocol == "HTTP/1.0":
+        if request.head.method != "CONNECT":
+            framing = body_framing(headers, self._allow_chunked_length)
+            request.content_length, request.chunked = framing
+            return
+        if body_framing(headers.copy(), True)[1]:
+            raise ProtocolError(INVALID_TRANSFER_ENCODING, 501)
+        if headers["content-length"] != "0":
+            raise ProtocolError(BODY_DISALLOWED)
+        headers.remove("content-length")
+
+    @staticmethod
+    def _apply_connection(request: Http1Request, tokens: list[str]) -> None:
+        head = request.head
+        headers = head.headers
+        if head.protocol != "HTTP/1.1":
             request.close = "keep-alive" not in tokens
         elif "close" in tokens:
             request.close = True
-        upgrade = headers.get("upgrade", "").lower()
-        if upgrade and "upgrade" in tokens:
-            if upgrade == "h2c":
-                headers.remove("upgrade")
-                headers.remove("http2-settings")
-            else:
-                request.upgrade = upgrade
+        upgrade = headers.get("upgrade")
+        if upgrade is not None and "upgrade" in tokens:
+            if upgrade.lower() != "h2c":
+                request.upgrade = upgrade.lower() or _EMPTY_UPGRADE
                 return
-        for token in tokens:
-            if token in _NOT_NOMINABLE:
+            headers.remove("upgrade")
+            headers.remove("http2-settings")
+            tokens = [token for token in tokens if token not in {"upgrade", "http2-settings"}]
+        if head.method == "CONNECT":
+            return
+        if len(tokens) >= _MAX_NOMINATED:
+            raise ProtocolError(CONNECTION_HEADER_REJECTED)
+        for name in tokens:
+            if name in _NOT_NOMINABLE or ":" in name:
                 raise ProtocolError(CONNECTION_HEADER_REJECTED)
-            if token not in {"close", "te", "connection", "transfer-encoding", "content-length"}:
-                headers.remove(token)
+            if name not in _NOT_DROPPED:
+                headers.remove(name)
+            elif name == "te" and len(headers.get("te", "")) >= _MAX_NOMINATED_TE:
+                raise ProtocolError(CONNECTION_HEADER_REJECTED)
 
 
-def _split_request_line(line: str) -> tuple[str, str, str]:
-    """Method, target and protocol ("HTTP/1.1", or "HTTP/1.0" for everything else that parses)."""
-    if not line or line[0] in " \t":
+def _split_start_line(line: str) -> tuple[str, str, str]:
+    """Method, target and version ("" if missing). Raises `ProtocolError` for what Envoy's codec refuses."""
+    parts = line.split(" ")
+    if len(parts) == 3 and parts[2] == "HTTP/1.1" and parts[1].isprintable():
+        method, target, version = parts
+    else:
+        match = _START_LINE.fullmatch(line.rstrip(BLANKS))
+        if match is None:
+            raise ProtocolError(CODEC_ERROR)
+        method, target, version = match[1], match[2], match[3] or ""
+        if version and not _VERSION.fullmatch(version):
+            raise ProtocolError(CODEC_ERROR)
+    if method not in METHODS or not target:
         raise ProtocolError(CODEC_ERROR)
-    parts = line.split(None, 2)
-    if len(parts) < 2 or parts[0] not in METHODS:
-        raise ProtocolError(CODEC_ERROR)
-    if len(parts) == 2:
-        return parts[0], parts[1], "HTTP/1.0"
-    version = parts[2]
-    if version == "HTTP/1.1":
-        return parts[0], parts[1], version
-    version = version.rstrip()
-    if not _VERSION.fullmatch(version):
-        raise ProtocolError(CODEC_ERROR)
-    return parts[0], parts[1], "HTTP/1.1" if version == "HTTP/1.1" else "HTTP/1.0"
+    if target[0] not in "/*" or not target.isascii() or method == "CONNECT":
+        pattern = _CONNECT_TARGET if method == "CONNECT" else _ABSOLUTE
+        if not pattern.fullmatch(target):
+            raise ProtocolError(CODEC_ERROR)
+    return method, target, version
 
 
-def _host_and_port(authority: str, *, port_required: bool) -> tuple[str, str | None]:
-    """(`host[:port]` without user info, port text or None) of an absolute target or a CONNECT target."""
-    parts = _HOST_AND_PORT.fullmatch(authority)
-    if parts is None or (port_required and parts[2] is None):
+def _versionless_end(block: bytes) -> int:
+    """Index past a valid start line without a version, -1 if the block begins otherwise."""
+    line, line_end, _ = block.partition(b"\n")
+    try:
+        version = _split_start_line(line.decode("latin-1"))[2]
+    except ProtocolError:
+        return -1
+    return -1 if version else len(line) + len(line_end)
+
+
+def _authority_of(pattern: re.Pattern[str], text: str) -> str:
+    """`host[:port]` without user info, of an absolute target or a CONNECT target."""
+    parts = pattern.fullmatch(text)
+    if parts is None:
         raise ProtocolError(INVALID_URL)
-    if parts[2] is not None and int(parts[2]) > 65535:
+    port = parts[parts.re.groups]
+    if port is not None and int(port) > 65535:
         raise ProtocolError(INVALID_URL)
-    return parts[1], parts[2]
+    return parts[1] if parts.re.groups == 2 else parts[0]

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Final
 
 from proxy.base.errors import ProtocolError
 from proxy.base.messages import ResponseHead
 from proxy.codec.http1_fields import (
+    BLANKS,
     CODEC_ERROR,
     CONTENT_LENGTH_NOT_ALLOWED,
     HEADERS_TOO_LARGE,
     TRANSFER_ENCODING_NOT_ALLOWED,
     FieldParser,
+    body_framing,
     connection_tokens,
-    content_length,
-    is_chunked,
     original_names,
     split_lines,
 )
 
-_STATUS_LINE = re.compile(r"HTTP/1\.([01])[ \t]+(\d{1,3})(?:[ \t].*)?", re.ASCII)
-_OTHER_VERSION = re.compile(r"HTTP/\d\.\d[ \t]+(\d{1,3})(?:[ \t].*)?", re.ASCII)
+_STATUS_LINE = re.compile(r"HTTP/(\d\.\d)[\0-\x20]+(\d{1,3})(?:[\0-\x20].*)?", re.ASCII | re.DOTALL)
+#: See `RequestParser`.
+_FIRST_PIECE: Final = 16 * 1024
 
 
 class Http1Response:
@@ -62,21 +63,31 @@ class ResponseParser:
         self._allow_chunked_length = allow_chunked_length
         self._keep_original_names = keep_original_names
 
+    def check_start(self, buffer: bytes) -> None:
+        """Refuse a head that is not complete and cannot become valid. Raises `ProtocolError`."""
+        if buffer[0] != 0x48:  # the H of HTTP
+            raise ProtocolError(CODEC_ERROR, 502)
+        end = buffer.find(b"\n")
+        if end >= 0:
+            _split_status_line(buffer[:end].decode("latin-1"))
+        if len(buffer) >= self.max_headers_bytes:
+            raise ProtocolError(HEADERS_TOO_LARGE, 502)
+
     def parse(self, block: bytes) -> Http1Response:
-        """`block` is a whole head without leading blank lines. Raises `ProtocolError` with Envoy's details."""
+        """`block` is a whole head. Raises `ProtocolError` with Envoy's details."""
+        if len(block) > self.max_headers_bytes:
+            self.check_start(block[:_FIRST_PIECE])
+            raise ProtocolError(HEADERS_TOO_LARGE, 502)
         lines = split_lines(block)
         status, is_http11 = _split_status_line(lines[0] if lines else "")
         headers = self._fields.parse(lines)
         size = len(block) - 4 * len(lines)
-        if size > self.max_headers_bytes:
-            raise ProtocolError(HEADERS_TOO_LARGE, 502)
         response = Http1Response(ResponseHead(status, headers), len(block))
         response.header_bytes = size
         if self._keep_original_names:
             response.original_names = original_names(lines)
-        length = content_length(headers)
-        response.chunked = is_chunked(headers, length, self._allow_chunked_length)
-        response.content_length = -1 if response.chunked else length
+        if "content-length" in headers or "transfer-encoding" in headers:
+            response.content_length, response.chunked = body_framing(headers, self._allow_chunked_length)
         self._check_bodyless(response)
         tokens = connection_tokens(headers)
         response.keep_alive = "close" not in tokens if is_http11 else "keep-alive" in tokens
@@ -103,10 +114,7 @@ class ResponseParser:
 
 def _split_status_line(line: str) -> tuple[int, bool]:
     """(status, whether the peer speaks HTTP/1.1)."""
-    parts = _STATUS_LINE.fullmatch(line)
-    if parts is not None:
-        return int(parts[2]), parts[1] == "1"
-    other = _OTHER_VERSION.fullmatch(line)
-    if other is None:
+    parts = _STATUS_LINE.fullmatch(line.rstrip(BLANKS))
+    if parts is None:
         raise ProtocolError(CODEC_ERROR, 502)
-    return int(other[1]), False
+    return int(parts[2]), parts[1] == "1.1"

@@ -107,13 +107,8 @@ class RequestPlanner:
     ) -> Rejection | None:
         config = self._config
         head = plan.head
-        if head.protocol == "HTTP/1.0":
-            if not config.accept_http_10:
-                return Rejection(
-                    426, "low_version", "Upgrade Required", ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR, True
-                )
-            if not request.has_host and config.default_host:
-                head.authority = config.default_host
+        if head.protocol == "HTTP/1.0" and not request.has_host and config.default_host:
+            head.authority = config.default_host
         if not request.has_host and not head.authority:
             return Rejection(400, "missing_host_header", close=True)
         is_connect = head.method == "CONNECT"
@@ -123,6 +118,8 @@ class RequestPlanner:
             rejection = self._normalize_path(head)
             if rejection is not None:
                 return rejection
+        if head.method == "QUERY" and "content-type" not in head.headers:
+            return Rejection(400, "query_missing_content_type", close=True)
         self._normalize_host(head, connection)
         for mutations in config.early_mutations:
             mutations.apply(head, StreamInfo(connection, 0.0))
