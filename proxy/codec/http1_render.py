@@ -11,12 +11,15 @@ from proxy.base.messages import RequestHead, ResponseHead
 #: Turns a lower-case name into the spelling for the wire (`header_key_format`).
 NameFormatter = Callable[[str], str]
 
-#: Reason phrases are for people only (RFC 9112 section 4); unknown statuses say so, as in Envoy.
+#: Reason phrases are for people only (RFC 9112 section 4); these are Envoy's.
 _REASONS = {status.value: status.phrase for status in HTTPStatus} | {
     413: "Payload Too Large",
+    414: "URI Too Long",
     416: "Range Not Satisfiable",
+    418: "Unknown",
     422: "Unprocessable Entity",
-    418: "I'm a teapot",
+    451: "Unknown",
+    599: "Last Unassigned Server Error Code",
 }
 
 

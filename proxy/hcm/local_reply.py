@@ -21,6 +21,7 @@ from proxy.formatter.header_ops import HeaderOps, compile_header_ops
 #: HTTP status → grpc-status of a local reply, from Envoy's `Grpc::Utility::httpToGrpcStatus`.
 _GRPC_STATUS: Final = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
 _GRPC_UNKNOWN: Final = 2
+_GRPC: Final = "application/grpc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +48,13 @@ class LocalReplyMapper:
         for mapper in self.mappers:
             if not mapper.matches(info):
                 continue
+            if mapper.header_ops is not None:
+                # Before the new status: Envoy's formatters show the old one here.
+                mapper.header_ops.apply(head, info)
             if mapper.status is not None:
                 head.status = info.response_code = mapper.status
             if mapper.body is not None:
                 body = info.local_reply_body = mapper.body
-            if mapper.header_ops is not None:
-                mapper.header_ops.apply(head, info)
             body_format = mapper.body_format or body_format
             break
         if body_format is None:
@@ -96,25 +98,40 @@ def make_local_reply(
 ) -> tuple[ResponseHead, bytes]:
     """(head, body bytes) of a local reply. `body` is wire text: one character for each byte.
 
-    `modify` adds fields before any mapper looks at them.
+    `modify` adds fields before any mapper looks at them. A content type that it or a mapper's fields set stays,
+    unless a mapper writes another body.
 
     A gRPC client gets HTTP 200 with the outcome in `grpc-status` and no body.
     """
     request = info.request
-    if request is not None and request.headers.get("content-type", "").startswith("application/grpc"):
+    if request is not None and _is_grpc(request.headers.get("content-type", "")):
         return _grpc_reply(status, body, info, mapper, modify)
     head = ResponseHead(status, HeaderMap())
+    headers = head.headers
     if modify is not None:
-        modify(head.headers)
+        modify(headers)
     content_type = "text/plain"
+    wanted = "content-type" not in headers
     if mapper is not None:
+        type_before = headers.get("content-type")
+        body_before = body
         body, content_type = mapper.rewrite(head, body, info)
+        type_added = headers.get("content-type") != type_before
+        wanted = not type_added and (wanted or body != body_before)
     encoded = body.encode("latin-1")
     if encoded:
-        head.headers.set("content-length", str(len(encoded)))
-        if "content-type" not in head.headers:
-            head.headers.set("content-type", content_type)
+        headers.set("content-length", str(len(encoded)))
+        if wanted:
+            headers.set("content-type", content_type)
+    else:
+        headers.remove("content-length")
+        headers.remove("content-type")
     return head, encoded
+
+
+def _is_grpc(content_type: str) -> bool:
+    """`application/grpc` or `application/grpc+proto`, but not `application/grpc-web`."""
+    return content_type.startswith(_GRPC) and content_type[len(_GRPC) : len(_GRPC) + 1] in {"", "+"}
 
 
 def _grpc_reply(
@@ -124,7 +141,7 @@ def _grpc_reply(
     mapper: LocalReplyMapper | None,
     modify: Callable[[HeaderMap], None] | None,
 ) -> tuple[ResponseHead, bytes]:
-    headers = HeaderMap([("content-type", "application/grpc")])
+    headers = HeaderMap([("content-type", _GRPC)])
     head = ResponseHead(200, headers)
     if modify is not None:
         modify(headers)
@@ -133,9 +150,11 @@ def _grpc_reply(
         if info.response_code != 200:
             status = info.response_code
     head.status = 200
+    headers.set("content-type", _GRPC)
+    headers.remove("content-length")
     headers.set("grpc-status", str(_GRPC_STATUS.get(status, _GRPC_UNKNOWN)))
     if body:
-        headers.set("grpc-message", _percent_encode(body))
+        headers.set("grpc-message", _percent_encode(body.removesuffix("\n")))
     return head, b""
 
 

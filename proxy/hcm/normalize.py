@@ -94,7 +94,7 @@ def split_port(authority: str) -> tuple[str, str]:
 def strip_port(authority: str, only: int | None) -> str:
     """`authority` without its port; with `only` given, just that port is taken off."""
     host, port = split_port(authority)
-    digits = port[1:] if port.startswith("+") else port
+    digits = port.removeprefix("+")
     if not (digits.isascii() and digits.isdigit()) or (only is not None and int(digits) != only):
         return authority
     return host

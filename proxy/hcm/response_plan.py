@@ -61,7 +61,6 @@ def finish_response(
     *,
     date: str,
     request_id: str | None,
-    upstream: bool,
     request: RequestHead | None = None,
 ) -> None:
     """The connection manager's part, in place: date, server, request id, via.
@@ -72,7 +71,7 @@ def finish_response(
     if "date" not in headers:
         headers["date"] = date
     mode = config.server_header
-    if mode == OVERWRITE or ("server" not in headers and (mode == APPEND_IF_ABSENT or not upstream)):
+    if mode == OVERWRITE or (mode == APPEND_IF_ABSENT and "server" not in headers):
         headers.set("server", config.server_name)
     if request_id is not None and (
         config.always_set_request_id or (request is not None and "x-envoy-force-trace" in request.headers)
@@ -88,14 +87,15 @@ def frame_response(head: ResponseHead, *, end_stream: bool, is_head: bool, is_ht
     status = head.status
     if "content-length" in headers or status < 200 or status == 204:
         return False
-    if end_stream:
-        if not is_head and status != 304:
+    if end_stream and (status == 304 or not is_head):
+        if status != 304:
             headers.set("content-length", "0")
         return False
-    if is_head or status == 304 or is_http10:
+    if is_http10:
         return False
+    # Also in the answer to HEAD, which tells how a GET would be framed (RFC 9110 section 9.3.2).
     headers.set("transfer-encoding", "chunked")
-    return True
+    return not is_head
 
 
 def plan_response(
@@ -117,7 +117,7 @@ def plan_response(
         service_time=None if suppress_envoy_headers else SERVICE_TIME_HOLE,
         upgrade=False,
     )
-    finish_response(plan.head, config, date=DATE_HOLE, request_id=REQUEST_ID_HOLE, upstream=True)
+    finish_response(plan.head, config, date=DATE_HOLE, request_id=REQUEST_ID_HOLE)
     plan.chunked = frame_response(plan.head, end_stream=end_stream, is_head=is_head, is_http10=False)
     if plan.reusable:
         plan.template = HeadTemplate(render_response_head(plan.head))

@@ -325,13 +325,12 @@ class Stream:
             self._answer_from_route(route, action)
 
     def _answer_from_route(self, route: Route, action: RedirectAction | DirectResponseAction) -> None:
-        stats = self.manager.stats
         answer = action.respond(self.head, self.info)
+        # Envoy counts redirects here too; its `rq_redirect` stays 0.
+        self.manager.stats.rq_direct_response += 1
         if isinstance(answer, tuple):
-            stats.rq_direct_response += 1
             head, body = answer[0], answer[1].decode("latin-1")
         else:
-            stats.rq_redirect += 1
             head, body = answer, ""
 
         def modify(headers: HeaderMap) -> None:
@@ -556,7 +555,7 @@ class Stream:
             head.headers.set("x-envoy-attempt-count", str(info.attempt_count))
         if not end_stream and self.plan.upgrade and response.head.status in {101, 200}:
             self._enter_tunnel()
-        self._encode(head, body, end_stream, upstream=True)
+        self._encode(head, body, end_stream)
 
     def _send_planned(
         self, response: Http1Response, key: int, service_time: int, body: bytes, end_stream: bool
@@ -705,7 +704,7 @@ class Stream:
         if self.head_request:
             body = b""
         self.info.response_code = head.status
-        self._encode(head, body, True, upstream=False)
+        self._encode(head, body, True)
 
     @property
     def head_request(self) -> bool:
@@ -719,13 +718,12 @@ class Stream:
         self.manager.stats.downstream_cx_upgrades_active += 1
         self.connection.enter_tunnel()
 
-    def _encode(self, head: ResponseHead, body: bytes, end_stream: bool, *, upstream: bool) -> None:
+    def _encode(self, head: ResponseHead, body: bytes, end_stream: bool) -> None:
         finish_response(
             head,
             self.manager.config,
             date=self.manager.date.text(),
             request_id=self.request_id,
-            upstream=upstream,
             request=self.info.request,
         )
         self.info.response = head

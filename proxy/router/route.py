@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxy.config.context import CompileContext
 from proxy.router.cluster_action import ClusterAction, Inherited, compile_cluster_action
+from proxy.router.cluster_choice import ClusterChoice
 from proxy.router.direct_response import DirectResponseAction, compile_direct_response
 from proxy.router.header_operations import Operations, compile_level, in_order
 from proxy.router.per_filter_config import FilterOverrides, compile_overrides, with_cors
@@ -107,7 +108,8 @@ def _compile_action(
                 message.direct_response, f"{path}.direct_response", ctx, table.max_direct_response_body
             )
         case "non_forwarding_action":
-            return DirectResponseAction(500)
+            # Envoy's route entry has a cluster with an empty name here.
+            return ClusterAction(ClusterChoice(""))
         case "filter_action":
             ctx.problem(f"{path}.filter_action", "is not supported")
         case _:

@@ -81,7 +81,7 @@ def test_paths(pair: Pair, manager: str) -> None:
 
 @pytest.mark.parametrize("manager", HOST_MANAGERS)
 def test_hosts(pair: Pair, manager: str) -> None:
-    def upstream(host: str) -> list[object]:
+    def upstream(host: str) -> list[Difference]:
         def exchange(side: Side) -> object:
             port = side.proxy.ports[manager]
             done = side.run(get("/", host=host.format(port=port)), HELLO, manager, {})
