@@ -194,7 +194,7 @@ class RequestPlanner:
             plan.reusable = False
 
     def _match(self, plan: RequestPlan, head: RequestHead, info: StreamInfo) -> None:
-        virtual_host = self._config.route_table.virtual_host(head.authority)
+        virtual_host = self._config.route_table.virtual_host(head.authority, head)
         if virtual_host is None:
             plan.route = None
             return
