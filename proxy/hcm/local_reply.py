@@ -146,7 +146,9 @@ def _grpc_reply(
     if modify is not None:
         modify(headers)
     if mapper is not None:
-        body, _ = mapper.rewrite(head, body, info)
+        body, content_type = mapper.rewrite(head, body, info)
+        if content_type == "application/json":
+            body = body.removesuffix("\n")
         if info.response_code != 200:
             status = info.response_code
     head.status = 200
@@ -154,7 +156,7 @@ def _grpc_reply(
     headers.remove("content-length")
     headers.set("grpc-status", str(_GRPC_STATUS.get(status, _GRPC_UNKNOWN)))
     if body:
-        headers.set("grpc-message", _percent_encode(body.removesuffix("\n")))
+        headers.set("grpc-message", _percent_encode(body))
     return head, b""
 
 

@@ -697,6 +697,9 @@ class Stream:
             return
         if self.upstream is not None:
             self.upstream.abandon()
+        if status == 400 and not self.manager.config.keep_open_on_error:
+            # Envoy takes any 400 of its own as a sign that the two sides no longer understand each other.
+            self.connection.close_after_response()
         head, encoded = make_local_reply(status, body, info, self.manager.config.local_reply, modify)
         self._send_own_response(head, encoded)
 
