@@ -34,6 +34,18 @@ from proxy.router.route_match import CompiledMatch
 #: Envoy's default for `RouteAction.timeout`, seconds.
 DEFAULT_TIMEOUT: Final = 15.0
 
+#: Attribute of the action → field of the message.
+_DURATIONS: Final = {
+    "timeout": "timeout",
+    "idle_timeout": "idle_timeout",
+    "flush_timeout": "flush_timeout",
+    "max_grpc_timeout": "max_grpc_timeout",
+    "grpc_timeout_offset": "grpc_timeout_offset",
+    "max_stream_duration": "max_stream_duration.max_stream_duration",
+    "grpc_timeout_header_max": "max_stream_duration.grpc_timeout_header_max",
+    "grpc_timeout_header_offset": "max_stream_duration.grpc_timeout_header_offset",
+}
+
 #: By the number of `ClusterNotFoundResponseCode`.
 _NOT_FOUND_STATUS: Final = (503, 404, 500)
 
@@ -141,6 +153,10 @@ def compile_cluster_action(
         _host_rewrite=host_rewrite,
     )
     _set_durations(action, message)
+    for attribute, field in _DURATIONS.items():
+        value = getattr(action, attribute)
+        if value is not None and value < 0:
+            ctx.problem(f"{path}.{field}", "must not be negative")
     if message.request_mirror_policies:
         action.mirrors = compile_mirror_policies(
             message.request_mirror_policies, f"{path}.request_mirror_policies", ctx, inherited.known_clusters

@@ -70,6 +70,21 @@ def test_upgrades_are_known_by_lower_case_type() -> None:
 
 
 @pytest.mark.parametrize(
+    ("route", "path"),
+    [
+        ({"timeout": "-1s"}, "timeout"),
+        (
+            {"max_stream_duration": {"max_stream_duration": "-0.5s"}},
+            "max_stream_duration.max_stream_duration",
+        ),
+    ],
+)
+def test_negative_times_are_refused(route: dict[str, Any], path: str) -> None:
+    found = problems_of(one({"prefix": "/"}, route={"cluster": "c", **route}))
+    assert found == [(f"virtual_hosts[0].routes[0].route.{path}", "must not be negative")]
+
+
+@pytest.mark.parametrize(
     ("upgrades", "path"),
     [
         ([{"upgrade_type": "websocket"}, {"upgrade_type": "WebSocket"}], "upgrade_configs[1].upgrade_type"),
