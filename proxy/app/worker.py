@@ -52,7 +52,9 @@ HOST_NUMBERS: Final = HostStats.__slots__
 
 
 class Worker:
-    """The state of one worker process."""
+    """The state of one worker process; `status` is its exit status."""
+
+    status = 0
 
     def __init__(
         self,
@@ -182,8 +184,13 @@ class Worker:
 
     def _on_started(self, task: asyncio.Task[None]) -> None:
         self._starting = None
-        if not task.cancelled():
-            task.result()
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            # A worker without its listeners would wait for ever; the controller counts failed starts and gives up.
+            logger.critical("cannot start listening: %r", error, exc_info=error)
+            self.status = 1
+            self._loop.stop()
+            return
         if self._complete:
             # It came after the task had looked for the last time.
             self._start_complete_listeners()
@@ -324,7 +331,7 @@ def run(index: int, settings: dict[str, Any], descriptors: list[int]) -> int:
     loop.run_until_complete(loop.create_unix_connection(lambda: worker.channel, sock=channel_socket))
     worker.start()
     loop.run_forever()
-    return 0
+    return worker.status
 
 
 def _drain_pools(host: Host) -> None:
