@@ -198,6 +198,9 @@ class Stream:
         stats = self.manager.stats
         if rejection.stat:
             setattr(stats, rejection.stat, getattr(stats, rejection.stat) + 1)
+            if rejection.stat == "no_route":
+                # In Envoy the router finds that out, so the request counts as one that reached it.
+                stats.rq_total += 1
         if rejection.close:
             self.connection.close_after_response()
         modify = None
