@@ -76,6 +76,8 @@ class Http1ServerConnection(asyncio.Protocol):
         # The loop's own class, which does not derive from asyncio's.
         self.transport = transport = cast("asyncio.Transport", transport)
         self.manager.on_connection(self)
+        # Only now is it known when the next sweep comes: the first connection starts the sweeping.
+        self._wake_at = self.manager.next_sweep
         self._arm_idle()
 
     def data_received(self, data: bytes) -> None:
