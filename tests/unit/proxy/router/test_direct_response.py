@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from proxy.router.cluster_action import ClusterAction
 from proxy.router.direct_response import DirectResponseAction
 from tests.unit.proxy.router.tables import one, problems_of, request, route_of, stream, table
 
@@ -64,8 +65,12 @@ def test_a_body_over_the_limit_is_refused() -> None:
     assert refused(4097, max_direct_response_body_size_bytes=5000) == []
 
 
-def test_a_non_forwarding_action_answers_500_and_a_filter_action_is_refused() -> None:
-    assert respond({"non_forwarding_action": {}})[0] == 500
+def test_a_non_forwarding_action_has_no_cluster_and_a_filter_action_is_refused() -> None:
+    route = route_of(table(one({"prefix": "/"}, non_forwarding_action={})), request())
+    assert route is not None
+    assert isinstance(route.action, ClusterAction)
+    assert route.action.single is not None
+    assert route.action.single.cluster_name == ""
     assert [path for path, _ in problems_of(one({"prefix": "/"}, filter_action={}))] == [
         "virtual_hosts[0].routes[0].filter_action"
     ]
