@@ -1,7 +1,7 @@
 """Finds the first matching route of a virtual host without looking at all of them.
 
 Few routes are scanned in order. Many are indexed: exact paths in one dictionary, prefixes in one dictionary a
-length, and the rest in a list; the candidates for a path are put back into config order.
+length, and the rest in a list; the candidates for a path are put back into config order once and kept.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from proxy.router.route_match import InfoMatch, PathKind
 
 #: Up to this many routes a scan is always quick enough.
 SCAN_LIMIT: Final = 6
+#: Candidates for one path that are kept merged.
+_KEPT: Final = 64
 
 Entry = tuple[
     int,  # place in the virtual host
@@ -31,13 +33,22 @@ Entry = tuple[
 _PREFIX: Final = PathKind.PREFIX
 _EXACT: Final = PathKind.EXACT
 _PLACE: Final = itemgetter(0)
-_NONE: Final[list[Entry]] = []
 
 
 class RouteIndex:
     """The routes of one virtual host."""
 
-    __slots__ = ("_connect", "_entries", "_exact", "_indexed", "_lengths", "_others", "_prefixes")
+    __slots__ = (
+        "_connect",
+        "_entries",
+        "_exact",
+        "_indexed",
+        "_lengths",
+        "_merged",
+        "_merged_exact",
+        "_others",
+        "_prefixes",
+    )
 
     def __init__(self, routes: Sequence[Route]) -> None:
         self._entries: tuple[Entry, ...] = tuple(_entry(route) for route in routes)
@@ -45,6 +56,8 @@ class RouteIndex:
         self._exact: dict[str, list[Entry]] = {}
         self._prefixes: dict[str, list[Entry]] = {}
         self._others: list[Entry] = []
+        self._merged: dict[str, list[Entry]] = {}
+        self._merged_exact: dict[str, list[Entry]] = {}
         self._lengths: tuple[int, ...] = ()
         self._indexed = False
         if len(self._entries) > SCAN_LIMIT:
@@ -58,7 +71,7 @@ class RouteIndex:
                 self._prefixes.setdefault(entry[2], []).append(entry)
             else:
                 self._others.append(entry)
-        self._lengths = tuple(sorted({len(prefix) for prefix in self._prefixes}))
+        self._lengths = tuple(sorted({len(prefix) for prefix in self._prefixes}, reverse=True))
         # A length costs about as much as two entries of a scan.
         self._indexed = 2 * len(self._lengths) + len(self._others) < len(self._entries)
 
@@ -88,25 +101,30 @@ class RouteIndex:
             return route
         return None
 
-    def _candidates(self, path: str) -> Iterable[Entry]:
-        """The entries whose path may match, in config order."""
+    def _candidates(self, path: str) -> list[Entry]:
+        """The entries whose path may match, in config order.
+
+        A path that matches a prefix matches all shorter ones of it too, so the longest one decides.
+        """
+        if path in self._exact:
+            return self._merged_exact.get(path) or self._merge(path, self._exact[path], self._merged_exact)
         prefixes = self._prefixes
         size = len(path)
-        found = self._exact.get(path, _NONE)
-        merged = False
         for length in self._lengths:
-            if length > size:
-                break
-            entries = prefixes.get(path[:length])
-            if entries is not None:
-                merged = merged or bool(found)
-                found = found + entries if found else entries
-        if self._others:
-            merged = merged or bool(found)
-            found = found + self._others if found else self._others
-        if merged:
-            # A fresh list of a few sorted runs, ordered by the places, which are unique.
-            found.sort(key=_PLACE)
+            if length <= size:
+                prefix = path[:length]
+                if prefix in prefixes:
+                    return self._merged.get(prefix) or self._merge(prefix, [], self._merged)
+        return self._others
+
+    def _merge(self, path: str, exact: list[Entry], memo: dict[str, list[Entry]]) -> list[Entry]:
+        """The candidates for `path`; kept for the next time if they are few, which bounds the memory."""
+        found = [*exact, *self._others]
+        for length in self._lengths:
+            found += self._prefixes.get(path[:length], ()) if length <= len(path) else ()
+        found.sort(key=_PLACE)
+        if len(found) <= _KEPT:
+            memo[path] = found
         return found
 
     def _find_connect(
