@@ -86,6 +86,8 @@ class ConnectionManager:
         #: Whether each request needs a head of its own, which filters may change.
         self.keeps_heads = bool(config.filters or config.local_reply is not None)
         self.formats_names = config.preserve_case or config.proper_case
+        #: Whether facts of requests are wanted whatever the route says; see `RequestPlan.reads_facts`.
+        self.describes_requests = self.access_log is not None or self.formats_names
         self.formats_upstream_names = config.preserve_case
         self.has_filters = bool(config.filters) or any(one.filters for one in config.upgrades.values())
         self.max_requests = config.max_requests_per_connection or -1

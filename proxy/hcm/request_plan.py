@@ -65,7 +65,8 @@ class RequestPlan:
 
     `head` is as filters see it, without a generated x-request-id. `reusable` tells that an equal head from the
     same client gets the same plan, `repeated` that this has happened: only then is it worth while to render the
-    upstream's head with a hole. `upstream` is what the router derived for a route to one constant cluster.
+    upstream's head with a hole. `reads_facts` is that of the route. `upstream` is what the router derived for a
+    route to one constant cluster.
     """
 
     origin: Origin | None = None
@@ -73,6 +74,7 @@ class RequestPlan:
     route: Route | None = None
     reusable = True
     repeated = False
+    reads_facts = False
     generates_id = False
     request_id: str | None = None
     upgrade = ""
@@ -200,6 +202,7 @@ class RequestPlanner:
             return
         number = self._draw()
         plan.route = virtual_host.route(head, info, lambda: number)
+        plan.reads_facts = plan.route is not None and plan.route.reads_facts
         plan.reusable = plan.reusable and virtual_host.deterministic
 
     def rerouted(self, plan: RequestPlan, head: RequestHead, info: StreamInfo) -> RequestPlan:

@@ -126,7 +126,7 @@ class Stream:
         keeps_head = manager.keeps_heads or not plan.reusable
         if keeps_head:
             head = head.copy()
-        if keeps_head or manager.access_log is not None:
+        if keeps_head or plan.reads_facts or manager.describes_requests:
             self._describe_request(request, plan)
         if plan.generates_id:
             self.request_id = request_id = manager.request_ids.new()

@@ -46,6 +46,15 @@ class Route:
     include_attempt_count_in_response: bool = False
 
     @property
+    def reads_facts(self) -> bool:
+        """Whether what the route does may depend on facts of the stream beside the request's head."""
+        action = self.action
+        if not isinstance(action, ClusterAction) or action.single is None:
+            return True
+        own = action.single.request_ops or action.single.response_ops
+        return bool(self.request_ops or self.response_ops or own or action.rewrites or action.mirrors)
+
+    @property
     def forwards(self) -> bool:
         """Whether the route leads to a cluster; others are answered here."""
         return isinstance(self.action, ClusterAction)

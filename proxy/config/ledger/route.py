@@ -90,10 +90,8 @@ envoy.config.route.v3.RouteAction.HashPolicy.FilterState
   + key
 
 envoy.config.route.v3.RouteAction.UpgradeConfig
-  + upgrade_type enabled connect_config
-
-envoy.config.route.v3.RouteAction.UpgradeConfig.ConnectConfig
-  - comes with L4 and TLS: allow_post proxy_protocol_config
+  + upgrade_type enabled
+  - comes with L4 and TLS: connect_config
 
 envoy.config.route.v3.RouteAction.MaxStreamDuration
   + max_stream_duration grpc_timeout_header_max grpc_timeout_header_offset
