@@ -53,12 +53,13 @@ class ResponseParser:
 
     def __init__(
         self,
-        max_headers_bytes: int = 60 * 1024,
+        max_headers_bytes: int = 80 * 1024,
         max_headers_count: int = 100,
         allow_chunked_length: bool = False,
         keep_original_names: bool = False,
     ) -> None:
         self.max_headers_bytes = max_headers_bytes
+        self.max_headers_count = max_headers_count
         self._fields = FieldParser(max_headers_count)
         self._allow_chunked_length = allow_chunked_length
         self._keep_original_names = keep_original_names
@@ -101,12 +102,14 @@ class ResponseParser:
     def _check_bodyless(response: Http1Response) -> None:
         status = response.head.status
         if status < 200 or status == 204:
-            response.bodyless = True
-            if response.chunked and status != 101:
+            response.bodyless = status >= 100
+            if status == 101:
+                return
+            if response.chunked:
                 raise ProtocolError(TRANSFER_ENCODING_NOT_ALLOWED, 502)
-            if response.content_length > 0 and status != 101:
-                raise ProtocolError(CONTENT_LENGTH_NOT_ALLOWED, 502)
-            if response.content_length == 0:
+            if response.content_length >= 0:
+                if response.head.headers["content-length"] != "0":
+                    raise ProtocolError(CONTENT_LENGTH_NOT_ALLOWED, 502)
                 response.head.headers.remove("content-length")
         elif status == 304:
             response.bodyless = True

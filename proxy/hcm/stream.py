@@ -508,7 +508,6 @@ class Stream:
         """The response head, with what has come of the body."""
         info = self.info
         self.last_activity = info.upstream_first_byte_received = now = self.connection.now()
-        self.deadline = 0.0
         if self._redirect_policy is not None and internal_redirect.follow(
             self, self._redirect_policy, response
         ):
@@ -818,9 +817,10 @@ class Stream:
         self.deadline = 0.0
         if upstream is not None:
             upstream.cluster.stats.upstream_rq_timeout += 1
-            upstream.cluster.stats.codes[504] += 1
             upstream.host.stats.rq_timeout += 1
-            upstream.host.stats.rq_error += 1
+            if not self.response_started:
+                upstream.cluster.stats.codes[504] += 1
+                upstream.host.stats.rq_error += 1
         self._time_out(
             504, "upstream request timeout", "response_timeout", ResponseFlag.UPSTREAM_REQUEST_TIMEOUT
         )

@@ -37,6 +37,8 @@ _RESET_STATUS: Final = {
     ResetReason.PROTOCOL_ERROR: 502,
     ResetReason.LOCAL_RESET: 503,
 }
+#: Interim responses that Envoy relays; one of them counts as a started response in the details of a failure.
+_PASSED_ON: Final = frozenset({100, 102, 103, 104})
 _BODY: Final = "upstream connect error or disconnect/reset before headers. reset reason: "
 
 #: Finds or makes the pool of a host at a priority.
@@ -54,6 +56,7 @@ class UpstreamRequest:
     _complete = False
     _counted = False
     _response_started = False
+    _interim_seen = False
     _over = False
 
     def __init__(
@@ -210,6 +213,7 @@ class UpstreamRequest:
 
     def on_informational(self, response: ResponseHead) -> None:
         """See `PoolRequest`."""
+        self._interim_seen = self._interim_seen or response.status in _PASSED_ON
         self._stream.on_upstream_informational(response)
 
     def on_response(self, response: Http1Response, body: bytes, end_stream: bool) -> None:
@@ -253,7 +257,7 @@ class UpstreamRequest:
         self._stream.on_upstream_failure(
             _RESET_STATUS[reason],
             _BODY + reason.value,
-            f"upstream_reset_before_response_started{{{word}}}",
+            f"upstream_reset_{'after' if self._interim_seen else 'before'}_response_started{{{word}}}",
             _RESET_FLAGS[reason],
             self.host,
         )

@@ -95,7 +95,7 @@ class Http1Options:
     max_stream_duration: float = 0.0
     max_requests_per_connection: int = 0
     max_headers_count: int = 100
-    max_response_headers_kb: int = 60
+    max_response_headers_kb: int = 80
     reject_underscores: bool = False
     drop_underscores: bool = False
     preserve_case: bool = False

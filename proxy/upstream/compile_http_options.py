@@ -84,7 +84,7 @@ def _options(common: Any, http1: Any, path: str, ctx: CompileContext, requests: 
         max_stream_duration=seconds(common, "max_stream_duration", 0.0),
         max_requests_per_connection=requests,
         max_headers_count=common.max_headers_count.value or 100,
-        max_response_headers_kb=common.max_response_headers_kb.value or 60,
+        max_response_headers_kb=common.max_response_headers_kb.value or 80,
         reject_underscores=common.headers_with_underscores_action == _REJECT,
         drop_underscores=common.headers_with_underscores_action == _DROP,
         preserve_case=preserve_case,

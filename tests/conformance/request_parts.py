@@ -9,11 +9,11 @@ from typing import Any
 
 #: A table gives (name, bytes for one connection).
 Named = Iterator[tuple[str, bytes]]
-_FILE = Path(__file__).with_name("request_values.txt")
+_FILE = Path(__file__).with_name("values.txt")
 
 
 def spellings(section: str) -> list[Any]:
-    """The values of a section of request_values.txt."""
+    """The values of a section of values.txt."""
     block = _FILE.read_text().partition(f"[{section}]\n")[2].partition("\n[")[0]
     return [ast.literal_eval(line) for line in block.splitlines() if line]
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import re
 import socket
+import struct
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from typing import Self
 from tests.support.compare import masked
 from tests.support.configs import Json
 from tests.support.http_text import Message, parse_request, parse_responses
+from tests.support.origin import Answer
 
 #: Names the case to the origin; goes into `request_headers_to_add` of the route configuration.
 CASE_FIELD = "x-case"
@@ -70,9 +72,12 @@ def case_address(index: int) -> str:
 
 
 class BatchOrigin:
-    """An origin for a thousand connections: answers each whole request, and keeps all bytes."""
+    """An origin for a thousand connections: answers each whole request, and keeps all bytes.
 
-    def __init__(self, answer: Callable[[Message], bytes]) -> None:
+    An `Answer` counts with its pieces, pause and end.
+    """
+
+    def __init__(self, answer: Callable[[Message], bytes | Answer]) -> None:
         self._answer = answer
         self._lock = threading.Lock()
         self._messages: list[Message] = []
@@ -119,7 +124,8 @@ class BatchOrigin:
                     data = data[len(message.raw) :]
                     with self._lock:
                         self._messages.append(message)
-                    writer.write(self._answer(message))
+                    if await self._send(writer, self._answer(message)):
+                        return
                 with self._lock:
                     self._left[id(writer)] = data
         except OSError:
@@ -130,6 +136,31 @@ class BatchOrigin:
                     self._messages.append(message)
             self._writers.discard(writer)
             writer.transport.abort()
+
+    @staticmethod
+    async def _send(writer: asyncio.StreamWriter, answer: bytes | Answer) -> bool:
+        """Whether that was the end of the connection."""
+        if isinstance(answer, bytes):
+            answer = Answer(answer)
+        pieces = (answer.pieces,) if isinstance(answer.pieces, bytes) else answer.pieces
+        for number, piece in enumerate(pieces):
+            if number:
+                await asyncio.sleep(answer.pause)
+            writer.write(piece)
+        if answer.end == "open":
+            return False
+        await writer.drain()
+        if answer.end == "reset":
+            # What was written goes out first; a reset may overtake it all the same, so wait until it is read.
+            await asyncio.sleep(answer.pause)
+            writer.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )
+        else:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+        return True
 
     @staticmethod
     def _incomplete(data: bytes) -> Message | None:

@@ -15,6 +15,7 @@ from tests.support.compare import Difference, DiffersError
 from tests.support.envoy import Envoy
 from tests.support.http_text import Message
 from tests.support.known_differences import KNOWN
+from tests.support.origin import Answer
 from tests.support.outrider import subject
 from tests.support.proxy_process import ProxyProcess
 
@@ -67,7 +68,7 @@ class Result:
 class CorpusPair:
     """Both proxies, each in front of an origin that answers by `answer`. Use as a context manager."""
 
-    def __init__(self, config: Mapping[str, Any], answer: Callable[[Message], bytes]) -> None:
+    def __init__(self, config: Mapping[str, Any], answer: Callable[[Message], bytes | Answer]) -> None:
         with contextlib.ExitStack() as stack:
             self._sides = []
             for kind in (Envoy, subject()):
@@ -166,7 +167,7 @@ def _leaked(result: Result) -> bool:
     return len(outrider) > len(envoy)
 
 
-def corpus_fixture(config: Mapping[str, Any], answer: Callable[[Message], bytes]) -> Any:
+def corpus_fixture(config: Mapping[str, Any], answer: Callable[[Message], bytes | Answer]) -> Any:
     """A module-scoped fixture with both proxies."""
 
     @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from proxy.base.address import Address, from_socket_name
 from proxy.base.errors import ProtocolError
 from proxy.base.stream_info import StreamInfo, TlsInfo
 from proxy.codec.http1_body import BodyDecoder, ChunkedDecoder, LengthDecoder, UntilCloseDecoder
-from proxy.codec.http1_fields import CODEC_ERROR, HEADERS_TOO_LARGE, find_head_end
+from proxy.codec.http1_fields import CODEC_ERROR, find_head_end
 from proxy.codec.http1_response import Http1Response
 from proxy.connection.tls import tls_info
 from proxy.upstream.pool.api import PoolRequest, ResetReason
@@ -121,8 +121,8 @@ class Http1UpstreamConnection(asyncio.Protocol):
         self.request = None
         if ended:
             request.on_response_data(b"", end_stream=True)
-        elif exc is None and not local and (decoder is not None or self._buffer):
-            # A message that was cut off is a protocol error; silence before it is only a close.
+        elif not local and (self._buffer or not (decoder is None or isinstance(decoder, UntilCloseDecoder))):
+            # A message that was cut off is a protocol error, by FIN or by RST; silence before it is only a close.
             self.pool.stats.upstream_cx_protocol_error += 1
             request.on_reset(ResetReason.PROTOCOL_ERROR, CODEC_ERROR)
         else:
@@ -226,8 +226,7 @@ class Http1UpstreamConnection(asyncio.Protocol):
                 self._buffer = b""
             end = find_head_end(data)
             if end < 0:
-                if len(data) > self.pool.parser.max_headers_bytes:
-                    raise ProtocolError(HEADERS_TOO_LARGE, 502)
+                self.pool.parser.check_start(data)
                 self._buffer = data
                 return
             block = data[:end]
@@ -235,7 +234,7 @@ class Http1UpstreamConnection(asyncio.Protocol):
             if response is None:
                 response = self._parse(block)
             data = data[end:]
-            if response.head.status < 200 and response.head.status != 101:
+            if 100 <= response.head.status < 200 and response.head.status != 101:
                 self._receive_informational(response)
                 continue
             data = self._receive_head(response, data)
@@ -278,7 +277,10 @@ class Http1UpstreamConnection(asyncio.Protocol):
             return b""
         decoder: BodyDecoder
         if response.chunked:
-            decoder = ChunkedDecoder(self.pool.config.http.enable_trailers)
+            parser = self.pool.parser
+            decoder = ChunkedDecoder(
+                self.pool.config.http.enable_trailers, parser.max_headers_bytes, parser.max_headers_count
+            )
         elif length > 0:
             decoder = LengthDecoder(length)
         else:
@@ -291,7 +293,7 @@ class Http1UpstreamConnection(asyncio.Protocol):
         try:
             payload, rest = decoder.feed(rest)
         except ProtocolError:
-            request.on_response(response, b"", end_stream=False)
+            request.on_response(response, decoder.gained, end_stream=False)
             raise
         if decoder.done and decoder.trailers is None:
             self._complete(rest)
@@ -308,9 +310,14 @@ class Http1UpstreamConnection(asyncio.Protocol):
         return status == 101 and request.upgrading
 
     def _receive_body(self, decoder: BodyDecoder, data: bytes) -> bytes:
-        payload, rest = decoder.feed(data)
         request = self.request
         assert request is not None
+        try:
+            payload, rest = decoder.feed(data)
+        except ProtocolError:
+            if decoder.gained:
+                request.on_response_data(decoder.gained, end_stream=False)
+            raise
         if not decoder.done:
             if payload:
                 request.on_response_data(payload, end_stream=False)
