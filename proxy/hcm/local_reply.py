@@ -17,6 +17,7 @@ from proxy.config.context import CompileContext
 from proxy.config.data_source import read_data_source
 from proxy.formatter.body_format import BodyFormat, compile_substitution_format
 from proxy.formatter.header_ops import HeaderOps, compile_header_ops
+from proxy.router.grpc_timeout import is_grpc
 
 #: HTTP status → grpc-status of a local reply, from Envoy's `Grpc::Utility::httpToGrpcStatus`.
 _GRPC_STATUS: Final = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
@@ -95,17 +96,18 @@ def make_local_reply(
     info: StreamInfo,
     mapper: LocalReplyMapper | None = None,
     modify: Callable[[HeaderMap], None] | None = None,
+    grpc_status: int | None = None,
 ) -> tuple[ResponseHead, bytes]:
     """(head, body bytes) of a local reply. `body` is wire text: one character for each byte.
 
     `modify` adds fields before any mapper looks at them. A content type that it or a mapper's fields set stays,
     unless a mapper writes another body.
 
-    A gRPC client gets HTTP 200 with the outcome in `grpc-status` and no body.
+    A gRPC client gets HTTP 200 with the outcome in `grpc-status` (from the HTTP status unless given) and no body.
     """
     request = info.request
-    if request is not None and _is_grpc(request.headers.get("content-type", "")):
-        return _grpc_reply(status, body, info, mapper, modify)
+    if request is not None and is_grpc(request.headers.get("content-type", "")):
+        return _grpc_reply(status, body, info, mapper, modify, grpc_status)
     head = ResponseHead(status, HeaderMap())
     headers = head.headers
     if modify is not None:
@@ -129,17 +131,13 @@ def make_local_reply(
     return head, encoded
 
 
-def _is_grpc(content_type: str) -> bool:
-    """`application/grpc` or `application/grpc+proto`, but not `application/grpc-web`."""
-    return content_type.startswith(_GRPC) and content_type[len(_GRPC) : len(_GRPC) + 1] in {"", "+"}
-
-
 def _grpc_reply(
     status: int,
     body: str,
     info: StreamInfo,
     mapper: LocalReplyMapper | None,
     modify: Callable[[HeaderMap], None] | None,
+    grpc_status: int | None,
 ) -> tuple[ResponseHead, bytes]:
     headers = HeaderMap([("content-type", _GRPC)])
     head = ResponseHead(200, headers)
@@ -154,7 +152,9 @@ def _grpc_reply(
     head.status = 200
     headers.set("content-type", _GRPC)
     headers.remove("content-length")
-    headers.set("grpc-status", str(_GRPC_STATUS.get(status, _GRPC_UNKNOWN)))
+    if grpc_status is None:
+        grpc_status = _GRPC_STATUS.get(status, _GRPC_UNKNOWN)
+    headers.set("grpc-status", str(grpc_status))
     if body:
         headers.set("grpc-message", _percent_encode(body))
     return head, b""

@@ -31,6 +31,7 @@ from proxy.hcm.response_plan import (
 from proxy.router.cluster_action import ClusterAction
 from proxy.router.cluster_choice import ClusterChoice
 from proxy.router.direct_response import DirectResponseAction
+from proxy.router.grpc_timeout import grpc_timeout
 from proxy.router.mirror import start_mirrors
 from proxy.router.per_filter_config import FilterOverrides
 from proxy.router.redirect import RedirectAction
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
 
 _NO_REQUEST: Final = RequestHead("", "", "", HeaderMap())
 _NO_OVERRIDES: Final[FilterOverrides] = {}
+#: The gRPC status of a stream that took too long as a whole; other timeouts say 14 (unavailable).
+_DEADLINE_EXCEEDED: Final = 4
 _REQUEST_ID: Final = ord(REQUEST_ID_HOLE)
 _SERVICE_TIME: Final = ord(SERVICE_TIME_HOLE)
 _DATE: Final = ord(DATE_HOLE)
@@ -66,6 +69,7 @@ class Stream:
     route_timeout: float = 0.0
     deadline: float = 0.0
     max_duration_deadline: float = 0.0
+    upstream_deadline: float = 0.0
     idle_timeout: float = 0.0
     request_complete = False
     response_started = False
@@ -190,7 +194,20 @@ class Stream:
             return
         if action.idle_timeout is not None:
             self.idle_timeout = action.idle_timeout
-        if action.max_stream_duration is not None:
+        if action.max_stream_duration_set:
+            self._apply_max_duration(action)
+
+    def _apply_max_duration(self, action: ClusterAction) -> None:
+        """The route's own limit, or what a gRPC client asks for if the route lets it; 0 lifts the limit."""
+        limit = action.grpc_timeout_header_max
+        wanted = grpc_timeout(self.head.headers) if limit is not None else None
+        if limit is not None and wanted is not None:
+            duration = min(wanted, limit) if limit else wanted
+            offset = action.grpc_timeout_header_offset
+            if offset is not None:
+                duration = max(duration - offset, 0.0)
+            self.max_duration_deadline = self.info.start_time + duration
+        elif action.max_stream_duration is not None:
             duration = action.max_stream_duration
             self.max_duration_deadline = self.info.start_time + duration if duration else 0.0
 
@@ -395,6 +412,11 @@ class Stream:
             upstream.upgrading = True
         else:
             self.route_timeout = upstream_plan.timeout
+            longest = upstream_plan.stream_duration
+            if longest is None:
+                longest = cluster.config.http.max_stream_duration
+            if longest:
+                self.upstream_deadline = self.connection.now() + longest
         if action.mirrors:
             self._mirrors = start_mirrors(manager, action.mirrors, upstream_plan, info, end_stream)
         if action.internal_redirect is not None:
@@ -687,6 +709,7 @@ class Stream:
         details: str,
         flags: int = 0,
         modify: Callable[[HeaderMap], None] | None = None,
+        grpc_status: int | None = None,
     ) -> None:
         """See `StreamCallbacks`: answer from here."""
         info = self.info
@@ -702,7 +725,8 @@ class Stream:
         if status == 400 and not self.manager.config.keep_open_on_error:
             # Envoy takes any 400 of its own as a sign that the two sides no longer understand each other.
             self.connection.close_after_response()
-        head, encoded = make_local_reply(status, body, info, self.manager.config.local_reply, modify)
+        mapper = self.manager.config.local_reply
+        head, encoded = make_local_reply(status, body, info, mapper, modify, grpc_status)
         self._send_own_response(head, encoded)
 
     def _send_own_response(self, head: ResponseHead, body: bytes) -> None:
@@ -784,12 +808,12 @@ class Stream:
         timeout = self.route_timeout or 3600.0
         if self.idle_timeout and self.idle_timeout < timeout:
             timeout = self.idle_timeout
-        return 0.0 if self.max_duration_deadline else timeout
+        return 0.0 if self.max_duration_deadline or self.upstream_deadline else timeout
 
     def next_deadline(self) -> float:
         """The earliest moment at which something of this stream may be due."""
         due = self.last_activity + self.idle_timeout if self.idle_timeout else 0.0
-        for moment in (self.deadline, self.max_duration_deadline):
+        for moment in (self.deadline, self.max_duration_deadline, self.upstream_deadline):
             if moment and (not due or moment < due):
                 due = moment
         return due
@@ -804,7 +828,10 @@ class Stream:
                 "downstream duration timeout",
                 "max_duration_timeout",
                 0,
+                _DEADLINE_EXCEEDED,
             )
+        elif self.upstream_deadline and now >= self.upstream_deadline:
+            self._on_upstream_too_long()
         elif self.deadline and now >= self.deadline:
             self._on_route_timeout()
         elif self.idle_timeout and now >= self.last_activity + self.idle_timeout:
@@ -825,14 +852,29 @@ class Stream:
             504, "upstream request timeout", "response_timeout", ResponseFlag.UPSTREAM_REQUEST_TIMEOUT
         )
 
-    def _time_out(self, status: int, body: str, details: str, flags: int) -> None:
+    def _on_upstream_too_long(self) -> None:
+        self.upstream_deadline = 0.0
+        if self.upstream is not None:
+            self.upstream.cluster.stats.upstream_rq_max_duration_reached += 1
+        self._time_out(
+            504 if self.request_complete else 408,
+            "upstream max stream duration reached",
+            "upstream_max_stream_duration_reached",
+            ResponseFlag.UPSTREAM_MAX_STREAM_DURATION_REACHED,
+        )
+
+    def _time_out(
+        self, status: int, body: str, details: str, flags: int, grpc_status: int | None = None
+    ) -> None:
         if self.response_started:
+            self.manager.stats.downstream_rq_tx_reset += 1
+            self.manager.stats.downstream_rq_rx_reset += 1
             self.info.flags |= flags
             self.info.response_code_details = details
             self.connection.close_delayed()
             self._finish()
         else:
-            self.local_reply(status, body, details, flags)
+            self.local_reply(status, body, details, flags, grpc_status=grpc_status)
 
     # -- the end
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead
 from proxy.base.stream_info import StreamInfo
 from proxy.codec.head_template import HeadTemplate
 from proxy.codec.http1_render import NameFormatter, render_request_head
 from proxy.router.cluster_action import ClusterAction
 from proxy.router.cluster_choice import ClusterChoice
+from proxy.router.grpc_timeout import grpc_timeout, is_grpc
 from proxy.router.route import Route
 
 #: Methods whose requests have no body by definition, so that no length is sent (Envoy:
@@ -41,6 +43,8 @@ _CONSUMED: Final = frozenset(
 class UpstreamPlan:
     """`timeout` is in seconds, 0.0 for none; `chunked` tells how a body would be framed.
 
+    `stream_duration` is the client's own limit for the upstream stream in seconds, None if it names none.
+
     `response_ops` apply to responses; what was derived from a response may be kept under `response_key`.
 
     `alt_stat_name` is the prefix of a second set of response counters, "" for none.
@@ -50,6 +54,7 @@ class UpstreamPlan:
     action: ClusterAction
     choice: ClusterChoice
     timeout: float
+    stream_duration: float | None
     alt_stat_name: str
     template: HeadTemplate | None
     reusable: bool
@@ -81,8 +86,10 @@ def plan_upstream(
     headers = head.headers
     timeout = _timeout(head, action, respect_expected_timeout)
     alt_stat_name = ""
+    stream_duration = None
     if not _CONSUMED.isdisjoint(headers):
         alt_stat_name = headers.get("x-envoy-upstream-alt-stat-name", "")
+        stream_duration = _milliseconds(headers.get("x-envoy-upstream-stream-duration-ms"))
         for name in _CONSUMED:
             headers.remove(name)
     if timeout and not suppress_envoy_headers:
@@ -104,7 +111,17 @@ def plan_upstream(
     if with_template and reusable:
         template = HeadTemplate(render_request_head(head, formatter))
     return UpstreamPlan(
-        head, action, choice, timeout, alt_stat_name, template, reusable, chunked, response_ops, response_key
+        head,
+        action,
+        choice,
+        timeout,
+        stream_duration,
+        alt_stat_name,
+        template,
+        reusable,
+        chunked,
+        response_ops,
+        response_key,
     )
 
 
@@ -112,9 +129,27 @@ def _timeout(head: RequestHead, action: ClusterAction, respect_expected: bool) -
     headers = head.headers
     text = headers.get("x-envoy-expected-rq-timeout-ms") if respect_expected else None
     text = text or headers.get("x-envoy-upstream-rq-timeout-ms")
-    if text is not None and text.isascii() and text.isdigit():
-        return int(text) / 1000
+    wanted = _milliseconds(text)
+    if wanted is not None:
+        return wanted
+    if action.max_stream_duration_set:
+        return 0.0
+    if action.max_grpc_timeout is not None and is_grpc(headers.get("content-type", "")):
+        return _grpc_timeout(headers, action, action.max_grpc_timeout)
     return float(action.timeout)
+
+
+def _grpc_timeout(headers: HeaderMap, action: ClusterAction, limit: float) -> float:
+    """What the client asks for in grpc-timeout, under the limit of the route; 0.0 stands for no end."""
+    timeout = grpc_timeout(headers) or 0.0
+    offset = action.grpc_timeout_offset
+    if offset is not None and offset < timeout:
+        timeout -= offset
+    return limit if limit and (not timeout or timeout > limit) else timeout
+
+
+def _milliseconds(text: str | None) -> float | None:
+    return int(text) / 1000 if text is not None and text.isascii() and text.isdigit() else None
 
 
 def _set_framing(head: RequestHead, *, end_stream: bool, upgrade: bool) -> None:
