@@ -295,12 +295,19 @@ class Http1UpstreamConnection(asyncio.Protocol):
         except ProtocolError:
             request.on_response(response, decoder.gained, end_stream=False)
             raise
-        if decoder.done and decoder.trailers is None:
+        if decoder.done and decoder.trailers is None and payload:
             self._complete(rest)
             request.on_response(response, payload, end_stream=True)
             return b""
+        # An empty chunked body is still a body, so that the client gets it chunked too.
         request.on_response(response, payload, end_stream=False)
-        return self._finish_body(decoder, rest) if decoder.done else b""
+        if self.request is not request or not decoder.done:
+            return b""
+        if decoder.trailers is None:
+            self._complete(rest)
+            request.on_response_data(b"", end_stream=True)
+            return b""
+        return self._finish_body(decoder, rest)
 
     @staticmethod
     def _opens_tunnel(request: PoolRequest, response: Http1Response) -> bool:
