@@ -30,7 +30,7 @@ from proxy.hcm.name_case import preserved, proper_case
 from proxy.hcm.request_id import RequestIds
 from proxy.hcm.request_plan import RequestPlan, RequestPlanner
 from proxy.hcm.stats import Http1CodecStats, HttpStats, ListenerHttpStats
-from proxy.hcm.stream import Stream
+from proxy.hcm.stream_state import StreamState
 from proxy.router.hash_policy import HashPolicy
 from proxy.router.per_filter_config import FilterOverrides
 from proxy.router.route import Route
@@ -216,7 +216,7 @@ class ConnectionManager:
         """The kind of the filter that is configured as `name`."""
         return self._factories.get(name)
 
-    def request_hash(self, policy: HashPolicy, stream: Stream) -> int | None:
+    def request_hash(self, policy: HashPolicy, stream: StreamState) -> int | None:
         """The hash of a request under a route's policy."""
         return policy.hash(stream.head, stream.info)
 
@@ -228,7 +228,7 @@ class ConnectionManager:
         host.pools[priority] = pool
         return pool
 
-    def upstream_formatter(self, cluster: Cluster, stream: Stream) -> NameFormatter | None:
+    def upstream_formatter(self, cluster: Cluster, stream: StreamState) -> NameFormatter | None:
         """How request field names are spelled towards a cluster."""
         options = cluster.config.http
         if options.proper_case:
@@ -237,7 +237,7 @@ class ConnectionManager:
             return preserved(stream.original_names)
         return None
 
-    def downstream_formatter(self, stream: Stream | None) -> NameFormatter | None:
+    def downstream_formatter(self, stream: StreamState | None) -> NameFormatter | None:
         """How response field names are spelled towards the client."""
         if self.config.proper_case:
             return proper_case

@@ -14,7 +14,7 @@ from proxy.base.messages import RequestHead, ResponseHead
 from proxy.filters.api import FilterStatus, HttpFilter, StreamCallbacks
 
 if TYPE_CHECKING:
-    from proxy.hcm.stream import Stream
+    from proxy.hcm.stream_state import StreamState
 
 #: (name in the config, maker of the stream's filter).
 FilterMaker = tuple[str, Callable[[StreamCallbacks], HttpFilter]]
@@ -23,7 +23,7 @@ FilterMaker = tuple[str, Callable[[StreamCallbacks], HttpFilter]]
 class FilterManager:
     """See module. `_decoded` and `_encoded` count the filters that have let the head pass."""
 
-    def __init__(self, stream: Stream, makers: Sequence[FilterMaker]) -> None:
+    def __init__(self, stream: StreamState, makers: Sequence[FilterMaker]) -> None:
         self._stream = stream
         self._filters: list[HttpFilter] = []
         for name, make in makers:

@@ -13,13 +13,13 @@ from proxy.codec.http1_response import Http1Response
 from proxy.router.internal_redirect import InternalRedirectPolicy
 
 if TYPE_CHECKING:
-    from proxy.hcm.stream import Stream
+    from proxy.hcm.stream_state import StreamState
 
 _ABSOLUTE: Final = re.compile(r"(https?)://([^/?#]+)([/?][^#]*)?(?:#.*)?")
 _SEE_OTHER: Final = 303
 
 
-def follow(stream: Stream, policy: InternalRedirectPolicy, response: Http1Response) -> bool:
+def follow(stream: StreamState, policy: InternalRedirectPolicy, response: Http1Response) -> bool:
     """Start the request anew at the place that the response names; False if the client must be told."""
     head = response.head
     if head.status not in policy.statuses:
@@ -64,7 +64,7 @@ def follow(stream: Stream, policy: InternalRedirectPolicy, response: Http1Respon
     return _start(stream, policy, fresh)
 
 
-def _start(stream: Stream, policy: InternalRedirectPolicy, fresh: RequestHead) -> bool:
+def _start(stream: StreamState, policy: InternalRedirectPolicy, fresh: RequestHead) -> bool:
     stats = stream.manager.stats
     plan = stream.manager.planner.rerouted(stream.plan, fresh, stream.info)
     if plan.route is None:
@@ -83,7 +83,7 @@ def _start(stream: Stream, policy: InternalRedirectPolicy, fresh: RequestHead) -
     return True
 
 
-def _refuse(stream: Stream) -> bool:
+def _refuse(stream: StreamState) -> bool:
     if stream.upstream is not None:
         stream.upstream.cluster.stats.upstream_internal_redirect_failed_total += 1
     return False

@@ -130,7 +130,9 @@ class HttpStats(_Counters, _Gauges, _ByClass):
         for name in _names(_Counters):
             result[self.prefix + name] = getattr(self, name)
         prefix = self.prefix
-        result[prefix + "downstream_cx_http1_total"] = self.downstream_cx_total - self.downstream_cx_http2_total
+        result[prefix + "downstream_cx_http1_total"] = (
+            self.downstream_cx_total - self.downstream_cx_http2_total
+        )
         result[prefix + "downstream_cx_destroy"] = (
             self.downstream_cx_destroy_local + self.downstream_cx_destroy_remote
         )

@@ -78,7 +78,7 @@ def start_mirrors(
             head.headers.set("x-request-id", info.request_id)
         for ops in policy.request_ops:
             ops.apply(head, info)
-        sink: Any = _Sink(info)
+        sink = _Sink(info)
         request = UpstreamRequest(
             sink,
             cluster,

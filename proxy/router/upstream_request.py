@@ -7,19 +7,16 @@ failure with status, flags and details.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from proxy.base.headers import HeaderMap
-from proxy.base.messages import ResponseHead
 from proxy.base.response_flags import ResponseFlag
+from proxy.base.stream_info import StreamInfo
 from proxy.codec.http1_render import LAST_CHUNK, render_chunk, render_trailers
 from proxy.codec.http1_response import Http1Response
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
 from proxy.upstream.pool.api import PoolFailure, ResetReason, UpstreamConnection
-
-if TYPE_CHECKING:
-    from proxy.hcm.stream import Stream
 
 _FAILURE_FLAGS: Final = {
     PoolFailure.OVERFLOW: ResponseFlag.UPSTREAM_OVERFLOW,
@@ -38,11 +35,43 @@ _RESET_STATUS: Final = {
     ResetReason.LOCAL_RESET: 503,
 }
 #: Interim responses that Envoy relays; one of them counts as a started response in the details of a failure.
-_PASSED_ON: Final = frozenset({100, 102, 103, 104})
+RELAYED_INTERIM: Final = frozenset({100, 102, 103, 104})
 _BODY: Final = "upstream connect error or disconnect/reset before headers. reset reason: "
 
 #: Finds or makes the pool of a host at a priority.
 PoolLookup = Callable[[Cluster, Host, int], Any]
+
+
+class ResponseSink(Protocol):
+    """Who hears of the outcome: a stream, or what stands in for one behind a mirrored request."""
+
+    info: StreamInfo
+
+    def on_upstream_informational(self, head: ResponseHead) -> None:
+        """A 1xx response other than 101."""
+
+    def on_upstream_response(self, response: Http1Response, body: bytes, end_stream: bool) -> None:
+        """The response head, with what has come of the body."""
+
+    def on_upstream_data(self, data: bytes, end_stream: bool) -> None:
+        """More of the body."""
+
+    def on_upstream_trailers(self, trailers: HeaderMap) -> None:
+        """Trailers, which end the response."""
+
+    def on_upstream_failure(
+        self, status: int, body: str, details: str, flags: int, host: Any, *, overloaded: bool = False
+    ) -> None:
+        """No response came and none will."""
+
+    def on_upstream_reset_after_response(self, details: str, flags: int) -> None:
+        """The upstream broke off in the middle of the response."""
+
+    def on_upstream_write_paused(self) -> None:
+        """The upstream does not read as fast as it is sent to."""
+
+    def on_upstream_write_resumed(self) -> None:
+        """The upstream reads again."""
 
 
 class UpstreamRequest:
@@ -61,7 +90,7 @@ class UpstreamRequest:
 
     def __init__(
         self,
-        stream: Stream,
+        stream: ResponseSink,
         cluster: Cluster,
         host: Host,
         priority: int,
@@ -211,9 +240,9 @@ class UpstreamRequest:
             overloaded=failure is PoolFailure.OVERFLOW,
         )
 
-    def on_informational(self, response: ResponseHead) -> None:
+    def on_informational(self, response: Http1Response) -> None:
         """See `PoolRequest`."""
-        self._interim_seen = self._interim_seen or response.status in _PASSED_ON
+        self._interim_seen = self._interim_seen or response.head.status in RELAYED_INTERIM
         self._stream.on_upstream_informational(response)
 
     def on_response(self, response: Http1Response, body: bytes, end_stream: bool) -> None:

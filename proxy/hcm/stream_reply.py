@@ -1,0 +1,129 @@
+"""Replies of our own, and the last step of any response: filters, framing, codec."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from proxy.base.headers import HeaderMap
+from proxy.base.messages import RequestHead, ResponseHead
+from proxy.codec.head_template import DATE_HOLE, REQUEST_ID_HOLE, SERVICE_TIME_HOLE
+from proxy.hcm.local_reply import make_local_reply
+from proxy.hcm.response_plan import (
+    finish_response,
+    frame_response,
+)
+from proxy.hcm.stream_state import StreamState
+from proxy.router.per_filter_config import FilterOverrides
+
+_NO_REQUEST: Final = RequestHead("", "", "", HeaderMap())
+_NO_OVERRIDES: Final[FilterOverrides] = {}
+#: The gRPC status of a stream that took too long as a whole; other timeouts say 14 (unavailable).
+_DEADLINE_EXCEEDED: Final = 4
+_REQUEST_ID: Final = ord(REQUEST_ID_HOLE)
+_SERVICE_TIME: Final = ord(SERVICE_TIME_HOLE)
+_DATE: Final = ord(DATE_HOLE)
+#: Kept with one response head: one for each route whose responses carry it.
+MAX_PLANS_PER_RESPONSE: Final = 64
+_SERVICE_TIME_AND_DATE: Final = (_SERVICE_TIME, _DATE)
+
+
+class ReplyPart(StreamState):
+    """See module."""
+
+    def continue_encoding(self) -> None:
+        """See `StreamCallbacks`."""
+        if self._filters is not None:
+            self._filters.continue_encoding()
+
+    def local_reply(
+        self,
+        status: int,
+        body: str,
+        details: str,
+        flags: int = 0,
+        modify: Callable[[HeaderMap], None] | None = None,
+        grpc_status: int | None = None,
+    ) -> None:
+        """See `StreamCallbacks`: answer from here."""
+        info = self.info
+        info.flags |= flags
+        info.response_code_details = details
+        info.response_code = status
+        if self.response_started:
+            self.connection.close_delayed()
+            self._finish()
+            return
+        if self.upstream is not None:
+            self.upstream.abandon()
+        if status == 400 and not self.manager.config.keep_open_on_error:
+            # Envoy takes any 400 of its own as a sign that the two sides no longer understand each other.
+            self.connection.close_after_response()
+        mapper = self.manager.config.local_reply
+        head, encoded = make_local_reply(status, body, info, mapper, modify, grpc_status)
+        self._send_own_response(head, encoded)
+
+    def _send_own_response(self, head: ResponseHead, body: bytes) -> None:
+        if self.head_request:
+            body = b""
+        self.info.response_code = head.status
+        self._encode(head, body, True)
+
+    def _enter_tunnel(self) -> None:
+        self.upgraded = True
+        self.manager.stats.downstream_cx_upgrades_total += 1
+        self.manager.stats.downstream_cx_upgrades_active += 1
+        self.connection.enter_tunnel()
+
+    def _encode(self, head: ResponseHead, body: bytes, end_stream: bool) -> None:
+        finish_response(
+            head,
+            self.manager.config,
+            date=self.manager.date.text(),
+            request_id=self.request_id,
+            request=self.info.request,
+        )
+        self.info.response = head
+        if self._filters is not None:
+            self._filters.encode_headers(head, body, end_stream)
+        else:
+            self.send_head(head, body, end_stream)
+
+    def send_head(self, head: ResponseHead, body: bytes, end_stream: bool) -> None:
+        """The response head has passed the filters: frame and write it."""
+        self.info.response_code = head.status
+        if self.upgraded:
+            chunked = False
+        else:
+            chunked = frame_response(
+                head,
+                end_stream=end_stream and not body,
+                is_head=self.head_request,
+                is_http10=self.head.protocol == "HTTP/1.0",
+            )
+            if not chunked and not end_stream and "content-length" not in head.headers:
+                self.connection.close_after_response()
+        self._response_chunked = chunked
+        self.response_started = True
+        self.connection.send_head(head, body, end_stream, chunked)
+        self._after_sending(len(body), end_stream)
+
+    def send_data(self, data: bytes, end_stream: bool) -> None:
+        """Response body bytes that have passed the filters."""
+        self.connection.send_body(data, end_stream, chunked=self._response_chunked)
+        self._after_sending(len(data), end_stream)
+
+    def send_trailers(self, trailers: HeaderMap) -> None:
+        """Response trailers that have passed the filters."""
+        keep = self.manager.config.enable_trailers and self._response_chunked
+        self.connection.send_trailers(trailers if keep else None, chunked=self._response_chunked)
+        self._after_sending(0, True)
+
+    def _after_sending(self, size: int, end_stream: bool) -> None:
+        info = self.info
+        info.bytes_sent += size
+        if not info.response_first_byte_sent:
+            info.response_first_byte_sent = self.last_activity
+        if end_stream:
+            self.response_complete = True
+            self._finish()

@@ -1,0 +1,148 @@
+"""The request on its way from the codec through the filters."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from proxy.base.headers import HeaderMap
+from proxy.base.messages import RequestHead
+from proxy.codec.head_template import DATE_HOLE, REQUEST_ID_HOLE, SERVICE_TIME_HOLE
+from proxy.codec.http1_request import Http1Request
+from proxy.hcm.filter_manager import FilterManager
+from proxy.hcm.request_plan import Rejection, RequestPlan
+from proxy.hcm.stream_state import StreamState
+from proxy.router.cluster_action import ClusterAction
+from proxy.router.per_filter_config import FilterOverrides
+from proxy.router.route import Route
+
+_NO_REQUEST: Final = RequestHead("", "", "", HeaderMap())
+_NO_OVERRIDES: Final[FilterOverrides] = {}
+#: The gRPC status of a stream that took too long as a whole; other timeouts say 14 (unavailable).
+_DEADLINE_EXCEEDED: Final = 4
+_REQUEST_ID: Final = ord(REQUEST_ID_HOLE)
+_SERVICE_TIME: Final = ord(SERVICE_TIME_HOLE)
+_DATE: Final = ord(DATE_HOLE)
+#: Kept with one response head: one for each route whose responses carry it.
+MAX_PLANS_PER_RESPONSE: Final = 64
+_SERVICE_TIME_AND_DATE: Final = (_SERVICE_TIME, _DATE)
+
+
+class RequestPart(StreamState):
+    """See module."""
+
+    def begin(self, request: Http1Request, plan: RequestPlan, *, end_stream: bool) -> None:
+        """The request head is there. `plan` says what becomes of it."""
+        self.plan = plan
+        manager = self.manager
+        head = plan.head
+        keeps_head = manager.keeps_heads or not plan.reusable
+        if keeps_head:
+            head = head.copy()
+        if keeps_head or plan.reads_facts or manager.describes_requests:
+            self._describe_request(request, plan)
+        if plan.generates_id:
+            self.request_id = request_id = manager.request_ids.new()
+            if keeps_head:
+                head.headers["x-request-id"] = request_id
+        else:
+            self.request_id = plan.request_id
+        self.info.request_id = self.request_id
+        self.info.request = self.head = head
+        if manager.config.max_stream_duration:
+            self.max_duration_deadline = self.info.start_time + manager.config.max_stream_duration
+        if plan.rejection is not None:
+            self._reject(plan.rejection)
+            return
+        if plan.route is not None:
+            self._apply_route_times(plan.route)
+        factories = manager.filters_for(plan, self.filter_overrides()) if manager.has_filters else None
+        if factories:
+            self._filters = FilterManager(self, factories)
+            self._filters.decode_headers(head, end_stream)
+        elif end_stream and plan.upstream is not None:
+            manager.stats.rq_total += 1
+            self._forward_planned(plan.upstream, True)
+        else:
+            self.route_request(end_stream)
+
+    def begin_rejected(self, rejection: Rejection) -> None:
+        """There is no request head that could be used: answer at once."""
+        self.plan = RequestPlan(_NO_REQUEST)
+        self.head = _NO_REQUEST
+        if rejection.close:
+            self.connection.close_after_response()
+        self.local_reply(rejection.status, rejection.body, rejection.details, rejection.flags)
+
+    def _apply_route_times(self, route: Route) -> None:
+        action = route.action
+        if not isinstance(action, ClusterAction):
+            return
+        if action.idle_timeout is not None:
+            self.idle_timeout = action.idle_timeout
+        if action.max_stream_duration_set:
+            self._apply_max_duration(action)
+
+    def _reject(self, rejection: Rejection) -> None:
+        stats = self.manager.stats
+        if rejection.stat:
+            setattr(stats, rejection.stat, getattr(stats, rejection.stat) + 1)
+            if rejection.stat == "no_route":
+                # In Envoy the router finds that out, so the request counts as one that reached it.
+                stats.rq_total += 1
+        if rejection.close:
+            self.connection.close_after_response()
+        modify = None
+        if rejection.location:
+            location = rejection.location
+
+            def modify(headers: HeaderMap) -> None:
+                headers.set("location", location)
+
+        self.local_reply(rejection.status, rejection.body, rejection.details, rejection.flags, modify)
+
+    def on_request_data(self, data: bytes, *, end_stream: bool) -> None:
+        """Body bytes of the request."""
+        self.last_activity = self.connection.now()
+        self.info.bytes_received += len(data)
+        if self.response_complete:
+            return
+        if self._filters is not None:
+            self._filters.decode_data(data, end_stream)
+        else:
+            self.forward_data(data, end_stream)
+
+    def on_request_trailers(self, trailers: HeaderMap) -> None:
+        """Trailers of the request, which end it."""
+        self.info.request_trailers = trailers
+        if self.response_complete:
+            return
+        if self._filters is not None:
+            self._filters.decode_trailers(trailers)
+        else:
+            self.forward_trailers(trailers)
+
+    def on_request_complete(self, now: float) -> None:
+        """The last byte of the request was read: the route's timeout starts."""
+        self.request_complete = True
+        self.info.request_complete = now
+        if self.route_timeout and not self.response_started:
+            self.deadline = now + self.route_timeout
+            self.connection.arm(self.deadline)
+
+    def restart(self, plan: RequestPlan) -> None:
+        """Begin again with another head and route: an internal redirect was followed."""
+        if self.upstream is not None:
+            self.upstream.abandon()
+            self.upstream = None
+        self.redirects += 1
+        self.plan = plan
+        self._choice = None
+        self.head = self.info.request = plan.head
+        body = self._body_copy
+        has_body = bool(body) and plan.head.method != "GET"
+        self.route_request(not has_body)
+        if has_body and body is not None:
+            self.forward_data(b"".join(body), end_stream=True)
+        if self.route_timeout and not self.response_started:
+            self.deadline = self.connection.now() + self.route_timeout
+            self.connection.arm(self.deadline)

@@ -1,0 +1,221 @@
+"""The response on its way from the upstream to the filters."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from proxy.base.headers import HeaderMap
+from proxy.base.messages import RequestHead, ResponseHead
+from proxy.codec.head_template import DATE_HOLE, REQUEST_ID_HOLE, SERVICE_TIME_HOLE
+from proxy.codec.http1_response import Http1Response
+from proxy.hcm import internal_redirect
+from proxy.hcm.response_plan import (
+    finish_upstream_response,
+    plan_response,
+)
+from proxy.hcm.stream_state import StreamState
+from proxy.router.per_filter_config import FilterOverrides
+from proxy.router.upstream_plan import UpstreamPlan
+
+_NO_REQUEST: Final = RequestHead("", "", "", HeaderMap())
+_NO_OVERRIDES: Final[FilterOverrides] = {}
+#: The gRPC status of a stream that took too long as a whole; other timeouts say 14 (unavailable).
+_DEADLINE_EXCEEDED: Final = 4
+_REQUEST_ID: Final = ord(REQUEST_ID_HOLE)
+_SERVICE_TIME: Final = ord(SERVICE_TIME_HOLE)
+_DATE: Final = ord(DATE_HOLE)
+#: Kept with one response head: one for each route whose responses carry it.
+MAX_PLANS_PER_RESPONSE: Final = 64
+_SERVICE_TIME_AND_DATE: Final = (_SERVICE_TIME, _DATE)
+
+
+class ResponsePart(StreamState):
+    """See module."""
+
+    def on_upstream_informational(self, response: Http1Response) -> None:
+        """Passed on if the client is to hear of it, which Envoy allows for a few statuses."""
+        relayed = response.head.status in RELAYED_INTERIM and not self.response_started
+        if relayed and self.manager.config.proxy_100_continue:
+            self.original_response_names = response.original_names
+            self.connection.send_interim(response.head)
+
+    def on_upstream_response(self, response: Http1Response, body: bytes, end_stream: bool) -> None:
+        """The response head, with what has come of the body."""
+        info = self.info
+        self.last_activity = info.upstream_first_byte_received = now = self.connection.now()
+        if self._redirect_policy is not None and internal_redirect.follow(
+            self, self._redirect_policy, response
+        ):
+            return
+        info.response_code = response.head.status
+        info.response_code_details = "via_upstream"
+        elapsed = now - info.request_complete if info.request_complete else 0.0
+        service_time = int(elapsed * 1000) if elapsed > 0 else 0
+        if end_stream:
+            self._count_upstream_time(now)
+        upstream_plan = self.upstream_plan
+        assert upstream_plan is not None
+        key = upstream_plan.response_key
+        if key and self._filters is None and not response.upgrade:
+            key = key << 3 | (self.head.method == "HEAD") << 2 | bool(body) << 1 | end_stream
+            if key in response.plans:
+                self._send_planned(response, key, service_time, body, end_stream)
+                return
+            if len(response.plans) < MAX_PLANS_PER_RESPONSE:
+                response.plans[key] = None
+        self._send_upstream_response(response, upstream_plan, service_time, body, end_stream)
+
+    def _send_upstream_response(
+        self,
+        response: Http1Response,
+        upstream_plan: UpstreamPlan,
+        service_time: int,
+        body: bytes,
+        end_stream: bool,
+    ) -> None:
+        info = self.info
+        info.upstream_header_bytes_received = response.header_bytes
+        self.original_response_names = response.original_names
+        self._describe_upstream()
+        head = response.head.copy()
+        options = self.manager.config.router_options
+        upgraded = response.head.status == 101 and bool(self.plan.upgrade)
+        finish_upstream_response(
+            head,
+            info,
+            upstream_plan.response_ops,
+            # Envoy measures from the end of the request, which may not have come yet.
+            service_time=None
+            if options.suppress_envoy_headers or not info.request_complete
+            else str(service_time),
+            upgrade=upgraded,
+        )
+        virtual_host = self.plan.route.virtual_host if self.plan.route is not None else None
+        if virtual_host is not None and virtual_host.include_attempt_count_in_response:
+            head.headers.set("x-envoy-attempt-count", str(info.attempt_count))
+        if not end_stream and self.plan.upgrade and response.head.status in {101, 200}:
+            self._enter_tunnel()
+        self._encode(head, body, end_stream)
+
+    def _send_planned(
+        self, response: Http1Response, key: int, service_time: int, body: bytes, end_stream: bool
+    ) -> None:
+        """A response head that came before, for a route that does the same to all of them."""
+        manager = self.manager
+        plan = response.plans[key]
+        if plan is None:
+            assert self.upstream_plan is not None
+            plan = response.plans[key] = plan_response(
+                response.head,
+                self.info,
+                manager.config,
+                self.upstream_plan.response_ops,
+                end_stream=end_stream and not body,
+                is_head=self.head.method == "HEAD",
+                suppress_envoy_headers=manager.config.router_options.suppress_envoy_headers,
+            )
+        template = plan.template
+        if template is None:
+            assert self.upstream_plan is not None
+            self._send_upstream_response(response, self.upstream_plan, service_time, body, end_stream)
+            return
+        date = manager.date
+        if template.holes == _SERVICE_TIME_AND_DATE:
+            before, between, after = template.segments
+            head = b"%b%d%b%b%b" % (before, service_time, between, date.encoded(), after)
+        else:
+            values = {_SERVICE_TIME: b"%d" % service_time, _DATE: date.encoded()}
+            if self.request_id is not None:
+                values[_REQUEST_ID] = self.request_id.encode("latin-1")
+            head = template.fill(values)
+        info = self.info
+        if manager.access_log is not None:
+            info.upstream_header_bytes_received = response.header_bytes
+            self._describe_upstream()
+            info.response = self._filled_head(plan.head, service_time, date.text())
+        else:
+            info.response = plan.head
+        self._response_chunked = plan.chunked
+        self.response_started = True
+        self.connection.send_response_head(head, body, end_stream, plan.chunked)
+        info.bytes_sent = len(body)
+        info.response_first_byte_sent = self.last_activity
+        if end_stream:
+            self.response_complete = True
+            self._finish()
+
+    def _filled_head(self, head: ResponseHead, service_time: int, date: str) -> ResponseHead:
+        head = head.copy()
+        headers = head.headers
+        if headers.get("x-envoy-upstream-service-time") == SERVICE_TIME_HOLE:
+            headers["x-envoy-upstream-service-time"] = str(service_time)
+        if headers.get("date") == DATE_HOLE:
+            headers["date"] = date
+        if headers.get("x-request-id") == REQUEST_ID_HOLE:
+            headers["x-request-id"] = self.request_id or ""
+        return head
+
+    def on_upstream_data(self, data: bytes, end_stream: bool) -> None:
+        """More of the response body."""
+        self.last_activity = now = self.connection.now()
+        if end_stream:
+            self._count_upstream_time(now)
+        if self._filters is not None:
+            self._filters.encode_data(data, end_stream)
+        else:
+            self.send_data(data, end_stream)
+
+    def on_upstream_trailers(self, trailers: HeaderMap) -> None:
+        """Trailers of the response, which end it."""
+        self._count_upstream_time(self.connection.now())
+        self.info.response_trailers = trailers
+        if self._filters is not None:
+            self._filters.encode_trailers(trailers)
+        else:
+            self.send_trailers(trailers)
+
+    def _count_upstream_time(self, now: float) -> None:
+        info = self.info
+        info.upstream_last_byte_received = now
+        upstream = self.upstream
+        if upstream is not None and info.request_complete:
+            upstream.cluster.stats.upstream_rq_time.record(int((now - info.request_complete) * 1000))
+
+    def on_upstream_failure(
+        self, status: int, body: str, details: str, flags: int, host: Any, *, overloaded: bool = False
+    ) -> None:
+        """No response came and none will."""
+        if self.destroyed or self.response_started:
+            return
+        info = self.info
+        info.upstream_host = host
+        if self.upstream is not None:
+            self.upstream.cluster.stats.codes[status] += 1
+        self.local_reply(status, body, details, flags, _mark_overloaded if overloaded else None)
+
+    def on_upstream_reset_after_response(self, details: str, flags: int) -> None:
+        """The upstream broke off in the middle of the response: the client must see that."""
+        if self.destroyed:
+            return
+        self.manager.stats.rq_reset_after_downstream_response_started += 1
+        self.info.response_code_details = details
+        self.info.flags |= flags
+        self.manager.stats.downstream_rq_tx_reset += 1
+        self.connection.close_delayed()
+        self._finish()
+
+    def on_upstream_write_paused(self) -> None:
+        """The upstream does not read as fast as the client sends."""
+        if not self._write_paused:
+            self._write_paused = True
+            self.connection.pause_reading()
+
+    def on_upstream_write_resumed(self) -> None:
+        """The upstream reads again."""
+        if self._write_paused:
+            self._write_paused = False
+            self.connection.resume_reading()
+
+
+def _mark_overloaded(headers: HeaderMap) -> None:
+    headers.set("x-envoy-overloaded", "true")

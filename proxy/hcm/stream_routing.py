@@ -1,0 +1,265 @@
+"""From the route to the upstream: choose, finish the head, send."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from proxy.base.headers import HeaderMap
+from proxy.base.messages import RequestHead, ResponseHead
+from proxy.base.response_flags import ResponseFlag
+from proxy.codec.head_template import DATE_HOLE, REQUEST_ID_HOLE, SERVICE_TIME_HOLE
+from proxy.codec.http1_render import render_request_head
+from proxy.router.cluster_action import ClusterAction
+from proxy.router.cluster_choice import ClusterChoice
+from proxy.router.direct_response import DirectResponseAction
+from proxy.router.mirror import start_mirrors
+from proxy.router.per_filter_config import FilterOverrides
+from proxy.router.redirect import RedirectAction
+from proxy.router.route import Route
+from proxy.router.upstream_plan import UpstreamPlan, plan_upstream
+from proxy.router.upstream_request import UpstreamRequest
+
+if TYPE_CHECKING:
+    from proxy.upstream.cluster import Cluster
+    from proxy.upstream.host import Host
+from proxy.hcm.stream_state import StreamState
+
+_NO_REQUEST: Final = RequestHead("", "", "", HeaderMap())
+_NO_OVERRIDES: Final[FilterOverrides] = {}
+#: The gRPC status of a stream that took too long as a whole; other timeouts say 14 (unavailable).
+_DEADLINE_EXCEEDED: Final = 4
+_REQUEST_ID: Final = ord(REQUEST_ID_HOLE)
+_SERVICE_TIME: Final = ord(SERVICE_TIME_HOLE)
+_DATE: Final = ord(DATE_HOLE)
+#: Kept with one response head: one for each route whose responses carry it.
+MAX_PLANS_PER_RESPONSE: Final = 64
+_SERVICE_TIME_AND_DATE: Final = (_SERVICE_TIME, _DATE)
+
+
+class RoutingPart(StreamState):
+    """See module."""
+
+    def filter_overrides(self) -> FilterOverrides:
+        """What the route changes about filters. A weighted cluster may too, so it is chosen before they run."""
+        route = self.plan.route
+        if route is None:
+            return _NO_OVERRIDES
+        if isinstance(route.action, ClusterAction):
+            own = self._cluster_choice(route.action).per_filter_config
+            if own is not None:
+                return own
+        return route.per_filter_config
+
+    def _cluster_choice(self, action: ClusterAction) -> ClusterChoice:
+        choice = action.single or self._choice
+        if choice is None:
+            draw = self.manager.services.random
+            choice = self._choice = action.choose(self.head, self.info, draw)
+        return choice
+
+    def route_config(self, name: str) -> Any:
+        """See `StreamCallbacks`."""
+        return next(iter(self.route_configs(name)), None)
+
+    def route_configs(self, name: str) -> tuple[Any, ...]:
+        """See `StreamCallbacks`."""
+        override = self.filter_overrides().get(name)
+        factory = self.manager.filter_factory(name)
+        return () if override is None or factory is None else override.configs(factory)
+
+    def clear_route_cache(self) -> None:
+        """See `StreamCallbacks`."""
+        self.plan = self.manager.planner.rerouted(self.plan, self.head, self.info)
+        self._choice = None
+
+    def continue_decoding(self) -> None:
+        """See `StreamCallbacks`."""
+        if self._filters is not None:
+            self._filters.continue_decoding()
+
+    def route_request(self, end_stream: bool) -> None:
+        """The end of the filter chain: act as the route says."""
+        manager = self.manager
+        manager.stats.rq_total += 1
+        route = self.plan.route
+        if route is None:
+            manager.stats.no_route += 1
+            self.local_reply(404, "", "route_not_found", ResponseFlag.NO_ROUTE_FOUND)
+            return
+        action = route.action
+        if isinstance(action, ClusterAction):
+            self._forward(route, action, end_stream)
+        else:
+            self._answer_from_route(route, action)
+
+    def _answer_from_route(self, route: Route, action: RedirectAction | DirectResponseAction) -> None:
+        answer = action.respond(self.head, self.info)
+        # Envoy counts redirects here too; its `rq_redirect` stays 0.
+        self.manager.stats.rq_direct_response += 1
+        if isinstance(answer, tuple):
+            head, body = answer[0], answer[1].decode("latin-1")
+        else:
+            head, body = answer, ""
+
+        def modify(headers: HeaderMap) -> None:
+            headers.update(head.headers)
+            reply = ResponseHead(head.status, headers)
+            for ops in route.response_ops:
+                ops.apply(reply, self.info)
+
+        self.local_reply(head.status, body, "direct_response", 0, modify)
+
+    def _forward(self, route: Route, action: ClusterAction, end_stream: bool) -> None:
+        upstream_plan: UpstreamPlan | None = (
+            self.plan.upstream if self._filters is None and end_stream else None
+        )
+        if upstream_plan is None:
+            upstream_plan = self._plan_upstream(route, action, end_stream)
+        self._forward_planned(upstream_plan, end_stream)
+
+    def _forward_planned(self, upstream_plan: UpstreamPlan, end_stream: bool) -> None:
+        manager = self.manager
+        action = upstream_plan.action
+        self.upstream_plan = upstream_plan
+        info = self.info
+        cluster = manager.clusters.get(upstream_plan.choice.cluster_name)
+        if cluster is None:
+            manager.stats.no_cluster += 1
+            self.local_reply(
+                action.cluster_not_found_code, "", "cluster_not_found", ResponseFlag.NO_CLUSTER_FOUND
+            )
+            return
+        info.upstream_cluster = cluster
+        info.upstream_request_head = upstream_plan.head
+        info.attempt_count = 1
+        hash_policy = action.hash_policy
+        host = cluster.choose_host(None if hash_policy is None else manager.request_hash(hash_policy, self))
+        if host is None:
+            cluster.stats.codes[503] += 1
+            self.local_reply(
+                503, "no healthy upstream", "no_healthy_upstream", ResponseFlag.NO_HEALTHY_UPSTREAM
+            )
+            return
+        template = upstream_plan.template
+        if template is not None:
+            request_id = self.request_id
+            head_bytes = template.fill_one(request_id.encode("latin-1") if request_id else b"")
+        else:
+            head_bytes = self._render_upstream_head(upstream_plan.head, action, cluster, host)
+        # The other parts of the stream hold the methods that it hears through (`ResponseSink`).
+        sink: Any = self
+        upstream = UpstreamRequest(
+            sink,
+            cluster,
+            host,
+            action.priority,
+            upstream_plan.head.method,
+            head_bytes,
+            upstream_plan.chunked,
+        )
+        self.upstream = upstream
+        if self.plan.upgrade:
+            upstream.upgrading = True
+        else:
+            self.route_timeout = upstream_plan.timeout
+            longest = upstream_plan.stream_duration
+            if longest is None:
+                longest = cluster.config.http.max_stream_duration
+            if longest:
+                self.upstream_deadline = self.connection.now() + longest
+        if action.mirrors:
+            self._mirrors = start_mirrors(manager, action.mirrors, upstream_plan, info, end_stream)
+        if action.internal_redirect is not None:
+            self._redirect_policy = action.internal_redirect
+            if not end_stream:
+                self._body_copy = []
+        if end_stream:
+            upstream.finish()
+        upstream.start(manager.pools)
+
+    def _render_upstream_head(
+        self, head: RequestHead, action: ClusterAction, cluster: Cluster, host: Host
+    ) -> bytes:
+        manager = self.manager
+        if action.auto_host_rewrite and host.hostname:
+            action.rewrite_to_host(
+                head, host.hostname, not manager.config.router_options.suppress_envoy_headers
+            )
+        return render_request_head(head, manager.upstream_formatter(cluster, self))
+
+    def _plan_upstream(self, route: Route, action: ClusterAction, end_stream: bool) -> UpstreamPlan:
+        manager = self.manager
+        plan = self.plan
+        choice = self._cluster_choice(action)
+        # Known to formatters of the request's header operations, as in Envoy.
+        self.info.upstream_cluster = manager.clusters.get(choice.cluster_name)
+        keep = (
+            plan.reusable
+            and action.single is not None
+            and self._filters is None
+            and end_stream
+            and plan.repeated
+            and not action.auto_host_rewrite
+        )
+        head = self.head
+        if plan.generates_id and (keep or self._shares_head):
+            head = head.copy()
+            head.headers["x-request-id"] = REQUEST_ID_HOLE if keep else self.request_id or ""
+        options = manager.config.router_options
+        upstream_plan = plan_upstream(
+            head,
+            route,
+            action,
+            choice,
+            self.info,
+            end_stream=end_stream,
+            upgrade=bool(plan.upgrade),
+            suppress_envoy_headers=options.suppress_envoy_headers,
+            respect_expected_timeout=options.respect_expected_timeout,
+            formatter=None,
+            with_template=keep and not manager.formats_upstream_names,
+            response_key=self._response_key(route, action),
+        )
+        if upstream_plan.template is not None:
+            plan.upstream = upstream_plan
+        elif "x-request-id" in upstream_plan.head.headers and self.request_id is not None and keep:
+            upstream_plan.head.headers["x-request-id"] = self.request_id
+        return upstream_plan
+
+    def _response_key(self, route: Route, action: ClusterAction) -> int:
+        """A key for what becomes of responses on this route; 0 if it may differ from request to request."""
+        if (
+            action.single is None
+            or self.head.protocol != "HTTP/1.1"
+            or self.manager.formats_names
+            or self.plan.upgrade
+            or route.virtual_host.include_attempt_count_in_response
+            or "x-envoy-force-trace" in self.head.headers
+        ):
+            return 0
+        return self.manager.response_key(route)
+
+    def forward_data(self, data: bytes, end_stream: bool) -> None:
+        """Body bytes that have passed the filters."""
+        upstream = self.upstream
+        if upstream is None:
+            return
+        if data:
+            upstream.send_data(data)
+            if self._body_copy is not None:
+                self._body_copy.append(data)
+            if self._mirrors is not None:
+                for mirror in self._mirrors:
+                    mirror.send_data(data)
+        if end_stream:
+            upstream.finish()
+            if self._mirrors is not None:
+                for mirror in self._mirrors:
+                    mirror.finish()
+
+    def forward_trailers(self, trailers: HeaderMap) -> None:
+        """Trailers that have passed the filters."""
+        if self.upstream is not None:
+            self.upstream.finish(trailers)
+        for mirror in self._mirrors or ():
+            mirror.finish(trailers)

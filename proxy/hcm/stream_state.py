@@ -1,0 +1,211 @@
+"""What a stream knows, and what its parts may call of each other.
+
+The stream is one object (a request cannot afford more) whose methods stand in the order of a request's way:
+`stream_request` (the head to the router), `stream_routing` (the route to the upstream), `stream_response` (the
+upstream to the filters), `stream_reply` (to the client), `stream` (time and the end).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from proxy.base.headers import HeaderMap
+from proxy.base.messages import RequestHead, ResponseHead
+from proxy.base.stream_info import StreamInfo
+from proxy.codec.head_template import DATE_HOLE, REQUEST_ID_HOLE, SERVICE_TIME_HOLE
+from proxy.codec.http1_request import Http1Request
+from proxy.hcm.filter_manager import FilterManager
+from proxy.hcm.request_plan import RequestPlan
+from proxy.router.cluster_action import ClusterAction
+from proxy.router.cluster_choice import ClusterChoice
+from proxy.router.per_filter_config import FilterOverrides
+from proxy.router.route import Route
+from proxy.router.upstream_plan import UpstreamPlan
+from proxy.router.upstream_request import UpstreamRequest
+
+if TYPE_CHECKING:
+    from proxy.hcm.connection_manager import ConnectionManager
+    from proxy.hcm.http1_connection import Http1ServerConnection
+    from proxy.router.internal_redirect import InternalRedirectPolicy
+
+_NO_REQUEST: Final = RequestHead("", "", "", HeaderMap())
+_NO_OVERRIDES: Final[FilterOverrides] = {}
+#: The gRPC status of a stream that took too long as a whole; other timeouts say 14 (unavailable).
+_DEADLINE_EXCEEDED: Final = 4
+_REQUEST_ID: Final = ord(REQUEST_ID_HOLE)
+_SERVICE_TIME: Final = ord(SERVICE_TIME_HOLE)
+_DATE: Final = ord(DATE_HOLE)
+#: Kept with one response head: one for each route whose responses carry it.
+MAX_PLANS_PER_RESPONSE: Final = 64
+_SERVICE_TIME_AND_DATE: Final = (_SERVICE_TIME, _DATE)
+
+
+class StreamState:
+    """See module. Times are monotonic seconds; 0.0 as a deadline means none."""
+
+    plan: RequestPlan
+    head: RequestHead
+    request_id: str | None = None
+    upstream: UpstreamRequest | None = None
+    upstream_plan: UpstreamPlan | None = None
+    route_timeout: float = 0.0
+    deadline: float = 0.0
+    max_duration_deadline: float = 0.0
+    upstream_deadline: float = 0.0
+    idle_timeout: float = 0.0
+    request_complete = False
+    response_started = False
+    response_complete = False
+    upgraded = False
+    redirects = 0
+    destroyed = False
+    original_names: dict[str, str] | None = None
+    original_response_names: dict[str, str] | None = None
+    _filters: FilterManager | None = None
+    _response_chunked = False
+    _write_paused = False
+    _mirrors: list[Any] | None = None
+    _redirect_policy: InternalRedirectPolicy | None = None
+    _body_copy: list[bytes] | None = None
+    _redirected_to: list[Route] | None = None
+    _choice: ClusterChoice | None = None
+
+    def __init__(self, connection: Http1ServerConnection, manager: ConnectionManager, now: float) -> None:
+        self.connection = connection
+        self.manager = manager
+        self.info = StreamInfo(connection.info, now)
+        self.last_activity = now
+        self.idle_timeout = manager.config.stream_idle_timeout
+
+    @property
+    def route(self) -> Route | None:
+        """The matched route; see `StreamCallbacks`."""
+        return self.plan.route
+
+    @property
+    def head_request(self) -> bool:
+        """Whether the request was HEAD, so that no body may follow."""
+        request = self.info.request
+        return request is not None and request.method == "HEAD"
+
+    @property
+    def redirected_to(self) -> list[Route]:
+        """The routes that internal redirects have led to."""
+        if self._redirected_to is None:
+            self._redirected_to = []
+        return self._redirected_to
+
+    @property
+    def _shares_head(self) -> bool:
+        """Whether `head` is the plan's own, without a request id."""
+        return self.head is self.plan.head
+
+    def _describe_request(self, request: Http1Request, plan: RequestPlan) -> None:
+        """Note what only logs, formatters and filters read."""
+        info = self.info
+        info.protocol = plan.head.protocol
+        info.downstream_header_bytes_received = request.header_bytes
+        info.downstream_wire_bytes_received = request.wire_bytes
+        self.original_names = request.original_names
+        if plan.origin is not None:
+            info.remote_address = plan.origin.address
+        route = plan.route
+        if route is not None:
+            info.route_name = route.name
+            info.virtual_host_name = route.virtual_host.name
+            info.route_metadata = route.metadata
+            info.virtual_host_metadata = route.virtual_host.metadata
+
+    def _describe_upstream(self) -> None:
+        """The same for the upstream connection."""
+        info = self.info
+        connection = info.upstream_connection
+        if connection is not None and info.upstream_protocol is None:
+            connection.describe(info)
+
+    # -- what the parts call of each other
+
+    def restart(self, plan: RequestPlan) -> None:
+        """See the class that implements it."""
+        raise NotImplementedError
+
+    def route_request(self, end_stream: bool) -> None:
+        """See the class that implements it."""
+        raise NotImplementedError
+
+    def _forward_planned(self, upstream_plan: UpstreamPlan, end_stream: bool) -> None:
+        """See the class that implements it."""
+        raise NotImplementedError
+
+    def _apply_max_duration(self, action: ClusterAction) -> None:
+        """See the class that implements it."""
+        raise NotImplementedError
+
+    def _enter_tunnel(self) -> None:
+        """See the class that implements it."""
+        raise NotImplementedError
+
+    def forward_data(self, data: bytes, end_stream: bool) -> None:
+        """See the class that implements it."""
+        raise NotImplementedError
+
+    def forward_trailers(self, trailers: HeaderMap) -> None:
+        """See the class that implements it."""
+        raise NotImplementedError
+
+    def filter_overrides(self) -> FilterOverrides:
+        """See the class that implements it."""
+        raise NotImplementedError
+
+    def local_reply(
+        self,
+        status: int,
+        body: str,
+        details: str,
+        flags: int = 0,
+        modify: Callable[[HeaderMap], None] | None = None,
+        grpc_status: int | None = None,
+    ) -> None:
+        """See the class that implements it."""
+        raise NotImplementedError
+
+    def _encode(self, head: ResponseHead, body: bytes, end_stream: bool) -> None:
+        """See the class that implements it."""
+        raise NotImplementedError
+
+    def send_head(self, head: ResponseHead, body: bytes, end_stream: bool) -> None:
+        """See the class that implements it."""
+        raise NotImplementedError
+
+    def send_data(self, data: bytes, end_stream: bool) -> None:
+        """See the class that implements it."""
+        raise NotImplementedError
+
+    def send_trailers(self, trailers: HeaderMap) -> None:
+        """See the class that implements it."""
+        raise NotImplementedError
+
+    def continue_decoding(self) -> None:
+        """See the class that implements it."""
+        raise NotImplementedError
+
+    def continue_encoding(self) -> None:
+        """See the class that implements it."""
+        raise NotImplementedError
+
+    def route_configs(self, name: str) -> tuple[Any, ...]:
+        """See the class that implements it."""
+        raise NotImplementedError
+
+    def _finish(self) -> None:
+        """See the class that implements it."""
+        raise NotImplementedError
+
+    def clear_route_cache(self) -> None:
+        """See the class that implements it."""
+        raise NotImplementedError
+
+    def route_config(self, name: str) -> Any:
+        """See the class that implements it."""
+        raise NotImplementedError
