@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from proxy.access_log.logger import AccessLogger
 from proxy.base.services import WorkerServices
+from proxy.base.stats import StatGroup, StatRegistry
 from proxy.base.stream_info import ConnectionInfo, StreamInfo
 from proxy.codec.http1_render import NameFormatter
 from proxy.codec.http1_request import Http1Request, RequestParser
@@ -46,8 +47,18 @@ MAX_KNOWN_HEAD_BYTES: Final = 2048
 #: that is gone by then has cost no timer.
 _SWEEP_INTERVAL: Final = 5.0
 
+_Group = TypeVar("_Group", bound=StatGroup)
+
 _numbers = itertools.count(1)
-_CODEC_STATS: Final = "http1"
+
+
+def _shared(stats: StatRegistry, group: _Group) -> _Group:
+    """The group of this prefix that is registered already, or else `group`."""
+    known = stats.get(group.prefix)
+    if isinstance(known, type(group)):
+        return known
+    stats.add(group.prefix, group)
+    return group
 
 
 class ConnectionManager:
@@ -60,11 +71,12 @@ class ConnectionManager:
         self.drain = services.drain
         #: Tells the plans of one manager from those of another in heads that they share.
         self.number = next(_numbers)
-        self.stats = HttpStats(f"http.{config.stat_prefix}.")
-        self.listener_stats = ListenerHttpStats(f"{facts.stat_prefix}http.{config.stat_prefix}.")
-        self.codec_stats = Http1CodecStats()
-        for group in (self.stats, self.listener_stats, self.codec_stats):
-            services.stats.add(f"{group.prefix}#{self.number}", group)
+        # Managers with one prefix count together, also one that follows another on the same listener.
+        self.stats = _shared(services.stats, HttpStats(f"http.{config.stat_prefix}."))
+        self.listener_stats = _shared(
+            services.stats, ListenerHttpStats(f"{facts.stat_prefix}http.{config.stat_prefix}.")
+        )
+        self.codec_stats = _shared(services.stats, Http1CodecStats())
         self.parser = RequestParser(
             config.max_headers_bytes,
             config.max_headers_count,
