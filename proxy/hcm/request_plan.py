@@ -25,6 +25,7 @@ from proxy.hcm.forwarding import LocalNode, Origin, apply_forwarding, remove_hop
 from proxy.hcm.repeated_fields import REQUEST, join_repeated
 from proxy.router.route import Route
 from proxy.router.upstream_plan import UpstreamPlan
+from proxy.router.virtual_host import VirtualHost
 
 #: Plans kept per parsed head: one for each client address.
 MAX_PLANS_PER_HEAD: Final = 64
@@ -71,6 +72,7 @@ class RequestPlan:
 
     origin: Origin | None = None
     rejection: Rejection | None = None
+    virtual_host: VirtualHost | None = None
     route: Route | None = None
     reusable = True
     repeated = False
@@ -200,6 +202,7 @@ class RequestPlanner:
         if virtual_host is None:
             plan.route = None
             return
+        plan.virtual_host = virtual_host
         number = self._draw()
         plan.route = virtual_host.route(head, info, lambda: number)
         plan.reads_facts = plan.route is not None and plan.route.reads_facts

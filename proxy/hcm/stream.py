@@ -9,28 +9,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from proxy.base.headers import HeaderMap
-from proxy.base.messages import RequestHead
 from proxy.base.response_flags import ResponseFlag
-from proxy.codec.head_template import DATE_HOLE, REQUEST_ID_HOLE, SERVICE_TIME_HOLE
 from proxy.hcm.stream_reply import ReplyPart
 from proxy.hcm.stream_request import RequestPart
 from proxy.hcm.stream_response import ResponsePart
 from proxy.hcm.stream_routing import RoutingPart
 from proxy.router.cluster_action import ClusterAction
 from proxy.router.grpc_timeout import grpc_timeout
-from proxy.router.per_filter_config import FilterOverrides
 
-_NO_REQUEST: Final = RequestHead("", "", "", HeaderMap())
-_NO_OVERRIDES: Final[FilterOverrides] = {}
 #: The gRPC status of a stream that took too long as a whole; other timeouts say 14 (unavailable).
 _DEADLINE_EXCEEDED: Final = 4
-_REQUEST_ID: Final = ord(REQUEST_ID_HOLE)
-_SERVICE_TIME: Final = ord(SERVICE_TIME_HOLE)
-_DATE: Final = ord(DATE_HOLE)
-#: Kept with one response head: one for each route whose responses carry it.
-MAX_PLANS_PER_RESPONSE: Final = 64
-_SERVICE_TIME_AND_DATE: Final = (_SERVICE_TIME, _DATE)
 
 
 class Stream(RequestPart, RoutingPart, ResponsePart, ReplyPart):

@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from proxy.base.headers import HeaderMap
-from proxy.base.messages import RequestHead, ResponseHead
-from proxy.codec.head_template import DATE_HOLE, REQUEST_ID_HOLE, SERVICE_TIME_HOLE
+from proxy.base.messages import ResponseHead
 from proxy.hcm.local_reply import make_local_reply
 from proxy.hcm.response_plan import (
     finish_response,
     frame_response,
 )
 from proxy.hcm.stream_state import StreamState
-from proxy.router.per_filter_config import FilterOverrides
-
-_NO_REQUEST: Final = RequestHead("", "", "", HeaderMap())
-_NO_OVERRIDES: Final[FilterOverrides] = {}
-#: The gRPC status of a stream that took too long as a whole; other timeouts say 14 (unavailable).
-_DEADLINE_EXCEEDED: Final = 4
-_REQUEST_ID: Final = ord(REQUEST_ID_HOLE)
-_SERVICE_TIME: Final = ord(SERVICE_TIME_HOLE)
-_DATE: Final = ord(DATE_HOLE)
-#: Kept with one response head: one for each route whose responses carry it.
-MAX_PLANS_PER_RESPONSE: Final = 64
-_SERVICE_TIME_AND_DATE: Final = (_SERVICE_TIME, _DATE)
 
 
 class ReplyPart(StreamState):
@@ -61,6 +47,9 @@ class ReplyPart(StreamState):
             self.connection.close_after_response()
         mapper = self.manager.config.local_reply
         head, encoded = make_local_reply(status, body, info, mapper, modify, grpc_status)
+        if details == "direct_response":
+            # A reply, but the route's own: its body counts as no local reply's once it is rendered.
+            info.local_reply_body = ""
         self._send_own_response(head, encoded)
 
     def _send_own_response(self, head: ResponseHead, body: bytes) -> None:

@@ -6,25 +6,14 @@ from typing import Final
 
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead
-from proxy.codec.head_template import DATE_HOLE, REQUEST_ID_HOLE, SERVICE_TIME_HOLE
 from proxy.codec.http1_request import Http1Request
 from proxy.hcm.filter_manager import FilterManager
 from proxy.hcm.request_plan import Rejection, RequestPlan
 from proxy.hcm.stream_state import StreamState
 from proxy.router.cluster_action import ClusterAction
-from proxy.router.per_filter_config import FilterOverrides
 from proxy.router.route import Route
 
 _NO_REQUEST: Final = RequestHead("", "", "", HeaderMap())
-_NO_OVERRIDES: Final[FilterOverrides] = {}
-#: The gRPC status of a stream that took too long as a whole; other timeouts say 14 (unavailable).
-_DEADLINE_EXCEEDED: Final = 4
-_REQUEST_ID: Final = ord(REQUEST_ID_HOLE)
-_SERVICE_TIME: Final = ord(SERVICE_TIME_HOLE)
-_DATE: Final = ord(DATE_HOLE)
-#: Kept with one response head: one for each route whose responses carry it.
-MAX_PLANS_PER_RESPONSE: Final = 64
-_SERVICE_TIME_AND_DATE: Final = (_SERVICE_TIME, _DATE)
 
 
 class RequestPart(StreamState):

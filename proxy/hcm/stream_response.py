@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from proxy.base.headers import HeaderMap
-from proxy.base.messages import RequestHead, ResponseHead
+from proxy.base.messages import ResponseHead
 from proxy.codec.head_template import DATE_HOLE, REQUEST_ID_HOLE, SERVICE_TIME_HOLE
 from proxy.codec.http1_response import Http1Response
 from proxy.hcm import internal_redirect
@@ -14,13 +14,9 @@ from proxy.hcm.response_plan import (
     plan_response,
 )
 from proxy.hcm.stream_state import StreamState
-from proxy.router.per_filter_config import FilterOverrides
 from proxy.router.upstream_plan import UpstreamPlan
+from proxy.router.upstream_request import RELAYED_INTERIM
 
-_NO_REQUEST: Final = RequestHead("", "", "", HeaderMap())
-_NO_OVERRIDES: Final[FilterOverrides] = {}
-#: The gRPC status of a stream that took too long as a whole; other timeouts say 14 (unavailable).
-_DEADLINE_EXCEEDED: Final = 4
 _REQUEST_ID: Final = ord(REQUEST_ID_HOLE)
 _SERVICE_TIME: Final = ord(SERVICE_TIME_HOLE)
 _DATE: Final = ord(DATE_HOLE)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead, ResponseHead
 from proxy.base.response_flags import ResponseFlag
-from proxy.codec.head_template import DATE_HOLE, REQUEST_ID_HOLE, SERVICE_TIME_HOLE
+from proxy.codec.head_template import REQUEST_ID_HOLE
 from proxy.codec.http1_render import render_request_head
 from proxy.router.cluster_action import ClusterAction
 from proxy.router.cluster_choice import ClusterChoice
@@ -24,16 +24,7 @@ if TYPE_CHECKING:
     from proxy.upstream.host import Host
 from proxy.hcm.stream_state import StreamState
 
-_NO_REQUEST: Final = RequestHead("", "", "", HeaderMap())
 _NO_OVERRIDES: Final[FilterOverrides] = {}
-#: The gRPC status of a stream that took too long as a whole; other timeouts say 14 (unavailable).
-_DEADLINE_EXCEEDED: Final = 4
-_REQUEST_ID: Final = ord(REQUEST_ID_HOLE)
-_SERVICE_TIME: Final = ord(SERVICE_TIME_HOLE)
-_DATE: Final = ord(DATE_HOLE)
-#: Kept with one response head: one for each route whose responses carry it.
-MAX_PLANS_PER_RESPONSE: Final = 64
-_SERVICE_TIME_AND_DATE: Final = (_SERVICE_TIME, _DATE)
 
 
 class RoutingPart(StreamState):
@@ -216,7 +207,7 @@ class RoutingPart(StreamState):
             upgrade=bool(plan.upgrade),
             suppress_envoy_headers=options.suppress_envoy_headers,
             respect_expected_timeout=options.respect_expected_timeout,
-            formatter=None,
+            formatter=manager.cluster_formatter(choice.cluster_name),
             with_template=keep and not manager.formats_upstream_names,
             response_key=self._response_key(route, action),
         )

@@ -8,12 +8,11 @@ upstream to the filters), `stream_reply` (to the client), `stream` (time and the
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead, ResponseHead
 from proxy.base.stream_info import StreamInfo
-from proxy.codec.head_template import DATE_HOLE, REQUEST_ID_HOLE, SERVICE_TIME_HOLE
 from proxy.codec.http1_request import Http1Request
 from proxy.hcm.filter_manager import FilterManager
 from proxy.hcm.request_plan import RequestPlan
@@ -28,17 +27,6 @@ if TYPE_CHECKING:
     from proxy.hcm.connection_manager import ConnectionManager
     from proxy.hcm.http1_connection import Http1ServerConnection
     from proxy.router.internal_redirect import InternalRedirectPolicy
-
-_NO_REQUEST: Final = RequestHead("", "", "", HeaderMap())
-_NO_OVERRIDES: Final[FilterOverrides] = {}
-#: The gRPC status of a stream that took too long as a whole; other timeouts say 14 (unavailable).
-_DEADLINE_EXCEEDED: Final = 4
-_REQUEST_ID: Final = ord(REQUEST_ID_HOLE)
-_SERVICE_TIME: Final = ord(SERVICE_TIME_HOLE)
-_DATE: Final = ord(DATE_HOLE)
-#: Kept with one response head: one for each route whose responses carry it.
-MAX_PLANS_PER_RESPONSE: Final = 64
-_SERVICE_TIME_AND_DATE: Final = (_SERVICE_TIME, _DATE)
 
 
 class StreamState:
@@ -113,9 +101,10 @@ class StreamState:
         route = plan.route
         if route is not None:
             info.route_name = route.name
-            info.virtual_host_name = route.virtual_host.name
             info.route_metadata = route.metadata
-            info.virtual_host_metadata = route.virtual_host.metadata
+        if plan.virtual_host is not None:
+            info.virtual_host_name = plan.virtual_host.name
+            info.virtual_host_metadata = plan.virtual_host.metadata
 
     def _describe_upstream(self) -> None:
         """The same for the upstream connection."""

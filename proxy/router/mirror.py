@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from proxy.base.headers import HeaderMap
-from proxy.base.messages import ResponseHead
 from proxy.base.stream_info import StreamInfo
 from proxy.codec.http1_render import render_request_head
 from proxy.codec.http1_response import Http1Response
@@ -26,7 +25,7 @@ class _Sink:
         self.info = StreamInfo(info.connection, info.start_time)
         self.request: UpstreamRequest | None = None
 
-    def on_upstream_informational(self, head: ResponseHead) -> None:
+    def on_upstream_informational(self, response: Http1Response) -> None:
         """Dropped."""
 
     def on_upstream_response(self, response: Http1Response, body: bytes, end_stream: bool) -> None:

@@ -47,7 +47,7 @@ class ResponseSink(Protocol):
 
     info: StreamInfo
 
-    def on_upstream_informational(self, head: ResponseHead) -> None:
+    def on_upstream_informational(self, response: Http1Response) -> None:
         """A 1xx response other than 101."""
 
     def on_upstream_response(self, response: Http1Response, body: bytes, end_stream: bool) -> None:
