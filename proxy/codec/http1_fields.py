@@ -123,11 +123,11 @@ class FieldParser:
 
 
 def original_names(lines: list[str]) -> dict[str, str]:
-    """Lower-case name → spelling on the wire (that of the last line), for `preserve_case`."""
-    names = {}
+    """Lower-case name → spelling on the wire (that of the first line), for `preserve_case`."""
+    names: dict[str, str] = {}
     for line in lines[1:]:
         raw = line.partition(":")[0]
-        names[raw.lower()] = raw
+        names.setdefault(raw.lower(), raw)
     return names
 
 

@@ -13,6 +13,8 @@ NameFormatter = Callable[[str], str]
 
 #: Reason phrases are for people only (RFC 9112 section 4); these are Envoy's.
 _REASONS = {status.value: status.phrase for status in HTTPStatus} | {
+    102: "Unknown",
+    103: "Unknown",
     413: "Payload Too Large",
     414: "URI Too Long",
     416: "Range Not Satisfiable",

@@ -249,6 +249,11 @@ class ConnectionManager:
             return preserved(stream.original_names)
         return None
 
+    def cluster_formatter(self, name: str) -> NameFormatter | None:
+        """How field names are spelled towards a cluster, as far as that does not depend on the request."""
+        cluster = self.clusters.get(name)
+        return proper_case if cluster is not None and cluster.config.http.proper_case else None
+
     def downstream_formatter(self, stream: StreamState | None) -> NameFormatter | None:
         """How response field names are spelled towards the client."""
         if self.config.proper_case:

@@ -58,6 +58,8 @@ class Http1ServerConnection(asyncio.Protocol):
     _client_paused = False
     _wake_up: Any = None
     _head_started = 0.0
+    #: An idle connection that is about to close answers one more request until then.
+    _drain_until = 0.0
     #: The stream of a request whose head is not complete; it exists from the first byte, as in Envoy.
     _head_stream: Stream | None = None
 
@@ -262,7 +264,7 @@ class Http1ServerConnection(asyncio.Protocol):
 
     def _note_close(self, request: Http1Request) -> None:
         self._client_closes = request.close
-        if not request.close:
+        if not request.close and not self._drain_until:
             self.manager.stats.downstream_cx_max_requests_reached += 1
         self._closing = True
 
@@ -339,7 +341,10 @@ class Http1ServerConnection(asyncio.Protocol):
 
     def send_interim(self, head: ResponseHead) -> None:
         """Pass on a 1xx response."""
-        self._write(render_response_head(head))
+        stats = self.manager.stats
+        stats.by_class[1] += 1
+        self.manager.listener_stats.by_class[1] += 1
+        self._write(render_response_head(head, self.manager.downstream_formatter(self._stream)))
 
     def send_response_head(self, head: bytes, body: bytes, end_stream: bool, chunked: bool) -> None:
         """Write a rendered head, with what there is of the body, in one piece."""
@@ -385,9 +390,15 @@ class Http1ServerConnection(asyncio.Protocol):
             rendered = render_response_head(head, manager.downstream_formatter(stream))
             self._write(rendered + body)
             return
-        if stream is not None and stream.info.protocol == "HTTP/1.0" and not self._closing:
-            head.headers.set("connection", "keep-alive")
-        rendered = render_response_head(head, manager.downstream_formatter(stream))
+        protocol = "HTTP/1.1"
+        if stream is not None and stream.info.protocol == "HTTP/1.0":
+            protocol = "HTTP/1.0"
+            if "content-length" not in head.headers:
+                # Its end is the end of the connection, so there is nothing to wait for.
+                self._closing = self._client_closes = True
+            elif not self._closing:
+                head.headers.set("connection", "keep-alive")
+        rendered = render_response_head(head, manager.downstream_formatter(stream), protocol)
         self.send_response_head(rendered, body, end_stream, chunked)
 
     def send_body(self, data: bytes, end_stream: bool, *, chunked: bool) -> None:
@@ -543,10 +554,10 @@ class Http1ServerConnection(asyncio.Protocol):
         elif self._idle_timed_out(now):
             return
         config = self.manager.config
-        if config.max_connection_duration and not self._closed:
+        if config.max_connection_duration and not self._closed and not self._drain_until:
             end = self.info.start_time + config.max_connection_duration
             if now >= end:
-                self._on_max_duration()
+                self._on_max_duration(now)
             else:
                 self.arm(end)
 
@@ -560,14 +571,37 @@ class Http1ServerConnection(asyncio.Protocol):
 
     def _idle_timed_out(self, now: float) -> bool:
         """Handle the deadline of a connection without a stream; True if it is being closed."""
+        if self._drain_until:
+            if now >= self._drain_until:
+                self.close_delayed()
+                return True
+            self.arm(self._drain_until)
+            return False
         timeout = self.manager.config.idle_timeout
         if timeout:
             end = self._last_request_end + timeout
             if now >= end:
                 self.manager.stats.downstream_cx_idle_timeout += 1
-                self._close()
-                return True
+                if not self._requests:
+                    self._close()
+                    return True
+                return self._drain(now)
             self.arm(end)
+        return False
+
+    def _drain(self, now: float) -> bool:
+        """Close after `drain_timeout`, in which a request may still come: the client may have sent it already.
+
+        True if that is now.
+        """
+        timeout = self.manager.config.drain_timeout
+        if not timeout:
+            self._close()
+            return True
+        self._drain_until = now + timeout
+        # The next request is the last one.
+        self._requests = self.manager.max_requests - 1
+        self.arm(self._drain_until)
         return False
 
     def _check_slow_head(self, stream: Stream, now: float) -> None:
@@ -592,10 +626,10 @@ class Http1ServerConnection(asyncio.Protocol):
                 if timeout:
                     self.arm(started + timeout)
 
-    def _on_max_duration(self) -> None:
+    def _on_max_duration(self, now: float) -> None:
         self.manager.stats.downstream_cx_max_duration_reached += 1
-        if self._stream is None:
-            self._close()
+        if self._stream is None and self._head_stream is None:
+            self._drain(now)
         else:
             self._closing = True
 

@@ -45,14 +45,15 @@ class ResponsePart(StreamState):
             return
         info.response_code = response.head.status
         info.response_code_details = "via_upstream"
-        elapsed = now - info.request_complete if info.request_complete else 0.0
+        complete = info.request_complete
+        elapsed = now - complete if complete else 0.0
         service_time = int(elapsed * 1000) if elapsed > 0 else 0
         if end_stream:
             self._count_upstream_time(now)
         upstream_plan = self.upstream_plan
         assert upstream_plan is not None
         key = upstream_plan.response_key
-        if key and self._filters is None and not response.upgrade:
+        if key and complete and self._filters is None and not response.upgrade:
             key = key << 3 | (self.head.method == "HEAD") << 2 | bool(body) << 1 | end_stream
             if key in response.plans:
                 self._send_planned(response, key, service_time, body, end_stream)

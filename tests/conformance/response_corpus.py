@@ -63,6 +63,8 @@ def status_lines() -> Iterator[Exchange]:
             yield Exchange(f"{method} {status} chunked", start + CHUNKED[17:], method=method)
             yield Exchange(f"{method} {status} empty", start + b"Content-Length: 0\r\n\r\n", method=method)
             yield Exchange(f"{method} {status} zeros", start + b"Content-Length: 00\r\n\r\n", method=method)
+    for status in range(200, 600):
+        yield Exchange(f"reason of {status}", b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status)
     for first in (b"\r\n", b"\n", b"\r", b" ", b"\x00", b"x", b"h", b"HTTP", b"\r\n\r\n"):
         yield Exchange(f"{first!r} before", first + SIZED)
 

@@ -6,7 +6,6 @@ from enum import Enum
 from typing import Protocol
 
 from proxy.base.headers import HeaderMap
-from proxy.base.messages import ResponseHead
 from proxy.base.stream_info import StreamInfo
 from proxy.codec.http1_response import Http1Response
 
@@ -71,7 +70,7 @@ class PoolRequest(Protocol):
     def on_pool_failure(self, failure: PoolFailure, detail: str) -> None:
         """There will be none. `detail` is the transport's reason, "" if there is none."""
 
-    def on_informational(self, response: ResponseHead) -> None:
+    def on_informational(self, response: Http1Response) -> None:
         """A 1xx response other than 101."""
 
     def on_response(self, response: Http1Response, body: bytes, end_stream: bool) -> None:

@@ -253,7 +253,7 @@ class Http1UpstreamConnection(asyncio.Protocol):
         if self._informational > _MAX_INFORMATIONAL:
             raise ProtocolError(CODEC_ERROR, 502)
         if self.request is not None:
-            self.request.on_informational(response.head)
+            self.request.on_informational(response)
 
     def _receive_head(self, response: Http1Response, rest: bytes) -> bytes:
         request = self.request

@@ -21,7 +21,7 @@ def test_defaults_are_envoys():
     assert options.idle_timeout == 3600.0
     assert options.max_requests_per_connection == 0
     assert options.max_headers_count == 100
-    assert options.max_response_headers_kb == 60
+    assert options.max_response_headers_kb == 80
 
 
 def test_the_older_fields():
