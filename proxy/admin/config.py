@@ -61,8 +61,8 @@ def _compile_buckets(stats_config: Any, ctx: Reporter) -> BucketsOf:
     settings: list[tuple[Callable[[str], bool], Sequence[float]]] = []
     for index, setting in enumerate(stats_config.histogram_bucket_settings):
         path = f"stats_config.histogram_bucket_settings[{index}]"
-        bounds = tuple(sorted(setting.buckets))
-        if not bounds or bounds[0] <= _SMALLEST or len(set(bounds)) != len(bounds):
+        bounds = tuple(sorted(setting.buckets)) or DEFAULT_BUCKETS
+        if bounds[0] <= _SMALLEST or len(set(bounds)) != len(bounds):
             ctx.problem(f"{path}.buckets", "needs distinct numbers greater than 0")
         settings.append((compile_string_matcher(setting.match, f"{path}.match", ctx), bounds))
     if not settings:

@@ -186,9 +186,10 @@ class TagExtractor:
                     rules.append(_custom_rule(tag, specifier.regex))
                 except (ValueError, re2.error) as error:
                     ctx.problem(f"{at}.regex", str(error))
-            elif not use_all:
+            else:
                 known = [rule for rule in defaults if rule.tag == tag]
-                rules.extend(known)
+                if not use_all:
+                    rules.extend(known)
                 if not known:
                     ctx.problem(f"{at}.tag_name", f"no regex given, and no default tag is called {tag!r}")
         return rules

@@ -188,6 +188,8 @@ def _check_rest(bootstrap: Any, context: CompileContext) -> None:
     from proxy.app.admin_runner import compile_plan  # not needed by the fork server, which shares this module
 
     compile_plan(bootstrap, context)
+    if bootstrap.HasField("stats_flush_interval") and bootstrap.stats_flush_on_admin:
+        context.problem("stats_flush_on_admin", "stats_flush_interval is set too; only one of them may be")
     if bootstrap.header_prefix not in {"", "x-envoy"}:
         context.problem("header_prefix", "a prefix other than x-envoy is not supported")
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from proxy.base.errors import Problem
 from proxy.config import extensions, validation_rules
@@ -42,6 +42,9 @@ _Checker = Callable[[Any, set[str]], _Found]
 _FieldChecker = Callable[[Any, set[str]], _Found]
 
 _checkers: dict[str, _Checker] = {}
+
+_MAX_SECONDS = (2**63 - 1) // 10**9
+"""Envoy counts nanoseconds in 64 bits."""
 
 _NAME_ONLY = "must be set: a name alone does not select an extension, in Envoy neither"
 
@@ -154,6 +157,8 @@ def _field_checker(one: FieldDescriptor) -> _FieldChecker | None:
         rule = validation_rules.value_rule(one, rules)
         if rule is not None:
             checkers.append(_whole_value(rule))
+    if one.enum_type is not None and not one.is_repeated and not validation_rules.only_defined(rules):
+        checkers.append(_known_value(one.enum_type))
     inner = _inner_checker(one, rules)
     if inner is not None:
         checkers.append(inner)
@@ -177,6 +182,22 @@ def _whole_value(rule: validation_rules.Rule) -> _FieldChecker:
         return None if reason is None else [_Finding(reason)]
 
     return check
+
+
+def _known_value(enum: EnumDescriptor) -> _FieldChecker:
+    known = frozenset(enum.values_by_number)
+    names = ", ".join(value.name for value in enum.values)
+
+    def check(value: int, _warned: set[str]) -> _Found:
+        return None if value in known else [_Finding(f"{value} is not one of {names}")]
+
+    return check
+
+
+def _duration(value: Any, _warned: set[str]) -> _Found:
+    if value.seconds < 0 or value.nanos < 0:
+        return [_Finding("must not be negative")]
+    return [_Finding(f"must be at most {_MAX_SECONDS}s")] if value.seconds > _MAX_SECONDS else None
 
 
 def _no_effect(full_name: str, reason: str) -> _FieldChecker:
@@ -248,12 +269,15 @@ def _message_checker(one: FieldDescriptor, rules: Any, site: str = "") -> _Field
         return None
     name = one.message_type.full_name
     if name == "google.protobuf.Any":
-        return _any_checker(extensions.categories_at(site or one.full_name))
+        place = site or one.full_name
+        return _any_checker(extensions.categories_at(place), may_be_empty=place in _MAY_BE_EMPTY)
+    if name == "google.protobuf.Duration" and not validation_rules.bounds_duration(rules):
+        return _duration
     if name.startswith("google.protobuf."):
         return None
     categories = extensions.categories_at(site or one.full_name)
     if categories and name in extensions.CARRIERS:
-        return _carrier_checker(categories)
+        return _carrier_checker(categories, may_be_empty=(site or one.full_name) in _MAY_BE_EMPTY)
     descriptor = one.message_type
     checker: _Checker | None = None
 
@@ -296,9 +320,19 @@ _TOLERANT: dict[str, tuple[Callable[[Any], Any], str]] = {
 }
 
 
-def _carrier_checker(categories: tuple[str, ...]) -> _FieldChecker:
+_MAY_BE_EMPTY = frozenset(
+    {
+        "envoy.config.bootstrap.v3.Bootstrap.typed_dns_resolver_config",
+        "envoy.config.cluster.v3.Cluster.typed_dns_resolver_config",
+        "envoy.config.route.v3.FilterConfig.config",
+    }
+)
+"""Fields where Envoy takes an `Any` without a type for none at all."""
+
+
+def _carrier_checker(categories: tuple[str, ...], *, may_be_empty: bool) -> _FieldChecker:
     """For a `{name, typed_config}` message: what may stand in it depends on the field that it is in."""
-    inner = _any_checker(categories)
+    inner = _any_checker(categories, may_be_empty=may_be_empty)
 
     def check(message: Any, warned: set[str]) -> _Found:
         if not message.HasField("typed_config"):
@@ -313,8 +347,10 @@ def _carrier_checker(categories: tuple[str, ...]) -> _FieldChecker:
     return check
 
 
-def _any_checker(categories: tuple[str, ...]) -> _FieldChecker:
+def _any_checker(categories: tuple[str, ...], *, may_be_empty: bool) -> _FieldChecker:
     def check(message: Any, warned: set[str]) -> _Found:
+        if categories and not message.type_url and not may_be_empty:
+            return [_Finding(_NAME_ONLY, segment="@type")]
         inner, reason = unpack_any(message)
         if inner is None:
             return [_Finding(reason)] if reason else None

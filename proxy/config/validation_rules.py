@@ -70,6 +70,16 @@ def skips_message(rules: Any) -> bool:
     return bool(rules.message.skip)
 
 
+def only_defined(rules: Any) -> bool:
+    """Whether the rules of an enum field, None for none, refuse numbers without a name."""
+    return rules is not None and bool(rules.enum.defined_only)
+
+
+def bounds_duration(rules: Any) -> bool:
+    """Whether the rules of a field, None for none, say how short a duration may be."""
+    return rules is not None and any(rules.duration.HasField(name) for name in ("gt", "gte"))
+
+
 def value_rule(field: FieldDescriptor, rules: Any) -> Rule | None:
     """The rule for the value of a singular field, or for the whole list or map of a repeated one."""
     kind = rules.WhichOneof("type")

@@ -132,6 +132,11 @@ def compile_hcm(message: Any, path: str, context: CompileContext) -> HcmConfig:
     if message.codec_type in {_HTTP2, _HTTP3}:
         name = "HTTP2" if message.codec_type == _HTTP2 else "HTTP3"
         context.problem(f"{path}.codec_type", f"{name} is not supported yet; use AUTO or HTTP1")
+    if message.common_http_protocol_options.HasField("max_response_headers_kb"):
+        context.problem(
+            f"{path}.common_http_protocol_options.max_response_headers_kb",
+            "is for clusters; it cannot be set on http_connection_manager",
+        )
     filters, router = compile_http_filters(message.http_filters, f"{path}.http_filters", context)
     common = message.common_http_protocol_options
     http1 = message.http_protocol_options
@@ -185,7 +190,9 @@ def compile_hcm(message: Any, path: str, context: CompileContext) -> HcmConfig:
         xff_detection=_xff_detection(message, path, context),
         internal_addresses=InternalAddresses(
             _networks(
-                message.internal_address_config.cidr_ranges, f"{path}.internal_address_config", context
+                message.internal_address_config.cidr_ranges,
+                f"{path}.internal_address_config.cidr_ranges",
+                context,
             ),
             message.internal_address_config.unix_sockets,
         ),
@@ -235,7 +242,7 @@ def _networks(ranges: Any, path: str, context: CompileContext) -> tuple[IpNetwor
             text = f"{cidr.address_prefix}/{cidr.prefix_len.value}"
             result.append(ipaddress.ip_network(text, strict=False))
         except ValueError as error:
-            context.problem(f"{path}.cidr_ranges[{index}]", str(error))
+            context.problem(f"{path}[{index}]", str(error))
     return tuple(result)
 
 
@@ -258,7 +265,7 @@ def _xff_detection(message: Any, path: str, context: CompileContext) -> XffDetec
         if config.xff_num_trusted_hops:
             context.problem(f"{where}[0]", "Cannot set both xff_num_trusted_hops and xff_trusted_cidrs")
         cidrs = config.xff_trusted_cidrs.cidrs
-        networks = _networks(cidrs, f"{where}[0].typed_config.xff_trusted_cidrs", context)
+        networks = _networks(cidrs, f"{where}[0].typed_config.xff_trusted_cidrs.cidrs", context)
     skip = config.skip_xff_append.value if config.HasField("skip_xff_append") else True
     return XffDetection(config.xff_num_trusted_hops, networks, skip)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from proxy.config.any_unpack import unpack
 from proxy.config.context import CompileContext
+from proxy.config.extensions import is_registered
 from proxy.filters.api import HttpFilterFactory, http_filter
 from proxy.filters.http import register_all
 
@@ -52,6 +53,8 @@ def compile_http_filters(
 
 
 def _compile_one(message: Any, where: str, context: CompileContext) -> tuple[Any, bool]:
+    if message.is_optional and not is_registered(message.typed_config):
+        return None, False  # the check of the message has warned about it
     if not message.HasField("typed_config"):
         context.problem(where, f"filter {message.name!r} has no typed_config")
         return None, False

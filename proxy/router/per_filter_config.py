@@ -87,6 +87,8 @@ def _compile(
             ctx.problem(path, f"Empty route/virtual host per filter configuration for {name} filter")
             return None
         packed, path, optional = wrapper.config, f"{path}.config", wrapper.is_optional
+        if not packed.type_url:
+            return None
     if optional and not is_registered(packed):
         return None
     message = unpack(packed, path, ctx)

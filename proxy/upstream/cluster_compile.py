@@ -17,7 +17,7 @@ from proxy.upstream.cluster_config import (
     SocketOptionConfig,
 )
 from proxy.upstream.compile_dns import compile_dns
-from proxy.upstream.compile_endpoints import compile_endpoints
+from proxy.upstream.compile_endpoints import compile_endpoints, ip_literal
 from proxy.upstream.compile_http_options import compile_http_options
 from proxy.upstream.compile_lb import compile_lb
 from proxy.upstream.fields import wrapped
@@ -123,7 +123,13 @@ def _bind(message: Any, path: str, ctx: CompileContext) -> BindConfig | None:
         ctx.problem(f"{path}.local_address_selector", "is not supported")
     source = None
     if bind.HasField("source_address") and bind.source_address.address:
-        source = Address(bind.source_address.address, bind.source_address.port_value)
+        ip = ip_literal(bind.source_address.address)
+        if ip is None:
+            ctx.problem(
+                f"{path}.source_address.address", f"malformed IP address: {bind.source_address.address}"
+            )
+        else:
+            source = Address(ip, bind.source_address.port_value)
     options = tuple(
         SocketOptionConfig(
             option.level,

@@ -10,6 +10,7 @@ from proxy.config.context import CompileContext
 from proxy.config.durations import seconds
 from proxy.config.extensions import type_name_of
 from proxy.upstream.cluster_config import DnsConfig, DnsFamily
+from proxy.upstream.compile_endpoints import ip_literal
 from proxy.upstream.fields import wrapped
 
 _CARES: Final = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
@@ -53,7 +54,7 @@ def _family(source: Any, is_extension: bool) -> DnsFamily:
 
 
 def _resolver(message: Any, source: Any, path: str, ctx: CompileContext) -> dict[str, Any]:
-    if source.HasField("typed_dns_resolver_config"):
+    if source.typed_dns_resolver_config.typed_config.type_url:
         typed = source.typed_dns_resolver_config.typed_config
         return _typed_resolver(typed, f"{path}.typed_dns_resolver_config.typed_config", ctx)
     if message.HasField("dns_resolution_config"):
@@ -98,5 +99,12 @@ def _addresses(messages: Any, path: str, ctx: CompileContext) -> tuple[Address, 
         if message.WhichOneof("address") != "socket_address":
             ctx.problem(f"{path}[{index}]", "a resolver needs a socket_address")
             continue
-        result.append(Address(message.socket_address.address, message.socket_address.port_value or 53))
+        ip = ip_literal(message.socket_address.address)
+        if ip is None:
+            ctx.problem(
+                f"{path}[{index}].socket_address.address",
+                f"malformed IP address: {message.socket_address.address}",
+            )
+            continue
+        result.append(Address(ip, message.socket_address.port_value or 53))
     return tuple(result)

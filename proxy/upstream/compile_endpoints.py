@@ -88,6 +88,8 @@ def _address(entry: Any, discovery: Discovery, path: str, ctx: CompileContext) -
             return _socket_address(address.socket_address, discovery, f"{path}.socket_address", ctx)
         case "pipe":
             if discovery is Discovery.STATIC:
+                if address.pipe.mode and address.pipe.path.startswith("@"):
+                    ctx.problem(f"{path}.pipe.mode", "Cannot set mode for Abstract AF_UNIX sockets")
                 return Address(path=address.pipe.path)
             ctx.problem(f"{path}.pipe", f"a {discovery.value} cluster needs a socket_address")
         case "envoy_internal_address":
@@ -111,7 +113,7 @@ def _socket_address(socket: Any, discovery: Discovery, path: str, ctx: CompileCo
         ctx.problem(f"{path}.named_port", "is not supported; use port_value")
     if discovery is not Discovery.STATIC:
         return Address(socket.address, socket.port_value)
-    ip = _literal(socket.address)
+    ip = ip_literal(socket.address)
     if ip is None:
         ctx.problem(
             f"{path}.address",
@@ -122,7 +124,8 @@ def _socket_address(socket: Any, discovery: Discovery, path: str, ctx: CompileCo
     return Address(ip, socket.port_value)
 
 
-def _literal(text: str) -> str | None:
+def ip_literal(text: str) -> str | None:
+    """The address in canonical form, None if `text` is none."""
     # Ten thousand clusters are compiled at start: this costs a tenth of `ipaddress` for IPv4.
     try:
         inet_pton(AF_INET, text)

@@ -28,6 +28,9 @@ def compile_http_options(message: Any, path: str, ctx: CompileContext) -> Http1O
         if name != _KEY:
             ctx.problem(inner, f"protocol options {name or key!r} are not supported; {_KEY} are")
             continue
+        if key != _KEY:
+            ctx.problem(inner, f"must stand under the key {_KEY}")
+            continue
         typed = unpack(value, inner, ctx)
         return Http1Options() if typed is None else _typed(typed, inner, ctx)
     if message.HasField("http2_protocol_options"):

@@ -103,3 +103,36 @@ def test_map_entries_are_checked_with_their_key() -> None:
     message = cluster_pb2.Cluster(name="a")
     message.typed_extension_protocol_options["x.y"].Pack(router_pb2.Router())
     assert problems(message)[0].startswith("typed_extension_protocol_options['x.y']: ")
+
+
+def test_an_extension_without_a_type_is_refused_where_one_must_stand() -> None:
+    message = cluster_pb2.Cluster(name="a")
+    message.transport_socket.name = "x"
+    message.transport_socket.typed_config.SetInParent()
+    (found,) = problems(message)
+    assert found.startswith("transport_socket.typed_config.@type: must be set")
+    resolver = cluster_pb2.Cluster(name="a")
+    resolver.typed_dns_resolver_config.name = "x"
+    resolver.typed_dns_resolver_config.typed_config.SetInParent()
+    assert problems(resolver) == []
+
+
+def test_numbers_without_a_name_are_refused() -> None:
+    message = cluster_pb2.Cluster(name="a")
+    message.common_http_protocol_options.headers_with_underscores_action = 3  # type: ignore[assignment]
+    assert problems(message) == [
+        "common_http_protocol_options.headers_with_underscores_action: "
+        "3 is not one of ALLOW, REJECT_REQUEST, DROP_HEADER"
+    ]
+
+
+def test_durations_are_bounded() -> None:
+    message = cluster_pb2.Cluster(name="a")
+    message.common_http_protocol_options.idle_timeout.seconds = -1
+    message.common_http_protocol_options.max_stream_duration.seconds = 315_576_000_000
+    message.connect_timeout.seconds = -1
+    assert problems(message) == [
+        "connect_timeout: -1s must be greater than 0s",
+        "common_http_protocol_options.idle_timeout: must not be negative",
+        "common_http_protocol_options.max_stream_duration: must be at most 9223372036s",
+    ]

@@ -89,3 +89,8 @@ def test_an_endpoint_without_an_address_is_refused():
     assert (path, reason) == (ADDRESS, "value is required")
     ((path, _),) = problems({"endpoint_name": "x"})
     assert path.endswith("lb_endpoints[0]")
+
+
+def test_an_abstract_socket_has_no_mode():
+    pipe = {"endpoint": {"address": {"pipe": {"path": "@a", "mode": 7}}}}
+    assert problems(pipe) == [(f"{ADDRESS}.pipe.mode", "Cannot set mode for Abstract AF_UNIX sockets")]
