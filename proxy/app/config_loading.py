@@ -11,9 +11,10 @@ import gc
 import logging
 import os
 import pickle
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from proxy.app.command_line import Options
 from proxy.app.runtime_layers import Layer, compile_layers, merge
@@ -24,6 +25,9 @@ from proxy.connection.sockets import ListenAddress
 from proxy.downstream.listener import INBOUND, compile_listener
 
 logger = logging.getLogger("proxy.config.loading")
+
+if TYPE_CHECKING:
+    from proxy.config.loader import Loaded
 
 # So many are compiled in a process of their own, beside the listeners: 10,000 take 0.7 s.
 MANY_CLUSTERS: Final = 1000
@@ -115,19 +119,65 @@ def _outcome(options: Options) -> LoadedConfig | list[Problem]:
 def load(options: Options) -> LoadedConfig:
     """Read, merge, check and compile; raises `ConfigError` with every problem and its place."""
     import proxy.app.data_plane  # noqa: F401  (registers the filters that a config may name)
-    from proxy.config.loader import LoadOptions, load_merged_bootstrap
-
-    loaded = load_merged_bootstrap(
-        _sources(options),
-        options=LoadOptions(allow_unknown_fields=options.allow_unknown_static_fields),
+    from proxy.config.loader import (
+        MAX_PROBLEMS,
+        IncompleteError,
+        LoadOptions,
+        in_order,
+        load_merged_bootstrap,
     )
+
+    sources = _sources(options)
+    try:
+        loaded = load_merged_bootstrap(
+            sources, options=LoadOptions(allow_unknown_fields=options.allow_unknown_static_fields)
+        )
+    except IncompleteError as error:
+        further = _further_problems(error.loaded, error.problems, options)
+        if not further or len(error.problems) >= MAX_PROBLEMS:
+            raise ConfigError(error.problems) from None
+        raise ConfigError(in_order([*error.problems, *further], sources[-1][1])) from None
+    config, problems = _compile(loaded, options)
+    if problems:
+        raise ConfigError(in_order(problems, sources[-1][1]))
+    return config
+
+
+def _further_problems(loaded: Loaded, known: Sequence[Problem], options: Options) -> list[Problem]:
+    """What compiling finds beside the problems that are known already, as far as it gets."""
+    try:
+        _, problems = _compile(loaded, options, check_references=not any(map(_hides_a_cluster, known)))
+    except Exception:  # noqa: BLE001  (it may rely on what the check has just refused)
+        return []
+    return [
+        problem for problem in problems if not any(_concerns(problem.path, other.path) for other in known)
+    ]
+
+
+def _hides_a_cluster(problem: Problem) -> bool:
+    """Whether the name of a cluster may have been lost."""
+    return re.fullmatch(r"(static_resources(\.clusters(\[\d+\](\.name)?)?)?)?", problem.path) is not None
+
+
+def _concerns(path: str, other: str) -> bool:
+    """Whether one of two paths leads to or through the other."""
+    short, long = sorted((path, other), key=len)
+    return long.startswith(short) and (len(long) == len(short) or not short or long[len(short)] in ".[")
+
+
+def _compile(
+    loaded: Loaded, options: Options, *, check_references: bool = True
+) -> tuple[LoadedConfig, list[Problem]]:
+    """All parts of a bootstrap that was read, and the problems with their places."""
     bootstrap = loaded.message
     _apply_node(bootstrap.node, options)
     layers_context = CompileContext()
     layers = compile_layers(bootstrap, layers_context)
     context = CompileContext(
         runtime=Runtime(merge(layers, {})),
-        known_clusters={cluster.name for cluster in bootstrap.static_resources.clusters},
+        known_clusters={cluster.name for cluster in bootstrap.static_resources.clusters}
+        if check_references
+        else None,
         node=bootstrap.node,
         eager=True,
     )
@@ -141,12 +191,10 @@ def load(options: Options) -> LoadedConfig:
     context.problems += problems
     context.warnings += warnings
     _check_rest(bootstrap, context)
-    if context.problems:
-        raise ConfigError([loaded.positions.place(problem) for problem in context.problems])
     all_warnings = [*loaded.warnings, *map(loaded.positions.place, context.warnings)]
     bootstrap.static_resources.ClearField("listeners")
     bootstrap.static_resources.ClearField("clusters")
-    return LoadedConfig(
+    config = LoadedConfig(
         bootstrap=bootstrap.SerializeToString(),
         clusters=clusters,
         listeners=listeners,
@@ -154,6 +202,7 @@ def load(options: Options) -> LoadedConfig:
         layers=layers,
         warnings=[str(warning) for warning in all_warnings],
     )
+    return config, [loaded.positions.place(problem) for problem in context.problems]
 
 
 def _sources(options: Options) -> list[tuple[str | bytes, str]]:

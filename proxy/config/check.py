@@ -15,7 +15,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from proxy.base.errors import Problem
 from proxy.config import extensions, validation_rules
 from proxy.config.any_unpack import unpack_any
-from proxy.config.ledger import NO_EFFECT, UNSUPPORTED, support_of
+from proxy.config.ledger import NO_EFFECT, PAGE, UNSUPPORTED, support_of
 from proxy.config.positions import path_of
 
 
@@ -149,7 +149,8 @@ def _reason_when_absent(one: FieldDescriptor) -> str | None:
 def _field_checker(one: FieldDescriptor) -> _FieldChecker | None:
     support = support_of(one)
     if support.status == UNSUPPORTED:
-        reason = f"is not supported: {support.reason}" if support.reason else "is not supported"
+        why = f": {support.reason}" if support.reason else ""
+        reason = f"is not supported{why} (see {PAGE})"
         return lambda _value, _warned: [_Finding(reason)]
     rules = validation_rules.rules_of(one)
     checkers: list[_FieldChecker] = []
@@ -353,11 +354,12 @@ def _any_checker(categories: tuple[str, ...], *, may_be_empty: bool) -> _FieldCh
             return [_Finding(_NAME_ONLY, segment="@type")]
         inner, reason = unpack_any(message)
         if inner is None:
+            if categories and reason and not extensions.is_known(message):
+                reason = extensions.unknown_type(extensions.carried_type(message), categories)
             return [_Finding(reason)] if reason else None
         name = inner.DESCRIPTOR.full_name
         if categories and not any(name in extensions.in_category(category) for category in categories):
-            listed = ", ".join(one for category in categories for one in extensions.in_category(category))
-            return [_Finding(f"{name} cannot stand here; expected one of {listed}")]
+            return [_Finding(f"{name} cannot stand here; expected {extensions.listed(categories)}")]
         if name.startswith("google.protobuf."):
             return None
         return _checker_for(inner.DESCRIPTOR)(inner, warned)

@@ -7,6 +7,7 @@ imported when the first config uses it, so that an unused extension costs nothin
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from typing import Any
 
 TYPE_URL_PREFIX = "type.googleapis.com/"
@@ -121,16 +122,31 @@ def type_name_of(type_url: str) -> str:
     return type_url.rpartition("/")[2]
 
 
-def unknown_type(type_name: str) -> str:
-    """Why a type is refused, in words: what is supported in its place, or what it may have meant."""
-    from proxy.config.suggest import did_you_mean  # only on the way to an error
+def is_known(any_message: Any) -> bool:
+    """Whether there is a message class for what an Any carries, as an extension or a well-known type."""
+    return message_class(carried_type(any_message)) is not None
 
-    family = ".".join(type_name.split(".")[:4]) + "."
-    siblings = [name for name in _modules if name.startswith(family)]
-    reason = f"extension type {type_name!r} is not supported"
-    if siblings:
-        return f"{reason}; supported here: {', '.join(siblings)}"
-    return reason + did_you_mean(type_name, _modules)
+
+def listed(categories: Iterable[str]) -> str:
+    """The types of some categories in words: "a", or "one of a, b"."""
+    names = [name for category in categories for name in in_category(category)]
+    return names[0] if len(names) == 1 else f"one of {', '.join(names)}"
+
+
+def unknown_type(type_name: str, categories: Iterable[str] = ()) -> str:
+    """Why a type is refused, in words: what it may have meant, and what may stand in the field."""
+    from proxy.config.ledger.table import PAGE  # only on the way to an error
+    from proxy.config.suggest import did_you_mean
+
+    known = [name for category in categories for name in in_category(category)] or list(_modules)
+    # All names of a category begin alike, so only the last part tells what was meant.
+    simple = type_name.rpartition(".")[2]
+    hint = did_you_mean(
+        type_name, [name for name in known if did_you_mean(simple, [name.rpartition(".")[2]])]
+    )
+    if categories and not hint:
+        hint = f"; expected {listed(categories)}"
+    return f"extension type {type_name!r} is not supported{hint} (see {PAGE})"
 
 
 CARRIERS = frozenset({"envoy.config.core.v3.TypedExtensionConfig", "envoy.config.core.v3.TransportSocket"})

@@ -51,6 +51,14 @@ class Loaded:
         return self.message
 
 
+class IncompleteError(ConfigError):
+    """Problems of a source that could be read as far as `loaded` goes: compiling that may find more."""
+
+    def __init__(self, problems: Sequence[Problem], loaded: Loaded) -> None:
+        super().__init__(problems)
+        self.loaded = loaded
+
+
 MAX_PROBLEMS = 200
 """Problems that one load reports: one mistake in a generated file can repeat ten thousand times."""
 
@@ -107,13 +115,19 @@ def _load(sources: Sequence[tuple[str | bytes, str]], message_type: Any, options
                 and not any(path.startswith(placed.path + ".") for path in unread)
             ]
             warnings += map(positions.place, findings.warnings)
-        if problems:
-            problems.sort(key=_place)
-            more = len(problems) - MAX_PROBLEMS
-            if more > 0:
-                problems[MAX_PROBLEMS:] = [Problem("", f"and {more} more problems", 0, 0, sources[-1][1])]
-            raise ConfigError(problems)
-    return Loaded(message, warnings, positions)
+    loaded = Loaded(message, warnings, positions)
+    if problems:
+        raise IncompleteError(in_order(problems, sources[-1][1]), loaded)
+    return loaded
+
+
+def in_order(problems: Sequence[Problem], origin: str) -> list[Problem]:
+    """The first `MAX_PROBLEMS` by their places, and how many more there are."""
+    ordered = sorted(problems, key=_place)
+    more = len(ordered) - MAX_PROBLEMS
+    if more > 0:
+        ordered[MAX_PROBLEMS:] = [Problem("", f"and {more} more problems", 0, 0, origin)]
+    return ordered
 
 
 def _read_source(

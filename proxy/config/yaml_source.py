@@ -43,6 +43,10 @@ _PLAIN_WORDS = (
     ("did not find expected ',' or '}'", "a '{' mapping is not closed: expected ',' or '}'"),
     ("could not find expected ':'", "expected ':' after this key"),
     ("found unexpected end of stream", "a quoted text is not closed"),
+    (
+        "did not find expected alphabetic or numeric character",
+        "expected a name after '*' or '&'; put the value in quotes, or close the quoted text above",
+    ),
     ("found undefined alias", "an alias refers to an anchor that is not defined above it"),
     ("found duplicate anchor; first occurrence", "this anchor is defined twice"),
     ("found incompatible YAML document", "only YAML 1.x is supported"),

@@ -5,6 +5,6 @@
 page docs/xds_support.md from them.
 """
 
-from proxy.config.ledger.table import IMPLEMENTED, NO_EFFECT, UNSUPPORTED, Support, entries, support_of
+from proxy.config.ledger.table import IMPLEMENTED, NO_EFFECT, PAGE, UNSUPPORTED, Support, entries, support_of
 
-__all__ = ["IMPLEMENTED", "NO_EFFECT", "UNSUPPORTED", "Support", "entries", "support_of"]
+__all__ = ["IMPLEMENTED", "NO_EFFECT", "PAGE", "UNSUPPORTED", "Support", "entries", "support_of"]

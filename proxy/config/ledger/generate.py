@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from proxy.config import extensions
-from proxy.config.ledger.table import AREAS, IMPLEMENTED, NO_EFFECT, UNSUPPORTED, Support, parse
+from proxy.config.ledger.table import AREAS, IMPLEMENTED, NO_EFFECT, PAGE, UNSUPPORTED, Support, parse
 
-DEFAULT_PATH = Path("docs/xds_support.md")
+DEFAULT_PATH = Path(PAGE)
 
 _INTRODUCTION = """# Supported configuration
 

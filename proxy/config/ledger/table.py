@@ -27,6 +27,9 @@ from proxy.config.ledger import (
     tls,
 )
 
+PAGE = "docs/xds_support.md"
+"""What `generate` writes, and where problems with unsupported fields send the reader."""
+
 IMPLEMENTED = "implemented"
 NO_EFFECT = "no effect"
 UNSUPPORTED = "unsupported"

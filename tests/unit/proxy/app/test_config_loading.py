@@ -114,3 +114,31 @@ def test_a_child_process_gives_the_same_config_or_the_same_problems() -> None:
     assert LoadingChild(options).result().listeners == load(options).listeners
     with pytest.raises(ConfigError, match="duplicate cluster"):
         LoadingChild(Options(config_yaml=config(clusters=(cluster("a"), cluster("a"))))).result()
+
+
+def test_problems_of_reading_and_of_compiling_are_told_together_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "static_resources:\n"
+        "  clusters:\n"
+        "  - {name: a, type: STATIC, load_assignment: {cluster_name: a, endpoints: [{lb_endpoints: "
+        "[{endpoint: {address: {socket_address: {address: nope, port_value: 1}}}}]}]}}\n"
+        "  - {name: b, bogus: 1}\n"
+        "admin: {address: {socket_address: {address: nowhere, port_value: 1}}}\n"
+    )
+    found = problems(Options(config_path=str(path)))
+    assert [line.split(":")[1] for line in found] == ["3", "4", "5"]
+    assert "malformed IP address: nope" in found[0]
+    assert "unknown field 'bogus'" in found[1]
+
+
+def test_what_follows_from_a_problem_of_reading_is_not_told(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "static_resources:\n"
+        "  clusters:\n"
+        "  - {name: [a], type: STATIC}\n"
+        "  - {name: b, type: STATIC, connect_timeout: 0s}\n"
+    )
+    found = problems(Options(config_path=str(path)))
+    assert [line.split(":")[1] for line in found] == ["3", "4"]

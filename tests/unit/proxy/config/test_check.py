@@ -60,7 +60,10 @@ def test_a_field_without_effect_is_warned_about_once() -> None:
 def test_what_is_in_an_unsupported_field_is_not_looked_at() -> None:
     message = cluster_pb2.Cluster(name="a")
     message.health_checks.add()
-    assert problems(message) == ["health_checks: is not supported: comes with active health checks"]
+    (found,) = problems(message)
+    assert found == (
+        "health_checks: is not supported: comes with active health checks (see docs/xds_support.md)"
+    )
 
 
 def listener(config: Any) -> listener_pb2.Listener:
@@ -119,11 +122,11 @@ def test_an_extension_without_a_type_is_refused_where_one_must_stand() -> None:
 
 def test_numbers_without_a_name_are_refused() -> None:
     message = cluster_pb2.Cluster(name="a")
-    message.common_http_protocol_options.headers_with_underscores_action = 3  # type: ignore[assignment]
-    assert problems(message) == [
-        "common_http_protocol_options.headers_with_underscores_action: "
-        "3 is not one of ALLOW, REJECT_REQUEST, DROP_HEADER"
-    ]
+    message.common_http_protocol_options.headers_with_underscores_action = 3
+    (found,) = problems(message)
+    assert found.endswith(
+        "headers_with_underscores_action: 3 is not one of ALLOW, REJECT_REQUEST, DROP_HEADER"
+    )
 
 
 def test_durations_are_bounded() -> None:

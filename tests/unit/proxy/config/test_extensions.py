@@ -21,7 +21,7 @@ def test_an_unknown_type_has_no_class() -> None:
 
 
 def test_an_unknown_type_is_answered_with_what_there_is() -> None:
-    reason = extensions.unknown_type("envoy.extensions.filters.http.lua.v3.Lua")
+    reason = extensions.unknown_type("envoy.extensions.filters.http.lua.v3.Lua", ["envoy.filters.http"])
     assert "envoy.extensions.filters.http.router.v3.Router" in reason
     assert ECHO not in reason
     assert "did you mean" in extensions.unknown_type(ECHO.replace("network.echo", "netwrk.echo"))

@@ -47,7 +47,7 @@ def test_every_problem_is_reported_in_the_order_of_the_file() -> None:
         "envoy.yaml:4:23: static_resources.clusters[0].connect_timeout: 0s must be greater than 0s",
         (
             "envoy.yaml:5:30: static_resources.clusters[1].health_checks: is not supported: comes with active "
-            "health checks"
+            "health checks (see docs/xds_support.md)"
         ),
     ]
 
