@@ -45,6 +45,9 @@ _HOST_AND_PORT = r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.\-]+)(?::(\d{1,5}))"
 _ABSOLUTE_AUTHORITY = re.compile(rf"(?:[^@]*@)?({_HOST_AND_PORT}?)")
 _CONNECT_AUTHORITY = re.compile(_HOST_AND_PORT)
 _AUTHORITY = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:@\[\]%]*")
+#: Clients choose the lines too.
+_MAX_KNOWN_FIELDS: Final = 512
+_MAX_KNOWN_FIELD_BYTES: Final = 2048
 #: Clients choose them, so the memo has an end.
 _MAX_KNOWN_AUTHORITIES: Final = 1024
 #: Envoy parses in pieces of this size: an error in the start line counts before the size of the head only if
@@ -88,6 +91,7 @@ class Http1Request:
     has_host = False
     dropped_underscores = 0
     original_names: dict[str, str] | None = None
+    fields: KnownFields | None = None
 
     def __init__(self, head: RequestHead, wire_bytes: int) -> None:
         self.head = head
@@ -99,6 +103,43 @@ class Http1Request:
     def has_body(self) -> bool:
         """Whether body bytes follow the head (or an upgraded stream does)."""
         return self.chunked or self.content_length > 0
+
+
+class KnownFields:
+    """What the lines after a start line say, for requests that differ from an earlier one in their target only.
+
+    `prepared` is what the connection manager derived from these lines, by client address.
+    """
+
+    __slots__ = ("_lines", "_request", "prepared")
+
+    def __init__(self, request: Http1Request, lines: int) -> None:
+        self._request = request
+        self._lines = lines
+        self.prepared: dict[str, Any] = {}
+
+    def with_start_line(self, line: bytes, wire_bytes: int) -> Http1Request | None:
+        """The request of a plain start line (origin form, HTTP/1.1) before these fields; None for any other."""
+        parts = line.decode("latin-1").split(" ")
+        if len(parts) != 3 or parts[2] != "HTTP/1.1" or parts[0] not in METHODS or parts[0] == "CONNECT":
+            return None
+        method, target, _ = parts
+        if target[:1] != "/" or not target.isascii() or not target.isprintable():
+            return None
+        like = self._request
+        head = RequestHead(method, target, like.head.authority, like.head.headers)
+        head.scheme = ""
+        request = Http1Request(head, wire_bytes)
+        request.header_bytes = wire_bytes - 4 * self._lines
+        request.content_length = like.content_length
+        request.chunked = like.chunked
+        request.close = like.close
+        request.upgrade = like.upgrade
+        request.expect_continue = like.expect_continue
+        request.has_host = like.has_host
+        request.original_names = like.original_names
+        request.fields = self
+        return request
 
 
 class RequestParser:
@@ -125,6 +166,7 @@ class RequestParser:
         self._keep_original_names = keep_original_names
         self._accept_http_10 = accept_http_10
         self._authorities: set[str] = set()
+        self._known_fields: dict[bytes, KnownFields] = {}
 
     def check_start(self, buffer: bytes) -> int:
         """Look at a head that is not complete, so that one which cannot become valid is refused at once.
@@ -146,6 +188,13 @@ class RequestParser:
         `wire_bytes` of the result is less than the block if its start line has no version: such a head ends there.
         """
         wire_bytes = len(block)
+        line_end = block.find(b"\r\n")
+        known = self._known_fields.get(block[line_end:])
+        if known is not None and wire_bytes <= self.max_headers_bytes:
+            # The lines below the start line came before: a client that asks for one thing after another.
+            request = known.with_start_line(block[:line_end], wire_bytes)
+            if request is not None:
+                return request
         if wire_bytes > self.max_headers_bytes:
             self.check_start(block[:_FIRST_PIECE])
             raise ProtocolError(HEADERS_TOO_LARGE, 431)
@@ -172,7 +221,22 @@ class RequestParser:
             self._check_underscores(request)
         self._check_framing(request)
         self._check_host_and_target(request, target)
+        if (
+            version == "HTTP/1.1"
+            and target[0] == "/"
+            and method != "CONNECT"
+            and not request.dropped_underscores
+            and line_end == len(lines[0])
+            and wire_bytes - line_end <= _MAX_KNOWN_FIELD_BYTES
+        ):
+            self._keep_fields(request, block[line_end:], len(lines))
         return request
+
+    def _keep_fields(self, request: Http1Request, lines: bytes, count: int) -> None:
+        known = self._known_fields
+        if len(known) >= _MAX_KNOWN_FIELDS:
+            known.clear()
+        request.fields = known[lines] = KnownFields(request, count)
 
     def _check_underscores(self, request: Http1Request) -> None:
         headers = request.head.headers

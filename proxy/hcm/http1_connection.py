@@ -257,7 +257,7 @@ class Http1ServerConnection(asyncio.Protocol):
             self._arm_stream(stream)
 
     def _plan(self, request: Http1Request, stream: Stream) -> RequestPlan:
-        plan = self.manager.planner.plan(request, self.info, stream.info)
+        plan = self.manager.planner.plan(request, self.info, stream.info, self._key)
         if plan.reusable and len(request.plans) < MAX_PLANS_PER_HEAD:
             request.plans[self._key] = plan
         return plan

@@ -81,9 +81,27 @@ class RequestPlan:
     request_id: str | None = None
     upgrade = ""
     upstream: UpstreamPlan | None = None
+    prepared: PreparedFields | None = None
 
     def __init__(self, head: RequestHead) -> None:
         self.head = head
+
+
+class PreparedFields:
+    """What was made of the fields of a request, whatever its target; shared, so nobody may change it.
+
+    `upstream` keeps what the router made of them in turn: by route and method, for routes that change nothing.
+    """
+
+    __slots__ = ("generates_id", "headers", "origin", "request_id", "scheme", "upstream")
+
+    def __init__(self, plan: RequestPlan) -> None:
+        self.headers = plan.head.headers
+        self.scheme = plan.head.scheme
+        self.origin = plan.origin
+        self.generates_id = plan.generates_id
+        self.request_id = plan.request_id
+        self.upstream: dict[tuple[int, str], UpstreamPlan] = {}
 
 
 class RequestPlanner:
@@ -94,8 +112,15 @@ class RequestPlanner:
         self._node = node
         self._draw = draw
 
-    def plan(self, request: Http1Request, connection: ConnectionInfo, info: StreamInfo) -> RequestPlan:
-        """Decide what becomes of `request`, which stays as it is."""
+    def plan(
+        self, request: Http1Request, connection: ConnectionInfo, info: StreamInfo, client: str
+    ) -> RequestPlan:
+        """Decide what becomes of `request`, which stays as it is. `client` is the connection's `client_key`."""
+        fields = request.fields
+        if fields is not None:
+            prepared = fields.prepared.get(client)
+            if prepared is not None:
+                return self._plan_target(request, connection, info, prepared)
         plan = RequestPlan(request.head.copy())
         if plan.head.headers.repeated is not None:
             join_repeated(plan.head.headers, REQUEST)
@@ -103,6 +128,37 @@ class RequestPlanner:
         plan.rejection = self._prepare(plan, request, connection)
         if plan.rejection is None:
             self._set_request_id(plan)
+            if fields is not None and plan.reusable and self._may_share(request):
+                if len(fields.prepared) >= MAX_PLANS_PER_HEAD:
+                    fields.prepared.clear()
+                plan.prepared = fields.prepared[client] = PreparedFields(plan)
+            self._find_route(plan, info, request)
+        return plan
+
+    def _may_share(self, request: Http1Request) -> bool:
+        """Whether what was made of the fields does not depend on the target or the method."""
+        return (
+            not self._config.early_mutations
+            and not request.upgrade
+            and not request.expect_continue
+            and request.has_host
+            and request.head.method != "QUERY"
+        )
+
+    def _plan_target(
+        self, request: Http1Request, connection: ConnectionInfo, info: StreamInfo, prepared: PreparedFields
+    ) -> RequestPlan:
+        """The plan of a request whose fields were prepared for an earlier one of the same client."""
+        asked = request.head
+        head = RequestHead(asked.method, asked.path, asked.authority, prepared.headers, prepared.scheme)
+        plan = RequestPlan(head)
+        plan.origin = prepared.origin
+        plan.prepared = prepared
+        plan.rejection = self._normalize_path(head)
+        if plan.rejection is None:
+            self._normalize_host(head, connection)
+            plan.generates_id = prepared.generates_id
+            plan.request_id = prepared.request_id
             self._find_route(plan, info, request)
         return plan
 

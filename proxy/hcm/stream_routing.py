@@ -22,6 +22,7 @@ from proxy.router.upstream_request import UpstreamRequest
 if TYPE_CHECKING:
     from proxy.upstream.cluster import Cluster
     from proxy.upstream.host import Host
+from proxy.hcm.request_plan import MAX_PLANS_PER_HEAD
 from proxy.hcm.stream_state import StreamState
 
 _NO_OVERRIDES: Final[FilterOverrides] = {}
@@ -84,6 +85,9 @@ class RoutingPart(StreamState):
             self._answer_from_route(route, action)
 
     def _answer_from_route(self, route: Route, action: RedirectAction | DirectResponseAction) -> None:
+        if self._shares_head:
+            # A redirect notes the original path in the head.
+            self.head = self.info.request = self.head.copy()
         answer = action.respond(self.head, self.info)
         # Envoy counts redirects here too; its `rq_redirect` stays 0.
         self.manager.stats.rq_direct_response += 1
@@ -105,8 +109,41 @@ class RoutingPart(StreamState):
             self.plan.upstream if self._filters is None and end_stream else None
         )
         if upstream_plan is None:
-            upstream_plan = self._plan_upstream(route, action, end_stream)
+            upstream_plan = self._plan_for_target(route, action, end_stream)
         self._forward_planned(upstream_plan, end_stream)
+
+    def _plan_for_target(self, route: Route, action: ClusterAction, end_stream: bool) -> UpstreamPlan:
+        """Share the fields with an earlier request of the client, where the route leaves them alone."""
+        plan = self.plan
+        prepared = plan.prepared
+        if prepared is None or not end_stream or not self._leaves_fields_alone(route, action):
+            return self._plan_upstream(route, action, end_stream)
+        key = (self.manager.response_key(route), self.head.method)
+        kept = prepared.upstream.get(key)
+        if kept is not None and not plan.repeated:
+            return kept.for_target(plan.head)
+        if kept is None:
+            if len(prepared.upstream) >= MAX_PLANS_PER_HEAD:
+                prepared.upstream.clear()
+            head = plan.head.copy()
+            if plan.generates_id:
+                head.headers["x-request-id"] = REQUEST_ID_HOLE
+            kept = self._finish_head(head, route, action, self._cluster_choice(action), True, False)
+            kept.keep_fields()
+            prepared.upstream[key] = kept
+        return self._plan_upstream(route, action, end_stream)
+
+    def _leaves_fields_alone(self, route: Route, action: ClusterAction) -> bool:
+        choice = action.single
+        return (
+            choice is not None
+            and self.head is self.plan.head
+            and self._filters is None
+            and not (route.request_ops or choice.request_ops or choice.host_rewrite or action.rewrites)
+            and not action.auto_host_rewrite
+            and not self.manager.formats_upstream_names
+            and self.manager.cluster_formatter(choice.cluster_name) is None
+        )
 
     def _forward_planned(self, upstream_plan: UpstreamPlan, end_stream: bool) -> None:
         manager = self.manager
@@ -131,11 +168,9 @@ class RoutingPart(StreamState):
                 503, "no healthy upstream", "no_healthy_upstream", ResponseFlag.NO_HEALTHY_UPSTREAM
             )
             return
-        template = upstream_plan.template
-        if template is not None:
-            request_id = self.request_id
-            head_bytes = template.fill_one(request_id.encode("latin-1") if request_id else b"")
-        else:
+        request_id = self.request_id
+        head_bytes = upstream_plan.render(request_id.encode("latin-1") if request_id else b"")
+        if head_bytes is None:
             head_bytes = self._render_upstream_head(upstream_plan.head, action, cluster, host)
         # The other parts of the stream hold the methods that it hears through (`ResponseSink`).
         sink: Any = self
@@ -196,26 +231,39 @@ class RoutingPart(StreamState):
         if plan.generates_id and (keep or self._shares_head):
             head = head.copy()
             head.headers["x-request-id"] = REQUEST_ID_HOLE if keep else self.request_id or ""
+        with_template = keep and not manager.formats_upstream_names
+        upstream_plan = self._finish_head(head, route, action, choice, end_stream, with_template)
+        if upstream_plan.template is not None:
+            plan.upstream = upstream_plan
+        elif "x-request-id" in upstream_plan.head.headers and self.request_id is not None and keep:
+            upstream_plan.head.headers["x-request-id"] = self.request_id
+        return upstream_plan
+
+    def _finish_head(
+        self,
+        head: RequestHead,
+        route: Route,
+        action: ClusterAction,
+        choice: ClusterChoice,
+        end_stream: bool,
+        with_template: bool,
+    ) -> UpstreamPlan:
+        manager = self.manager
         options = manager.config.router_options
-        upstream_plan = plan_upstream(
+        return plan_upstream(
             head,
             route,
             action,
             choice,
             self.info,
             end_stream=end_stream,
-            upgrade=bool(plan.upgrade),
+            upgrade=bool(self.plan.upgrade),
             suppress_envoy_headers=options.suppress_envoy_headers,
             respect_expected_timeout=options.respect_expected_timeout,
             formatter=manager.cluster_formatter(choice.cluster_name),
-            with_template=keep and not manager.formats_upstream_names,
+            with_template=with_template,
             response_key=self._response_key(route, action),
         )
-        if upstream_plan.template is not None:
-            plan.upstream = upstream_plan
-        elif "x-request-id" in upstream_plan.head.headers and self.request_id is not None and keep:
-            upstream_plan.head.headers["x-request-id"] = self.request_id
-        return upstream_plan
 
     def _response_key(self, route: Route, action: ClusterAction) -> int:
         """A key for what becomes of responses on this route; 0 if it may differ from request to request."""

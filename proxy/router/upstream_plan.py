@@ -13,7 +13,7 @@ from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead
 from proxy.base.stream_info import StreamInfo
 from proxy.codec.head_template import HeadTemplate
-from proxy.codec.http1_render import NameFormatter, render_request_head
+from proxy.codec.http1_render import NameFormatter, render_fields, render_request_head
 from proxy.router.cluster_action import ClusterAction
 from proxy.router.cluster_choice import ClusterChoice
 from proxy.router.grpc_timeout import grpc_timeout, is_grpc
@@ -47,6 +47,8 @@ class UpstreamPlan:
 
     `response_ops` apply to responses; what was derived from a response may be kept under `response_key`.
 
+    `template` is the whole head rendered, `fields` its fields alone; both may have a hole for the request id.
+
     `alt_stat_name` is the prefix of a second set of response counters, "" for none.
     """
 
@@ -61,6 +63,38 @@ class UpstreamPlan:
     chunked: bool
     response_ops: tuple[Any, ...]
     response_key: int
+    fields: HeadTemplate | None = None
+
+    def for_target(self, head: RequestHead) -> UpstreamPlan:
+        """The plan of a request that differs from this one's only in its target; it shares the fields."""
+        return UpstreamPlan(
+            RequestHead(head.method, head.path, head.authority, self.head.headers, head.scheme),
+            self.action,
+            self.choice,
+            self.timeout,
+            self.stream_duration,
+            self.alt_stat_name,
+            None,
+            self.reusable,
+            self.chunked,
+            self.response_ops,
+            self.response_key,
+            self.fields,
+        )
+
+    def keep_fields(self) -> None:
+        """Render the fields alone, for `for_target`."""
+        self.fields = HeadTemplate(f"{render_fields(self.head.headers)}\r\n".encode("latin-1"))
+
+    def render(self, request_id: bytes) -> bytes | None:
+        """The head as bytes from what was rendered before, None if nothing was."""
+        if self.template is not None:
+            return self.template.fill_one(request_id)
+        if self.fields is None:
+            return None
+        head = self.head
+        start = f"{head.method} {head.path} HTTP/1.1\r\nhost: {head.authority}\r\n"
+        return start.encode("latin-1") + self.fields.fill_one(request_id)
 
 
 def plan_upstream(
