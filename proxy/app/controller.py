@@ -46,6 +46,7 @@ State = Literal["PRE_INITIALIZING", "INITIALIZING", "LIVE", "DRAINING"]
 STOP_SECONDS: Final = 3.0
 # `timeout` and service managers signal a process and then its group: that is one request, not two.
 _SAME_SIGNAL_SECONDS: Final = 0.25
+_REFUSE_SECONDS: Final = 1.0
 # `stats_flush_interval` of the bootstrap unless it says otherwise; it bounds the intervals of histograms.
 _DEFAULT_FLUSH_SECONDS: Final = 5.0
 # Envoy's `days_until_first_cert_expiring` when there is none.
@@ -173,11 +174,15 @@ class Controller:
             self.loop,
             options.drain_time_s,
             options.drain_strategy == "immediate",
-            lambda: self.drain_listeners(inbound_only=False),
-            lambda: self.workers.broadcast(("close_idle",)),
+            self._refuse_newcomers,
+            lambda silent: self.workers.broadcast(("close_idle", silent)),
             lambda: self.request_exit(0, "drained"),
         )
         self._drain.start()
+
+    def _refuse_newcomers(self) -> None:
+        self._reported.clear()
+        self.drain_listeners(inbound_only=False)
 
     def fail_health_checks(self, failed: bool) -> None:
         """`/healthcheck/fail` and `/healthcheck/ok`."""
@@ -207,8 +212,14 @@ class Controller:
         if names:
             self.workers.broadcast(("drain_listeners", names))
             for name in names:
-                self.listeners[name].refuse()
+                self.listeners[name].draining = True
                 self.listener_stats.listener_stopped += 1
+            # Each worker accepts what waits on its socket and shuts it; a worker that hangs must not keep it open.
+            self.loop.call_later(_REFUSE_SECONDS, self._refuse, names)
+
+    def _refuse(self, names: list[str]) -> None:
+        for name in names:
+            self.listeners[name].refuse()
 
     def modify_runtime(self, values: Mapping[str, str]) -> None:
         """Write the admin layer; raises `UsageError` when there is none."""

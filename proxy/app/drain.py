@@ -16,13 +16,14 @@ logger = logging.getLogger("proxy.app.drain")
 
 _ACCEPTING_SHARE: Final = 0.5
 # A client that keeps a connection open learns of the drain with its next response; one that stays silent for so
-# long has no use for it. `immediate` does not wait the first time.
+# long has no use for it. Earlier it may be about to send, and would lose its request.
 IDLE_SECONDS: Final = 5.0
+_IDLE_SECONDS_IMMEDIATE: Final = 1.0
 
 
 class DrainSequence:
     """Counts down the connections of all workers. `stop_accepting` and `finished` are called once
-    each, `close_idle` every few seconds.
+    each, `close_idle` every few seconds with the seconds that a connection must have been silent.
 
     `seconds` is `--drain-time-s`; 0 ends at once whatever is open.
     """
@@ -33,7 +34,7 @@ class DrainSequence:
         seconds: float,
         immediate: bool,
         stop_accepting: Callable[[], None],
-        close_idle: Callable[[], None],
+        close_idle: Callable[[float], None],
         finished: Callable[[], None],
     ) -> None:
         self._loop = loop
@@ -45,13 +46,15 @@ class DrainSequence:
         self._timers: list[asyncio.TimerHandle] = []
         self._idle_timer: asyncio.TimerHandle | None = None
         self._accepting = True
+        longest = _IDLE_SECONDS_IMMEDIATE if immediate else IDLE_SECONDS
+        self._idle_seconds = min(longest, seconds / 4)
         self.done = False
 
     def start(self) -> None:
         """Begin; `progress` must be called from now on."""
         if self._immediate:
             self._refuse()
-            self._close_idle()
+            self._close_idle(self._idle_seconds)
         else:
             self._timers.append(self._loop.call_later(self._seconds * _ACCEPTING_SHARE, self._refuse))
         self._timers.append(self._loop.call_later(self._seconds, self._give_up))
@@ -59,7 +62,12 @@ class DrainSequence:
 
     def progress(self, connections: int) -> None:
         """Every worker has reported, and all together have so many connections open."""
-        if connections == 0:
+        if connections or self.done:
+            return
+        if self._accepting:
+            # Who has connected by now is still served; the next report tells.
+            self._refuse()
+        else:
             self._finish()
 
     def cancel(self) -> None:
@@ -76,10 +84,10 @@ class DrainSequence:
             self._stop_accepting()
 
     def _plan_close_idle(self) -> None:
-        self._idle_timer = self._loop.call_later(min(IDLE_SECONDS, self._seconds / 4), self._on_idle_timer)
+        self._idle_timer = self._loop.call_later(self._idle_seconds, self._on_idle_timer)
 
     def _on_idle_timer(self) -> None:
-        self._close_idle()
+        self._close_idle(self._idle_seconds)
         self._plan_close_idle()
 
     def _give_up(self) -> None:

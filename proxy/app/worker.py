@@ -264,7 +264,7 @@ class Worker:
         for name in names:
             listener = self._listeners.listeners.get(name)
             if listener is not None:
-                listener.stop()
+                listener.refuse()
 
     def _announce(self, names: list[str]) -> None:
         """As `_mark_draining`, for some listeners."""
@@ -273,8 +273,8 @@ class Worker:
             if listener is not None:
                 listener.drain_state.draining = True
 
-    def _close_idle(self) -> None:
-        self._listeners.close_idle()
+    def _close_idle(self, silent: float) -> None:
+        self._listeners.close_idle(silent)
 
     def _watch_connections(self) -> None:
         """Report the number of connections until it is 0, because the controller waits for that."""

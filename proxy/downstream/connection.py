@@ -264,12 +264,13 @@ class Acceptor(asyncio.Protocol):
         if self._access_log is not None:
             self._log(connection, None)
 
-    def close_idle(self) -> None:
-        """Close connections whose protocol says that they carry nothing now."""
+    def close_idle(self, silent: float) -> None:
+        """Close connections whose protocol says that they have carried nothing for so many seconds."""
+        until = self._now() - silent
         for transport in list(self._transports.values()):
             close_if_idle = getattr(transport.get_protocol(), "close_if_idle", None)
             if close_if_idle is not None:
-                close_if_idle()
+                close_if_idle(until)
 
     def close_connections(self) -> None:
         """Cut every open connection."""

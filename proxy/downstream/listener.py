@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from proxy.base.address import Address
 from proxy.base.services import WorkerServices
 from proxy.base.stream_info import DrainState
 from proxy.config.context import CompileContext
-from proxy.connection.sockets import ListenAddress, local_address
+from proxy.connection.sockets import ListenAddress, local_address, stop_listening
 from proxy.downstream.connection import Acceptor, ConnectionCounter, LiveChain, LocalCounter
 from proxy.downstream.filter_chain import FilterChain, compile_filter_chain
 from proxy.downstream.filter_chain_match import FilterChainIndex
@@ -23,6 +24,8 @@ INBOUND = 1
 MODIFY_ONLY = 1
 
 _DEFAULT_BUFFER_LIMIT = 1024 * 1024
+# Connections that are accepted at most when a listener stops: clients that keep coming must not prevent it.
+_MOST_WAITING: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +171,8 @@ class Listener:
         self.stats = _stats_of(config, services)
         self._services = services
         self._servers: list[asyncio.AbstractServer] = []
+        self._sockets: list[tuple[Acceptor, socket.socket]] = []
+        self._taking: set[asyncio.Task[None]] = set()
         facts = ListenerFacts(
             config.name,
             config.addresses[0].address.text,
@@ -191,7 +196,9 @@ class Listener:
     async def start(self, sockets: list[socket.socket]) -> None:
         """Accept on `sockets`, one for each of the config's addresses; they belong to the listener now."""
         for where, one in zip(self.config.addresses, sockets, strict=True):
-            self._servers.append(await self._serve(self.acceptor(local_address(one), where), one, where))
+            acceptor = self.acceptor(local_address(one), where)
+            self._sockets.append((acceptor, one))
+            self._servers.append(await self._serve(acceptor, one, where))
 
     def acceptor(self, local: Address, where: ListenAddress) -> Acceptor:
         """What takes the connections of a socket bound to `local`."""
@@ -209,11 +216,34 @@ class Listener:
             return await loop.create_unix_server(acceptor.factory, sock=listening, backlog=backlog)
         return await loop.create_server(acceptor.factory, sock=listening, backlog=backlog)
 
+    def refuse(self) -> None:
+        """Refuse further connections in every process that holds the sockets.
+
+        Those that the kernel has completed already are accepted first: closing would reset them.
+        """
+        for acceptor, listening in self._sockets:
+            for _ in range(_MOST_WAITING):
+                try:
+                    waiting, _name = listening.accept()
+                except OSError:
+                    break
+                waiting.setblocking(False)
+                task = self._services.loop.create_task(self._take(acceptor, waiting))
+                self._taking.add(task)
+                task.add_done_callback(self._taking.discard)
+        stop_listening([listening for _, listening in self._sockets])
+        self.stop()
+
+    async def _take(self, acceptor: Acceptor, waiting: socket.socket) -> None:
+        with suppress(OSError):
+            await self._services.loop.connect_accepted_socket(acceptor.factory, waiting)
+
     def stop(self) -> None:
-        """Refuse further connections."""
+        """Refuse further connections; other processes may accept on the same sockets."""
         for server in self._servers:
             server.close()
         self._servers.clear()
+        self._sockets.clear()
 
     def drain(self) -> None:
         """Refuse further connections; the open ones are to end when they can."""
@@ -225,10 +255,10 @@ class Listener:
         """Connections open in this worker."""
         return self.stats.downstream_cx_active
 
-    def close_idle(self) -> None:
-        """Close connections that carry nothing at the moment, as far as their protocol can tell."""
+    def close_idle(self, silent: float) -> None:
+        """Close connections that have carried nothing for so many seconds, as far as their protocol can tell."""
         for acceptor in self._acceptors:
-            acceptor.close_idle()
+            acceptor.close_idle(silent)
 
     def close_connections(self) -> None:
         """End every open connection at once."""

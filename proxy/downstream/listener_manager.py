@@ -78,10 +78,10 @@ class ListenerManager:
             listener.close_connections()
         self.draining.clear()
 
-    def close_idle(self) -> None:
-        """Close connections that carry nothing at the moment."""
+    def close_idle(self, silent: float) -> None:
+        """Close connections that have carried nothing for so many seconds."""
         for listener in self._all():
-            listener.close_idle()
+            listener.close_idle(silent)
 
     def close_connections(self) -> None:
         """End every connection of every listener."""

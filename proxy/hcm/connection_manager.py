@@ -173,11 +173,6 @@ class ConnectionManager:
             for connection in list(self._connections):
                 connection.sweep(now, until)
 
-    def close_idle(self) -> None:
-        """Close connections that carry no request; the others close after their response."""
-        for connection in list(self._connections):
-            connection.close_if_idle()
-
     # -- requests
 
     def parse(self, block: bytes) -> Http1Request:

@@ -642,9 +642,10 @@ class Http1ServerConnection(asyncio.Protocol):
             else:
                 self.on_wake(now)
 
-    def close_if_idle(self) -> None:
-        """Drain's last phase: a connection without a stream has nothing to finish."""
+    def close_if_idle(self, until: float) -> None:
+        """While draining: a connection without a stream, whose last one ended before `until`, closes."""
         if self._stream is None and self._head_stream is None:
-            self._close()
+            if self._last_request_end <= until:
+                self._close()
         else:
             self._closing = True

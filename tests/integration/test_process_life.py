@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -302,3 +303,39 @@ def test_usage_errors_exit_with_1_and_the_verbs_to_come_say_so() -> None:
     assert result.returncode == 1
     assert "Invalid path: /nonexistent.yaml" in result.stderr
     assert "outrider  version: " in run("--version").stdout
+
+
+@pytest.mark.parametrize("strategy", ["immediate", "gradual"])
+def test_a_drain_under_load_fails_no_request(strategy: str) -> None:
+    answer = {"match": {"prefix": "/"}, "direct_response": {"status": 200}}
+    arguments = ["--drain-strategy", strategy, "--drain-time-s", "2"]
+    failures: list[str] = []
+    served = threading.Event()
+
+    def ask_until_refused() -> None:
+        client = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=10)
+        while True:
+            try:
+                client.connect()
+            except OSError:
+                return
+            try:
+                while client.sock is not None:
+                    client.request("GET", "/")
+                    response = client.getresponse()
+                    response.read()
+                    served.set()
+            except (OSError, http.client.HTTPException) as error:
+                failures.append(repr(error))
+                client.close()
+
+    with Outrider(http_proxy(routes=[answer], clusters=[]), arguments=arguments) as proxy:
+        threads = [threading.Thread(target=ask_until_refused) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        assert served.wait(5)
+        proxy.signal(signal.SIGTERM)
+        assert proxy.process.wait(5) == 0
+        for thread in threads:
+            thread.join(5)
+    assert failures == []

@@ -36,7 +36,7 @@ def sequence(immediate: bool, seconds: float = 10.0) -> tuple[DrainSequence, Loo
         seconds,
         immediate,
         lambda: events.append("refuse"),
-        lambda: events.append("idle"),
+        lambda silent: events.append(f"idle {silent:g}"),
         lambda: events.append("finished"),
     )
     drain.start()
@@ -45,11 +45,11 @@ def sequence(immediate: bool, seconds: float = 10.0) -> tuple[DrainSequence, Loo
 
 def test_immediate_refuses_at_once_and_ends_when_the_last_connection_does() -> None:
     drain, loop, events = sequence(immediate=True)
-    assert events == ["refuse", "idle"]
+    assert events == ["refuse", "idle 1"]
     drain.progress(2)
-    assert events == ["refuse", "idle"]
+    assert events == ["refuse", "idle 1"]
     drain.progress(0)
-    assert events == ["refuse", "idle", "finished"]
+    assert events == ["refuse", "idle 1", "finished"]
     assert loop.timers == []
 
 
@@ -58,15 +58,18 @@ def test_gradual_accepts_for_half_of_the_time_and_closes_what_is_idle_meanwhile(
     drain.progress(5)
     assert events == []
     assert [loop.fire(), loop.fire()] == [2.5, 2.5]
-    assert events == ["idle", "idle"]
+    assert events == ["idle 2.5", "idle 2.5"]
     loop.timers = [timer for timer in loop.timers if timer[0] != 2.5]
     assert loop.fire() == 5.0
     assert loop.fire() == 10.0
-    assert events == ["idle", "idle", "refuse", "finished"]
+    assert events == ["idle 2.5", "idle 2.5", "refuse", "finished"]
 
 
-def test_gradual_ends_as_soon_as_nobody_is_connected() -> None:
+def test_gradual_ends_as_soon_as_nobody_is_connected_and_nobody_can_come() -> None:
     drain, _loop, events = sequence(immediate=False)
+    drain.progress(0)
+    assert events == ["refuse"]
+    drain.progress(1)
     drain.progress(0)
     assert events == ["refuse", "finished"]
     drain.progress(0)
@@ -86,7 +89,12 @@ def test_it_works_with_a_real_loop() -> None:
         events: list[str] = []
         done = asyncio.Event()
         drain = DrainSequence(
-            asyncio.get_running_loop(), 0.0, False, lambda: events.append("refuse"), lambda: None, done.set
+            asyncio.get_running_loop(),
+            0.0,
+            False,
+            lambda: events.append("refuse"),
+            lambda _silent: None,
+            done.set,
         )
         drain.start()
         await done.wait()
