@@ -239,8 +239,6 @@ def _check_rest(bootstrap: Any, context: CompileContext) -> None:
     compile_plan(bootstrap, context)
     if bootstrap.HasField("stats_flush_interval") and bootstrap.stats_flush_on_admin:
         context.problem("stats_flush_on_admin", "stats_flush_interval is set too; only one of them may be")
-    if bootstrap.header_prefix not in {"", "x-envoy"}:
-        context.problem("header_prefix", "a prefix other than x-envoy is not supported")
 
 
 def _compile_listeners(bootstrap: Any, context: CompileContext) -> list[ListenerPlan]:

@@ -262,6 +262,8 @@ class Controller:
     async def _initialize(self) -> None:
         self.cluster_stats.cluster_added = self.cluster_stats.active_clusters = len(self.config.clusters)
         await self.names.start()
+        # Envoy loads the runtime once more when its clusters are there; the numbers show it.
+        self._note_runtime()
         self.set_state("INITIALIZING")
         logger.info("all clusters initialized. initializing init manager")
         if _CONNECTION_LIMIT_KEY not in self.runtime_values():
@@ -281,6 +283,7 @@ class Controller:
         for listener in self.listeners.values():
             listener.listen()
         self.listener_stats.workers_started = 1
+        self.listener_stats.listener_create_success = len(self.listeners) * self.options.concurrency
         self._started = True
         self.set_state("LIVE")
         milliseconds = int((self.loop.time() - self.started_at) * 1000)
@@ -418,6 +421,7 @@ class Controller:
     def _note_runtime(self) -> None:
         stats = self.runtime_stats
         stats.load_success += 1
+        stats.override_dir_not_exists += 1
         stats.num_layers = len(self.config.layers)
         stats.num_keys = len(self.runtime_values())
         stats.admin_overrides_active = int(bool(self.overrides))

@@ -242,6 +242,17 @@ def test_stats_have_the_names_of_envoy(pair: Pair) -> None:
     assert "cluster.origin.upstream_rq_200" in pair.same_value("names", read)
 
 
+def test_listeners_clusters_and_runtime_are_counted_alike(pair: Pair) -> None:
+    def counted(side: Side) -> dict[str, int]:
+        return {
+            name: value
+            for name, value in side.proxy.stats().items()
+            if name.startswith(("listener_manager.", "cluster_manager.", "runtime."))
+        }
+
+    pair.same_value("stats", counted)
+
+
 def test_metric_names_labels_and_types_are_those_of_envoy(pair: Pair) -> None:
     _request_once(pair)
 

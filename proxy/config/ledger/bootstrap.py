@@ -3,7 +3,7 @@
 TABLE = """
 envoy.config.bootstrap.v3.Bootstrap
   + node static_resources cluster_manager flags_path stats_config stats_flush_interval
-  + stats_flush_on_admin layered_runtime admin header_prefix stats_server_version_override
+  + stats_flush_on_admin layered_runtime admin stats_server_version_override
   ~ stats are created when they are first used anyway: deferred_stat_options
   ~ there are no watched threads: watchdog watchdogs enable_dispatcher_stats fatal_actions
   ~ names are resolved by our own resolver: use_tcp_for_dns_lookups dns_resolution_config
@@ -23,6 +23,7 @@ envoy.config.bootstrap.v3.Bootstrap
   - comes with SDS: certificate_provider_instances
   - bootstrap_extensions listener_manager
   - use --log-format: application_log_config
+  - x-envoy is the only prefix: header_prefix
 
 envoy.config.bootstrap.v3.Bootstrap.StaticResources
   + listeners clusters
