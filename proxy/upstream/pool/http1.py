@@ -92,9 +92,9 @@ class Http1Pool:
         idle = self._idle
         while idle:
             connection = idle.pop()
-            if connection.closed or (
-                self.now() - connection.idle_since > _PEEK_AFTER and connection.peer_has_closed()
-            ):
+            if connection.closed:
+                continue
+            if self.now() - connection.idle_since > _PEEK_AFTER and connection.peer_has_closed():
                 connection.close()
                 continue
             connection.request = request

@@ -105,7 +105,11 @@ class Http1UpstreamConnection(asyncio.Protocol):
             self._fail(ResetReason.PROTOCOL_ERROR, error.details)
 
     def eof_received(self) -> bool:
-        """See `asyncio.Protocol`: the peer will send no more, so the connection ends."""
+        """See `asyncio.Protocol`: the peer will send no more, so the connection ends.
+
+        The loop tells of the end a little later; nobody may take the connection until then.
+        """
+        self.closed = True
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -187,14 +191,14 @@ class Http1UpstreamConnection(asyncio.Protocol):
             self.transport.resume_reading()
 
     def abandon(self) -> None:
-        """See `UpstreamConnection`."""
-        self.request = None
+        """See `UpstreamConnection`: what was not sent yet of the request is dropped, not flushed."""
         self.close()
+        self.request = None
 
     def close(self) -> None:
         """Close from our side; what is in flight is lost."""
         if not self._closing_locally:
-            self._closing_locally = True
+            self._closing_locally = self.closed = True
             if self.connected:
                 self.transport.abort() if self.request is not None else self.transport.close()
 
@@ -360,7 +364,7 @@ class Http1UpstreamConnection(asyncio.Protocol):
     def _fail(self, reason: ResetReason, detail: str) -> None:
         request = self.request
         self.request = None
-        self._closing_locally = True
+        self._closing_locally = self.closed = True
         self.transport.abort()
         if request is not None:
             request.on_reset(reason, detail)

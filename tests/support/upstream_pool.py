@@ -1,0 +1,114 @@
+"""A pool without sockets: connections are memory transports that the test opens, answers and ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from proxy.base.headers import HeaderMap
+from proxy.base.runtime import Runtime
+from proxy.codec.http1_response import Http1Response
+from proxy.upstream.cluster import Cluster
+from proxy.upstream.pool import http1
+from proxy.upstream.pool.api import PoolFailure, ResetReason
+from proxy.upstream.pool.connect import ConnectError
+from proxy.upstream.pool.http1 import ConnectionIds, Http1Pool
+from tests.support.fake_clock import FakeClock
+from tests.support.memory_transport import MemoryTransport
+
+
+class Request:
+    """A `PoolRequest` that notes what it hears."""
+
+    def __init__(self, method: str = "GET", upgrading: bool = False) -> None:
+        self.method = method
+        self.upgrading = upgrading
+        self.connection: Any = None
+        self.heard: list[Any] = []
+
+    def on_pool_ready(self, connection: Any) -> None:
+        self.connection = connection
+
+    def on_pool_failure(self, failure: PoolFailure, detail: str) -> None:
+        self.heard.append((failure, detail))
+
+    def on_informational(self, response: Http1Response) -> None:
+        self.heard.append(response.head.status)
+
+    def on_response(self, response: Http1Response, body: bytes, end_stream: bool) -> None:
+        self.heard.append((response.head.status, body, end_stream))
+
+    def on_response_data(self, data: bytes, end_stream: bool) -> None:
+        self.heard.append((data, end_stream))
+
+    def on_response_trailers(self, trailers: HeaderMap) -> None:
+        self.heard.append(dict(trailers))
+
+    def on_reset(self, reason: ResetReason, detail: str) -> None:
+        self.heard.append(reason)
+
+    def on_write_paused(self) -> None:
+        self.heard.append("paused")
+
+    def on_write_resumed(self) -> None:
+        self.heard.append("resumed")
+
+
+class _Loop:
+    """Time from the test, tasks from the running loop."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.time = clock.monotonic
+
+    def create_task(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        return asyncio.get_running_loop().create_task(work, name=name)
+
+
+class Bench:
+    """A pool of one host. `opened` are the transports in order; `refuse` makes the next attempts fail."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, config: Any) -> None:
+        self.clock = FakeClock()
+        self.cluster = Cluster(config, Runtime(), lambda: 0)
+        self.host = self.cluster.hosts[0]
+        self.opened: list[MemoryTransport] = []
+        self.refuse: ConnectError | None = None
+        self.hold: asyncio.Event | None = None
+        self.pool = Http1Pool(_Loop(self.clock), self.clock, self.cluster, self.host, 0, ConnectionIds())  # type: ignore[arg-type]
+        monkeypatch.setattr(http1, "open_connection", self._open)
+
+    @property
+    def stats(self) -> Any:
+        return self.cluster.stats
+
+    async def _open(self, loop: Any, host: Any, config: Any, protocol: Any) -> None:
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.refuse is not None:
+            raise self.refuse
+        transport = MemoryTransport()
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        self.opened.append(transport)
+
+    async def settle(self) -> None:
+        """Let the tasks of the pool run."""
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    async def request(self, request: Request | None = None) -> Request:
+        """A request that has its connection (or its failure), and has been sent."""
+        request = request or Request()
+        connection = self.pool.take(request)
+        if connection is not None:
+            request.connection = connection
+        else:
+            self.pool.wait(request)
+            await self.settle()
+        if request.connection is not None:
+            request.connection.send(b"request")
+            request.connection.request_complete()
+        return request
