@@ -305,7 +305,8 @@ class WorkerTable:
         for handle in self._handles.values():
             if handle.process == process:
                 handle.reaped = True
-        if code or not self._ending:
+        # At the end we kill workers ourselves: one that has said its last word need not clean up.
+        if not self._ending or code not in {0, -signal.SIGKILL}:
             logger.warning("worker process %d %s", process, _how_it_ended(code))
 
     def _fork_server_lost(self) -> None:

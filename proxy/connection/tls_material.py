@@ -38,8 +38,8 @@ def _memory_file(content: bytes) -> Iterator[str]:
 def load_certificate(context: ssl.SSLContext, message: Any, path: str, ctx: CompileContext) -> bytes:
     """Use a `TlsCertificate`; returns the leaf in DER, b"" with a problem reported if it is unusable."""
     problems = len(ctx.problems)
-    chain = _required(message, "certificate_chain", path, ctx)
-    key = _required(message, "private_key", path, ctx)
+    chain = _required(message, "certificate_chain", b"CERTIFICATE-----", path, ctx)
+    key = _required(message, "private_key", b"PRIVATE KEY-----", path, ctx)
     password = b""
     if message.HasField("password"):
         password = read_data_source(message.password, f"{path}.password", ctx)
@@ -84,11 +84,16 @@ def load_revocations(
     context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF if leaf_only else ssl.VERIFY_CRL_CHECK_CHAIN
 
 
-def _required(message: Any, field: str, path: str, ctx: CompileContext) -> bytes:
+def _required(message: Any, field: str, mark: bytes, path: str, ctx: CompileContext) -> bytes:
     if not message.HasField(field):
         ctx.problem(f"{path}.{field}", "a certificate needs both certificate_chain and private_key")
         return b""
-    return read_data_source(getattr(message, field), f"{path}.{field}", ctx)
+    problems = len(ctx.problems)
+    content = read_data_source(getattr(message, field), f"{path}.{field}", ctx)
+    if mark not in content and len(ctx.problems) == problems:
+        kind = mark.rstrip(b"-").decode().lower()
+        ctx.problem(f"{path}.{field}", f"holds no PEM {kind} (a line '-----BEGIN ... {mark.decode()}')")
+    return content
 
 
 def _first_certificate(chain: bytes) -> str:
@@ -99,5 +104,5 @@ def _first_certificate(chain: bytes) -> str:
 
 
 def _explain(error: Exception) -> str:
-    reason = getattr(error, "reason", None) or ""
+    reason = getattr(error, "reason", None) or ("PEM_LIB" if "PEM lib" in str(error) else "")
     return _KEY_REASONS.get(reason, reason.lower().replace("_", " ") or str(error))

@@ -34,3 +34,16 @@ def test_a_chain_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     ctx = CompileContext()
     assert load_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), message, "c", ctx) == b""
     assert [problem.path for problem in ctx.problems] == ["c"]
+
+
+def test_files_that_were_mixed_up_are_named(tmp_path: Path) -> None:
+    leaf = Authority(tmp_path).issue("server.test")
+    message = common_pb2.TlsCertificate()
+    message.certificate_chain.filename = str(leaf.key)
+    message.private_key.filename = str(leaf.certificate)
+    ctx = CompileContext()
+    assert load_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), message, "c", ctx) == b""
+    assert [(problem.path, problem.reason) for problem in ctx.problems] == [
+        ("c.certificate_chain", "holds no PEM certificate (a line '-----BEGIN ... CERTIFICATE-----')"),
+        ("c.private_key", "holds no PEM private key (a line '-----BEGIN ... PRIVATE KEY-----')"),
+    ]
