@@ -23,6 +23,7 @@ from envoy.config.listener.v3 import listener_pb2
 from proxy.access_log.sinks import SinkManager
 from proxy.app import logs
 from proxy.app.connection_counts import SharedCounter, SharedCounts
+from proxy.app.descriptor_watch import DescriptorWatch
 from proxy.app.draw import random_draw
 from proxy.app.ipc import Channel, Message
 from proxy.base.errors import ConfigError
@@ -78,6 +79,7 @@ class Worker:
         self._go = False
         self._stopping = False
         self._drain_timer: asyncio.TimerHandle | None = None
+        self._descriptors = DescriptorWatch()
         runtime = Runtime(settings["runtime"])
         stats = StatRegistry()
         wall_clock = WallClock(loop.time)
@@ -239,6 +241,7 @@ class Worker:
     def _push(self) -> None:
         if self._stopping:
             return
+        self._descriptors.check()
         began = time.perf_counter()
         if not self.channel.lagging:
             self.channel.send(("stats", collect(self.services.stats)))
