@@ -28,6 +28,7 @@ _INTERNAL_ONLY: Final = frozenset(
         "x-envoy-upstream-rq-timeout-ms",
         "x-envoy-upstream-rq-per-try-timeout-ms",
         "x-envoy-upstream-rq-timeout-alt-response",
+        "x-envoy-upstream-stream-duration-ms",
         "x-envoy-expected-rq-timeout-ms",
         "x-envoy-force-trace",
         "x-envoy-ip-tags",
@@ -159,6 +160,7 @@ def append_via(headers: HeaderMap, via: str) -> None:
 def _set_scheme(head: RequestHead, config: HcmConfig, connection_scheme: str) -> None:
     if config.scheme_overwrite:
         head.scheme = config.scheme_overwrite
+        head.headers.set("x-forwarded-proto", config.scheme_overwrite)
         return
     if not head.scheme:
         forwarded = head.headers.get("x-forwarded-proto", "").lower()

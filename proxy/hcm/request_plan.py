@@ -181,9 +181,13 @@ class RequestPlanner:
         if head.method == "QUERY" and "content-type" not in head.headers:
             return Rejection(400, "query_missing_content_type", close=True)
         self._normalize_host(head, connection)
-        for mutations in config.early_mutations:
-            mutations.apply(head, StreamInfo(connection, 0.0))
-            plan.reusable = plan.reusable and mutations.static
+        if config.early_mutations:
+            info = StreamInfo(connection, 0.0)
+            info.protocol = head.protocol
+            info.request = head
+            for mutations in config.early_mutations:
+                mutations.apply(head, info)
+                plan.reusable = plan.reusable and mutations.static
         remove_hop_by_hop(head.headers, upgrade=bool(request.upgrade))
         if request.expect_continue and not config.proxy_100_continue:
             head.headers.remove("expect")

@@ -15,7 +15,7 @@ from proxy.hcm.stream_request import RequestPart
 from proxy.hcm.stream_response import ResponsePart
 from proxy.hcm.stream_routing import RoutingPart
 from proxy.router.cluster_action import ClusterAction
-from proxy.router.grpc_timeout import grpc_timeout
+from proxy.router.grpc_timeout import stream_duration
 
 #: The gRPC status of a stream that took too long as a whole; other timeouts say 14 (unavailable).
 _DEADLINE_EXCEEDED: Final = 4
@@ -25,17 +25,9 @@ class Stream(RequestPart, RoutingPart, ResponsePart, ReplyPart):
     """See module."""
 
     def _apply_max_duration(self, action: ClusterAction) -> None:
-        """The route's own limit, or what a gRPC client asks for if the route lets it; 0 lifts the limit."""
-        limit = action.grpc_timeout_header_max
-        wanted = grpc_timeout(self.head.headers) if limit is not None else None
-        if limit is not None and wanted is not None:
-            duration = min(wanted, limit) if limit else wanted
-            offset = action.grpc_timeout_header_offset
-            if offset is not None:
-                duration = max(duration - offset, 0.0)
-            self.max_duration_deadline = self.info.start_time + duration
-        elif action.max_stream_duration is not None:
-            duration = action.max_stream_duration
+        """Let the route's limit replace that of the connection manager."""
+        duration = stream_duration(self.head.headers, action)
+        if duration is not None:
             self.max_duration_deadline = self.info.start_time + duration if duration else 0.0
 
     def _on_upstream_too_long(self) -> None:
@@ -113,8 +105,10 @@ class Stream(RequestPart, RoutingPart, ResponsePart, ReplyPart):
         if upstream is not None:
             upstream.cluster.stats.upstream_rq_timeout += 1
             upstream.host.stats.rq_timeout += 1
+            if upstream.charges is not None:
+                upstream.charges.time_out()
             if not self.response_started:
-                upstream.cluster.stats.codes[504] += 1
+                upstream.count_own(504)
                 upstream.host.stats.rq_error += 1
         self._time_out(
             504, "upstream request timeout", "response_timeout", ResponseFlag.UPSTREAM_REQUEST_TIMEOUT

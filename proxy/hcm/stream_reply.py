@@ -12,6 +12,7 @@ from proxy.hcm.response_plan import (
     frame_response,
 )
 from proxy.hcm.stream_state import StreamState
+from proxy.router.route import Route
 
 
 class ReplyPart(StreamState):
@@ -45,12 +46,35 @@ class ReplyPart(StreamState):
         if status == 400 and not self.manager.config.keep_open_on_error:
             # Envoy takes any 400 of its own as a sign that the two sides no longer understand each other.
             self.connection.close_after_response()
+        route = self.plan.route
+        if route is not None and details != "direct_response":
+            modify = self._by_route(route, modify)
         mapper = self.manager.config.local_reply
         head, encoded = make_local_reply(status, body, info, mapper, modify, grpc_status)
         if details == "direct_response":
             # A reply, but the route's own: its body counts as no local reply's once it is rendered.
             info.local_reply_body = ""
         self._send_own_response(head, encoded)
+
+    def _by_route(
+        self, route: Route, modify: Callable[[HeaderMap], None] | None
+    ) -> Callable[[HeaderMap], None] | None:
+        """`modify` after what the route does to all responses."""
+        info = self.info
+        tells_attempts = route.include_attempt_count_in_response and info.attempt_count > 0
+        if not route.response_ops and not tells_attempts:
+            return modify
+
+        def modify_by_route(headers: HeaderMap) -> None:
+            if tells_attempts:
+                headers.set("x-envoy-attempt-count", str(info.attempt_count))
+            reply = ResponseHead(info.response_code, headers)
+            for ops in route.response_ops:
+                ops.apply(reply, info)
+            if modify is not None:
+                modify(headers)
+
+        return modify_by_route
 
     def _send_own_response(self, head: ResponseHead, body: bytes) -> None:
         if self.head_request:

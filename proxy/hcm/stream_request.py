@@ -126,6 +126,7 @@ class RequestPart(StreamState):
         self.redirects += 1
         self.plan = plan
         self._choice = None
+        self._redirect_policy = None
         self.head = self.info.request = plan.head
         body = self._body_copy
         has_body = bool(body) and plan.head.method != "GET"

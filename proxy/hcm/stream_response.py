@@ -73,7 +73,7 @@ class ResponsePart(StreamState):
         info = self.info
         info.upstream_header_bytes_received = response.header_bytes
         self.original_response_names = response.original_names
-        self._describe_upstream()
+        self.describe_upstream()
         head = response.head.copy()
         options = self.manager.config.router_options
         upgraded = response.head.status == 101 and bool(self.plan.upgrade)
@@ -128,7 +128,7 @@ class ResponsePart(StreamState):
         info = self.info
         if manager.access_log is not None:
             info.upstream_header_bytes_received = response.header_bytes
-            self._describe_upstream()
+            self.describe_upstream()
             info.response = self._filled_head(plan.head, service_time, date.text())
         else:
             info.response = plan.head
@@ -187,7 +187,7 @@ class ResponsePart(StreamState):
         info = self.info
         info.upstream_host = host
         if self.upstream is not None:
-            self.upstream.cluster.stats.codes[status] += 1
+            self.upstream.count_own(status)
         self.local_reply(status, body, details, flags, _mark_overloaded if overloaded else None)
 
     def on_upstream_reset_after_response(self, details: str, flags: int) -> None:

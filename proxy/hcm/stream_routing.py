@@ -15,7 +15,9 @@ from proxy.router.direct_response import DirectResponseAction
 from proxy.router.mirror import start_mirrors
 from proxy.router.per_filter_config import FilterOverrides
 from proxy.router.redirect import RedirectAction
+from proxy.router.response_stats import Charges, charges_for
 from proxy.router.route import Route
+from proxy.router.strict_check import failed_check
 from proxy.router.upstream_plan import UpstreamPlan, plan_upstream
 from proxy.router.upstream_request import UpstreamRequest
 
@@ -109,8 +111,42 @@ class RoutingPart(StreamState):
             self.plan.upstream if self._filters is None and end_stream else None
         )
         if upstream_plan is None:
+            strict = self.manager.config.router_options.strict_check_headers
+            if strict and self._fails_check(action, strict):
+                return
+            charges = self._charges(route, action)
             upstream_plan = self._plan_for_target(route, action, end_stream)
+            upstream_plan.charges = charges
         self._forward_planned(upstream_plan, end_stream)
+
+    def _fails_check(self, action: ClusterAction, names: tuple[str, ...]) -> bool:
+        headers = self.head.headers
+        failed = failed_check(headers, names)
+        if failed is None:
+            return False
+        self.info.upstream_cluster = self.manager.clusters.get(self._cluster_choice(action).cluster_name)
+        self.local_reply(
+            400,
+            f"invalid header '{failed}' with value '{headers[failed]}'",
+            f"request_headers_failed_strict_check{{{failed}}}",
+            ResponseFlag.INVALID_ENVOY_REQUEST_HEADERS,
+        )
+        return True
+
+    def _charges(self, route: Route, action: ClusterAction) -> Charges | None:
+        origin = self.plan.origin
+        charges = charges_for(
+            self.manager.services.stats,
+            route,
+            route.virtual_host.virtual_cluster(self.head),
+            self._cluster_choice(action).cluster_name,
+            self.head.headers.get("x-envoy-upstream-alt-stat-name", ""),
+            internal=origin is not None and origin.internal,
+        )
+        if charges is not None:
+            # Known to formatters of the request's header operations, as in Envoy.
+            self.info.virtual_cluster_name = charges.virtual_cluster
+        return charges
 
     def _plan_for_target(self, route: Route, action: ClusterAction, end_stream: bool) -> UpstreamPlan:
         """Share the fields with an earlier request of the client, where the route leaves them alone."""
@@ -160,10 +196,14 @@ class RoutingPart(StreamState):
         info.upstream_cluster = cluster
         info.upstream_request_head = upstream_plan.head
         info.attempt_count = 1
+        if upstream_plan.charges is not None:
+            info.virtual_cluster_name = upstream_plan.charges.virtual_cluster
         hash_policy = action.hash_policy
         host = cluster.choose_host(None if hash_policy is None else manager.request_hash(hash_policy, self))
         if host is None:
             cluster.stats.codes[503] += 1
+            if upstream_plan.charges is not None:
+                upstream_plan.charges.count(cluster.stats, 503)
             self.local_reply(
                 503, "no healthy upstream", "no_healthy_upstream", ResponseFlag.NO_HEALTHY_UPSTREAM
             )
@@ -184,6 +224,8 @@ class RoutingPart(StreamState):
             upstream_plan.chunked,
         )
         self.upstream = upstream
+        if upstream_plan.charges is not None:
+            upstream.charges = upstream_plan.charges
         if self.plan.upgrade:
             upstream.upgrading = True
         else:
@@ -299,6 +341,7 @@ class RoutingPart(StreamState):
     def forward_trailers(self, trailers: HeaderMap) -> None:
         """Trailers that have passed the filters."""
         if self.upstream is not None:
-            self.upstream.finish(trailers)
+            keep = self.upstream.cluster.config.http.enable_trailers
+            self.upstream.finish(trailers if keep else None)
         for mirror in self._mirrors or ():
             mirror.finish(trailers)

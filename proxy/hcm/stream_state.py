@@ -106,8 +106,8 @@ class StreamState:
             info.virtual_host_name = plan.virtual_host.name
             info.virtual_host_metadata = plan.virtual_host.metadata
 
-    def _describe_upstream(self) -> None:
-        """The same for the upstream connection."""
+    def describe_upstream(self) -> None:
+        """Note what only logs, formatters and filters read of the upstream connection."""
         info = self.info
         connection = info.upstream_connection
         if connection is not None and info.upstream_protocol is None:

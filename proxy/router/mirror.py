@@ -14,6 +14,7 @@ from proxy.base.stream_info import StreamInfo
 from proxy.codec.http1_render import render_request_head
 from proxy.codec.http1_response import Http1Response
 from proxy.router.mirror_policy import MirrorPolicy
+from proxy.router.response_stats import INTERNAL_CHARGES
 from proxy.router.upstream_plan import UpstreamPlan
 from proxy.router.upstream_request import UpstreamRequest
 
@@ -38,9 +39,18 @@ class _Sink:
         """Dropped."""
 
     def on_upstream_failure(
-        self, status: int, body: str, details: str, flags: int, host: Any, *, overloaded: bool = False
+        self,
+        status: int,
+        body: str,  # noqa: ARG002
+        details: str,  # noqa: ARG002
+        flags: int,  # noqa: ARG002
+        host: Any,  # noqa: ARG002
+        *,
+        overloaded: bool = False,  # noqa: ARG002
     ) -> None:
-        """Counted by the pool; nobody else hears of it."""
+        """Counted; nobody else hears of it."""
+        if self.request is not None:
+            self.request.count_own(status)
 
     def on_upstream_reset_after_response(self, details: str, flags: int) -> None:
         """Dropped."""
@@ -65,8 +75,12 @@ def start_mirrors(
             continue
         name = policy.cluster or plan.head.headers.get(policy.cluster_header, "")
         cluster = manager.clusters.get(name) if name else None
-        host = cluster.choose_host(None) if cluster is not None else None
-        if cluster is None or host is None:
+        if cluster is None:
+            continue
+        host = cluster.choose_host(None)
+        if host is None:
+            cluster.stats.codes[503] += 1
+            INTERNAL_CHARGES.count(cluster.stats, 503)
             continue
         head = plan.head.copy()
         if policy.host_rewrite:
@@ -75,6 +89,7 @@ def start_mirrors(
             head.authority = _shadowed(head.authority)
         if info.request_id and "x-request-id" in head.headers:
             head.headers.set("x-request-id", info.request_id)
+        _mark_as_own(head.headers, manager.services.local_address)
         for ops in policy.request_ops:
             ops.apply(head, info)
         sink = _Sink(info)
@@ -88,11 +103,19 @@ def start_mirrors(
             not end_stream and "transfer-encoding" in head.headers,
         )
         sink.request = request
+        request.charges = INTERNAL_CHARGES
         if end_stream:
             request.finish()
         request.start(manager.pools)
         started.append(request)
     return started
+
+
+def _mark_as_own(headers: HeaderMap, address: str) -> None:
+    """Envoy sends a copy as a request of its own: internal, and forwarded for its own address."""
+    headers.set("x-envoy-internal", "true")
+    present = headers.get("x-forwarded-for")
+    headers.set("x-forwarded-for", f"{present},{address}" if present else address)
 
 
 def _shadowed(authority: str) -> str:

@@ -16,7 +16,8 @@ from proxy.codec.head_template import HeadTemplate
 from proxy.codec.http1_render import NameFormatter, render_fields, render_request_head
 from proxy.router.cluster_action import ClusterAction
 from proxy.router.cluster_choice import ClusterChoice
-from proxy.router.grpc_timeout import grpc_timeout, is_grpc
+from proxy.router.grpc_timeout import format_grpc_timeout, grpc_timeout, is_grpc, stream_duration
+from proxy.router.response_stats import Charges
 from proxy.router.route import Route
 
 #: Methods whose requests have no body by definition, so that no length is sent (Envoy:
@@ -49,7 +50,7 @@ class UpstreamPlan:
 
     `template` is the whole head rendered, `fields` its fields alone; both may have a hole for the request id.
 
-    `alt_stat_name` is the prefix of a second set of response counters, "" for none.
+    `charges` says where responses count besides the cluster.
     """
 
     head: RequestHead
@@ -57,13 +58,13 @@ class UpstreamPlan:
     choice: ClusterChoice
     timeout: float
     stream_duration: float | None
-    alt_stat_name: str
     template: HeadTemplate | None
     reusable: bool
     chunked: bool
     response_ops: tuple[Any, ...]
     response_key: int
     fields: HeadTemplate | None = None
+    charges: Charges | None = None
 
     def for_target(self, head: RequestHead) -> UpstreamPlan:
         """The plan of a request that differs from this one's only in its target; it shares the fields."""
@@ -73,7 +74,6 @@ class UpstreamPlan:
             self.choice,
             self.timeout,
             self.stream_duration,
-            self.alt_stat_name,
             None,
             self.reusable,
             self.chunked,
@@ -119,15 +119,18 @@ def plan_upstream(
     head = head.copy()
     headers = head.headers
     timeout = _timeout(head, action, respect_expected_timeout)
-    alt_stat_name = ""
     stream_duration = None
     if not _CONSUMED.isdisjoint(headers):
-        alt_stat_name = headers.get("x-envoy-upstream-alt-stat-name", "")
         stream_duration = _milliseconds(headers.get("x-envoy-upstream-stream-duration-ms"))
+        # Of two timeouts Envoy takes out only the one that it has used.
+        kept = respect_expected_timeout and "x-envoy-expected-rq-timeout-ms" in headers
         for name in _CONSUMED:
-            headers.remove(name)
+            if not kept or name != "x-envoy-upstream-rq-timeout-ms":
+                headers.remove(name)
     if timeout and not suppress_envoy_headers:
-        headers.set("x-envoy-expected-rq-timeout-ms", str(int(timeout * 1000)))
+        headers.set("x-envoy-expected-rq-timeout-ms", str(round(timeout * 1000)))
+    if action.max_stream_duration_set or action.max_grpc_timeout is not None:
+        _tell_grpc_timeout(headers, action, timeout)
     if route.virtual_host.include_request_attempt_count:
         headers.set("x-envoy-attempt-count", "1")
     reusable = True
@@ -150,7 +153,6 @@ def plan_upstream(
         choice,
         timeout,
         stream_duration,
-        alt_stat_name,
         template,
         reusable,
         chunked,
@@ -162,7 +164,8 @@ def plan_upstream(
 def _timeout(head: RequestHead, action: ClusterAction, respect_expected: bool) -> float:
     headers = head.headers
     text = headers.get("x-envoy-expected-rq-timeout-ms") if respect_expected else None
-    text = text or headers.get("x-envoy-upstream-rq-timeout-ms")
+    if text is None:
+        text = headers.get("x-envoy-upstream-rq-timeout-ms")
     wanted = _milliseconds(text)
     if wanted is not None:
         return wanted
@@ -180,6 +183,16 @@ def _grpc_timeout(headers: HeaderMap, action: ClusterAction, limit: float) -> fl
     if offset is not None and offset < timeout:
         timeout -= offset
     return limit if limit and (not timeout or timeout > limit) else timeout
+
+
+def _tell_grpc_timeout(headers: HeaderMap, action: ClusterAction, timeout: float) -> None:
+    """Let a gRPC upstream know how long we wait."""
+    if not is_grpc(headers.get("content-type", "")):
+        return
+    if action.max_stream_duration_set:
+        timeout = stream_duration(headers, action) or 0.0
+    if timeout:
+        headers.set("grpc-timeout", format_grpc_timeout(timeout))
 
 
 def _milliseconds(text: str | None) -> float | None:

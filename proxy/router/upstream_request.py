@@ -14,6 +14,7 @@ from proxy.base.response_flags import ResponseFlag
 from proxy.base.stream_info import StreamInfo
 from proxy.codec.http1_render import LAST_CHUNK, render_chunk, render_trailers
 from proxy.codec.http1_response import Http1Response
+from proxy.router.response_stats import Charges
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
 from proxy.upstream.pool.api import PoolFailure, ResetReason, UpstreamConnection
@@ -78,6 +79,7 @@ class UpstreamRequest:
     """See module. `head_bytes` is the rendered request head; `chunked` tells how body bytes are framed."""
 
     upgrading = False
+    charges: Charges | None = None
     _connection: UpstreamConnection | None = None
     _pool: Any = None
     _pending: list[bytes] | None = None
@@ -130,8 +132,8 @@ class UpstreamRequest:
         self._write(data)
 
     def finish(self, trailers: HeaderMap | None = None) -> None:
-        """The request is complete."""
-        if self._over:
+        """The request is complete; to say so again changes nothing."""
+        if self._over or self._complete:
             return
         self._complete = True
         if self._chunked:
@@ -195,6 +197,8 @@ class UpstreamRequest:
             return
         stats = cluster.stats
         stats.upstream_rq_total += 1
+        if self.charges is not None:
+            self.charges.begin()
         stats.upstream_rq_active += 1
         host_stats = self.host.stats
         host_stats.rq_total += 1
@@ -223,6 +227,18 @@ class UpstreamRequest:
         if not self._over:
             self._fail_before_response(failure, detail)
 
+    def count_own(self, status: int) -> None:
+        """Count an answer that was made up in place of the upstream's."""
+        self.cluster.stats.codes[status] += 1
+        if self.charges is not None:
+            self.charges.count(self.cluster.stats, status)
+
+    def uncount(self, status: int) -> None:
+        """Take back a response that nobody will see."""
+        self.cluster.stats.codes[status] -= 1
+        if self.charges is not None:
+            self.charges.count(self.cluster.stats, status, -1)
+
     def _fail_before_response(self, failure: PoolFailure, detail: str) -> None:
         self._over = True
         if detail:
@@ -250,6 +266,8 @@ class UpstreamRequest:
         self._response_started = True
         status = response.head.status
         self.cluster.stats.codes[status] += 1
+        if self.charges is not None:
+            self.charges.count(self.cluster.stats, status)
         if status < 500:
             self.host.stats.rq_success += 1
         else:

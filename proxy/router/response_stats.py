@@ -1,0 +1,152 @@
+"""What responses are counted in besides the codes of their cluster.
+
+`vhost.<virtual host>.vcluster.<name>.*` for virtual clusters, `vhost.<virtual host>.route.<stat_prefix>.*` for
+routes that name one, `cluster.<name>.<alt>.*` for requests with x-envoy-upstream-alt-stat-name, and
+`cluster.<name>.internal.*` for requests from inside the mesh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Final
+
+from proxy.base.stats import StatGroup, StatRegistry
+from proxy.router.route import Route
+from proxy.upstream.cluster_stats import ClusterStats, CodeCounts, stat_name
+
+
+class RequestStats(StatGroup):
+    """Requests and responses of a virtual cluster or a route."""
+
+    COUNTERS: ClassVar = (
+        "upstream_rq_retry",
+        "upstream_rq_retry_limit_exceeded",
+        "upstream_rq_retry_overflow",
+        "upstream_rq_retry_success",
+        "upstream_rq_timeout",
+        "upstream_rq_total",
+    )
+    upstream_rq_timeout: int
+    upstream_rq_total: int
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__(prefix)
+        self.codes = CodeCounts()
+
+    def count(self, status: int, change: int, *, internal: bool) -> None:  # noqa: ARG002
+        """One response more (or, with a `change` of -1, one less)."""
+        self.codes[status] += change
+
+    def counters(self) -> dict[str, int]:
+        """See `StatGroup`."""
+        result = super().counters()
+        self.codes.write(self.prefix, result)
+        return result
+
+
+class AlternativeStats(StatGroup):
+    """The second set of codes that a request asks for by x-envoy-upstream-alt-stat-name."""
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__(prefix)
+        self.codes = CodeCounts()
+        self.internal_codes = CodeCounts()
+
+    def count(self, status: int, change: int, *, internal: bool) -> None:
+        """See `RequestStats.count`."""
+        self.codes[status] += change
+        if internal:
+            self.internal_codes[status] += change
+
+    def counters(self) -> dict[str, int]:
+        """See `StatGroup`."""
+        result: dict[str, int] = {}
+        self.codes.write(self.prefix, result)
+        self.internal_codes.write(self.prefix + "internal.", result)
+        self.codes.minus(self.internal_codes).write(self.prefix + "external.", result)
+        return result
+
+
+class Charges:
+    """Where the response to a request is counted; most requests need none of this."""
+
+    __slots__ = ("_groups", "_internal", "_requests", "virtual_cluster")
+
+    def __init__(
+        self,
+        requests: Sequence[RequestStats],
+        alternatives: Sequence[AlternativeStats],
+        internal: bool,
+        virtual_cluster: str | None = None,
+    ) -> None:
+        # Envoy counts what no virtual cluster matches as "other", which is no name in formats.
+        self.virtual_cluster = virtual_cluster if virtual_cluster != "other" else None
+        self._requests = tuple(requests)
+        self._groups: tuple[RequestStats | AlternativeStats, ...] = (*requests, *alternatives)
+        self._internal = internal
+
+    def begin(self) -> None:
+        """A request has got a connection upstream."""
+        for group in self._requests:
+            group.upstream_rq_total += 1
+
+    def count(self, stats: ClusterStats, status: int, change: int = 1) -> None:
+        """A response came from, or was made up for, the cluster with `stats`."""
+        if self._internal:
+            if stats.internal_codes is None:
+                stats.internal_codes = CodeCounts()
+            stats.internal_codes[status] += change
+        for group in self._groups:
+            group.count(status, change, internal=self._internal)
+
+    def time_out(self) -> None:
+        """The route's timeout has ended a request."""
+        for group in self._requests:
+            group.upstream_rq_timeout += 1
+
+
+#: Of internal requests without more; those that this proxy makes itself are such.
+INTERNAL_CHARGES: Final = Charges((), (), True)
+
+
+def charges_for(
+    registry: StatRegistry,
+    route: Route,
+    virtual_cluster: str | None,
+    cluster_name: str,
+    alternatives: str,
+    *,
+    internal: bool,
+) -> Charges | None:
+    """Where responses to a request on `route` count; None for nowhere. `alternatives` is the field's value."""
+    prefix = f"vhost.{route.virtual_host.name}."
+    names = []
+    if virtual_cluster is not None:
+        names.append(f"{prefix}vcluster.{virtual_cluster}.")
+    if route.stat_prefix:
+        names.append(f"{prefix}route.{route.stat_prefix}.")
+    if not names and not alternatives:
+        return INTERNAL_CHARGES if internal else None
+    requests = [_request_stats(registry, name) for name in names]
+    others = []
+    if alternatives:
+        others.append(_alternative_stats(registry, f"cluster.{stat_name(cluster_name)}.{alternatives}."))
+    return Charges(requests, others, internal, virtual_cluster)
+
+
+def _request_stats(registry: StatRegistry, prefix: str) -> RequestStats:
+    known = registry.get(prefix)
+    if isinstance(known, RequestStats):
+        return known
+    made = RequestStats(prefix)
+    registry.add(prefix, made)
+    return made
+
+
+def _alternative_stats(registry: StatRegistry, prefix: str) -> AlternativeStats:
+    known = registry.get(prefix)
+    if isinstance(known, AlternativeStats):
+        return known
+    made = AlternativeStats(prefix)
+    registry.add(prefix, made)
+    return made
