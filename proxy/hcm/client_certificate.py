@@ -44,7 +44,7 @@ def _element(tls: TlsInfo, details: tuple[str, ...]) -> str:
     parts: list[str] = []
     if tls.local_certificate_der:
         local = x509.load_der_x509_certificate(tls.local_certificate_der)
-        parts.extend(f"By={uri}" for uri in _alternative_names(local, x509.UniformResourceIdentifier)[:1])
+        parts.extend(f"By={uri}" for uri in _alternative_names(local, x509.UniformResourceIdentifier))
     parts.append(f"Hash={peer.fingerprint(hashes.SHA256()).hex()}")
     if "cert" in details:
         parts.append(f'Cert="{_encoded_pem(peer)}"')

@@ -8,6 +8,7 @@ choice, formatters that read the clock) is never part of a kept plan.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Final
 
@@ -299,4 +300,9 @@ class RequestPlanner:
 def client_key(connection: ConnectionInfo) -> str:
     """What of a connection a plan depends on."""
     remote = connection.remote_address
-    return f"{remote.ip or remote.path}|{connection.local_address.port}"
+    key = f"{remote.ip or remote.path}|{connection.local_address.port}"
+    tls = connection.tls
+    if tls is None:
+        return key
+    # Two clients behind one address must not be taken for each other.
+    return f"{key}|{hashlib.sha256(tls.peer_certificate_der).hexdigest()}"
