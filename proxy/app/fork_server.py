@@ -62,7 +62,8 @@ def restart() -> ForkServer:
     number = theirs.fileno()
     os.set_inheritable(number, True)
     arguments = [sys.executable, "-m", "proxy.app.fork_server", str(number)]
-    process = os.posix_spawn(sys.executable, arguments, dict(os.environ))
+    # Until it ignores them, which takes an interpreter's start and a second of imports.
+    process = os.posix_spawn(sys.executable, arguments, dict(os.environ), setsigmask=_CONTROLLERS_SIGNALS)
     theirs.close()
     return ForkServer(ours, process)
 
@@ -81,6 +82,7 @@ def _run(control: socket.socket) -> NoReturn:
 def _serve(control: socket.socket) -> None:
     for ignored in _CONTROLLERS_SIGNALS:
         signal.signal(ignored, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _CONTROLLERS_SIGNALS)
     wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
