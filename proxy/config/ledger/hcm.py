@@ -37,8 +37,7 @@ envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManage
   + subject cert chain dns uri
 
 envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig
-  + upgrade_type enabled
-  - filters
+  + upgrade_type enabled filters
 
 envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter
   + name typed_config is_optional disabled
