@@ -22,6 +22,8 @@ from proxy.connection.tls_material import load_authorities, load_certificate, lo
 from proxy.connection.tls_names import NameTest, any_matches, compile_name_tests, names_of
 
 #: OpenSSL: take ChaCha20 if the client prefers it, which is what Envoy's `[A|B]` groups amount to.
+#: `ssl` keeps the numbers of its encodings to itself.
+_ENCODING_DER: Final = 2
 _OP_PRIORITIZE_CHACHA: Final = 1 << 21
 
 _COMMON_FIELDS: Final = frozenset({"tls_params", "tls_certificates", "validation_context", "alpn_protocols"})
@@ -162,9 +164,20 @@ def describe(ssl_object: ssl.SSLObject, info: TlsInfo | None = None) -> TlsInfo:
     info.sni = ssl_object.requested_sni if isinstance(ssl_object, CheckedSslObject) else ""
     if ssl_object.context.verify_mode != ssl.CERT_NONE:
         info.peer_certificate_der = ssl_object.getpeercert(True) or b""
+        if info.peer_certificate_der:
+            info.peer_chain_der = _verified_chain(ssl_object)
     if info.version != "TLSv1.3" and ssl_object.session is not None:
         info.session_id = ssl_object.session.id.hex()
     return info
+
+
+def _verified_chain(ssl_object: Any) -> tuple[bytes, ...]:
+    """The chain that the peer was validated by, its own certificate first."""
+    if hasattr(ssl_object, "get_verified_chain"):
+        return tuple(ssl_object.get_verified_chain() or ())
+    # Python 3.11 and 3.12 have it below the public class only.
+    chain = ssl_object._sslobj.get_verified_chain() or ()
+    return tuple(certificate.public_bytes(_ENCODING_DER) for certificate in chain)
 
 
 def _remember_sni(ssl_object: Any, name: str | None, context: ssl.SSLContext) -> int | None:

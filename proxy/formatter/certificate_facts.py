@@ -93,7 +93,11 @@ def sha1_of(der: bytes) -> str:
 
 
 def _name(name: x509.Name) -> str:
-    return to_wire(name.rfc4514_string(_SHORT_NAMES))
+    text = name.rfc4514_string(_SHORT_NAMES)
+    if text.isascii():
+        return text
+    # RFC 2253 as OpenSSL prints it: bytes beyond ASCII as `\C3`.
+    return "".join(chr(byte) if byte < 0x80 else f"\\{byte:02X}" for byte in text.encode("utf-8"))
 
 
 def _serial(number: int) -> str:

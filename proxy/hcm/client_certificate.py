@@ -6,7 +6,6 @@ Source: `forward_client_cert_details` and `set_current_client_cert_details` of t
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote
 
 from proxy.base.headers import HeaderMap
 from proxy.base.stream_info import ConnectionInfo, TlsInfo
@@ -38,32 +37,29 @@ def apply_xfcc(headers: HeaderMap, connection: ConnectionInfo, mode: int, detail
 def _element(tls: TlsInfo, details: tuple[str, ...]) -> str:
     # Imported late: it costs a worker 10 MB, and only mutual TLS with XFCC needs it.
     from cryptography import x509
-    from cryptography.hazmat.primitives import hashes
+
+    from proxy.formatter.certificate_facts import certificate_facts, sha256_of
 
     peer = x509.load_der_x509_certificate(tls.peer_certificate_der)
+    facts = certificate_facts(tls.peer_certificate_der)
     parts: list[str] = []
     if tls.local_certificate_der:
         local = x509.load_der_x509_certificate(tls.local_certificate_der)
         parts.extend(f"By={uri}" for uri in _alternative_names(local, x509.UniformResourceIdentifier))
-    parts.append(f"Hash={peer.fingerprint(hashes.SHA256()).hex()}")
+    parts.append(f"Hash={sha256_of(tls.peer_certificate_der)}")
     if "cert" in details:
-        parts.append(f'Cert="{_encoded_pem(peer)}"')
+        parts.append(f'Cert="{facts.url_encoded_pem}"')
     if "chain" in details:
-        parts.append(f'Chain="{_encoded_pem(peer)}"')
+        chain = tls.peer_chain_der or (tls.peer_certificate_der,)
+        parts.append(f'Chain="{"".join(certificate_facts(one).url_encoded_pem for one in chain)}"')
     if "subject" in details:
-        parts.append(f'Subject="{peer.subject.rfc4514_string()}"')
+        parts.append(f'Subject="{facts.subject}"')
     if "uri" in details:
         uris = _alternative_names(peer, x509.UniformResourceIdentifier)
         parts.extend(f"URI={uri}" for uri in uris or [""])
     if "dns" in details:
         parts.extend(f"DNS={name}" for name in _alternative_names(peer, x509.DNSName))
     return ";".join(parts)
-
-
-def _encoded_pem(certificate: x509.Certificate) -> str:
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    return quote(certificate.public_bytes(Encoding.PEM).decode("ascii"), safe="")
 
 
 def _alternative_names(

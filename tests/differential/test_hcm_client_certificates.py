@@ -1,0 +1,83 @@
+"""x-forwarded-client-cert: what is said of a client's certificate, passed on or kept out."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.certs import Authority, Issued
+from tests.support.configs import Json, typed
+from tests.support.differential import Pair
+from tests.support.managers import get, managers, same_everywhere
+from tests.support.origin import HELLO
+
+TLS = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+MODES = ("SANITIZE", "FORWARD_ONLY", "APPEND_FORWARD", "SANITIZE_SET", "ALWAYS_FORWARD_ONLY")
+DETAILS: dict[str, Json] = {
+    "nothing": {},
+    "subject": {"subject": True},
+    "everything": {"subject": True, "cert": True, "chain": True, "dns": True, "uri": True},
+}
+MANAGERS: dict[str, Json] = {
+    **{mode.lower(): {"forward_client_cert_details": mode} for mode in MODES},
+    **{
+        f"{mode.lower()}_{name}": {
+            "forward_client_cert_details": mode,
+            "set_current_client_cert_details": details,
+        }
+        for mode in ("APPEND_FORWARD", "SANITIZE_SET")
+        for name, details in DETAILS.items()
+        if details
+    },
+}
+PRESENT = ["X-Forwarded-Client-Cert: By=spiffe://a;Hash=1", "X-Forwarded-Client-Cert: Hash=2"]
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("certs"))
+
+
+def transport(authority: Authority, issued: Issued) -> Json:
+    certificate = {
+        "certificate_chain": {"filename": str(issued.certificate)},
+        "private_key": {"filename": str(issued.key)},
+    }
+    common = {
+        "tls_certificates": [certificate],
+        "validation_context": {"trusted_ca": {"filename": str(authority.certificate)}},
+    }
+    return {"transport_socket": {"name": "tls", "typed_config": typed(TLS, common_tls_context=common)}}
+
+
+@pytest.fixture(scope="module")
+def pair(authority: Authority) -> Iterator[Pair]:
+    config = managers(MANAGERS)
+    named = authority.issue("server.test", "spiffe://local/server", "spiffe://local/other")
+    for listener in config["static_resources"]["listeners"]:
+        listener["filter_chains"][0].update(transport(authority, named))
+    with Pair(config, listeners=list(MANAGERS)) as started:
+        yield started
+
+
+def context(authority: Authority, kind: str) -> ssl.SSLContext:
+    names: dict[str, Any] = {
+        "named": ("spiffe://client/one", "client.test", "other.test", "spiffe://client/two"),
+        "address": ("127.0.0.1",),
+        "dns": ("client.test",),
+    }
+    if kind == "none":
+        return authority.client_context()
+    if kind == "odd":
+        return authority.client_context(authority.issue("x.test", common_name='a, "b"+c=d;e\\f é'))
+    return authority.client_context(authority.issue(*names[kind]))
+
+
+@pytest.mark.parametrize("client", ["named", "address", "dns", "none", "odd"])
+@pytest.mark.parametrize("sent", [[], PRESENT[:1], PRESENT])
+def test_every_mode(pair: Pair, authority: Authority, client: str, sent: list[str]) -> None:
+    cases = [(manager, get("/", *sent), HELLO) for manager in MANAGERS]
+    same_everywhere(pair, cases, tls=context(authority, client), server_name="server.test")
