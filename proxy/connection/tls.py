@@ -22,9 +22,9 @@ from proxy.connection.tls_material import load_authorities, load_certificate, lo
 from proxy.connection.tls_names import NameTest, any_matches, compile_name_tests, names_of
 
 #: OpenSSL: take ChaCha20 if the client prefers it, which is what Envoy's `[A|B]` groups amount to.
+_OP_PRIORITIZE_CHACHA: Final = 1 << 21
 #: `ssl` keeps the numbers of its encodings to itself.
 _ENCODING_DER: Final = 2
-_OP_PRIORITIZE_CHACHA: Final = 1 << 21
 
 _COMMON_FIELDS: Final = frozenset({"tls_params", "tls_certificates", "validation_context", "alpn_protocols"})
 _DOWNSTREAM_FIELDS: Final = frozenset(
