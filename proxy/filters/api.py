@@ -144,6 +144,10 @@ class HttpFilter:
         """Request trailers; may be changed in place."""
         return FilterStatus.CONTINUE
 
+    def take_held(self) -> bytes:
+        """Body bytes that the filter has kept back, for they go on before the trailers."""
+        return b""
+
     def encode_headers(self, head: ResponseHead, end_stream: bool) -> FilterStatus:  # noqa: ARG002
         """The response head; may be changed in place."""
         return FilterStatus.CONTINUE

@@ -86,10 +86,20 @@ class FilterManager:
         for position, one in enumerate(self._filters):
             if one.decode_trailers(trailers) is FilterStatus.STOP or self._stream.response_complete:
                 return
+            held = one.take_held()
             if position == self._decoded:
                 self._decoded += 1
                 self._run_decode()
+            if held:
+                self._pass_held(position + 1, held)
         self._stream.forward_trailers(trailers)
+
+    def _pass_held(self, position: int, data: bytes) -> None:
+        for one in self._filters[position:]:
+            status, data = one.decode_data(data, False)
+            if self._stream.response_complete or status is FilterStatus.STOP:
+                return
+        self._stream.forward_data(data, False)
 
     # -- response
 

@@ -43,6 +43,8 @@ class ReplyPart(StreamState):
             return
         if self.upstream is not None:
             self.upstream.abandon()
+        if details == "request_payload_too_large":
+            self.manager.stats.downstream_rq_too_large += 1
         if status == 400 and not self.manager.config.keep_open_on_error:
             # Envoy takes any 400 of its own as a sign that the two sides no longer understand each other.
             self.connection.close_after_response()

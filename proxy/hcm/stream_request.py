@@ -40,12 +40,14 @@ class RequestPart(StreamState):
         if manager.config.max_stream_duration:
             self.max_duration_deadline = self.info.start_time + manager.config.max_stream_duration
         if plan.rejection is not None:
+            self._describe_cluster(plan)
             self._reject(plan.rejection)
             return
         if plan.route is not None:
             self._apply_route_times(plan.route)
         factories = manager.filters_for(plan, self.filter_overrides()) if manager.has_filters else None
         if factories:
+            self._describe_cluster(plan)
             self._filters = FilterManager(self, factories)
             self._filters.decode_headers(head, end_stream)
         elif end_stream and plan.upstream is not None:
@@ -53,6 +55,13 @@ class RequestPart(StreamState):
             self._forward_planned(plan.upstream, True)
         else:
             self.route_request(end_stream)
+
+    def _describe_cluster(self, plan: RequestPlan) -> None:
+        """Name the cluster that the route leads to, for requests that may not get so far."""
+        route = plan.route
+        if route is not None and isinstance(route.action, ClusterAction):
+            name = self._cluster_choice(route.action).cluster_name
+            self.info.upstream_cluster = self.manager.clusters.get(name)
 
     def begin_rejected(self, rejection: Rejection) -> None:
         """There is no request head that could be used: answer at once."""
@@ -95,10 +104,18 @@ class RequestPart(StreamState):
         self.info.bytes_received += len(data)
         if self.response_complete:
             return
-        if self._filters is not None:
-            self._filters.decode_data(data, end_stream)
-        else:
+        if self._filters is None:
             self.forward_data(data, end_stream)
+            return
+        if data and end_stream:
+            # Envoy's codec tells the end after the last bytes: who refuses these answers an unfinished request.
+            self.request_complete = False
+            self._filters.decode_data(data, False)
+            if self.response_complete:
+                return
+            self.request_complete = True
+            data = b""
+        self._filters.decode_data(data, end_stream)
 
     def on_request_trailers(self, trailers: HeaderMap) -> None:
         """Trailers of the request, which end it."""

@@ -131,6 +131,10 @@ class StreamState:
         """See the class that implements it."""
         raise NotImplementedError
 
+    def _cluster_choice(self, action: ClusterAction) -> ClusterChoice:
+        """See the class that implements it."""
+        raise NotImplementedError
+
     def _enter_tunnel(self) -> None:
         """See the class that implements it."""
         raise NotImplementedError

@@ -62,11 +62,18 @@ class BufferFilter(HttpFilter):
         self._pieces.append(data)
         if not end_stream:
             return FilterStatus.STOP, b""
+        return FilterStatus.CONTINUE, self.take_held()
+
+    def take_held(self) -> bytes:
+        """See `HttpFilter`."""
+        if self._head is None:
+            return b""
         self._head.headers.set("content-length", str(self._size))
         self._head.headers.remove("transfer-encoding")
+        self._head = None
         body = b"".join(self._pieces)
         self._pieces.clear()
-        return FilterStatus.CONTINUE, body
+        return body
 
     def on_destroy(self) -> None:
         """See `HttpFilter`."""

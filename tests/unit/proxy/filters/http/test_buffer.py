@@ -47,6 +47,17 @@ def test_a_chunked_request_leaves_whole_and_with_its_length() -> None:
     assert dict(head.headers) == {"content-length": "5"}
 
 
+def test_trailers_do_not_cost_the_body() -> None:
+    one, _ = _filter(10)
+    head = _head()
+    one.decode_headers(head, False)
+    one.decode_data(b"abc", False)
+    assert one.decode_trailers(HeaderMap()) is FilterStatus.CONTINUE
+    assert one.take_held() == b"abc"
+    assert one.take_held() == b""
+    assert dict(head.headers) == {"content-length": "3"}
+
+
 def test_a_request_over_the_limit_is_refused() -> None:
     one, callbacks = _filter(3)
     one.decode_headers(_head(), False)
