@@ -47,8 +47,7 @@ class Stream(RequestPart, RoutingPart, ResponsePart, ReplyPart):
             return
         info = self.info
         info.flags |= flags
-        if info.response_code_details is None or not self.response_started:
-            info.response_code_details = details
+        info.response_code_details = details
         self.manager.stats.downstream_rq_rx_reset += 1
         self._finish()
 

@@ -88,6 +88,7 @@ class ReplyPart(StreamState):
         self.upgraded = True
         self.manager.stats.downstream_cx_upgrades_total += 1
         self.manager.stats.downstream_cx_upgrades_active += 1
+        self.manager.stats.downstream_rq_response_before_rq_complete += 1
         self.connection.enter_tunnel()
 
     def _encode(self, head: ResponseHead, body: bytes, end_stream: bool) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import ResponseHead
+from proxy.base.response_flags import ResponseFlag
 from proxy.codec.head_template import DATE_HOLE, REQUEST_ID_HOLE, SERVICE_TIME_HOLE
 from proxy.codec.http1_response import Http1Response
 from proxy.hcm import internal_redirect
@@ -22,6 +23,9 @@ _SERVICE_TIME: Final = ord(SERVICE_TIME_HOLE)
 _DATE: Final = ord(DATE_HOLE)
 #: Kept with one response head: one for each route whose responses carry it.
 MAX_PLANS_PER_RESPONSE: Final = 64
+_HOP_BY_HOP: Final = frozenset(
+    ("connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "content-length")
+)
 _SERVICE_TIME_AND_DATE: Final = (_SERVICE_TIME, _DATE)
 
 
@@ -90,6 +94,17 @@ class ResponsePart(StreamState):
         virtual_host = self.plan.route.virtual_host if self.plan.route is not None else None
         if virtual_host is not None and virtual_host.include_attempt_count_in_response:
             head.headers.set("x-envoy-attempt-count", str(info.attempt_count))
+        status = response.head.status
+        if self.plan.upgrade == "websocket" and status < 400 and status != 101:
+            # Envoy passes the refusal on without its body: clients need only the head (RFC 6455 section 4.1).
+            original = response.head.headers
+            self.local_reply(
+                status,
+                "",
+                "websocket_handshake_unsuccessful",
+                modify=lambda headers: _copy_end_to_end(original, headers),
+            )
+            return
         if not end_stream and self.plan.upgrade and response.head.status in {101, 200}:
             self._enter_tunnel()
         self._encode(head, body, end_stream)
@@ -156,7 +171,10 @@ class ResponsePart(StreamState):
         """More of the response body."""
         self.last_activity = now = self.connection.now()
         if end_stream:
-            self._count_upstream_time(now)
+            if self.upgraded:
+                self._note_end_of_tunnel()
+            else:
+                self._count_upstream_time(now)
         if self._filters is not None:
             self._filters.encode_data(data, end_stream)
         else:
@@ -170,6 +188,15 @@ class ResponsePart(StreamState):
             self._filters.encode_trailers(trailers)
         else:
             self.send_trailers(trailers)
+
+    def _note_end_of_tunnel(self) -> None:
+        """A tunnel has no end of its own, so in Envoy's books the upstream has broken it off."""
+        info = self.info
+        info.flags |= ResponseFlag.UPSTREAM_CONNECTION_TERMINATION
+        info.response_code_details = "upstream_reset_after_response_started{connection_termination}"
+        info.upstream_last_byte_received = self.last_activity
+        self.manager.stats.downstream_rq_tx_reset += 1
+        self.manager.stats.downstream_rq_rx_reset += 1
 
     def _count_upstream_time(self, now: float) -> None:
         info = self.info
@@ -212,6 +239,12 @@ class ResponsePart(StreamState):
         if self._write_paused:
             self._write_paused = False
             self.connection.resume_reading()
+
+
+def _copy_end_to_end(original: HeaderMap, headers: HeaderMap) -> None:
+    for name, value in original.fields():
+        if name not in _HOP_BY_HOP:
+            headers.add(name, value)
 
 
 def _mark_overloaded(headers: HeaderMap) -> None:

@@ -162,7 +162,6 @@ class UpstreamRequest:
             if self._pool is not None:
                 self._pool.cancel(self)
         else:
-            self.cluster.stats.upstream_rq_tx_reset += 1
             self._connection.abandon()
         self._end()
 

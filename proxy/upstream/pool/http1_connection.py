@@ -57,6 +57,8 @@ class Http1UpstreamConnection(asyncio.Protocol):
         self._informational = 0
         self._read_disabled = 0
         self._closing_locally = False
+        self._abandoned = False
+        self._tunnel = False
 
     # -- asyncio.Protocol
 
@@ -119,7 +121,8 @@ class Http1UpstreamConnection(asyncio.Protocol):
         decoder = self._decoder
         request = self.request
         ended = isinstance(decoder, UntilCloseDecoder) and exc is None and request is not None and not local
-        self.pool.on_lost(self, local=local, active=request is not None and not ended)
+        active = self._abandoned or (request is not None and (self._tunnel or not ended))
+        self.pool.on_lost(self, local=local, active=active)
         if request is None:
             return
         self.request = None
@@ -192,6 +195,7 @@ class Http1UpstreamConnection(asyncio.Protocol):
 
     def abandon(self) -> None:
         """See `UpstreamConnection`: what was not sent yet of the request is dropped, not flushed."""
+        self._abandoned = self.request is not None
         self.close()
         self.request = None
 
@@ -265,6 +269,7 @@ class Http1UpstreamConnection(asyncio.Protocol):
         self._keep_alive = response.keep_alive
         if self._opens_tunnel(request, response):
             self._keep_alive = False
+            self._tunnel = True
             self._decoder = UntilCloseDecoder()
             request.on_response(response, rest, end_stream=False)
             return b""
