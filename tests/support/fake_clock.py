@@ -31,9 +31,15 @@ class FakeClock:
     def datetime(self) -> datetime:
         return datetime.fromtimestamp(self.wall_now, UTC)
 
-    def wake(self, when: float, target: object) -> None:
+    def wake(self, when: float, target: object) -> tuple[float, int, object]:
         self._count += 1
-        self._timers.append((when, self._count, target))
+        entry = (when, self._count, target)
+        self._timers.append(entry)
+        return entry
+
+    def cancel(self, entry: tuple[float, int, object]) -> None:
+        if entry in self._timers:
+            self._timers.remove(entry)
 
     def advance(self, seconds: float) -> None:
         """Let time pass; timers fire in order, each at its own time."""

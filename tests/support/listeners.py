@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -118,6 +119,7 @@ def accept(config: dict[str, Any], of: WorkerServices, **options: Any) -> Accept
 def connect(acceptor: Acceptor, **names: Any) -> MemoryTransport:
     """A new connection, with `peername` and `sockname` if given."""
     transport = MemoryTransport(**names)
-    transport.set_protocol(acceptor.factory())
+    factory: Callable[[], Any] = acceptor.factory
+    transport.set_protocol(factory())
     transport.protocol.connection_made(transport)
     return transport

@@ -71,7 +71,7 @@ class MemoryTransport(asyncio.Transport):
         """Deliver bytes from the peer, to either kind of protocol."""
         if isinstance(self.protocol, asyncio.BufferedProtocol):
             while data:
-                buffer = self.protocol.get_buffer(len(data))
+                buffer = memoryview(self.protocol.get_buffer(len(data)))
                 taken = min(len(buffer), len(data))
                 buffer[:taken] = data[:taken]
                 self.protocol.buffer_updated(taken)
