@@ -70,7 +70,7 @@ envoy.config.cluster.v3.CircuitBreakers
 
 envoy.config.cluster.v3.CircuitBreakers.Thresholds
   + priority max_connections max_pending_requests max_requests max_retries track_remaining
-  ~ pools are not counted: max_connection_pools
+  ~ pools are counted but never refused: max_connection_pools
   - comes with retries: retry_budget
 
 envoy.config.endpoint.v3.ClusterLoadAssignment

@@ -65,6 +65,9 @@ class Http1Pool:
         self.known_heads: dict[bytes, Http1Response] = {}
         self.name_formatter: NameFormatter | None = None
         self._limits: ResourceManager = cluster.breakers[priority]
+        # Counted for `remaining_cx_pools`; a pool for each host and priority is never refused.
+        self._limits.connection_pools.acquire()
+        self._counted = True
         self._loop = loop
         self.now = loop.time
         self._timers = timers
@@ -290,6 +293,9 @@ class Http1Pool:
 
     def drain(self) -> None:
         """The host has gone: idle connections close now, the others after their request."""
+        if self._counted:
+            self._counted = False
+            self._limits.connection_pools.release()
         idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
