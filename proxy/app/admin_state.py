@@ -251,13 +251,11 @@ class ControllerAdminState:
             for endpoint in config.endpoints:
                 yield endpoint, endpoint.address, endpoint.hostname
             return
-        seen: set[tuple[str, int]] = set()
+        # A host for each endpoint and address, as in Envoy, even where two names lead to one place.
         for index, ip in self._controller.names.addresses(config.name):
             endpoint = config.endpoints[index]
             address = Address(ip, endpoint.address.port)
-            if (address.text, endpoint.priority) not in seen:
-                seen.add((address.text, endpoint.priority))
-                yield endpoint, address, endpoint.hostname or endpoint.address.ip
+            yield endpoint, address, endpoint.hostname or endpoint.address.ip
 
 
 def _options_message(options: Any) -> Any:
