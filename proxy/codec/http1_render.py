@@ -55,6 +55,11 @@ def render_response_head(
     return f"{protocol} {head.status} {reason_phrase(head.status)}\r\n{fields}\r\n".encode("latin-1")
 
 
+def fields_size(head: bytes) -> int:
+    """Bytes of a rendered head without its start line and its blank line, which is how Envoy counts sent fields."""
+    return len(head) - head.index(b"\n") - 3
+
+
 def render_chunk(data: bytes) -> bytes:
     """One chunk of a chunked body; `data` must not be empty."""
     return b"%x\r\n%b\r\n" % (len(data), data)

@@ -16,6 +16,7 @@ from proxy.codec.http1_fields import (
     FieldParser,
     body_framing,
     connection_tokens,
+    field_bytes,
     original_names,
     split_lines,
 )
@@ -78,7 +79,7 @@ class Http1Request:
 
     `content_length` is -1 if none was declared. `close` tells that the client wants the connection closed after
     the response. `upgrade` is the lower-case Upgrade value if the Connection field asks for it, else "".
-    `header_bytes` counts names, values and target. `original_names` is kept for `preserve_case` only.
+    `header_bytes` is `field_bytes` of the fields as they came. `original_names` is kept for `preserve_case` only.
     """
 
     # Defaults on the class: a request is made for every head, and most fields keep them.
@@ -111,11 +112,10 @@ class KnownFields:
     `prepared` is what the connection manager derived from these lines, by client address.
     """
 
-    __slots__ = ("_lines", "_request", "prepared")
+    __slots__ = ("_request", "prepared")
 
-    def __init__(self, request: Http1Request, lines: int) -> None:
+    def __init__(self, request: Http1Request) -> None:
         self._request = request
-        self._lines = lines
         self.prepared: dict[str, Any] = {}
 
     def with_start_line(self, line: bytes, wire_bytes: int) -> Http1Request | None:
@@ -130,7 +130,7 @@ class KnownFields:
         head = RequestHead(method, target, like.head.authority, like.head.headers)
         head.scheme = ""
         request = Http1Request(head, wire_bytes)
-        request.header_bytes = wire_bytes - 4 * self._lines
+        request.header_bytes = like.header_bytes
         request.content_length = like.content_length
         request.chunked = like.chunked
         request.close = like.close
@@ -214,7 +214,7 @@ class RequestParser:
         headers = self._fields.parse(lines)
         protocol = version if version == "HTTP/1.1" or not lines[0].endswith("HTTP/1.1") else "HTTP/1.1"
         request = Http1Request(RequestHead(method, "", "", headers, "", protocol), wire_bytes)
-        request.header_bytes = wire_bytes - 4 * len(lines)
+        request.header_bytes = field_bytes(headers)
         if self._keep_original_names:
             request.original_names = original_names(lines)
         if self._underscores is not UnderscoresAction.ALLOW:
@@ -229,14 +229,14 @@ class RequestParser:
             and line_end == len(lines[0])
             and wire_bytes - line_end <= _MAX_KNOWN_FIELD_BYTES
         ):
-            self._keep_fields(request, block[line_end:], len(lines))
+            self._keep_fields(request, block[line_end:])
         return request
 
-    def _keep_fields(self, request: Http1Request, lines: bytes, count: int) -> None:
+    def _keep_fields(self, request: Http1Request, lines: bytes) -> None:
         known = self._known_fields
         if len(known) >= _MAX_KNOWN_FIELDS:
             known.clear()
-        request.fields = known[lines] = KnownFields(request, count)
+        request.fields = known[lines] = KnownFields(request)
 
     def _check_underscores(self, request: Http1Request) -> None:
         headers = request.head.headers

@@ -16,6 +16,7 @@ from proxy.codec.http1_fields import (
     FieldParser,
     body_framing,
     connection_tokens,
+    field_bytes,
     original_names,
     split_lines,
 )
@@ -82,9 +83,8 @@ class ResponseParser:
         lines = split_lines(block)
         status, is_http11 = _split_status_line(lines[0] if lines else "")
         headers = self._fields.parse(lines)
-        size = len(block) - 4 * len(lines)
         response = Http1Response(ResponseHead(status, headers), len(block))
-        response.header_bytes = size
+        response.header_bytes = field_bytes(headers)
         if self._keep_original_names:
             response.original_names = original_names(lines)
         if "content-length" in headers or "transfer-encoding" in headers:

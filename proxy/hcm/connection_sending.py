@@ -6,6 +6,7 @@ from proxy.base.headers import HeaderMap
 from proxy.base.messages import ResponseHead
 from proxy.codec.http1_render import (
     LAST_CHUNK,
+    fields_size,
     render_chunk,
     render_response_head,
     render_trailers,
@@ -43,6 +44,10 @@ class SendingPart(ConnectionState):
             data = head + LAST_CHUNK
         else:
             data = head
+        if stream is not None and self.manager.access_log is not None:
+            info = stream.info
+            info.downstream_header_bytes_sent = fields_size(head)
+            info.downstream_wire_bytes_sent += len(data)
         self.manager.stats.downstream_cx_tx_bytes_total += len(data)
         self.transport.write(data)
 
@@ -89,6 +94,8 @@ class SendingPart(ConnectionState):
             elif end_stream:
                 data = LAST_CHUNK
         if data:
+            if self._stream is not None:
+                self._stream.info.downstream_wire_bytes_sent += len(data)
             self._write(data)
 
     def send_trailers(self, trailers: HeaderMap | None, *, chunked: bool) -> None:

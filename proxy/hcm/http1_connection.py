@@ -232,6 +232,8 @@ class Http1ServerConnection(TimingPart):
             raise
         self._buffer = rest
         stream = self._stream
+        if stream is not None:
+            stream.info.downstream_wire_bytes_received += len(data) - len(rest)
         if not decoder.done:
             if payload and stream is not None:
                 stream.on_request_data(payload, end_stream=False)

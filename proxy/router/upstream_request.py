@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 from proxy.base.headers import HeaderMap
 from proxy.base.response_flags import ResponseFlag
 from proxy.base.stream_info import StreamInfo
-from proxy.codec.http1_render import LAST_CHUNK, render_chunk, render_trailers
+from proxy.codec.http1_render import LAST_CHUNK, fields_size, render_chunk, render_trailers
 from proxy.codec.http1_response import Http1Response
 from proxy.router.response_stats import Charges
 from proxy.upstream.cluster import Cluster
@@ -89,6 +89,8 @@ class UpstreamRequest:
     _response_started = False
     _interim_seen = False
     _over = False
+    wire_bytes_received = 0
+    _wire_bytes_sent = 0
 
     def __init__(
         self,
@@ -145,6 +147,7 @@ class UpstreamRequest:
     def _write(self, data: bytes) -> None:
         connection = self._connection
         if connection is not None:
+            self._wire_bytes_sent += len(data)
             connection.send(data)
             return
         if self._pending is None:
@@ -164,6 +167,13 @@ class UpstreamRequest:
         else:
             self._connection.abandon()
         self._end()
+
+    def describe_bytes(self, info: StreamInfo) -> None:
+        """Note in `info` what went over the wire."""
+        if self._wire_bytes_sent:
+            info.upstream_header_bytes_sent = fields_size(self._head_bytes)
+        info.upstream_wire_bytes_sent = self._wire_bytes_sent
+        info.upstream_wire_bytes_received = self.wire_bytes_received
 
     def pause_reading(self) -> None:
         """The client does not keep up."""
@@ -216,6 +226,7 @@ class UpstreamRequest:
             if self._pending_bytes > cluster.config.buffer_limit:
                 self._stream.on_upstream_write_resumed()
             self._pending_bytes = 0
+        self._wire_bytes_sent = len(data)
         connection.send(data)
         if self._complete:
             info.upstream_last_byte_sent = now

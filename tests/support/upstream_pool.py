@@ -23,6 +23,8 @@ from tests.support.memory_transport import MemoryTransport
 class Request:
     """A `PoolRequest` that notes what it hears."""
 
+    wire_bytes_received = 0
+
     def __init__(self, method: str = "GET", upgrading: bool = False) -> None:
         self.method = method
         self.upgrading = upgrading

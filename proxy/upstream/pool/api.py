@@ -63,6 +63,8 @@ class PoolRequest(Protocol):
     method: str
     #: Whether the request asked for an upgrade (so 101 opens a tunnel).
     upgrading: bool
+    #: Raised by the connection with every byte of the response, heads and framing included.
+    wire_bytes_received: int
 
     def on_pool_ready(self, connection: UpstreamConnection) -> None:
         """A connection is ours now."""

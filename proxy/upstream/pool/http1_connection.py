@@ -85,6 +85,7 @@ class Http1UpstreamConnection(asyncio.Protocol):
             stats.upstream_cx_protocol_error += 1
             self.close()
             return
+        request.wire_bytes_received += len(data)
         try:
             if self._decoder is None and not self._buffer:
                 end = data.find(b"\r\n\r\n") + 4
