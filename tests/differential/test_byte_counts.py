@@ -16,9 +16,14 @@ NAMES = [
 FORMAT = "%BYTES_RECEIVED% %BYTES_SENT% " + " ".join(f"%{name}%" for name in NAMES)
 GET = b"GET /a/b HTTP/1.1\r\nHost: a.example\r\nX-A: one\r\nX-B:two\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
-CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n3\r\nyou\r\n0\r\n\r\n"
+CHUNKED = (
+    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n3\r\nyou\r\n0\r\n\r\n"
+)
 PLAIN = b"HTTP/1.1 200 OK\r\nServer: o\r\nDate: x\r\nContent-Length: 4\r\n\r\nbody"
-PIECES = b"HTTP/1.1 200 OK\r\nServer: o\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n2\r\nof\r\n0\r\n\r\n"
+PIECES = (
+    b"HTTP/1.1 200 OK\r\nServer: o\r\nDate: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"4\r\nbody\r\n2\r\nof\r\n0\r\n\r\n"
+)
 
 
 @pytest.fixture(scope="module")
