@@ -15,7 +15,7 @@ def round_robin(hosts: Sequence[Host], draw: Draw) -> ChooseHost:
     if not hosts:
         return no_host
     if not weights_equal(hosts):
-        return EdfScheduler(hosts, _weight, draw() % _period(hosts)).pick
+        return EdfScheduler(hosts, _weight, draw() % _period(hosts), whole=True).pick
     start = draw() % len(hosts)
     rotation = cycle(hosts)
     # The iterator's own `__next__` is the cheapest rotation there is; only the unused hash must be swallowed.

@@ -40,3 +40,10 @@ def test_a_weight_that_changes_counts_from_the_next_pick_on():
     picks(scheduler, 2)
     weights[1] = 3.0
     assert Counter(picks(scheduler, 41))[1] > 29
+
+
+def test_whole_weights_keep_to_one_cycle_wherever_it_starts():
+    cycle = picks(EdfScheduler(hosts(5, 1, 2), lambda host: host.weight, whole=True), 8)
+    for start in range(8):
+        scheduler = EdfScheduler(hosts(5, 1, 2), lambda host: host.weight, picks=start, whole=True)
+        assert picks(scheduler, 24) == (cycle * 4)[start : start + 24]
