@@ -14,6 +14,8 @@ from typing import Final
 
 from proxy.upstream.host import Host
 
+#: Above this many the state after the first picks is reckoned instead of played through.
+_MANY_PICKS: Final = 1024
 #: Beyond this the steps would be too fine to stay cheap numbers.
 _LARGEST_UNIT: Final = 1 << 60
 
@@ -43,12 +45,15 @@ class EdfScheduler:
             unit = math.lcm(*(int(weight) for weight in weights))
             self._unit = unit if unit < _LARGEST_UNIT else 1.0
         rate = sum(weights)
+        # From the very start where that is quick: what is reckoned below has the deadlines right, but not the order
+        # of equal ones.
+        skipped = picks if picks > _MANY_PICKS else 0
         heap: list[tuple[float, int, Host]] = []
         for order, (host, weight) in enumerate(zip(hosts, weights, strict=True)):
-            served = int(picks * weight / rate)
+            served = int(skipped * weight / rate)
             picks_left = served + 1
             heap.append((picks_left * self._period(weight), order, host))
-        done = sum(int(picks * weight / rate) for weight in weights)
+        done = sum(int(skipped * weight / rate) for weight in weights)
         heapify(heap)
         self._heap = heap
         self._order = len(heap)
