@@ -49,6 +49,9 @@ def refused(port: int) -> bool:
         socket.create_connection(("127.0.0.1", port), timeout=5).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:
+        # It came in the very moment in which the socket was shut.
+        return False
     return False
 
 
