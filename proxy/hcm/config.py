@@ -25,7 +25,6 @@ IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 #: Values of the proto's enums, by name where the code compares them.
 OVERWRITE, APPEND_IF_ABSENT, PASS_THROUGH = 0, 1, 2
 KEEP_UNCHANGED, REJECT_REQUEST, UNESCAPE_AND_REDIRECT, UNESCAPE_AND_FORWARD = 1, 2, 3, 4
-SANITIZE, FORWARD_ONLY, APPEND_FORWARD, SANITIZE_SET, ALWAYS_FORWARD_ONLY = 0, 1, 2, 3, 4
 _HTTP2, _HTTP3 = 2, 3
 
 
@@ -63,8 +62,6 @@ class HcmConfig:
     filters: tuple[CompiledHttpFilter, ...]
     router_options: RouterOptions
     access_logs: tuple[CompiledAccessLog, ...]
-    log_on_new_request: bool
-    log_interval: float
     local_reply: LocalReplyMapper | None
 
     accept_http_10: bool
@@ -151,8 +148,6 @@ def compile_hcm(message: Any, path: str, context: CompileContext) -> HcmConfig:
         filters=filters,
         router_options=_router_options(router),
         access_logs=compile_access_logs(message.access_log, f"{path}.access_log", context),
-        log_on_new_request=message.access_log_options.flush_access_log_on_new_request,
-        log_interval=durations.seconds(message.access_log_options, "access_log_flush_interval", 0.0),
         local_reply=compile_local_reply(message.local_reply_config, f"{path}.local_reply_config", context)
         if message.HasField("local_reply_config")
         else None,

@@ -5,8 +5,8 @@ envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManage
   + codec_type stat_prefix route_config http_filters add_user_agent common_http_protocol_options
   + http_protocol_options server_name server_header_transformation
   + scheme_header_transformation max_request_headers_kb stream_idle_timeout request_timeout
-  + request_headers_timeout drain_timeout delayed_close_timeout access_log access_log_flush_interval
-  + flush_access_log_on_new_request access_log_options use_remote_address xff_num_trusted_hops
+  + request_headers_timeout drain_timeout delayed_close_timeout access_log
+  + use_remote_address xff_num_trusted_hops
   + original_ip_detection_extensions early_header_mutation_extensions internal_address_config
   + skip_xff_append via
   + generate_request_id preserve_external_request_id always_set_request_id_in_response proxy_100_continue
@@ -25,10 +25,7 @@ envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManage
   - comes with L4 and TLS: add_proxy_protocol_connection_state
   - Envoy has not implemented it either: path_normalization_options
   - proxy_status_config typed_header_validation_config
-
-envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.HcmAccessLogOptions
-  + access_log_flush_interval flush_access_log_on_new_request
-  - flush_log_on_tunnel_successfully_established
+  - no log entry before a stream's end: access_log_flush_interval flush_access_log_on_new_request access_log_options
 
 envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig
   + unix_sockets cidr_ranges
