@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import Enum
-from typing import Any, Final
+from typing import Final
 
 from proxy.base.errors import ProtocolError
 from proxy.base.messages import RequestHead
@@ -20,6 +20,7 @@ from proxy.codec.http1_fields import (
     original_names,
     split_lines,
 )
+from proxy.codec.messages import ParsedRequest, SharedFields
 
 INVALID_URL: Final = "http1.invalid_url"
 INVALID_SCHEME: Final = "http1.invalid_scheme"
@@ -74,49 +75,18 @@ class UnderscoresAction(Enum):
     DROP_HEADER = 2
 
 
-class Http1Request:
-    """One parsed request head; shared between equal requests, so nobody may change it.
-
-    `content_length` is -1 if none was declared. `close` tells that the client wants the connection closed after
-    the response. `upgrade` is the lower-case Upgrade value if the Connection field asks for it, else "".
-    `header_bytes` is `field_bytes` of the fields as they came. `original_names` is kept for `preserve_case` only.
-    """
-
-    # Defaults on the class: a request is made for every head, and most fields keep them.
-    header_bytes = 0
-    content_length = -1
-    chunked = False
-    close = False
-    upgrade = ""
-    expect_continue = False
-    has_host = False
-    dropped_underscores = 0
-    original_names: dict[str, str] | None = None
-    fields: KnownFields | None = None
-
-    def __init__(self, head: RequestHead, wire_bytes: int) -> None:
-        self.head = head
-        self.wire_bytes = wire_bytes
-        #: What the connection manager derived from this very head, by client address.
-        self.plans: dict[str, Any] = {}
-
-    @property
-    def has_body(self) -> bool:
-        """Whether body bytes follow the head (or an upgraded stream does)."""
-        return self.chunked or self.content_length > 0
+class Http1Request(ParsedRequest):
+    """One parsed request head. `header_bytes` is `field_bytes` of the fields as they came."""
 
 
-class KnownFields:
-    """What the lines after a start line say, for requests that differ from an earlier one in their target only.
+class KnownFields(SharedFields):
+    """What the lines after a start line say, for requests that differ from an earlier one in their target only."""
 
-    `prepared` is what the connection manager derived from these lines, by client address.
-    """
-
-    __slots__ = ("_request", "prepared")
+    __slots__ = ("_request",)
 
     def __init__(self, request: Http1Request) -> None:
+        super().__init__()
         self._request = request
-        self.prepared: dict[str, Any] = {}
 
     def with_start_line(self, line: bytes, wire_bytes: int) -> Http1Request | None:
         """The request of a plain start line (origin form, HTTP/1.1) before these fields; None for any other."""

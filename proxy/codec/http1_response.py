@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Final
 
 from proxy.base.errors import ProtocolError
 from proxy.base.messages import ResponseHead
@@ -20,33 +20,15 @@ from proxy.codec.http1_fields import (
     original_names,
     split_lines,
 )
+from proxy.codec.messages import ParsedResponse
 
 _STATUS_LINE = re.compile(r"HTTP/(\d\.\d)[\0-\x20]+(\d{1,3})(?:[\0-\x20].*)?", re.ASCII | re.DOTALL)
 #: See `RequestParser`.
 _FIRST_PIECE: Final = 16 * 1024
 
 
-class Http1Response:
-    """One parsed response head; shared between equal responses, so nobody may change it.
-
-    `content_length` is -1 if none was declared. `keep_alive` tells whether the connection may serve another
-    request. `bodyless` holds for statuses that never have a body (1xx, 204, 304).
-    """
-
-    content_length = -1
-    header_bytes = 0
-    chunked = False
-    keep_alive = True
-    bodyless = False
-    upgrade = ""
-    original_names: dict[str, str] | None = None
-
-    def __init__(self, head: ResponseHead, wire_bytes: int) -> None:
-        self.head = head
-        self.wire_bytes = wire_bytes
-        #: What the connection manager derived from this very head, by how the route treats responses; None on the
-        #: first sight.
-        self.plans: dict[int, Any] = {}
+class Http1Response(ParsedResponse):
+    """One parsed response head."""
 
 
 class ResponseParser:

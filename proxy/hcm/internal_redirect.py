@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.base.messages import RequestHead, ResponseHead
 from proxy.base.stream_info import StreamInfo
-from proxy.codec.http1_response import Http1Response
+from proxy.codec.messages import ParsedResponse
 from proxy.router.internal_redirect import InternalRedirectPolicy
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _CARRIED: Final = (
 )
 
 
-def follow(stream: StreamState, policy: InternalRedirectPolicy, response: Http1Response) -> bool:
+def follow(stream: StreamState, policy: InternalRedirectPolicy, response: ParsedResponse) -> bool:
     """Start the request anew at the place that the response names; False if the client must be told."""
     head = response.head
     if head.status not in policy.statuses:

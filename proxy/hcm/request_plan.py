@@ -15,7 +15,7 @@ from typing import Final
 from proxy.base.messages import RequestHead
 from proxy.base.response_flags import ResponseFlag
 from proxy.base.stream_info import ConnectionInfo, StreamInfo
-from proxy.codec.http1_request import Http1Request
+from proxy.codec.messages import ParsedRequest
 from proxy.hcm import normalize
 from proxy.hcm.config import (
     REJECT_REQUEST,
@@ -114,7 +114,7 @@ class RequestPlanner:
         self._draw = draw
 
     def plan(
-        self, request: Http1Request, connection: ConnectionInfo, info: StreamInfo, client: str
+        self, request: ParsedRequest, connection: ConnectionInfo, info: StreamInfo, client: str
     ) -> RequestPlan:
         """Decide what becomes of `request`, which stays as it is. `client` is the connection's `client_key`."""
         fields = request.fields
@@ -136,7 +136,7 @@ class RequestPlanner:
             self._find_route(plan, info, request)
         return plan
 
-    def _may_share(self, request: Http1Request) -> bool:
+    def _may_share(self, request: ParsedRequest) -> bool:
         """Whether what was made of the fields does not depend on the target or the method."""
         return (
             not self._config.early_mutations
@@ -147,7 +147,7 @@ class RequestPlanner:
         )
 
     def _plan_target(
-        self, request: Http1Request, connection: ConnectionInfo, info: StreamInfo, prepared: PreparedFields
+        self, request: ParsedRequest, connection: ConnectionInfo, info: StreamInfo, prepared: PreparedFields
     ) -> RequestPlan:
         """The plan of a request whose fields were prepared for an earlier one of the same client."""
         asked = request.head
@@ -164,7 +164,7 @@ class RequestPlanner:
         return plan
 
     def _prepare(
-        self, plan: RequestPlan, request: Http1Request, connection: ConnectionInfo
+        self, plan: RequestPlan, request: ParsedRequest, connection: ConnectionInfo
     ) -> Rejection | None:
         config = self._config
         head = plan.head
@@ -249,7 +249,7 @@ class RequestPlanner:
         else:
             plan.request_id = present
 
-    def _find_route(self, plan: RequestPlan, info: StreamInfo, request: Http1Request) -> None:
+    def _find_route(self, plan: RequestPlan, info: StreamInfo, request: ParsedRequest) -> None:
         head = plan.head
         info.request = head
         self._match(plan, head, info)

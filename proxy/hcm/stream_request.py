@@ -6,7 +6,7 @@ from typing import Final
 
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead
-from proxy.codec.http1_request import Http1Request
+from proxy.codec.messages import ParsedRequest
 from proxy.hcm.filter_manager import FilterManager
 from proxy.hcm.request_plan import Rejection, RequestPlan
 from proxy.hcm.stream_state import StreamState
@@ -19,7 +19,7 @@ _NO_REQUEST: Final = RequestHead("", "", "", HeaderMap())
 class RequestPart(StreamState):
     """See module."""
 
-    def begin(self, request: Http1Request, plan: RequestPlan, *, end_stream: bool) -> None:
+    def begin(self, request: ParsedRequest, plan: RequestPlan, *, end_stream: bool) -> None:
         """The request head is there. `plan` says what becomes of it."""
         self.plan = plan
         manager = self.manager

@@ -8,7 +8,7 @@ from proxy.base.headers import HeaderMap
 from proxy.base.messages import ResponseHead
 from proxy.base.response_flags import ResponseFlag
 from proxy.codec.head_template import DATE_HOLE, REQUEST_ID_HOLE, SERVICE_TIME_HOLE
-from proxy.codec.http1_response import Http1Response
+from proxy.codec.messages import ParsedResponse
 from proxy.hcm import internal_redirect
 from proxy.hcm.response_plan import (
     finish_upstream_response,
@@ -32,14 +32,14 @@ _SERVICE_TIME_AND_DATE: Final = (_SERVICE_TIME, _DATE)
 class ResponsePart(StreamState):
     """See module."""
 
-    def on_upstream_informational(self, response: Http1Response) -> None:
+    def on_upstream_informational(self, response: ParsedResponse) -> None:
         """Passed on if the client is to hear of it, which Envoy allows for a few statuses."""
         relayed = response.head.status in RELAYED_INTERIM and not self.response_started
         if relayed and self.manager.config.proxy_100_continue:
             self.original_response_names = response.original_names
             self.connection.send_interim(response.head)
 
-    def on_upstream_response(self, response: Http1Response, body: bytes, end_stream: bool) -> None:
+    def on_upstream_response(self, response: ParsedResponse, body: bytes, end_stream: bool) -> None:
         """The response head, with what has come of the body."""
         info = self.info
         self.last_activity = info.upstream_first_byte_received = now = self.connection.now()
@@ -68,7 +68,7 @@ class ResponsePart(StreamState):
 
     def _send_upstream_response(
         self,
-        response: Http1Response,
+        response: ParsedResponse,
         upstream_plan: UpstreamPlan,
         service_time: int,
         body: bytes,
@@ -110,7 +110,7 @@ class ResponsePart(StreamState):
         self._encode(head, body, end_stream)
 
     def _send_planned(
-        self, response: Http1Response, key: int, service_time: int, body: bytes, end_stream: bool
+        self, response: ParsedResponse, key: int, service_time: int, body: bytes, end_stream: bool
     ) -> None:
         """A response head that came before, for a route that does the same to all of them."""
         manager = self.manager

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead, ResponseHead
 from proxy.base.stream_info import StreamInfo
-from proxy.codec.http1_request import Http1Request
+from proxy.codec.messages import ParsedRequest
 from proxy.hcm.filter_manager import FilterManager
 from proxy.hcm.request_plan import RequestPlan
 from proxy.router.cluster_action import ClusterAction
@@ -89,7 +89,7 @@ class StreamState:
         """Whether `head` is the plan's own, without a request id."""
         return self.head is self.plan.head
 
-    def _describe_request(self, request: Http1Request, plan: RequestPlan) -> None:
+    def _describe_request(self, request: ParsedRequest, plan: RequestPlan) -> None:
         """Note what only logs, formatters and filters read."""
         info = self.info
         info.protocol = plan.head.protocol

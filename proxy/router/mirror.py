@@ -12,7 +12,7 @@ from typing import Any
 from proxy.base.headers import HeaderMap
 from proxy.base.stream_info import StreamInfo
 from proxy.codec.http1_render import render_request_head
-from proxy.codec.http1_response import Http1Response
+from proxy.codec.messages import ParsedResponse
 from proxy.router.mirror_policy import MirrorPolicy
 from proxy.router.response_stats import INTERNAL_CHARGES
 from proxy.router.upstream_plan import UpstreamPlan
@@ -26,10 +26,10 @@ class _Sink:
         self.info = StreamInfo(info.connection, info.start_time)
         self.request: UpstreamRequest | None = None
 
-    def on_upstream_informational(self, response: Http1Response) -> None:
+    def on_upstream_informational(self, response: ParsedResponse) -> None:
         """Dropped."""
 
-    def on_upstream_response(self, response: Http1Response, body: bytes, end_stream: bool) -> None:
+    def on_upstream_response(self, response: ParsedResponse, body: bytes, end_stream: bool) -> None:
         """Dropped."""
 
     def on_upstream_data(self, data: bytes, end_stream: bool) -> None:

@@ -13,7 +13,7 @@ from proxy.base.headers import HeaderMap
 from proxy.base.response_flags import ResponseFlag
 from proxy.base.stream_info import StreamInfo
 from proxy.codec.http1_render import LAST_CHUNK, fields_size, render_chunk, render_trailers
-from proxy.codec.http1_response import Http1Response
+from proxy.codec.messages import ParsedResponse
 from proxy.router.response_stats import Charges
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
@@ -48,10 +48,10 @@ class ResponseSink(Protocol):
 
     info: StreamInfo
 
-    def on_upstream_informational(self, response: Http1Response) -> None:
+    def on_upstream_informational(self, response: ParsedResponse) -> None:
         """A 1xx response other than 101."""
 
-    def on_upstream_response(self, response: Http1Response, body: bytes, end_stream: bool) -> None:
+    def on_upstream_response(self, response: ParsedResponse, body: bytes, end_stream: bool) -> None:
         """The response head, with what has come of the body."""
 
     def on_upstream_data(self, data: bytes, end_stream: bool) -> None:
@@ -266,12 +266,12 @@ class UpstreamRequest:
             overloaded=failure is PoolFailure.OVERFLOW,
         )
 
-    def on_informational(self, response: Http1Response) -> None:
+    def on_informational(self, response: ParsedResponse) -> None:
         """See `PoolRequest`."""
         self._interim_seen = self._interim_seen or response.head.status in RELAYED_INTERIM
         self._stream.on_upstream_informational(response)
 
-    def on_response(self, response: Http1Response, body: bytes, end_stream: bool) -> None:
+    def on_response(self, response: ParsedResponse, body: bytes, end_stream: bool) -> None:
         """See `PoolRequest`."""
         self._response_started = True
         status = response.head.status

@@ -10,7 +10,7 @@ import pytest
 
 from proxy.base.headers import HeaderMap
 from proxy.base.runtime import Runtime
-from proxy.codec.http1_response import Http1Response
+from proxy.codec.messages import ParsedResponse
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.pool import http1
 from proxy.upstream.pool.api import PoolFailure, ResetReason
@@ -37,10 +37,10 @@ class Request:
     def on_pool_failure(self, failure: PoolFailure, detail: str) -> None:
         self.heard.append((failure, detail))
 
-    def on_informational(self, response: Http1Response) -> None:
+    def on_informational(self, response: ParsedResponse) -> None:
         self.heard.append(response.head.status)
 
-    def on_response(self, response: Http1Response, body: bytes, end_stream: bool) -> None:
+    def on_response(self, response: ParsedResponse, body: bytes, end_stream: bool) -> None:
         self.heard.append((response.head.status, body, end_stream))
 
     def on_response_data(self, data: bytes, end_stream: bool) -> None:

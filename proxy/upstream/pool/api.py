@@ -7,7 +7,7 @@ from typing import Protocol
 
 from proxy.base.headers import HeaderMap
 from proxy.base.stream_info import StreamInfo
-from proxy.codec.http1_response import Http1Response
+from proxy.codec.messages import ParsedResponse
 
 
 class PoolFailure(Enum):
@@ -72,10 +72,10 @@ class PoolRequest(Protocol):
     def on_pool_failure(self, failure: PoolFailure, detail: str) -> None:
         """There will be none. `detail` is the transport's reason, "" if there is none."""
 
-    def on_informational(self, response: Http1Response) -> None:
+    def on_informational(self, response: ParsedResponse) -> None:
         """A 1xx response other than 101."""
 
-    def on_response(self, response: Http1Response, body: bytes, end_stream: bool) -> None:
+    def on_response(self, response: ParsedResponse, body: bytes, end_stream: bool) -> None:
         """The response head with what has come of the body."""
 
     def on_response_data(self, data: bytes, end_stream: bool) -> None:

@@ -1,0 +1,80 @@
+"""Parsed heads, whatever the version of HTTP that they came in.
+
+One is shared between equal messages, so nobody may change it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from proxy.base.messages import RequestHead, ResponseHead
+
+
+class ParsedRequest:
+    """A request head as the codec understood it.
+
+    `content_length` is -1 if none was declared; `chunked` is HTTP/1's. `close` tells that the client wants the
+    connection closed after the response. `upgrade` is the lower-case protocol that the client asks to change to
+    (by Upgrade and Connection, or by extended CONNECT), else "". `header_bytes` is the size of the fields as
+    Envoy counts it. `original_names` is kept for `preserve_case` only. `fields` is shared with the requests
+    that differ in their target only.
+    """
+
+    # Defaults on the class: a request is made for every head, and most fields keep them.
+    header_bytes = 0
+    content_length = -1
+    chunked = False
+    close = False
+    upgrade = ""
+    expect_continue = False
+    has_host = False
+    dropped_underscores = 0
+    original_names: dict[str, str] | None = None
+    fields: SharedFields | None = None
+
+    def __init__(self, head: RequestHead, wire_bytes: int) -> None:
+        self.head = head
+        self.wire_bytes = wire_bytes
+        #: What the connection manager derived from this very head, by client address.
+        self.plans: dict[str, Any] = {}
+
+    @property
+    def has_body(self) -> bool:
+        """Whether body bytes follow the head (or an upgraded stream does); HTTP/1 alone can tell from the head."""
+        return self.chunked or self.content_length > 0
+
+
+class SharedFields:
+    """Stands for the fields of requests that differ in their target only.
+
+    `prepared` is what the connection manager derived from the fields, by client address.
+    """
+
+    __slots__ = ("prepared",)
+
+    def __init__(self) -> None:
+        self.prepared: dict[str, Any] = {}
+
+
+class ParsedResponse:
+    """A response head as the codec understood it.
+
+    `content_length` is -1 if none was declared; `chunked` and `keep_alive` (whether the connection may serve
+    another request) are HTTP/1's. `bodyless` holds for statuses that never have a body (1xx, 204, 304).
+    """
+
+    content_length = -1
+    header_bytes = 0
+    chunked = False
+    keep_alive = True
+    bodyless = False
+    upgrade = ""
+    original_names: dict[str, str] | None = None
+
+    def __init__(self, head: ResponseHead, wire_bytes: int) -> None:
+        self.head = head
+        self.wire_bytes = wire_bytes
+        #: What the connection manager derived from this very head, by how the route treats responses; None on the
+        #: first sight.
+        self.plans: dict[int, Any] = {}
