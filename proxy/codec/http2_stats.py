@@ -1,0 +1,63 @@
+"""`http2.*` and `cluster.<name>.http2.*`, under Envoy's names."""
+
+from __future__ import annotations
+
+from proxy.base.stats import StatGroup
+
+
+class Http2CodecStats(StatGroup):
+    """The numbers of all HTTP/2 connections of one side; `prefix` ends with "http2."."""
+
+    COUNTERS = (
+        "dropped_headers_with_underscores",
+        "goaway_graceful_sent",
+        "goaway_sent",
+        "header_overflow",
+        "headers_cb_no_stream",
+        "inbound_empty_frames_flood",
+        "inbound_priority_frames_flood",
+        "inbound_window_update_frames_flood",
+        "keepalive_timeout",
+        "metadata_empty_frames",
+        "outbound_control_flood",
+        "outbound_flood",
+        "requests_rejected_with_underscores_in_headers",
+        "rx_messaging_error",
+        "rx_reset",
+        "stream_refused_errors",
+        "trailers",
+        "tx_flush_timeout",
+        "tx_reset",
+    )
+    GAUGES = (
+        "deferred_stream_close",
+        "outbound_control_frames_active",
+        "outbound_frames_active",
+        "pending_send_bytes",
+        "streams_active",
+    )
+
+    dropped_headers_with_underscores: int
+    goaway_graceful_sent: int
+    goaway_sent: int
+    header_overflow: int
+    headers_cb_no_stream: int
+    inbound_empty_frames_flood: int
+    inbound_priority_frames_flood: int
+    inbound_window_update_frames_flood: int
+    keepalive_timeout: int
+    metadata_empty_frames: int
+    outbound_control_flood: int
+    outbound_flood: int
+    requests_rejected_with_underscores_in_headers: int
+    rx_messaging_error: int
+    rx_reset: int
+    stream_refused_errors: int
+    trailers: int
+    tx_flush_timeout: int
+    tx_reset: int
+    deferred_stream_close: int
+    outbound_control_frames_active: int
+    outbound_frames_active: int
+    pending_send_bytes: int
+    streams_active: int
