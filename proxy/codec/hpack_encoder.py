@@ -1,0 +1,95 @@
+"""Fields to header blocks (RFC 7541), without state: indexes of the static table and literals without indexing.
+
+A block made here is valid on every connection at any time, so blocks are made once and kept. The dynamic table
+that other encoders use saves about a hundred bytes per message and would make each block belong to one connection.
+Strings are not Huffman-coded: that saves a fifth of their bytes and costs more time than everything else here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Final
+
+from proxy.codec.hpack_tables import STATIC_INDEX, STATIC_NAME_INDEX, STATIC_TABLE, Field
+
+#: Literal without indexing, and never indexed: the flag bits and the length of the prefix for the name's index.
+_WITHOUT_INDEXING: Final = 0x00
+_NEVER_INDEXED: Final = 0x10
+_LITERAL_PREFIX: Final = 4
+#: Names are the product's or a peer's, so the memo of names has an end.
+_MAX_KNOWN_NAMES: Final = 4096
+
+
+def encode_integer(value: int, prefix_bits: int, flags: int = 0) -> bytes:
+    """`value` with a prefix of `prefix_bits` (1 to 8); `flags` are the bits above the prefix (section 5.1)."""
+    limit = (1 << prefix_bits) - 1
+    if value < limit:
+        return bytes((flags | value,))
+    out = bytearray((flags | limit,))
+    value -= limit
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def encode_string(text: str) -> bytes:
+    """A string literal, not Huffman-coded (section 5.2). `text` is latin-1."""
+    return encode_integer(len(text), 7) + text.encode("latin-1")
+
+
+def encode_field(name: str, value: str, *, never_indexed: bool = False) -> bytes:
+    """One field, name in lower case. `never_indexed` keeps the mark of a sensitive field for the next hop."""
+    return encode_fields(((name, value),), (name,) if never_indexed else None)
+
+
+def encode_fields(fields: Iterable[Field], never_indexed: Collection[str] | None = None) -> bytes:
+    """A block of `fields`, names in lower case; those whose names are in `never_indexed` keep that mark.
+
+    The bytes of several blocks joined are the block of their fields.
+    """
+    # Text throughout, so that latin-1 is encoded once.
+    parts: list[str] = []
+    for field in fields:
+        name, value = field
+        if never_indexed is not None and name in never_indexed:
+            parts.append(_literal_name(name, _NEVER_INDEXED))
+        elif name in _NAMES_WITH_VALUES and field in STATIC_INDEX:
+            parts.append(chr(0x80 | STATIC_INDEX[field]))
+            continue
+        else:
+            prefix = _prefixes.get(name)
+            parts.append(_new_prefix(name) if prefix is None else prefix)
+        length = len(value)
+        parts.append(_LENGTHS[length] if length < 0x7F else encode_integer(length, 7).decode("latin-1"))
+        parts.append(value)
+    return "".join(parts).encode("latin-1")
+
+
+def size_update(size: int) -> bytes:
+    """The start of a block that sets the table size of this direction (section 6.3).
+
+    Due once, before the next block, when a peer's SETTINGS_HEADER_TABLE_SIZE is below 4096.
+    """
+    return encode_integer(size, 5, 0x20)
+
+
+_NAMES_WITH_VALUES: Final = frozenset(name for name, value in STATIC_TABLE if value)
+#: One byte of length for strings of up to 126 bytes.
+_LENGTHS: Final = [chr(length) for length in range(0x7F)]
+#: Name to the start of its literal without indexing.
+_prefixes: Final[dict[str, str]] = {}
+
+
+def _literal_name(name: str, flags: int) -> str:
+    index = STATIC_NAME_INDEX.get(name, 0)
+    encoded = encode_integer(index, _LITERAL_PREFIX, flags)
+    return (encoded if index else encoded + encode_string(name)).decode("latin-1")
+
+
+def _new_prefix(name: str) -> str:
+    if len(_prefixes) >= _MAX_KNOWN_NAMES:
+        _prefixes.clear()
+    prefix = _prefixes[name] = _literal_name(name, _WITHOUT_INDEXING)
+    return prefix
