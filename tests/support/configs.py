@@ -10,6 +10,7 @@ Json = dict[str, Any]
 TYPE = "type.googleapis.com/"
 HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 ROUTER = "envoy.extensions.filters.http.router.v3.Router"
+HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 FILE_LOG = "envoy.extensions.access_loggers.file.v3.FileAccessLog"
 
 
@@ -43,6 +44,20 @@ def cluster(name: str = "origin", *ports: str | int, **fields: Any) -> Json:
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
         **fields,
     }
+
+
+def http2_cluster(
+    name: str = "origin",
+    *ports: str | int,
+    http2: Mapping[str, Any] | None = None,
+    common: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> Json:
+    """A cluster that speaks HTTP/2 by prior knowledge; `http2` are its Http2ProtocolOptions."""
+    options = typed(HTTP_OPTIONS, explicit_http_config={"http2_protocol_options": dict(http2 or {})})
+    if common:
+        options["common_http_protocol_options"] = dict(common)
+    return cluster(name, *ports, typed_extension_protocol_options={HTTP_OPTIONS: options}, **fields)
 
 
 def file_log(text: str, name: str = "access_log") -> Json:

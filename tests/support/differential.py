@@ -19,6 +19,7 @@ import pytest
 from tests.support.client import Reply, exchange
 from tests.support.compare import Difference, DiffersError, diff_lists, diff_replies
 from tests.support.envoy import Envoy
+from tests.support.http2_origin import Http2Origin
 from tests.support.http_text import Message
 from tests.support.known_differences import KNOWN
 from tests.support.origin import HELLO, Origin, Script
@@ -27,6 +28,9 @@ from tests.support.proxy_process import ProxyProcess
 
 # How long stats and logs may take to agree after the reply was seen.
 _SETTLE_SECONDS = 2.0
+
+# Names of origins, HTTP/1 ones unless a mapping says how each is made.
+Origins = Sequence[str] | Mapping[str, Callable[[], Origin | Http2Origin]]
 
 
 @dataclass
@@ -60,13 +64,14 @@ class Side:
         self,
         kind: type[ProxyProcess],
         config: str | Mapping[str, Any],
-        origins: Sequence[str],
+        origins: Origins,
         listeners: Sequence[str],
         values: Mapping[str, str | int],
         arguments: Sequence[str],
         environment: Mapping[str, str] | None,
     ) -> None:
-        self.origins = {name: Origin() for name in origins}
+        made = origins if isinstance(origins, Mapping) else dict.fromkeys(origins, Origin)
+        self.origins: dict[str, Any] = {name: make() for name, make in made.items()}
         ports = {f"{name}_port": origin.port for name, origin in self.origins.items()}
         try:
             self.proxy = kind(
@@ -81,8 +86,8 @@ class Side:
             raise
 
     @property
-    def origin(self) -> Origin:
-        """The first origin."""
+    def origin(self) -> Any:
+        """The first origin: an `Origin`, or an `Http2Origin` if the test asked for one."""
         return next(iter(self.origins.values()))
 
     def run(
@@ -115,7 +120,7 @@ class Pair:
         self,
         config: str | Mapping[str, Any],
         *,
-        origins: Sequence[str] = ("origin",),
+        origins: Origins = ("origin",),
         listeners: Sequence[str] = ("listener",),
         values: Mapping[str, str | int] | None = None,
         arguments: Sequence[str] = (),
