@@ -1,0 +1,282 @@
+"""Request heads of HTTP/2 (RFC 9113 section 8.3.1), as strict and as lenient as Envoy.
+
+A request of the same fields as an earlier one is found by them, whatever connection it comes on; one that differs
+in `:path` only shares what was made of the other fields.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from proxy.base.headers import HeaderMap
+from proxy.base.messages import RequestHead
+from proxy.codec.http1_request import UnderscoresAction
+from proxy.codec.http2_fields import (
+    CODING,
+    COOKIE,
+    HOST,
+    LENGTH,
+    PLAIN,
+    UNDERSCORE,
+    UNEXPECTED_UNDERSCORE,
+    FieldRules,
+    add_cookies,
+    check_value,
+    invalid_field,
+    invalid_message,
+    parse_length,
+)
+from proxy.codec.http2_frames import FRAME_HEADER_SIZE, ErrorCode, Http2MessageError
+from proxy.codec.messages import ParsedRequest, SharedFields
+
+_METHOD: Final = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
+_PATH: Final = re.compile(r"[\x21-\x7e\x80-\xff]+")
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+\-.]*")
+_PSEUDO: Final = frozenset({":method", ":scheme", ":path", ":authority", ":protocol"})
+#: Clients choose the fields and paths, so the memos have an end.
+_MAX_KNOWN_FIELDS: Final = 512
+_MAX_KNOWN_REQUESTS: Final = 1024
+_MAX_KNOWN_BLOCK_BYTES: Final = 2048
+
+
+class Http2Request(ParsedRequest):
+    """One parsed request head; shared between equal requests, so nobody may change it.
+
+    `wire_bytes` and `header_bytes` are those of the encoded field section and its frame header, as in Envoy. An
+    extended CONNECT (RFC 8441) is the HTTP/1 request that it stands for: GET with Upgrade.
+    """
+
+    has_host = True
+    #: See `ParsedHead`.
+    informational = False
+    fields: KnownFields | None
+
+    def __init__(self, head: RequestHead, block_size: int) -> None:
+        self.head = head
+        self.wire_bytes = self.header_bytes = block_size + FRAME_HEADER_SIZE
+        self.plans = {}
+
+
+class KnownFields(SharedFields):
+    """The fields of an earlier request apart from `:path`, for requests that differ from it in that only."""
+
+    __slots__ = ("_like", "requests")
+
+    def __init__(self, like: Http2Request) -> None:
+        super().__init__()
+        self._like = like
+        #: By path and size of the encoded field section, which differs from connection to connection.
+        self.requests: dict[tuple[str, int], Http2Request] = {}
+
+    def with_path(self, path: str, block_size: int) -> Http2Request:
+        """The request for `path`, which is valid, with these fields."""
+        like = self._like
+        head = like.head
+        request = Http2Request(
+            RequestHead(head.method, path, head.authority, head.headers, head.scheme, "HTTP/2"), block_size
+        )
+        request.content_length = like.content_length
+        request.expect_continue = like.expect_continue
+        request.fields = self
+        return request
+
+
+class Http2RequestParser:
+    """Parses the field sections of requests under one configuration. See `FieldRules` for the limits."""
+
+    def __init__(
+        self,
+        max_headers_bytes: int = 60 * 1024,
+        max_headers_count: int = 100,
+        underscores: UnderscoresAction = UnderscoresAction.ALLOW,
+        *,
+        allow_connect: bool = False,
+        table_size: int = 4096,
+    ) -> None:
+        self._rules = FieldRules(
+            max_headers_bytes,
+            max_headers_count,
+            table_size=table_size,
+            special_underscores=underscores is not UnderscoresAction.ALLOW,
+        )
+        self._rejects_underscores = underscores is UnderscoresAction.REJECT_REQUEST
+        self._allow_connect = allow_connect
+        self._known: dict[tuple[tuple[str, str], ...], KnownFields] = {}
+        self._kept = 0
+
+    def parse(self, fields: list[tuple[str, str]], block_size: int) -> Http2Request:
+        """The request of a decoded field section of `block_size` encoded bytes. Raises `Http2MessageError`."""
+        key = None
+        path = ""
+        for at, (name, value) in enumerate(fields):
+            if name == ":path":
+                key = (*fields[:at], *fields[at + 1 :])
+                path = value
+                known = self._known.get(key)
+                if known is None:
+                    break
+                request = known.requests.get((path, block_size))
+                if request is None:
+                    if path[:1] != "/" or not _is_path(path):
+                        break
+                    request = known.with_path(path, block_size)
+                    self._rules.check_size(fields, block_size)
+                    self._keep(known, request)
+                return request
+            if name[:1] != ":":
+                break
+        request = self._parse(fields, block_size)
+        if key is not None and self._may_share(request, path):
+            if len(self._known) >= _MAX_KNOWN_FIELDS:
+                self._forget()
+            known = self._known[key] = request.fields = KnownFields(request)
+            self._keep(known, request)
+        return request
+
+    def parse_trailers(self, fields: list[tuple[str, str]], block_size: int) -> tuple[HeaderMap, int]:
+        """See `FieldRules.parse_trailers`."""
+        trailers, underscored = self._rules.parse_trailers(fields, block_size)
+        if underscored and self._rejects_underscores:
+            raise _unexpected_underscore()
+        return trailers, underscored
+
+    def _may_share(self, request: Http2Request, path: str) -> bool:
+        return (
+            path[:1] == "/"
+            and request.wire_bytes <= _MAX_KNOWN_BLOCK_BYTES
+            and not request.upgrade
+            and not request.dropped_underscores
+            and request.head.method != "CONNECT"
+        )
+
+    def _keep(self, known: KnownFields, request: Http2Request) -> None:
+        if self._kept >= _MAX_KNOWN_REQUESTS:
+            for one in self._known.values():
+                one.requests.clear()
+            self._kept = 0
+        known.requests[request.head.path, request.wire_bytes - FRAME_HEADER_SIZE] = request
+        self._kept += 1
+
+    def _forget(self) -> None:
+        self._known.clear()
+        self._kept = 0
+
+    def _parse(self, fields: list[tuple[str, str]], block_size: int) -> Http2Request:
+        rules = self._rules
+        kinds = rules.kinds
+        pseudo: dict[str, str] = {}
+        plain: list[tuple[str, str]] = []
+        cookies: list[str] = []
+        host: str | None = None
+        length = -1
+        dropped = 0
+        regular = False
+        for field in fields:
+            name, value = field
+            if name[:1] == ":":
+                if regular or name in pseudo or name not in _PSEUDO or not value:
+                    raise invalid_field()
+                self._check_pseudo(name, value)
+                pseudo[name] = value
+                continue
+            regular = True
+            kind = kinds.get(name)
+            if kind is None:
+                kind = rules.kind(name)
+            if not (value.isascii() and value.isprintable()):
+                check_value(value)
+            if kind == PLAIN:
+                plain.append(field)
+            elif kind == COOKIE:
+                cookies.append(value)
+            elif kind == UNDERSCORE:
+                if self._rejects_underscores:
+                    raise _unexpected_underscore()
+                dropped += 1
+            elif kind == LENGTH:
+                if length >= 0:
+                    raise invalid_field()
+                length = parse_length(value)
+                plain.append(field)
+            elif kind == CODING and value.lower() == "trailers":
+                if value == "trailers":
+                    plain.append(field)
+            elif kind == HOST and host is None and value:
+                rules.check_authority(value)
+                host = value
+            else:
+                raise invalid_field()
+        rules.check_size(fields, block_size)
+        add_cookies(plain, cookies)
+        request = Http2Request(_head(pseudo, host, HeaderMap(plain)), block_size)
+        request.content_length = length
+        request.dropped_underscores = dropped
+        self._finish(request, pseudo)
+        return request
+
+    def _check_pseudo(self, name: str, value: str) -> None:
+        if name == ":authority":
+            self._rules.check_authority(value)
+        elif (
+            (name == ":path" and not _is_path(value))
+            or (name == ":method" and not _METHOD.fullmatch(value))
+            or (name == ":scheme" and not _SCHEME.fullmatch(value))
+        ):
+            raise invalid_field()
+        elif name == ":protocol":
+            check_value(value)
+            if not self._allow_connect or not value.strip(" \t"):
+                raise invalid_field()
+
+    def _finish(self, request: Http2Request, pseudo: dict[str, str]) -> None:
+        head = request.head
+        headers = head.headers
+        if "expect" in headers and headers["expect"].lower() == "100-continue":
+            request.expect_continue = True
+        protocol = pseudo.get(":protocol")
+        if protocol is not None:
+            head.method = "GET"
+            headers.set("upgrade", protocol)
+            headers.set("connection", "upgrade")
+            request.upgrade = protocol.lower()
+        elif head.method == "CONNECT":
+            request.content_length = -1
+
+
+def _is_path(value: str) -> bool:
+    if value.isascii() and value.isprintable() and " " not in value:
+        return True
+    return _PATH.fullmatch(value) is not None
+
+
+def _head(pseudo: dict[str, str], host: str | None, headers: HeaderMap) -> RequestHead:
+    """The head of complete pseudo-fields. Raises `Http2MessageError`."""
+    method = pseudo.get(":method")
+    authority = pseudo.get(":authority")
+    path = pseudo.get(":path", "")
+    scheme = pseudo.get(":scheme", "").lower()
+    protocol = pseudo.get(":protocol")
+    if method is None:
+        raise invalid_message()
+    if method == "CONNECT" and protocol is None:
+        if path or scheme or authority is None:
+            raise invalid_message()
+        return RequestHead(method, "", authority, headers, "", "HTTP/2")
+    if not path or not scheme or (authority is None and host is None):
+        raise invalid_message()
+    if protocol is not None and (method != "CONNECT" or authority is None):
+        raise invalid_message()
+    if scheme in {"http", "https"}:
+        if path[0] != "/" and (path != "*" or method != "OPTIONS"):
+            raise invalid_message()
+        if pseudo[":scheme"] != scheme:
+            scheme = ""
+    else:
+        # Only these two go on; the scheme is then that of the connection.
+        scheme = ""
+    return RequestHead(method, path, authority or host or "", headers, scheme, "HTTP/2")
+
+
+def _unexpected_underscore() -> Http2MessageError:
+    return Http2MessageError(UNEXPECTED_UNDERSCORE, ErrorCode.INTERNAL_ERROR, stream_only=True)
