@@ -78,11 +78,25 @@ def network_filter(type_name: str) -> NetworkFilterFactory | None:
 
 
 class FilterStatus(Enum):
-    """What an HTTP filter says of the head, data or trailers it was shown."""
+    """What an HTTP filter says of the head, data or trailers it was shown. The rules are Envoy's.
+
+    Whatever a filter stops, it goes on by `continue_decoding` or `continue_encoding`, or by saying CONTINUE to
+    the data or trailers that follow. A filter that stops the head still sees the data, unless it said STOP_ALL.
+    """
 
     CONTINUE = 0
-    #: Later filters wait until `continue_decoding` or `continue_encoding`; data is held, up to the buffer limit.
+    #: Later filters wait. Of data nothing is kept: the filter has what it needs, and gives it back later.
     STOP = 1
+    #: Of data: kept for later. More than the buffer limit fails the stream: 413, or 500 for a response.
+    STOP_AND_BUFFER = 2
+    #: Of data: kept for later. More than the buffer limit stops the sender until it is gone.
+    STOP_AND_WATERMARK = 3
+    #: Of the head: the filter sees nothing more before it continues; what comes is kept as by STOP_AND_BUFFER.
+    STOP_ALL_AND_BUFFER = 4
+    #: Of the head: the same, kept as by STOP_AND_WATERMARK.
+    STOP_ALL_AND_WATERMARK = 5
+    #: Of a head that is a whole message: passes, and the filter will inject the body that follows.
+    CONTINUE_AND_DONT_END_STREAM = 6
 
 
 class StreamCallbacks(Protocol):
@@ -100,14 +114,11 @@ class StreamCallbacks(Protocol):
     def route_configs(self, name: str) -> tuple[Any, ...]:
         """Those of all levels, the most specific first: cluster weight, route, virtual host, route table."""
 
+    def route_cluster(self) -> Any:
+        """The `proxy.upstream.cluster.Cluster` that the route leads to, or None."""
+
     def clear_route_cache(self) -> None:
         """Have the route chosen anew from the head as it is now."""
-
-    def continue_decoding(self) -> None:
-        """Resume the filters after one that stopped the request."""
-
-    def continue_encoding(self) -> None:
-        """Resume the filters after one that stopped the response."""
 
     def local_reply(
         self,
@@ -116,44 +127,87 @@ class StreamCallbacks(Protocol):
         details: str,
         flags: int = 0,
         modify: Callable[[HeaderMap], None] | None = None,
+        grpc_status: int | None = None,
     ) -> None:
-        """Answer from here; the request goes no further."""
+        """Answer from here; the request goes no further.
+
+        From `encode_*` the reply takes the place of the response, if its head has not left, and passes no
+        filter; else the stream is reset.
+        """
+
+
+class FilterDirection(Protocol):
+    """The way of the request, or of the response; see `proxy.hcm.filter_path`. `place` counts along the way."""
+
+    limit: int
+
+    def resume(self, place: int) -> None:
+        """The filter that had stopped lets go."""
+
+    def add_data(self, place: int, data: bytes, streaming: bool) -> None:
+        """See `HttpFilter.add_decoded_data`."""
+
+    def add_trailers(self) -> HeaderMap:
+        """See `HttpFilter.add_decoded_trailers`."""
+
+    def inject_data(self, place: int, data: bytes, end_stream: bool) -> None:
+        """See `HttpFilter.inject_decoded_data`."""
+
+    def held(self, place: int) -> bytes | None:
+        """See `HttpFilter.decoding_buffer`."""
+
+    def replace_held(self, place: int, data: bytes) -> None:
+        """See `HttpFilter.replace_decoding_buffer`."""
 
 
 class HttpFilter:
     """Base of HTTP filters: passes everything on. One object a stream.
 
     `decode_*` see the request on its way up, in chain order; `encode_*` the response on its way back, in reverse
-    order. `on_destroy` is called once, whatever happened. `name` is the name that the filter is configured under.
+    order. The last call of a message has `end_stream`, or is that of the trailers. `on_destroy` is called once,
+    whatever happened. `name` is the name that the filter is configured under.
+
+    A filter that has stopped a head may change it (content-length, status) until it lets go.
     """
 
     name = ""
+    _decoding: FilterDirection
+    _encoding: FilterDirection
+    _decoding_place = 0
+    _encoding_place = 0
 
     def __init__(self, callbacks: StreamCallbacks) -> None:
         self.callbacks = callbacks
+
+    def enter(
+        self, decoding: FilterDirection, decoding_place: int, encoding: FilterDirection, encoding_place: int
+    ) -> None:
+        """Take the filter's places in the chain; the filter manager calls it first of all."""
+        self._decoding = decoding
+        self._decoding_place = decoding_place
+        self._encoding = encoding
+        self._encoding_place = encoding_place
+
+    # -- what a filter hears
 
     def decode_headers(self, head: RequestHead, end_stream: bool) -> FilterStatus:  # noqa: ARG002
         """The request head; may be changed in place."""
         return FilterStatus.CONTINUE
 
     def decode_data(self, data: bytes, end_stream: bool) -> tuple[FilterStatus, bytes]:  # noqa: ARG002
-        """Request body bytes; gives what to pass on."""
+        """Request body bytes; gives what to pass on or to keep."""
         return FilterStatus.CONTINUE, data
 
     def decode_trailers(self, trailers: HeaderMap) -> FilterStatus:  # noqa: ARG002
         """Request trailers; may be changed in place."""
         return FilterStatus.CONTINUE
 
-    def take_held(self) -> bytes:
-        """Body bytes that the filter has kept back, for they go on before the trailers."""
-        return b""
-
     def encode_headers(self, head: ResponseHead, end_stream: bool) -> FilterStatus:  # noqa: ARG002
         """The response head; may be changed in place."""
         return FilterStatus.CONTINUE
 
     def encode_data(self, data: bytes, end_stream: bool) -> tuple[FilterStatus, bytes]:  # noqa: ARG002
-        """Response body bytes; gives what to pass on."""
+        """Response body bytes; gives what to pass on or to keep."""
         return FilterStatus.CONTINUE, data
 
     def encode_trailers(self, trailers: HeaderMap) -> FilterStatus:  # noqa: ARG002
@@ -162,6 +216,71 @@ class HttpFilter:
 
     def on_destroy(self) -> None:
         """The stream is over."""
+
+    # -- what a filter may do with the request
+
+    def continue_decoding(self) -> None:
+        """Let go of what this filter has stopped; without effect once the request is answered."""
+        self._decoding.resume(self._decoding_place)
+
+    def add_decoded_data(self, data: bytes, *, streaming: bool = False) -> None:
+        """Add body bytes behind those that passed this filter.
+
+        From `decode_trailers` they reach the later filters at once, before the trailers, unless this filter has
+        stopped. Else they are kept with what this filter holds back; a message that ended with its head gets a
+        body that way. Over the buffer limit the sender waits if `streaming`, else the stream fails.
+        """
+        self._decoding.add_data(self._decoding_place, data, streaming)
+
+    def add_decoded_trailers(self) -> HeaderMap:
+        """New trailers, to fill; only from within the call that has `end_stream`, and once for a message."""
+        return self._decoding.add_trailers()
+
+    def inject_decoded_data(self, data: bytes, end_stream: bool) -> None:
+        """Show body bytes to the later filters at any time, past what is held; the head goes before them."""
+        self._decoding.inject_data(self._decoding_place, data, end_stream)
+
+    def decoding_buffer(self) -> bytes | None:
+        """What is kept for this filter, None if it has not kept anything back."""
+        return self._decoding.held(self._decoding_place)
+
+    def replace_decoding_buffer(self, data: bytes) -> None:
+        """Keep this instead of what is kept for this filter."""
+        self._decoding.replace_held(self._decoding_place, data)
+
+    def set_decoding_limit(self, limit: int) -> None:
+        """Let the request's filters together keep `limit` bytes; 0 for no limit."""
+        self._decoding.limit = limit
+
+    # -- the same with the response
+
+    def continue_encoding(self) -> None:
+        """See `continue_decoding`."""
+        self._encoding.resume(self._encoding_place)
+
+    def add_encoded_data(self, data: bytes, *, streaming: bool = False) -> None:
+        """See `add_decoded_data`."""
+        self._encoding.add_data(self._encoding_place, data, streaming)
+
+    def add_encoded_trailers(self) -> HeaderMap:
+        """See `add_decoded_trailers`."""
+        return self._encoding.add_trailers()
+
+    def inject_encoded_data(self, data: bytes, end_stream: bool) -> None:
+        """See `inject_decoded_data`."""
+        self._encoding.inject_data(self._encoding_place, data, end_stream)
+
+    def encoding_buffer(self) -> bytes | None:
+        """See `decoding_buffer`."""
+        return self._encoding.held(self._encoding_place)
+
+    def replace_encoding_buffer(self, data: bytes) -> None:
+        """See `replace_decoding_buffer`."""
+        self._encoding.replace_held(self._encoding_place, data)
+
+    def set_encoding_limit(self, limit: int) -> None:
+        """See `set_decoding_limit`."""
+        self._encoding.limit = limit
 
 
 @dataclass(frozen=True, slots=True)

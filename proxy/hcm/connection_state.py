@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 class ConnectionState(asyncio.Protocol):
     """See module. Times are monotonic seconds."""
 
+    http2 = False
     transport: asyncio.Transport
     # Defaults on the class: a connection of one request never changes most of them.
     _stream: Stream | None = None

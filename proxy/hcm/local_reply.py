@@ -97,6 +97,8 @@ def make_local_reply(
     mapper: LocalReplyMapper | None = None,
     modify: Callable[[HeaderMap], None] | None = None,
     grpc_status: int | None = None,
+    *,
+    asks_grpc: bool | None = None,
 ) -> tuple[ResponseHead, bytes]:
     """(head, body bytes) of a local reply. `body` is wire text: one character for each byte.
 
@@ -104,9 +106,12 @@ def make_local_reply(
     unless a mapper writes another body.
 
     A gRPC client gets HTTP 200 with the outcome in `grpc-status` (from the HTTP status unless given) and no body.
+    `asks_grpc` tells whether the client is one; without it the content type of the request does.
     """
     request = info.request
-    if request is not None and is_grpc(request.headers.get("content-type", "")):
+    if asks_grpc is None:
+        asks_grpc = request is not None and is_grpc(request.headers.get("content-type", ""))
+    if asks_grpc:
         return _grpc_reply(status, body, info, mapper, modify, grpc_status)
     head = ResponseHead(status, HeaderMap())
     headers = head.headers

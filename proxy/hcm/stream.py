@@ -116,7 +116,7 @@ class Stream(RequestPart, RoutingPart, ResponsePart, ReplyPart):
     def _time_out(
         self, status: int, body: str, details: str, flags: int, grpc_status: int | None = None
     ) -> None:
-        if self.response_started:
+        if self.responding:
             self.manager.stats.downstream_rq_tx_reset += 1
             self.manager.stats.downstream_rq_rx_reset += 1
             self.info.flags |= flags

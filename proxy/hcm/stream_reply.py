@@ -18,11 +18,6 @@ from proxy.router.route import Route
 class ReplyPart(StreamState):
     """See module."""
 
-    def continue_encoding(self) -> None:
-        """See `StreamCallbacks`."""
-        if self._filters is not None:
-            self._filters.continue_encoding()
-
     def local_reply(
         self,
         status: int,
@@ -52,7 +47,9 @@ class ReplyPart(StreamState):
         if route is not None and details != "direct_response":
             modify = self._by_route(route, modify)
         mapper = self.manager.config.local_reply
-        head, encoded = make_local_reply(status, body, info, mapper, modify, grpc_status)
+        head, encoded = make_local_reply(
+            status, body, info, mapper, modify, grpc_status, asks_grpc=self.asks_grpc
+        )
         if details == "direct_response":
             # A reply, but the route's own: its body counts as no local reply's once it is rendered.
             info.local_reply_body = ""
@@ -100,9 +97,10 @@ class ReplyPart(StreamState):
             request=self.info.request,
         )
         self.info.response = head
-        if self._filters is not None:
+        if self._filters is not None and not self._filters.responding:
             self._filters.encode_headers(head, body, end_stream)
         else:
+            # Filters that hold a response back must not meet the one that takes its place.
             self.send_head(head, body, end_stream)
 
     def send_head(self, head: ResponseHead, body: bytes, end_stream: bool) -> None:

@@ -11,6 +11,7 @@ from proxy.hcm.filter_manager import FilterManager
 from proxy.hcm.request_plan import Rejection, RequestPlan
 from proxy.hcm.stream_state import StreamState
 from proxy.router.cluster_action import ClusterAction
+from proxy.router.grpc_timeout import is_grpc
 from proxy.router.route import Route
 
 _NO_REQUEST: Final = RequestHead("", "", "", HeaderMap())
@@ -48,6 +49,7 @@ class RequestPart(StreamState):
         factories = manager.filters_for(plan, self.filter_overrides()) if manager.has_filters else None
         if factories:
             self._describe_cluster(plan)
+            self.asks_grpc = is_grpc(head.headers.get("content-type", ""))
             self._filters = FilterManager(self, factories)
             self._filters.decode_headers(head, end_stream)
         elif end_stream and plan.upstream is not None:
@@ -107,7 +109,7 @@ class RequestPart(StreamState):
         if self._filters is None:
             self.forward_data(data, end_stream)
             return
-        if data and end_stream:
+        if data and end_stream and not self.connection.http2:
             # Envoy's codec tells the end after the last bytes: who refuses these answers an unfinished request.
             self.request_complete = False
             self._filters.decode_data(data, False)

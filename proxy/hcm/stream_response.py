@@ -107,7 +107,17 @@ class ResponsePart(StreamState):
             return
         if not end_stream and self.plan.upgrade and response.head.status in {101, 200}:
             self._enter_tunnel()
-        self._encode(head, body, end_stream)
+        if self._filters is not None and body and end_stream and self._ends_apart:
+            self._encode(head, body, False)
+            if not self.destroyed:
+                self._filters.encode_data(b"", True)
+        else:
+            self._encode(head, body, end_stream)
+
+    @property
+    def _ends_apart(self) -> bool:
+        """Whether filters hear of the end of a body after its last bytes, as with Envoy's codec of HTTP/1."""
+        return self.info.upstream_protocol != "HTTP/2"
 
     def _send_planned(
         self, response: ParsedResponse, key: int, service_time: int, body: bytes, end_stream: bool
@@ -176,6 +186,11 @@ class ResponsePart(StreamState):
             else:
                 self._count_upstream_time(now)
         if self._filters is not None:
+            if data and end_stream and self._ends_apart:
+                self._filters.encode_data(data, False)
+                if self.destroyed:
+                    return
+                data = b""
             self._filters.encode_data(data, end_stream)
         else:
             self.send_data(data, end_stream)
@@ -209,7 +224,7 @@ class ResponsePart(StreamState):
         self, status: int, body: str, details: str, flags: int, host: Any, *, overloaded: bool = False
     ) -> None:
         """No response came and none will."""
-        if self.destroyed or self.response_started:
+        if self.destroyed or self.responding:
             return
         info = self.info
         info.upstream_host = host

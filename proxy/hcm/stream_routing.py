@@ -66,10 +66,12 @@ class RoutingPart(StreamState):
         self.plan = self.manager.planner.rerouted(self.plan, self.head, self.info)
         self._choice = None
 
-    def continue_decoding(self) -> None:
+    def route_cluster(self) -> Any:
         """See `StreamCallbacks`."""
-        if self._filters is not None:
-            self._filters.continue_decoding()
+        route = self.plan.route
+        if route is None or not isinstance(route.action, ClusterAction):
+            return None
+        return self.manager.clusters.get(self._cluster_choice(route.action).cluster_name)
 
     def route_request(self, end_stream: bool) -> None:
         """The end of the filter chain: act as the route says."""

@@ -50,6 +50,8 @@ class StreamState:
     destroyed = False
     original_names: dict[str, str] | None = None
     original_response_names: dict[str, str] | None = None
+    #: Whether the client speaks gRPC: as the request came in, before filters changed it. None if none could.
+    asks_grpc: bool | None = None
     _filters: FilterManager | None = None
     _response_chunked = False
     _write_paused = False
@@ -76,6 +78,11 @@ class StreamState:
         """Whether the request was HEAD, so that no body may follow."""
         request = self.info.request
         return request is not None and request.method == "HEAD"
+
+    @property
+    def responding(self) -> bool:
+        """Whether a response has begun: its head was sent, or filters hold it."""
+        return self.response_started or (self._filters is not None and self._filters.responding)
 
     @property
     def redirected_to(self) -> list[Route]:
@@ -179,11 +186,15 @@ class StreamState:
         """See the class that implements it."""
         raise NotImplementedError
 
-    def continue_decoding(self) -> None:
+    def on_client_paused(self) -> None:
         """See the class that implements it."""
         raise NotImplementedError
 
-    def continue_encoding(self) -> None:
+    def on_client_resumed(self) -> None:
+        """See the class that implements it."""
+        raise NotImplementedError
+
+    def route_cluster(self) -> Any:
         """See the class that implements it."""
         raise NotImplementedError
 

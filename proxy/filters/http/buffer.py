@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead
 from proxy.base.services import WorkerServices
 from proxy.config.context import CompileContext
@@ -33,13 +34,12 @@ def _compile_route(message: Any, path: str, context: CompileContext) -> BufferCo
 
 
 class BufferFilter(HttpFilter):
-    """Stops at the head, collects the body, lets all of it go at once."""
+    """Stops at the head, has the body kept, lets all of it go at once. Too long a body is refused on the way."""
 
     def __init__(self, callbacks: StreamCallbacks, config: BufferConfig) -> None:
         super().__init__(callbacks)
         self._config = config
         self._head: RequestHead | None = None
-        self._pieces: list[bytes] = []
         self._size = 0
 
     def decode_headers(self, head: RequestHead, end_stream: bool) -> FilterStatus:
@@ -48,6 +48,7 @@ class BufferFilter(HttpFilter):
         if end_stream or not self._config.max_request_bytes:
             return FilterStatus.CONTINUE
         self._head = head
+        self.set_decoding_limit(self._config.max_request_bytes)
         return FilterStatus.STOP
 
     def decode_data(self, data: bytes, end_stream: bool) -> tuple[FilterStatus, bytes]:
@@ -55,29 +56,20 @@ class BufferFilter(HttpFilter):
         if self._head is None:
             return FilterStatus.CONTINUE, data
         self._size += len(data)
-        if self._size > self._config.max_request_bytes:
-            self._head = None
-            self.callbacks.local_reply(413, "Payload Too Large", "request_payload_too_large")
-            return FilterStatus.STOP, b""
-        self._pieces.append(data)
         if not end_stream:
-            return FilterStatus.STOP, b""
-        return FilterStatus.CONTINUE, self.take_held()
+            return FilterStatus.STOP_AND_BUFFER, data
+        self._tell_length(self._head)
+        return FilterStatus.CONTINUE, data
 
-    def take_held(self) -> bytes:
+    def decode_trailers(self, trailers: HeaderMap) -> FilterStatus:  # noqa: ARG002
         """See `HttpFilter`."""
-        if self._head is None:
-            return b""
-        self._head.headers.set("content-length", str(self._size))
-        self._head.headers.remove("transfer-encoding")
-        self._head = None
-        body = b"".join(self._pieces)
-        self._pieces.clear()
-        return body
+        if self._head is not None:
+            self._tell_length(self._head)
+        return FilterStatus.CONTINUE
 
-    def on_destroy(self) -> None:
-        """See `HttpFilter`."""
-        self._pieces.clear()
+    def _tell_length(self, head: RequestHead) -> None:
+        head.headers.set("content-length", str(self._size))
+        head.headers.remove("transfer-encoding")
 
 
 def _create(
