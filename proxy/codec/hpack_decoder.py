@@ -31,10 +31,12 @@ TOO_MANY_HEADERS: Final = "http2.too_many_headers"
 #: As quiche: ten bytes after the prefix, 64 bits.
 _MAX_SHIFT: Final = 63
 _MAX_SIZE_UPDATES: Final = 2
-_TRUNCATED: Final = "hpack: truncated block"
-_BAD_INDEX: Final = "hpack: invalid index"
-#: Index 0 is no entry; the empty tuple there does not unpack.
+_TRUNCATED: Final = "hpack: truncated string"
+#: A block that ends within a field fails as a wrong index does; telling them apart would cost time in valid ones.
+_BAD_INDEX: Final = "hpack: invalid index or truncated block"
+#: Index 0 is no entry.
 _STATIC_ENTRIES: Final[list[Field]] = [("", ""), *STATIC_TABLE]
+_WIDEST_STATIC: Final = max(len(name) + len(value) for name, value in STATIC_TABLE)
 
 
 class HpackDecoder:
@@ -53,6 +55,7 @@ class HpackDecoder:
         "_lowest_limit",
         "_max_string_bytes",
         "_used",
+        "_widest",
         "generation",
         "memoisable",
         "never_indexed",
@@ -72,8 +75,10 @@ class HpackDecoder:
         self._capacity = DEFAULT_TABLE_SIZE
         self._limit = max_table_size
         #: The least limit since the last size update.
-        self._lowest_limit = max_table_size
+        self._lowest_limit = min(max_table_size, DEFAULT_TABLE_SIZE)
         self._max_string_bytes = max_string_bytes
+        #: No entry has ever been larger, in bytes of name and value.
+        self._widest = _WIDEST_STATIC
         self.generation = 0
         self.memoisable = True
         self.never_indexed: set[str] | None = None
@@ -94,32 +99,32 @@ class HpackDecoder:
         """
         entries = self._entries
         fields: list[Field] = []
+        text = ""
         room = max_list_bytes
-        self.memoisable = True
-        self.never_indexed = None
         end = len(block)
         pos = 0
+        inserted = False
+        never_indexed: set[str] | None = None
+        self.memoisable = True
+        used = self._used
         try:
-            if (
-                self._lowest_limit < self._used
-                or self._limit < self._capacity
-                or (block and 32 <= block[0] < 64)
-            ):
+            if self._limit < self._capacity or self._lowest_limit < used or (block and 32 <= block[0] < 64):
                 pos = self._resize(block)
+                used = self._used
+            capacity = self._capacity
             while pos < end:
                 byte = block[pos]
                 pos += 1
-                if byte > 0x80:
-                    if byte == 0xFF:
-                        byte, pos = _integer(block, pos, 0x7F)
-                    else:
-                        byte &= 0x7F
-                    fields.append(entries[byte])
+                if 0x80 < byte < 0xFF:
+                    fields.append(entries[byte & 0x7F])
                     continue
-                # Literals: with incremental indexing, without indexing, never indexed.
                 if byte >= 0x40:
-                    if byte == 0x80:
-                        raise HpackError(_BAD_INDEX)
+                    if byte >= 0x80:
+                        if byte == 0x80:
+                            raise HpackError(_BAD_INDEX)
+                        index, pos = _integer(block, pos, 0x7F)
+                        fields.append(entries[index])
+                        continue
                     index = byte & 0x3F
                     if index == 0x3F:
                         index, pos = _integer(block, pos, 0x3F)
@@ -128,57 +133,77 @@ class HpackDecoder:
                     if index == 0x0F:
                         index, pos = _integer(block, pos, 0x0F)
                 else:
-                    raise HpackError("hpack: size update behind a field or a third one")
+                    raise HpackError("hpack: size update behind a field, or a third one")
                 if index:
                     name = entries[index][0]
                 else:
                     name, pos = self._string(block, pos)
-                value, pos = self._string(block, pos)
-                field = (name, value)
-                room -= len(name) + len(value)
-                if room < 0:
-                    fields.clear()
+                # As _string() does it; inline, as it runs for every literal.
+                first = block[pos]
+                pos += 1
+                length = first & 0x7F
+                if length == 0x7F:
+                    length, pos = self._long_length(block, pos)
+                stop = pos + length
+                if stop > end:
+                    raise HpackError(_TRUNCATED)
+                if first >= 0x80:
+                    value = decode_huffman(block[pos:stop])
                 else:
+                    if not text:
+                        text = block.decode("latin-1")
+                    value = text[pos:stop]
+                pos = stop
+                size = len(name) + len(value)
+                room -= size
+                field = (name, value)
+                if room >= 0:
                     fields.append(field)
+                else:
+                    fields.clear()
                 if byte >= 0x40:
-                    self._insert(field)
+                    inserted = True
+                    entries.insert(FIRST_DYNAMIC_INDEX, field)
+                    used += size + ENTRY_OVERHEAD
+                    if size > self._widest:
+                        self._widest = size
+                    if used > capacity:
+                        used = _evict(entries, used, capacity)
                 elif byte >= 0x10:
-                    if self.never_indexed is None:
-                        self.never_indexed = set()
-                    self.never_indexed.add(name)
+                    if never_indexed is None:
+                        never_indexed = set()
+                    never_indexed.add(name)
         except IndexError:
-            raise HpackError(_TRUNCATED if pos >= end else _BAD_INDEX) from None
-        if room < 0 or len(fields) > max_fields or sum(map(len, map("".join, fields))) > max_list_bytes:
-            raise HeaderListTooLarge(TOO_MANY_HEADERS, 431)
+            raise HpackError(_BAD_INDEX) from None
+        self.never_indexed = never_indexed
+        if inserted:
+            self._used = used
+            self.generation += 1
+            self.memoisable = False
+        # The literals are counted; a bound for the indexed fields usually spares counting them.
+        if room < len(fields) * self._widest or len(fields) > max_fields:
+            total = sum([len(name) + len(value) for name, value in fields])
+            if room < 0 or total > max_list_bytes or len(fields) > max_fields:
+                raise HeaderListTooLarge(TOO_MANY_HEADERS, 431)
         return fields
 
     def _string(self, block: bytes, pos: int) -> tuple[str, int]:
-        byte = block[pos]
+        first = block[pos]
         pos += 1
-        length = byte & 0x7F
+        length = first & 0x7F
         if length == 0x7F:
-            length, pos = _integer(block, pos, 0x7F)
-            if length > self._max_string_bytes:
-                raise HpackError("hpack: string too long")
+            length, pos = self._long_length(block, pos)
         stop = pos + length
         if stop > len(block):
             raise HpackError(_TRUNCATED)
         data = block[pos:stop]
-        return decode_huffman(data) if byte & 0x80 else data.decode("latin-1"), stop
+        return decode_huffman(data) if first >= 0x80 else data.decode("latin-1"), stop
 
-    def _insert(self, field: Field) -> None:
-        self._entries.insert(FIRST_DYNAMIC_INDEX, field)
-        self._used += len(field[0]) + len(field[1]) + ENTRY_OVERHEAD
-        self.generation += 1
-        self.memoisable = False
-        if self._used > self._capacity:
-            self._evict()
-
-    def _evict(self) -> None:
-        """An entry larger than the whole table goes last, which leaves the table empty as it should be."""
-        while self._used > self._capacity:
-            name, value = self._entries.pop()
-            self._used -= len(name) + len(value) + ENTRY_OVERHEAD
+    def _long_length(self, block: bytes, pos: int) -> tuple[int, int]:
+        length, pos = _integer(block, pos, 0x7F)
+        if length > self._max_string_bytes:
+            raise HpackError("hpack: string too long")
+        return length, pos
 
     def _resize(self, block: bytes) -> int:
         """Apply the size updates that a block starts with; the position behind them."""
@@ -192,7 +217,7 @@ class HpackDecoder:
                 raise HpackError("hpack: size update above the limit")
             self._capacity = size
             self._lowest_limit = self._limit
-            self._evict()
+            self._used = _evict(self._entries, self._used, size)
             self.generation += 1
             self.memoisable = False
             updates += 1
@@ -202,6 +227,17 @@ class HpackDecoder:
 
     def _update_due(self) -> bool:
         return self._lowest_limit < self._used or self._limit < self._capacity
+
+
+def _evict(entries: list[Field], used: int, capacity: int) -> int:
+    """Drop the oldest entries until the table fits; the bytes then in use.
+
+    An entry larger than the whole table is the last to go, which leaves the table empty, as it should be.
+    """
+    while used > capacity:
+        name, value = entries.pop()
+        used -= len(name) + len(value) + ENTRY_OVERHEAD
+    return used
 
 
 def _integer(block: bytes, pos: int, value: int) -> tuple[int, int]:

@@ -1,12 +1,22 @@
 """The Huffman code of HPACK strings (RFC 7541 section 5.2 and Appendix B), for decoding only.
 
-A state machine over whole bytes: a state is a node of the code's tree, a row holds for each of the 256 bytes the
-text that it completes and the next row. Of the 256 rows, traffic meets some sixty, and all of them would take
-5 MB and 80 ms to build; so a row is built when it is first needed, at most 256 times in the life of a process.
+Three ways, with what they cost for paths and user agents of 11, 29 and 78 encoded bytes (us, CPython 3.11):
+
+- A state machine over half bytes, as in the `hpack` package: 2.6, 7, 18.
+- A state machine over whole bytes: 0.9, 1.8, 4.7. A state is a node of the code's tree; a row holds for each of
+  the 256 bytes the text that it completes and the next row. Traffic meets some sixty of the 256 rows, and all
+  would take 5 MB and 80 ms to build, so a row is built when it is first needed.
+- zlib: 1.0, 1.1, 1.35. Deflate knows canonical Huffman codes too, with up to 15 bits, and up to there HPACK's is
+  a complete code if "end of block" takes the 15 ones with which every longer code begins. So a stream whose first
+  block declares this code decodes strings in C, once the bits of each byte are reversed. It stays in that block:
+  two bytes behind each string bring it from any legal padding back to the start of a symbol, and the two symbols
+  that they decode to prove it. Symbols with longer codes (backslash, control bytes, bytes beyond ASCII) end the
+  block; such a string goes to the state machine, as does every one that is not valid, and the stream is renewed.
 """
 
 from __future__ import annotations
 
+import zlib
 from typing import Final
 
 from proxy.codec.hpack_tables import HpackError
@@ -72,20 +82,73 @@ _DEAD: Final[_Row] = []
 _DEAD.extend([("", _DEAD)] * 257)
 
 
+#: Shorter strings are faster by rows.
+_LEAST_FOR_ZLIB: Final = 13
+_MAX_DEFLATE_BITS: Final = 15
+#: zlib's way of asking for a raw stream with the smallest window.
+_RAW: Final = -9
+_REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+#: Takes each of the eight states that legal padding leads to back to the root, with two symbols; found by search.
+_RESYNC: Final = b"\xfc\xf8".translate(_REVERSED)
+#: The two symbols after 0 to 7 bits of padding. `&` and `w` cannot end anywhere but with the two bytes.
+_RESYNCED: Final = frozenset({b"X&", b"?&", b"|&", b"<&", b"^&", b"]&", b'"w', b"$w"})
+
+
+def _deflate_header() -> bytes:
+    """The start of a Deflate stream (RFC 1951 section 3.2.7) whose literals have the code of HPACK."""
+    lengths = [0] * 257
+    for bits, symbols in _SYMBOLS.items():
+        if bits <= _MAX_DEFLATE_BITS:
+            for symbol in bytes.fromhex(symbols):
+                lengths[symbol] = bits
+    lengths[256] = _MAX_DEFLATE_BITS
+    # Three empty blocks with the fixed code come first, so that the strings start at the start of a byte.
+    stream = [*_bits(0b010, 3), *[0] * 7] * 3
+    # The last block, with a dynamic code; 257 literals, one distance, 19 lengths of the code for the lengths.
+    stream += [*_bits(1, 1), *_bits(2, 2), *_bits(0, 5), *_bits(0, 5), *_bits(15, 4)]
+    # In that code the lengths 0 to 15 stand for themselves, in 4 bits; the three ways to repeat are not used.
+    stream += [*_bits(0, 3) * 3, *_bits(4, 3) * 16]
+    for length in [*lengths, 0]:
+        stream += reversed(_bits(length, 4))
+    return bytes(
+        sum(bit << n for n, bit in enumerate(stream[at : at + 8])) for at in range(0, len(stream), 8)
+    )
+
+
+def _bits(value: int, count: int) -> list[int]:
+    return [value >> shift & 1 for shift in range(count)]
+
+
+_FRESH_STREAM: Final = zlib.decompressobj(_RAW)
+_FRESH_STREAM.decompress(_deflate_header())
+_stream = _FRESH_STREAM.copy()
+
+
 def decode_huffman(data: bytes) -> str:
-    """The text of a Huffman-coded string, latin-1.
+    """The text of a Huffman-coded string, latin-1. To be called by one thread of a process.
 
     Raises `HpackError` for the EOS symbol and for padding of more than 7 bits or with a zero in it.
     """
+    global _stream  # noqa: PLW0603 - a cell around it would cost time in each call
+    if len(data) < _LEAST_FOR_ZLIB:
+        return _decode_by_rows(data)
+    decoded = _stream.decompress(data.translate(_REVERSED) + _RESYNC)
+    if decoded[-2:] in _RESYNCED and not _stream.eof:
+        return decoded[:-2].decode("latin-1")
+    _stream = _FRESH_STREAM.copy()
+    return _decode_by_rows(data)
+
+
+def _decode_by_rows(data: bytes) -> str:
     while True:
         row = _ROOT
-        text = ""
+        pieces: list[str] = []
         try:
             for byte in data:
                 piece, row = row[byte]
-                text += piece
+                pieces.append(piece)
             if row[256][0]:
-                return text
+                return "".join(pieces)
         except IndexError:
             _fill(row)
         else:
