@@ -6,6 +6,7 @@ from urllib.parse import unquote_to_bytes
 
 from proxy.base.headers import HeaderMap
 from proxy.base.stream_info import StreamInfo
+from proxy.codec.grpc import grpc_status, is_grpc, status_of_http
 from proxy.config.context import CompileContext
 from proxy.formatter.message_operators import current_request, request_getter
 from proxy.formatter.parse import Command, FormatError
@@ -31,7 +32,6 @@ _GRPC_SNAKE = _words(
     " RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED INTERNAL UNAVAILABLE"
     " DATA_LOSS UNAUTHENTICATED"
 )
-_GRPC_OF_HTTP = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
 
 
 def path_getter(source: str) -> Getter:
@@ -131,23 +131,19 @@ def _grpc_code(info: StreamInfo) -> int | None:
     if head is None:
         return None
     content_type = head.headers.get("content-type")
-    if content_type is None or not (
-        content_type == "application/grpc" or content_type.startswith("application/grpc+")
-    ):
+    if content_type is None or not is_grpc(content_type):
         return None
     return response_grpc_code(info)
 
 
 def response_grpc_code(info: StreamInfo) -> int | None:
     """The gRPC status of the response, taken from its HTTP status if it has none; -1 if it is no number."""
-    text: str | None = None
-    if info.response_trailers is not None:
-        text = info.response_trailers.get("grpc-status")
-    if text is None and info.response is not None:
-        text = info.response.headers.get("grpc-status")
-    if text is None:
-        return _GRPC_OF_HTTP.get(info.response_code, 2) if info.response_code else None
-    return int(text) if text.isascii() and text.isdigit() else -1
+    code = None if info.response_trailers is None else grpc_status(info.response_trailers)
+    if code is None and info.response is not None:
+        code = grpc_status(info.response.headers)
+    if code is None and info.response_code:
+        code = int(status_of_http(info.response_code))
+    return code
 
 
 def _grpc_names(names: tuple[str, ...]) -> Operator:

@@ -7,22 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from proxy.access_log.filters import LogFilter, compile_log_filter
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import ResponseHead
 from proxy.base.stream_info import StreamInfo
+from proxy.codec.grpc import CONTENT_TYPE, encode_message, is_grpc, status_of_http
 from proxy.config.context import CompileContext
 from proxy.config.data_source import read_data_source
 from proxy.formatter.body_format import BodyFormat, compile_substitution_format
 from proxy.formatter.header_ops import HeaderOps, compile_header_ops
-from proxy.router.grpc_timeout import is_grpc
-
-#: HTTP status → grpc-status of a local reply, from Envoy's `Grpc::Utility::httpToGrpcStatus`.
-_GRPC_STATUS: Final = {400: 13, 401: 16, 403: 7, 404: 12, 429: 14, 502: 14, 503: 14, 504: 14}
-_GRPC_UNKNOWN: Final = 2
-_GRPC: Final = "application/grpc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +139,7 @@ def _grpc_reply(
     modify: Callable[[HeaderMap], None] | None,
     grpc_status: int | None,
 ) -> tuple[ResponseHead, bytes]:
-    headers = HeaderMap([("content-type", _GRPC)])
+    headers = HeaderMap([("content-type", CONTENT_TYPE)])
     head = ResponseHead(200, headers)
     if modify is not None:
         modify(headers)
@@ -155,19 +150,11 @@ def _grpc_reply(
         if info.response_code != 200:
             status = info.response_code
     head.status = 200
-    headers.set("content-type", _GRPC)
+    headers.set("content-type", CONTENT_TYPE)
     headers.remove("content-length")
     if grpc_status is None:
-        grpc_status = _GRPC_STATUS.get(status, _GRPC_UNKNOWN)
-    headers.set("grpc-status", str(grpc_status))
+        grpc_status = status_of_http(status)
+    headers.set("grpc-status", str(int(grpc_status)))
     if body:
-        headers.set("grpc-message", _percent_encode(body))
+        headers.set("grpc-message", encode_message(body.encode("latin-1")))
     return head, b""
-
-
-def _percent_encode(text: str) -> str:
-    """The `grpc-message` encoding of the gRPC HTTP/2 specification."""
-    return "".join(
-        chr(byte) if 0x20 <= byte <= 0x7E and byte != 0x25 else f"%{byte:02X}"
-        for byte in text.encode("latin-1")
-    )

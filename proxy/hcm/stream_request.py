@@ -6,12 +6,12 @@ from typing import Final
 
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead
+from proxy.codec.grpc import is_grpc
 from proxy.codec.messages import ParsedRequest
 from proxy.hcm.filter_manager import FilterManager
 from proxy.hcm.request_plan import Rejection, RequestPlan
 from proxy.hcm.stream_state import StreamState
 from proxy.router.cluster_action import ClusterAction
-from proxy.router.grpc_timeout import is_grpc
 from proxy.router.route import Route
 
 _NO_REQUEST: Final = RequestHead("", "", "", HeaderMap())

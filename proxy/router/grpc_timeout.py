@@ -48,8 +48,3 @@ def stream_duration(headers: HeaderMap, action: ClusterAction) -> float | None:
     if offset is not None:
         duration -= offset
     return max(duration, 1e-6)
-
-
-def is_grpc(content_type: str) -> bool:
-    """`application/grpc` or `application/grpc+proto`, but not `application/grpc-web`."""
-    return content_type.startswith("application/grpc") and content_type[16:17] in {"", "+"}

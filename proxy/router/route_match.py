@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from envoy.extensions.path.match.uri_template.v3.uri_template_match_pb2 import UriTemplateMatchConfig
 
@@ -27,6 +27,7 @@ from proxy.base.messages import RequestHead
 from proxy.base.regex import compile_regex, wire_text
 from proxy.base.stream_info import StreamInfo
 from proxy.base.value_matchers import compile_metadata_matcher
+from proxy.codec.grpc import is_grpc
 from proxy.config.context import CompileContext
 from proxy.router.paths import unpack_as
 from proxy.router.uri_template import TemplateError, UriTemplate, compile_template
@@ -151,7 +152,7 @@ def _compile_template(message: Any, path: str, ctx: CompileContext) -> UriTempla
 def _compile_head_tests(message: Any, path: str, ctx: CompileContext) -> tuple[HeaderMatch, ...]:
     tests: list[HeaderMatch] = []
     if message.HasField("grpc"):
-        tests.append(is_grpc_request)
+        tests.append(_is_grpc_request)
     if message.headers:
         tests += compile_header_matchers(message.headers, f"{path}.headers", ctx)
     if message.query_parameters:
@@ -171,13 +172,8 @@ def _query_test(tests: list[Callable[[Mapping[str, str]], bool]]) -> HeaderMatch
     return matches
 
 
-_GRPC: Final = "application/grpc"
-
-
-def is_grpc_request(head: Any) -> bool:
-    """Whether the content-type is `application/grpc` or `application/grpc+...`."""
-    content_type = head.headers.get("content-type", "")
-    return content_type.startswith(_GRPC) and content_type[16:17] in {"", "+"}
+def _is_grpc_request(head: RequestHead) -> bool:
+    return is_grpc(head.headers.get("content-type", ""))
 
 
 def _compile_info_tests(message: Any, path: str, ctx: CompileContext) -> tuple[InfoMatch, ...]:

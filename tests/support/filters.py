@@ -9,10 +9,10 @@ from typing import Any
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead, ResponseHead
 from proxy.base.stream_info import StreamInfo
+from proxy.codec.grpc import is_grpc
 from proxy.filters.api import HttpFilter, StreamCallbacks
 from proxy.hcm.filter_manager import FilterManager
 from proxy.hcm.local_reply import make_local_reply
-from proxy.router.grpc_timeout import is_grpc
 from tests.support.streams import START, connection
 
 Maker = Callable[[StreamCallbacks], HttpFilter]

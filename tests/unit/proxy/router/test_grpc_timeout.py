@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.base.headers import HeaderMap
-from proxy.router.grpc_timeout import grpc_timeout, is_grpc
+from proxy.router.grpc_timeout import grpc_timeout
 
 
 @pytest.mark.parametrize(
@@ -34,18 +34,3 @@ def test_grpc_timeout(text: str, seconds: float | None) -> None:
 
 def test_a_request_without_grpc_timeout() -> None:
     assert grpc_timeout(HeaderMap()) is None
-
-
-@pytest.mark.parametrize(
-    ("content_type", "grpc"),
-    [
-        ("application/grpc", True),
-        ("application/grpc+proto", True),
-        ("application/grpc-web", False),
-        ("application/grpc;x", False),
-        ("text/plain", False),
-        ("", False),
-    ],
-)
-def test_which_content_types_are_grpc(content_type: str, grpc: bool) -> None:
-    assert is_grpc(content_type) is grpc
