@@ -12,7 +12,10 @@ REQUEST_ID_HOLE: Final = "\x01"
 SERVICE_TIME_HOLE: Final = "\x02"
 DATE_HOLE: Final = "\x03"
 
-_HOLES: Final = re.compile(rb"([\x01-\x03])")
+#: All of them.
+HOLES: Final = frozenset({REQUEST_ID_HOLE, SERVICE_TIME_HOLE, DATE_HOLE})
+
+_HOLE_BYTES: Final = re.compile(rb"([\x01-\x03])")
 
 
 class HeadTemplate:
@@ -21,9 +24,17 @@ class HeadTemplate:
     __slots__ = ("holes", "segments")
 
     def __init__(self, rendered: bytes) -> None:
-        parts = _HOLES.split(rendered)
+        parts = _HOLE_BYTES.split(rendered)
         self.segments = tuple(parts[::2])
         self.holes = tuple(part[0] for part in parts[1::2])
+
+    @classmethod
+    def of(cls, segments: tuple[bytes, ...], holes: tuple[int, ...]) -> HeadTemplate:
+        """A template of known segments, which may hold any byte."""
+        template = cls(b"")
+        template.segments = segments
+        template.holes = holes
+        return template
 
     def fill_one(self, value: bytes) -> bytes:
         """The head with `value` in its hole, if it has one (at most one)."""

@@ -39,12 +39,25 @@ def render_fields(headers: HeaderMap, formatter: NameFormatter | None = None) ->
     return "".join([f"{name}: {value}\r\n" for name, value in headers.fields()])
 
 
-def render_request_head(head: RequestHead, formatter: NameFormatter | None = None) -> bytes:
-    """The head with its blank line; the caller has put the framing fields into `head.headers`."""
+def render_request_head(
+    head: RequestHead, formatter: NameFormatter | None = None, framing: tuple[str, str] | None = None
+) -> bytes:
+    """The head with its blank line; `framing` is a field that follows the others."""
     target = head.authority if head.method == "CONNECT" else head.path
     host = "host" if formatter is None else formatter("host")
+    fields = render_request_fields(head, formatter, framing)
+    return f"{head.method} {target} HTTP/1.1\r\n{host}: {head.authority}\r\n{fields}".encode("latin-1")
+
+
+def render_request_fields(
+    head: RequestHead, formatter: NameFormatter | None = None, framing: tuple[str, str] | None = None
+) -> str:
+    """What follows the start line and the Host field, with the blank line."""
     fields = render_fields(head.headers, formatter)
-    return f"{head.method} {target} HTTP/1.1\r\n{host}: {head.authority}\r\n{fields}\r\n".encode("latin-1")
+    if framing is None:
+        return f"{fields}\r\n"
+    name, value = framing
+    return f"{fields}{name if formatter is None else formatter(name)}: {value}\r\n\r\n"
 
 
 def render_response_head(

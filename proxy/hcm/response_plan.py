@@ -12,6 +12,7 @@ from proxy.base.messages import RequestHead, ResponseHead
 from proxy.base.stream_info import StreamInfo
 from proxy.codec.head_template import DATE_HOLE, REQUEST_ID_HOLE, SERVICE_TIME_HOLE, HeadTemplate
 from proxy.codec.http1_render import render_response_head
+from proxy.codec.http2_render import response_template
 from proxy.hcm.config import APPEND_IF_ABSENT, OVERWRITE, HcmConfig
 from proxy.hcm.forwarding import append_via
 from proxy.hcm.repeated_fields import RESPONSE, join_repeated
@@ -107,8 +108,9 @@ def plan_response(
     end_stream: bool,
     is_head: bool,
     suppress_envoy_headers: bool,
+    http2: bool,
 ) -> ResponsePlan:
-    """The kept form of a response whose body is `end_stream` (none) or follows."""
+    """The kept form of a response whose body is `end_stream` (none) or follows, for a client of that version."""
     plan = ResponsePlan(original.copy())
     plan.reusable = finish_upstream_response(
         plan.head,
@@ -118,7 +120,10 @@ def plan_response(
         upgrade=False,
     )
     finish_response(plan.head, config, date=DATE_HOLE, request_id=REQUEST_ID_HOLE)
-    plan.chunked = frame_response(plan.head, end_stream=end_stream, is_head=is_head, is_http10=False)
+    if not http2:
+        plan.chunked = frame_response(plan.head, end_stream=end_stream, is_head=is_head, is_http10=False)
     if plan.reusable:
-        plan.template = HeadTemplate(render_response_head(plan.head))
+        plan.template = (
+            response_template(plan.head) if http2 else HeadTemplate(render_response_head(plan.head))
+        )
     return plan

@@ -106,7 +106,7 @@ class ReplyPart(StreamState):
     def send_head(self, head: ResponseHead, body: bytes, end_stream: bool) -> None:
         """The response head has passed the filters: frame and write it."""
         self.info.response_code = head.status
-        if self.upgraded:
+        if self.upgraded or self.connection.http2:
             chunked = False
         else:
             chunked = frame_response(

@@ -8,6 +8,7 @@ from proxy.base.headers import HeaderMap
 from proxy.base.messages import ResponseHead
 from proxy.base.response_flags import ResponseFlag
 from proxy.codec.head_template import DATE_HOLE, REQUEST_ID_HOLE, SERVICE_TIME_HOLE
+from proxy.codec.http2_render import string
 from proxy.codec.messages import ParsedResponse
 from proxy.hcm import internal_redirect
 from proxy.hcm.response_plan import (
@@ -58,7 +59,13 @@ class ResponsePart(StreamState):
         assert upstream_plan is not None
         key = upstream_plan.response_key
         if key and complete and self._filters is None and not response.upgrade:
-            key = key << 3 | (self.head.method == "HEAD") << 2 | bool(body) << 1 | end_stream
+            key = (
+                key << 4
+                | self.connection.http2 << 3
+                | (self.head.method == "HEAD") << 2
+                | bool(body) << 1
+                | end_stream
+            )
             if key in response.plans:
                 self._send_planned(response, key, service_time, body, end_stream)
                 return
@@ -135,6 +142,7 @@ class ResponsePart(StreamState):
                 end_stream=end_stream and not body,
                 is_head=self.head.method == "HEAD",
                 suppress_envoy_headers=manager.config.router_options.suppress_envoy_headers,
+                http2=self.connection.http2,
             )
         template = plan.template
         if template is None:
@@ -142,13 +150,20 @@ class ResponsePart(StreamState):
             self._send_upstream_response(response, self.upstream_plan, service_time, body, end_stream)
             return
         date = manager.date
+        http2 = self.connection.http2
         if template.holes == _SERVICE_TIME_AND_DATE:
             before, between, after = template.segments
-            head = b"%b%d%b%b%b" % (before, service_time, between, date.encoded(), after)
+            if http2:
+                time = b"%d" % service_time
+                head = b"%b%c%b%b\x1d%b%b" % (before, len(time), time, between, date.encoded(), after)
+            else:
+                head = b"%b%d%b%b%b" % (before, service_time, between, date.encoded(), after)
         else:
             values = {_SERVICE_TIME: b"%d" % service_time, _DATE: date.encoded()}
             if self.request_id is not None:
                 values[_REQUEST_ID] = self.request_id.encode("latin-1")
+            if http2:
+                values = {hole: string(value) for hole, value in values.items()}
             head = template.fill(values)
         info = self.info
         if manager.access_log is not None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead, ResponseHead
 from proxy.base.response_flags import ResponseFlag
 from proxy.codec.head_template import REQUEST_ID_HOLE
-from proxy.codec.http1_render import render_request_head
+from proxy.hcm.request_plan import MAX_PLANS_PER_HEAD
+from proxy.hcm.stream_state import StreamState
 from proxy.router.cluster_action import ClusterAction
 from proxy.router.cluster_choice import ClusterChoice
 from proxy.router.direct_response import DirectResponseAction
@@ -20,12 +21,6 @@ from proxy.router.route import Route
 from proxy.router.strict_check import failed_check
 from proxy.router.upstream_plan import UpstreamPlan, plan_upstream
 from proxy.router.upstream_request import UpstreamRequest
-
-if TYPE_CHECKING:
-    from proxy.upstream.cluster import Cluster
-    from proxy.upstream.host import Host
-from proxy.hcm.request_plan import MAX_PLANS_PER_HEAD
-from proxy.hcm.stream_state import StreamState
 
 _NO_OVERRIDES: Final[FilterOverrides] = {}
 
@@ -166,8 +161,7 @@ class RoutingPart(StreamState):
             head = plan.head.copy()
             if plan.generates_id:
                 head.headers["x-request-id"] = REQUEST_ID_HOLE
-            kept = self._finish_head(head, route, action, self._cluster_choice(action), True, False)
-            kept.keep_fields()
+            kept = self._finish_head(head, route, action, self._cluster_choice(action), True, True)
             prepared.upstream[key] = kept
         return self._plan_upstream(route, action, end_stream)
 
@@ -210,10 +204,13 @@ class RoutingPart(StreamState):
                 503, "no healthy upstream", "no_healthy_upstream", ResponseFlag.NO_HEALTHY_UPSTREAM
             )
             return
+        if action.auto_host_rewrite and host.hostname:
+            action.rewrite_to_host(
+                upstream_plan.head,
+                host.hostname,
+                not manager.config.router_options.suppress_envoy_headers,
+            )
         request_id = self.request_id
-        head_bytes = upstream_plan.render(request_id.encode("latin-1") if request_id else b"")
-        if head_bytes is None:
-            head_bytes = self._render_upstream_head(upstream_plan.head, action, cluster, host)
         # The other parts of the stream hold the methods that it hears through (`ResponseSink`).
         sink: Any = self
         upstream = UpstreamRequest(
@@ -222,8 +219,8 @@ class RoutingPart(StreamState):
             host,
             action.priority,
             upstream_plan.head.method,
-            head_bytes,
-            upstream_plan.chunked,
+            upstream_plan,
+            request_id.encode("latin-1") if request_id else b"",
         )
         self.upstream = upstream
         if upstream_plan.charges is not None:
@@ -243,19 +240,7 @@ class RoutingPart(StreamState):
             self._redirect_policy = action.internal_redirect
             if not end_stream:
                 self._body_copy = []
-        if end_stream:
-            upstream.finish()
-        upstream.start(manager.pools)
-
-    def _render_upstream_head(
-        self, head: RequestHead, action: ClusterAction, cluster: Cluster, host: Host
-    ) -> bytes:
-        manager = self.manager
-        if action.auto_host_rewrite and host.hostname:
-            action.rewrite_to_host(
-                head, host.hostname, not manager.config.router_options.suppress_envoy_headers
-            )
-        return render_request_head(head, manager.upstream_formatter(cluster, self))
+        upstream.start(manager.pools, end_stream=end_stream)
 
     def _plan_upstream(self, route: Route, action: ClusterAction, end_stream: bool) -> UpstreamPlan:
         manager = self.manager
@@ -270,14 +255,14 @@ class RoutingPart(StreamState):
             and end_stream
             and plan.repeated
             and not action.auto_host_rewrite
+            and not manager.formats_upstream_names
         )
         head = self.head
         if plan.generates_id and (keep or self._shares_head):
             head = head.copy()
             head.headers["x-request-id"] = REQUEST_ID_HOLE if keep else self.request_id or ""
-        with_template = keep and not manager.formats_upstream_names
-        upstream_plan = self._finish_head(head, route, action, choice, end_stream, with_template)
-        if upstream_plan.template is not None:
+        upstream_plan = self._finish_head(head, route, action, choice, end_stream, keep)
+        if upstream_plan.kept:
             plan.upstream = upstream_plan
         elif "x-request-id" in upstream_plan.head.headers and self.request_id is not None and keep:
             upstream_plan.head.headers["x-request-id"] = self.request_id
@@ -290,9 +275,10 @@ class RoutingPart(StreamState):
         action: ClusterAction,
         choice: ClusterChoice,
         end_stream: bool,
-        with_template: bool,
+        keep: bool,
     ) -> UpstreamPlan:
         manager = self.manager
+        cluster = manager.clusters.get(choice.cluster_name)
         options = manager.config.router_options
         return plan_upstream(
             head,
@@ -304,8 +290,8 @@ class RoutingPart(StreamState):
             upgrade=bool(self.plan.upgrade),
             suppress_envoy_headers=options.suppress_envoy_headers,
             respect_expected_timeout=options.respect_expected_timeout,
-            formatter=manager.cluster_formatter(choice.cluster_name),
-            with_template=with_template,
+            formatter=None if cluster is None else manager.upstream_formatter(cluster, self),
+            keep=keep,
             response_key=self._response_key(route, action),
         )
 
@@ -313,7 +299,7 @@ class RoutingPart(StreamState):
         """A key for what becomes of responses on this route; 0 if it may differ from request to request."""
         if (
             action.single is None
-            or self.head.protocol != "HTTP/1.1"
+            or self.head.protocol == "HTTP/1.0"
             or self.manager.formats_names
             or self.plan.upgrade
             or route.virtual_host.include_attempt_count_in_response
@@ -327,23 +313,16 @@ class RoutingPart(StreamState):
         upstream = self.upstream
         if upstream is None:
             return
-        if data:
-            upstream.send_data(data)
-            if self._body_copy is not None:
-                self._body_copy.append(data)
-            if self._mirrors is not None:
-                for mirror in self._mirrors:
-                    mirror.send_data(data)
-        if end_stream:
-            upstream.finish()
-            if self._mirrors is not None:
-                for mirror in self._mirrors:
-                    mirror.finish()
+        upstream.send_data(data, end_stream)
+        if data and self._body_copy is not None:
+            self._body_copy.append(data)
+        if self._mirrors is not None:
+            for mirror in self._mirrors:
+                mirror.send_data(data, end_stream)
 
     def forward_trailers(self, trailers: HeaderMap) -> None:
         """Trailers that have passed the filters."""
         if self.upstream is not None:
-            keep = self.upstream.cluster.config.http.enable_trailers
-            self.upstream.finish(trailers if keep else None)
+            self.upstream.send_trailers(trailers)
         for mirror in self._mirrors or ():
-            mirror.finish(trailers)
+            mirror.send_trailers(trailers)

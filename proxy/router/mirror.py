@@ -11,10 +11,10 @@ from typing import Any
 
 from proxy.base.headers import HeaderMap
 from proxy.base.stream_info import StreamInfo
-from proxy.codec.http1_render import render_request_head
 from proxy.codec.messages import ParsedResponse
 from proxy.router.mirror_policy import MirrorPolicy
 from proxy.router.response_stats import INTERNAL_CHARGES
+from proxy.router.upstream_head import SingleHead
 from proxy.router.upstream_plan import UpstreamPlan
 from proxy.router.upstream_request import UpstreamRequest
 
@@ -99,14 +99,12 @@ def start_mirrors(
             host,
             0,
             head.method,
-            render_request_head(head),
-            not end_stream and "transfer-encoding" in head.headers,
+            SingleHead(head, end_stream=end_stream),
+            b"",
         )
         sink.request = request
         request.charges = INTERNAL_CHARGES
-        if end_stream:
-            request.finish()
-        request.start(manager.pools)
+        request.start(manager.pools, end_stream=end_stream)
         started.append(request)
     return started
 

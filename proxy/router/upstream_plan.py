@@ -12,18 +12,16 @@ from typing import Any, Final
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead
 from proxy.base.stream_info import StreamInfo
-from proxy.codec.grpc import is_grpc
 from proxy.codec.head_template import HeadTemplate
-from proxy.codec.http1_render import NameFormatter, render_fields, render_request_head
+from proxy.codec.http1_render import NameFormatter, render_request_fields, render_request_head
+from proxy.codec.http2_render import path_field, render_request_block, request_template, string
 from proxy.router.cluster_action import ClusterAction
 from proxy.router.cluster_choice import ClusterChoice
-from proxy.router.grpc_timeout import format_grpc_timeout, grpc_timeout, stream_duration
+from proxy.router.grpc_timeout import format_grpc_timeout, grpc_timeout, is_grpc, stream_duration
 from proxy.router.response_stats import Charges
 from proxy.router.route import Route
+from proxy.router.upstream_head import Framing, http1_framing
 
-#: Methods whose requests have no body by definition, so that no length is sent (Envoy:
-#: `HeaderUtility::requestShouldHaveNoBody`).
-_BODILESS_METHODS: Final = frozenset({"GET", "HEAD", "DELETE", "TRACE", "CONNECT"})
 _CONSUMED: Final = frozenset(
     {
         "x-envoy-upstream-rq-timeout-ms",
@@ -43,13 +41,14 @@ _CONSUMED: Final = frozenset(
 
 @dataclass(slots=True)
 class UpstreamPlan:
-    """`timeout` is in seconds, 0.0 for none; `chunked` tells how a body would be framed.
+    """`timeout` is in seconds, 0.0 for none; see `OutgoingHead` for `chunked`.
 
     `stream_duration` is the client's own limit for the upstream stream in seconds, None if it names none.
 
-    `response_ops` apply to responses; what was derived from a response may be kept under `response_key`.
+    `kept` tells that the plan serves several requests: then `head` may have `REQUEST_ID_HOLE` as the value of
+    x-request-id, and what is rendered is kept. `reusable` tells that it could be.
 
-    `template` is the whole head rendered, `fields` its fields alone; both may have a hole for the request id.
+    `response_ops` apply to responses; what was derived from a response may be kept under `response_key`.
 
     `charges` says where responses count besides the cluster.
     """
@@ -59,13 +58,19 @@ class UpstreamPlan:
     choice: ClusterChoice
     timeout: float
     stream_duration: float | None
-    template: HeadTemplate | None
+    kept: bool
     reusable: bool
+    framing: Framing | None
     chunked: bool
+    formatter: NameFormatter | None
     response_ops: tuple[Any, ...]
     response_key: int
-    fields: HeadTemplate | None = None
     charges: Charges | None = None
+    #: The plan that this one shares its fields with.
+    _like: UpstreamPlan | None = None
+    #: What was rendered: the whole head, or for `_like` all but the target.
+    _http1: HeadTemplate | None = None
+    _http2: HeadTemplate | None = None
 
     def for_target(self, head: RequestHead) -> UpstreamPlan:
         """The plan of a request that differs from this one's only in its target; it shares the fields."""
@@ -75,27 +80,51 @@ class UpstreamPlan:
             self.choice,
             self.timeout,
             self.stream_duration,
-            None,
+            False,
             self.reusable,
+            self.framing,
             self.chunked,
+            self.formatter,
             self.response_ops,
             self.response_key,
-            self.fields,
+            None,
+            self,
         )
 
-    def keep_fields(self) -> None:
-        """Render the fields alone, for `for_target`."""
-        self.fields = HeadTemplate(f"{render_fields(self.head.headers)}\r\n".encode("latin-1"))
+    def http1_head(self, request_id: bytes) -> bytes:
+        """See `OutgoingHead`."""
+        like = self._like
+        if like is not None:
+            head = self.head
+            start = f"{head.method} {head.path} HTTP/1.1\r\nhost: {head.authority}\r\n"
+            template = like._http1
+            if template is None:
+                fields = render_request_fields(like.head, self.formatter, self.framing)
+                template = like._http1 = HeadTemplate(fields.encode("latin-1"))
+            return start.encode("latin-1") + template.fill_one(request_id)
+        template = self._http1
+        if template is None:
+            rendered = render_request_head(self.head, self.formatter, self.framing)
+            if not self.kept:
+                return rendered
+            template = self._http1 = HeadTemplate(rendered)
+        return template.fill_one(request_id)
 
-    def render(self, request_id: bytes) -> bytes | None:
-        """The head as bytes from what was rendered before, None if nothing was."""
-        if self.template is not None:
-            return self.template.fill_one(request_id)
-        if self.fields is None:
-            return None
-        head = self.head
-        start = f"{head.method} {head.path} HTTP/1.1\r\nhost: {head.authority}\r\n"
-        return start.encode("latin-1") + self.fields.fill_one(request_id)
+    def http2_block(self, request_id: bytes) -> bytes:
+        """See `OutgoingHead`."""
+        value = string(request_id)
+        like = self._like
+        if like is not None:
+            template = like._http2
+            if template is None:
+                template = like._http2 = request_template(like.head, with_path=False)
+            return path_field(self.head.path) + template.fill_one(value)
+        template = self._http2
+        if template is None:
+            if not self.kept:
+                return render_request_block(self.head)
+            template = self._http2 = request_template(self.head)
+        return template.fill_one(value)
 
 
 def plan_upstream(
@@ -110,10 +139,10 @@ def plan_upstream(
     suppress_envoy_headers: bool,
     respect_expected_timeout: bool,
     formatter: NameFormatter | None,
-    with_template: bool,
+    keep: bool,
     response_key: int = 0,
 ) -> UpstreamPlan:
-    """Finish a copy of `head` for the upstream. With `with_template`, render it too.
+    """Finish a copy of `head` for the upstream, to `keep` it if nothing speaks against it.
 
     A head that will get a generated request id has `REQUEST_ID_HOLE` as the value of x-request-id.
     """
@@ -142,21 +171,19 @@ def plan_upstream(
         head.authority = choice.host_rewrite
     if action.rewrites:
         action.rewrite(head, info, not suppress_envoy_headers)
-    _set_framing(head, end_stream=end_stream, upgrade=upgrade)
+    framing = http1_framing(head, end_stream=end_stream, upgrade=upgrade)
     response_ops = (*choice.response_ops, *route.response_ops) if choice.response_ops else route.response_ops
-    chunked = not end_stream and "transfer-encoding" in headers
-    template = None
-    if with_template and reusable:
-        template = HeadTemplate(render_request_head(head, formatter))
     return UpstreamPlan(
         head,
         action,
         choice,
         timeout,
         stream_duration,
-        template,
+        keep and reusable,
         reusable,
-        chunked,
+        framing,
+        framing is not None and not end_stream,
+        formatter,
         response_ops,
         response_key,
     )
@@ -198,14 +225,3 @@ def _tell_grpc_timeout(headers: HeaderMap, action: ClusterAction, timeout: float
 
 def _milliseconds(text: str | None) -> float | None:
     return int(text) / 1000 if text is not None and text.isascii() and text.isdigit() else None
-
-
-def _set_framing(head: RequestHead, *, end_stream: bool, upgrade: bool) -> None:
-    headers = head.headers
-    if upgrade:
-        return
-    if end_stream:
-        if "content-length" not in headers and head.method not in _BODILESS_METHODS:
-            headers.set("content-length", "0")
-    elif "content-length" not in headers:
-        headers.set("transfer-encoding", "chunked")

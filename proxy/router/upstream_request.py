@@ -12,12 +12,11 @@ from typing import Any, Final, Protocol
 from proxy.base.headers import HeaderMap
 from proxy.base.response_flags import ResponseFlag
 from proxy.base.stream_info import StreamInfo
-from proxy.codec.http1_render import LAST_CHUNK, fields_size, render_chunk, render_trailers
 from proxy.codec.messages import ParsedResponse
 from proxy.router.response_stats import Charges
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
-from proxy.upstream.pool.api import PoolFailure, ResetReason, UpstreamConnection
+from proxy.upstream.pool.api import OutgoingHead, PoolFailure, ResetReason, UpstreamConnection
 
 _FAILURE_FLAGS: Final = {
     PoolFailure.OVERFLOW: ResponseFlag.UPSTREAM_OVERFLOW,
@@ -76,7 +75,7 @@ class ResponseSink(Protocol):
 
 
 class UpstreamRequest:
-    """See module. `head_bytes` is the rendered request head; `chunked` tells how body bytes are framed."""
+    """See module. `request_id` is what goes into the place that `head` has for it."""
 
     upgrading = False
     charges: Charges | None = None
@@ -84,13 +83,15 @@ class UpstreamRequest:
     _pool: Any = None
     _pending: list[bytes] | None = None
     _pending_bytes = 0
+    _pending_trailers: HeaderMap | None = None
     _complete = False
     _counted = False
     _response_started = False
     _interim_seen = False
     _over = False
     wire_bytes_received = 0
-    _wire_bytes_sent = 0
+    wire_bytes_sent = 0
+    header_bytes_sent = 0
 
     def __init__(
         self,
@@ -99,21 +100,22 @@ class UpstreamRequest:
         host: Host,
         priority: int,
         method: str,
-        head_bytes: bytes,
-        chunked: bool,
+        head: OutgoingHead,
+        request_id: bytes,
     ) -> None:
         self._stream = stream
         self.cluster = cluster
         self.host = host
         self._priority = priority
         self.method = method
-        self._head_bytes = head_bytes
-        self._chunked = chunked
+        self.head = head
+        self.request_id = request_id
 
     # -- the stream's side
 
-    def start(self, pools: PoolLookup) -> None:
-        """Take a connection from the host's pool, or wait for one."""
+    def start(self, pools: PoolLookup, *, end_stream: bool) -> None:
+        """Take a connection from the host's pool, or wait for one. `end_stream`: no body follows."""
+        self._complete = end_stream
         pool = self.host.pools.get(self._priority)
         if pool is None:
             pool = pools(self.cluster, self.host, self._priority)
@@ -125,31 +127,32 @@ class UpstreamRequest:
         else:
             self.on_pool_ready(connection)
 
-    def send_data(self, data: bytes) -> None:
-        """Send (or hold) body bytes."""
-        if self._over:
+    def send_data(self, data: bytes, end_stream: bool) -> None:
+        """Send (or hold) body bytes; after the end, nothing changes any more."""
+        if self._over or self._complete:
             return
-        if self._chunked:
-            data = render_chunk(data)
-        self._write(data)
+        connection = self._connection
+        if end_stream:
+            self._complete = True
+            if connection is not None:
+                self._stream.info.upstream_last_byte_sent = self._pool.now()
+        if connection is not None:
+            connection.send_data(data, end_stream)
+        elif data:
+            self._hold(data)
 
-    def finish(self, trailers: HeaderMap | None = None) -> None:
-        """The request is complete; to say so again changes nothing."""
+    def send_trailers(self, trailers: HeaderMap) -> None:
+        """Complete the request with trailers."""
         if self._over or self._complete:
             return
         self._complete = True
-        if self._chunked:
-            self._write(LAST_CHUNK if trailers is None else render_trailers(trailers))
-        if self._connection is not None:
+        if self._connection is None:
+            self._pending_trailers = trailers
+        else:
             self._stream.info.upstream_last_byte_sent = self._pool.now()
-            self._connection.request_complete()
+            self._connection.send_trailers(trailers)
 
-    def _write(self, data: bytes) -> None:
-        connection = self._connection
-        if connection is not None:
-            self._wire_bytes_sent += len(data)
-            connection.send(data)
-            return
+    def _hold(self, data: bytes) -> None:
         if self._pending is None:
             self._pending = []
         self._pending.append(data)
@@ -170,9 +173,8 @@ class UpstreamRequest:
 
     def describe_bytes(self, info: StreamInfo) -> None:
         """Note in `info` what went over the wire."""
-        if self._wire_bytes_sent:
-            info.upstream_header_bytes_sent = fields_size(self._head_bytes)
-        info.upstream_wire_bytes_sent = self._wire_bytes_sent
+        info.upstream_header_bytes_sent = self.header_bytes_sent
+        info.upstream_wire_bytes_sent = self.wire_bytes_sent
         info.upstream_wire_bytes_received = self.wire_bytes_received
 
     def pause_reading(self) -> None:
@@ -218,19 +220,19 @@ class UpstreamRequest:
         info.upstream_host = self.host
         info.upstream_connection = connection
         info.upstream_pool_ready = info.upstream_first_byte_sent = now = self._pool.now()
-        data = self._head_bytes
-        pending = self._pending
-        if pending is not None:
+        body = b""
+        if self._pending is not None:
+            body = b"".join(self._pending)
             self._pending = None
-            data = b"".join((data, *pending))
             if self._pending_bytes > cluster.config.buffer_limit:
                 self._stream.on_upstream_write_resumed()
             self._pending_bytes = 0
-        self._wire_bytes_sent = len(data)
-        connection.send(data)
+        trailers = self._pending_trailers
         if self._complete:
             info.upstream_last_byte_sent = now
-            connection.request_complete()
+        connection.send_head(body, self._complete and trailers is None)
+        if trailers is not None:
+            connection.send_trailers(trailers)
 
     def on_pool_failure(self, failure: PoolFailure, detail: str) -> None:
         """See `PoolRequest`."""

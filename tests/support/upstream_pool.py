@@ -24,12 +24,23 @@ class Request:
     """A `PoolRequest` that notes what it hears."""
 
     wire_bytes_received = 0
+    wire_bytes_sent = 0
+    header_bytes_sent = 0
+    chunked = False
+    request_id = b""
 
     def __init__(self, method: str = "GET", upgrading: bool = False) -> None:
         self.method = method
         self.upgrading = upgrading
         self.connection: Any = None
         self.heard: list[Any] = []
+        self.head = self
+
+    def http1_head(self, request_id: bytes) -> bytes:
+        return request_id + b"request\n\r\n"
+
+    def http2_block(self, request_id: bytes) -> bytes:
+        return request_id
 
     def on_pool_ready(self, connection: Any) -> None:
         self.connection = connection
@@ -111,6 +122,5 @@ class Bench:
             self.pool.wait(request)
             await self.settle()
         if request.connection is not None:
-            request.connection.send(b"request")
-            request.connection.request_complete()
+            request.connection.send_head(b"", end_stream=True)
         return request

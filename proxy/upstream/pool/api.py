@@ -40,11 +40,14 @@ class UpstreamConnection(Protocol):
     def release(self) -> None:
         """Give the connection back unused."""
 
-    def send(self, data: bytes) -> None:
-        """Write bytes of the request."""
+    def send_head(self, body: bytes, end_stream: bool) -> None:
+        """Write the head of the request that the connection carries, with what there is of its body."""
 
-    def request_complete(self) -> None:
-        """Nothing more will be sent for this request."""
+    def send_data(self, data: bytes, end_stream: bool) -> None:
+        """Write body bytes; `end_stream` completes the request (then `data` may be empty)."""
+
+    def send_trailers(self, trailers: HeaderMap) -> None:
+        """Complete the request with trailers."""
 
     def pause_reading(self) -> None:
         """Stop the response; counted, each call needs its `resume_reading`."""
@@ -56,8 +59,26 @@ class UpstreamConnection(Protocol):
         """Give up the request; the connection closes unless the response was complete."""
 
 
+class OutgoingHead(Protocol):
+    """A request head in the form for the upstream, before it is known which version of HTTP carries it.
+
+    `chunked` tells that a body would need chunks in HTTP/1. `request_id` is b"" where the head has none of ours.
+    """
+
+    chunked: bool
+
+    def http1_head(self, request_id: bytes) -> bytes:
+        """The bytes of an HTTP/1.1 head."""
+
+    def http2_block(self, request_id: bytes) -> bytes:
+        """The header block of HTTP/2."""
+
+
 class PoolRequest(Protocol):
     """One try of one request, as the pool sees it."""
+
+    head: OutgoingHead
+    request_id: bytes
 
     #: HEAD has no response body, CONNECT turns into a tunnel; "" is anything else.
     method: str
@@ -65,6 +86,10 @@ class PoolRequest(Protocol):
     upgrading: bool
     #: Raised by the connection with every byte of the response, heads and framing included.
     wire_bytes_received: int
+    #: The same for the request.
+    wire_bytes_sent: int
+    #: Set by the connection: the size of the fields that it sent, as Envoy counts it.
+    header_bytes_sent: int
 
     def on_pool_ready(self, connection: UpstreamConnection) -> None:
         """A connection is ours now."""

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Final, cast
 
 from proxy.base.address import Address, from_socket_name
 from proxy.base.errors import ProtocolError
+from proxy.base.headers import HeaderMap
 from proxy.base.stream_info import StreamInfo, TlsInfo
 from proxy.codec.http1_body import BodyDecoder, ChunkedDecoder, LengthDecoder, UntilCloseDecoder
 from proxy.codec.http1_fields import CODEC_ERROR, find_head_end
+from proxy.codec.http1_render import LAST_CHUNK, fields_size, render_chunk, render_trailers
 from proxy.codec.http1_response import Http1Response
 from proxy.connection.tls import tls_info
 from proxy.upstream.pool.api import PoolRequest, ResetReason
@@ -59,6 +61,7 @@ class Http1UpstreamConnection(asyncio.Protocol):
         self._closing_locally = False
         self._abandoned = False
         self._tunnel = False
+        self._chunked = False
 
     # -- asyncio.Protocol
 
@@ -150,8 +153,45 @@ class Http1UpstreamConnection(asyncio.Protocol):
 
     # -- the request's side (`UpstreamConnection`)
 
-    def send(self, data: bytes) -> None:
+    def send_head(self, body: bytes, end_stream: bool) -> None:
         """See `UpstreamConnection`."""
+        request = self.request
+        assert request is not None
+        outgoing = request.head
+        head = outgoing.http1_head(request.request_id)
+        request.header_bytes_sent = fields_size(head)
+        self._chunked = chunked = outgoing.chunked
+        if body:
+            head += render_chunk(body) if chunked else body
+        if end_stream:
+            if chunked:
+                head += LAST_CHUNK
+            self.request_sent = True
+        request.wire_bytes_sent = size = len(head)
+        self.pool.stats.upstream_cx_tx_bytes_total += size
+        self.transport.write(head)
+
+    def send_data(self, data: bytes, end_stream: bool) -> None:
+        """See `UpstreamConnection`."""
+        if self._chunked:
+            if data:
+                data = render_chunk(data)
+            if end_stream:
+                data += LAST_CHUNK
+        if end_stream:
+            self.request_sent = True
+        if data:
+            self._write(data)
+
+    def send_trailers(self, trailers: HeaderMap) -> None:
+        """See `UpstreamConnection`."""
+        self.request_sent = True
+        if self._chunked:
+            self._write(render_trailers(trailers) if self.pool.config.http.enable_trailers else LAST_CHUNK)
+
+    def _write(self, data: bytes) -> None:
+        if self.request is not None:
+            self.request.wire_bytes_sent += len(data)
         self.pool.stats.upstream_cx_tx_bytes_total += len(data)
         self.transport.write(data)
 
@@ -173,10 +213,6 @@ class Http1UpstreamConnection(asyncio.Protocol):
         self.request_sent = True
         self.requests -= 1
         self.pool.on_complete(self, reusable=True)
-
-    def request_complete(self) -> None:
-        """See `UpstreamConnection`."""
-        self.request_sent = True
 
     def pause_reading(self) -> None:
         """See `UpstreamConnection`."""
