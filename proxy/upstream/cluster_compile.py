@@ -15,6 +15,7 @@ from proxy.upstream.cluster_config import (
     Discovery,
     KeepaliveConfig,
     SocketOptionConfig,
+    UpstreamProtocol,
 )
 from proxy.upstream.compile_dns import compile_dns
 from proxy.upstream.compile_endpoints import compile_endpoints, ip_literal
@@ -26,12 +27,18 @@ DNS_CLUSTER: Final = "envoy.extensions.clusters.dns.v3.DnsCluster"
 RAW_BUFFER: Final = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
 UPSTREAM_TLS: Final = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 
+#: What connections offer by ALPN where the TLS context names nothing, as in Envoy.
+_HTTP1_ALPN: Final = ["http/1.1"]
+_HTTP2_ALPN: Final = ["h2"]
+
 
 def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConfig:
     """Check a cluster and freeze it; what is wrong goes to `ctx`."""
     discovery, dns_message = _discovery(message, path, ctx)
     dns = None if discovery is Discovery.STATIC else compile_dns(message, dns_message, path, ctx)
     endpoints = compile_endpoints(message, discovery, path, ctx)
+    choice = compile_http_options(message, path, ctx)
+    transport, http2_transport = _transports(message, choice.protocol, path, ctx)
     return ClusterConfig(
         name=message.name,
         stat_name=message.alt_stat_name or message.name,
@@ -41,11 +48,14 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
         endpoints=endpoints,
         lb=compile_lb(message, path, ctx),
         breakers=_breakers(message.circuit_breakers, f"{path}.circuit_breakers", ctx),
-        http=compile_http_options(message, path, ctx),
+        protocol=choice.protocol,
+        http=choice.http,
+        http2=choice.http2,
         dns=dns,
         bind=_bind(message, path, ctx),
         keepalive=_keepalive(message),
-        transport=_transport(message, path, ctx),
+        transport=transport,
+        http2_transport=http2_transport,
         metadata=message.metadata if message.HasField("metadata") else None,
         pool_per_downstream_connection=message.connection_pool_per_downstream_connection,
         wait_for_warm=wrapped(message, "wait_for_warm_on_init", True),
@@ -154,11 +164,41 @@ def _keepalive(message: Any) -> KeepaliveConfig | None:
     )
 
 
-def _transport(message: Any, path: str, ctx: CompileContext) -> Any:
+def _transports(message: Any, protocol: UpstreamProtocol, path: str, ctx: CompileContext) -> tuple[Any, Any]:
+    """TLS for connections of HTTP/1 and of HTTP/2; the same object where they need not differ."""
+    tls = _tls_context(message, f"{path}.transport_socket", ctx)
+    if tls is None:
+        if protocol is UpstreamProtocol.AUTO:
+            ctx.problem(f"{path}.transport_socket", "choosing the protocol by ALPN needs TLS")
+        return None, None
+    # Only clusters with TLS pay for importing it.
+    from proxy.connection.tls import compile_upstream_tls
+
+    inner = f"{path}.transport_socket.typed_config"
+    transport = compile_upstream_tls(tls, inner, ctx)
+    if tls.common_tls_context.alpn_protocols:
+        return transport, transport
+    match protocol:
+        case UpstreamProtocol.HTTP1:
+            offers = _HTTP1_ALPN
+        case UpstreamProtocol.HTTP2:
+            offers = _HTTP2_ALPN
+        case UpstreamProtocol.AUTO:
+            offers = _HTTP2_ALPN + _HTTP1_ALPN
+        case UpstreamProtocol.DOWNSTREAM:
+            http2 = compile_upstream_tls(tls, inner, CompileContext())
+            transport.context.set_alpn_protocols(_HTTP1_ALPN)
+            http2.context.set_alpn_protocols(_HTTP2_ALPN)
+            return transport, http2
+    transport.context.set_alpn_protocols(offers)
+    return transport, transport
+
+
+def _tls_context(message: Any, path: str, ctx: CompileContext) -> Any:
+    """The `UpstreamTlsContext` of a cluster, None if it speaks plain text."""
     if not message.HasField("transport_socket"):
         return None
     socket = message.transport_socket
-    path = f"{path}.transport_socket"
     if not socket.HasField("typed_config"):
         if socket.name not in {"envoy.transport_sockets.raw_buffer", "raw_buffer"}:
             ctx.problem(path, f"transport socket {socket.name!r} needs a typed_config")
@@ -169,7 +209,4 @@ def _transport(message: Any, path: str, ctx: CompileContext) -> Any:
     if inner.DESCRIPTOR.full_name != UPSTREAM_TLS:
         ctx.problem(f"{path}.typed_config", f"{inner.DESCRIPTOR.full_name} is not for upstream use")
         return None
-    # Only clusters with TLS pay for importing it.
-    from proxy.connection.tls import compile_upstream_tls
-
-    return compile_upstream_tls(inner, f"{path}.typed_config", ctx)
+    return inner

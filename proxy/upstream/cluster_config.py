@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any
 
 from proxy.base.address import Address
+from proxy.codec.http2_options import Http2Options
 from proxy.upstream.circuit_breaker import DEFAULT_THRESHOLDS, Thresholds
 from proxy.upstream.host import NO_LOCALITY, Health, Host, Locality
 from proxy.upstream.lb.api import LbConfig
@@ -21,6 +22,18 @@ class Discovery(Enum):
     STATIC = "STATIC"
     STRICT_DNS = "STRICT_DNS"
     LOGICAL_DNS = "LOGICAL_DNS"
+
+
+class UpstreamProtocol(Enum):
+    """Which version of HTTP hosts are spoken to in.
+
+    `DOWNSTREAM` is that of the client's request, `AUTO` what the host picks by ALPN.
+    """
+
+    HTTP1 = "HTTP/1.1"
+    HTTP2 = "HTTP/2"
+    DOWNSTREAM = "downstream"
+    AUTO = "auto"
 
 
 class DnsFamily(Enum):
@@ -83,7 +96,7 @@ class DnsConfig:
 
 @dataclass(frozen=True, slots=True)
 class Http1Options:
-    """How to speak HTTP/1.1 to the hosts.
+    """How to speak HTTP/1.1 to the hosts; the limits of connections and of the stream hold for HTTP/2 too.
 
     `idle_timeout`, `max_connection_duration` and `max_stream_duration` are 0.0 for "no limit";
     `max_requests_per_connection` is 0 for "no limit". `reject_underscores` and `drop_underscores` concern
@@ -137,7 +150,8 @@ class KeepaliveConfig:
 class ClusterConfig:
     """A cluster, ready to be used. `breakers` is indexed by routing priority (0 default, 1 high).
 
-    `transport` is None for plain bytes, else what `proxy.connection.tls.compile_upstream_tls` made.
+    `transport` is None for plain bytes, else what `proxy.connection.tls.compile_upstream_tls` made;
+    `http2_transport` is the same for connections that are to carry HTTP/2, where that differs.
     `metadata` is the `core.v3.Metadata` of the cluster or None. `stat_name` is `alt_stat_name` or the name.
     """
 
@@ -149,11 +163,14 @@ class ClusterConfig:
     endpoints: tuple[EndpointConfig, ...] = ()
     lb: LbConfig = field(default_factory=LbConfig)
     breakers: tuple[Thresholds, Thresholds] = (DEFAULT_THRESHOLDS, DEFAULT_THRESHOLDS)
+    protocol: UpstreamProtocol = UpstreamProtocol.HTTP1
     http: Http1Options = field(default_factory=Http1Options)
+    http2: Http2Options = field(default_factory=Http2Options)
     dns: DnsConfig | None = None
     bind: BindConfig | None = None
     keepalive: KeepaliveConfig | None = None
     transport: Any = None
+    http2_transport: Any = None
     metadata: Any = None
     pool_per_downstream_connection: bool = False
     wait_for_warm: bool = True

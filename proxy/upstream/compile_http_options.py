@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
 
+from proxy.codec.http2_options import Http2Options
 from proxy.config.any_unpack import unpack
 from proxy.config.context import CompileContext
 from proxy.config.durations import seconds
 from proxy.config.extensions import type_name_of
-from proxy.upstream.cluster_config import Http1Options
+from proxy.config.http2_options import compile_http2_options
+from proxy.upstream.cluster_config import Http1Options, UpstreamProtocol
+from proxy.upstream.fields import wrapped
 
 _KEY: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _PRESERVE_CASE: Final = "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"
 _UPSTREAM_CODEC: Final = "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"
-_NO_HTTP2: Final = "HTTP/2 to upstream hosts is not supported"
 _NO_HTTP3: Final = "HTTP/3 to upstream hosts is not supported"
 _REJECT: Final = 1  # core.v3.HttpProtocolOptions.HeadersWithUnderscoresAction
 _DROP: Final = 2
+_USE_DOWNSTREAM: Final = 1  # Cluster.ClusterProtocolSelection
+#: Envoy's limit where none is set; for HTTP/1 it is 80.
+_HTTP2_HEADERS_KB: Final = 60
 
 
-def compile_http_options(message: Any, path: str, ctx: CompileContext) -> Http1Options:
+class HttpChoice(NamedTuple):
+    """Which version of HTTP hosts are spoken to in, and how each is spoken."""
+
+    protocol: UpstreamProtocol = UpstreamProtocol.HTTP1
+    http: Http1Options = Http1Options()
+    http2: Http2Options = Http2Options()
+
+
+def compile_http_options(message: Any, path: str, ctx: CompileContext) -> HttpChoice:
     """The HTTP options in force; the typed ones replace all the older fields, as in Envoy."""
     for key in sorted(message.typed_extension_protocol_options):
         inner = f"{path}.typed_extension_protocol_options[{key!r}]"
@@ -32,37 +46,43 @@ def compile_http_options(message: Any, path: str, ctx: CompileContext) -> Http1O
             ctx.problem(inner, f"must stand under the key {_KEY}")
             continue
         typed = unpack(value, inner, ctx)
-        return Http1Options() if typed is None else _typed(typed, inner, ctx)
-    if message.HasField("http2_protocol_options"):
-        ctx.problem(f"{path}.http2_protocol_options", _NO_HTTP2)
-    requests = message.max_requests_per_connection.value
-    return _options(message.common_http_protocol_options, message.http_protocol_options, path, ctx, requests)
+        return HttpChoice() if typed is None else _typed(typed, message, path, inner, ctx)
+    return _older(message, path, ctx)
 
 
-def _typed(options: Any, path: str, ctx: CompileContext) -> Http1Options:
-    http1 = None
-    match options.WhichOneof("upstream_protocol_options"):
+def _older(message: Any, path: str, ctx: CompileContext) -> HttpChoice:
+    protocol = UpstreamProtocol.HTTP1
+    if message.protocol_selection == _USE_DOWNSTREAM:
+        protocol = UpstreamProtocol.DOWNSTREAM
+    elif message.HasField("http2_protocol_options"):
+        protocol = UpstreamProtocol.HTTP2
+        if message.HasField("http_protocol_options"):
+            ctx.problem(
+                f"{path}.http2_protocol_options",
+                "both HTTP/1 and HTTP/2 options may only be configured with protocol_selection "
+                "USE_DOWNSTREAM_PROTOCOL",
+            )
+    return _choice(protocol, message, message, path, ctx, message, path)
+
+
+def _typed(options: Any, message: Any, cluster_path: str, path: str, ctx: CompileContext) -> HttpChoice:
+    protocol = UpstreamProtocol.HTTP1
+    kind = options.WhichOneof("upstream_protocol_options")
+    if kind is None:
+        ctx.problem(f"{path}.upstream_protocol_options", "value is required")
+        return HttpChoice()
+    config = getattr(options, kind)
+    match kind:
         case "explicit_http_config":
-            explicit = options.explicit_http_config
-            inner = f"{path}.explicit_http_config"
-            match explicit.WhichOneof("protocol_config"):
-                case "http2_protocol_options":
-                    ctx.problem(f"{inner}.http2_protocol_options", _NO_HTTP2)
-                case "http3_protocol_options":
-                    ctx.problem(f"{inner}.http3_protocol_options", _NO_HTTP3)
-                case _:
-                    http1 = explicit.http_protocol_options
+            if config.WhichOneof("protocol_config") == "http2_protocol_options":
+                protocol = UpstreamProtocol.HTTP2
         case "use_downstream_protocol_config":
-            inner = f"{path}.use_downstream_protocol_config"
-            http1 = options.use_downstream_protocol_config.http_protocol_options
-            if options.use_downstream_protocol_config.HasField("http2_protocol_options"):
-                ctx.problem(f"{inner}.http2_protocol_options", _NO_HTTP2)
-            if options.use_downstream_protocol_config.HasField("http3_protocol_options"):
-                ctx.problem(f"{inner}.http3_protocol_options", _NO_HTTP3)
+            protocol = UpstreamProtocol.DOWNSTREAM
         case "auto_config":
-            ctx.problem(f"{path}.auto_config", _NO_HTTP2)
-        case _:
-            ctx.problem(f"{path}.upstream_protocol_options", "value is required")
+            protocol = UpstreamProtocol.AUTO
+    inner = f"{path}.{kind}"
+    if config.HasField("http3_protocol_options"):
+        ctx.problem(f"{inner}.http3_protocol_options", _NO_HTTP3)
     for index, entry in enumerate(options.http_filters):
         if type_name_of(entry.typed_config.type_url) != _UPSTREAM_CODEC:
             ctx.problem(f"{path}.http_filters[{index}]", "upstream HTTP filters are not supported")
@@ -72,14 +92,40 @@ def _typed(options: Any, path: str, ctx: CompileContext) -> Http1Options:
     for name in ("request_mirror_policies", "hash_policy"):
         if len(getattr(options, name)):
             ctx.problem(f"{path}.{name}", "is not supported")
-    if http1 is None:
-        return Http1Options()
-    return _options(options.common_http_protocol_options, http1, path, ctx, 0)
+    return _choice(protocol, options, config, inner, ctx, message, cluster_path)
+
+
+def _choice(
+    protocol: UpstreamProtocol,
+    options: Any,
+    config: Any,
+    path: str,
+    ctx: CompileContext,
+    cluster: Any,
+    cluster_path: str,
+) -> HttpChoice:
+    """`options` holds the common options, `config` those of each version of HTTP."""
+    common = options.common_http_protocol_options
+    requests = cluster.max_requests_per_connection.value
+    if common.HasField("max_requests_per_connection"):
+        if cluster.HasField("max_requests_per_connection"):
+            ctx.problem(
+                f"{cluster_path}.max_requests_per_connection",
+                "only one of max_requests_per_connection from Cluster or HttpProtocolOptions can be specified",
+            )
+        requests = common.max_requests_per_connection.value
+    http2 = compile_http2_options(config.http2_protocol_options, f"{path}.http2_protocol_options", ctx)
+    http2 = replace(
+        http2,
+        max_headers_kb=common.max_response_headers_kb.value or _HTTP2_HEADERS_KB,
+        max_headers_count=common.max_headers_count.value or http2.max_headers_count,
+        stream_buffer_bytes=wrapped(cluster, "per_connection_buffer_limit_bytes", 1024 * 1024),
+    )
+    http1 = _options(common, config.http_protocol_options, path, ctx, requests)
+    return HttpChoice(protocol, http1, http2)
 
 
 def _options(common: Any, http1: Any, path: str, ctx: CompileContext, requests: int) -> Http1Options:
-    if common.HasField("max_requests_per_connection"):
-        requests = common.max_requests_per_connection.value
     preserve_case, proper_case = _case(http1, path, ctx)
     return Http1Options(
         idle_timeout=seconds(common, "idle_timeout", 3600.0),

@@ -10,12 +10,11 @@ envoy.config.cluster.v3.Cluster
   + typed_dns_resolver_config wait_for_warm_on_init upstream_bind_config least_request_lb_config
   + round_robin_lb_config common_lb_config transport_socket metadata upstream_connection_options
   + load_balancing_policy connection_pool_per_downstream_connection
+  + http2_protocol_options protocol_selection
   ~ clusters are dropped when unused by a rule of our own: cleanup_interval
   ~ there are no active health checks yet: close_connections_on_host_health_failure
   ~ there are no active health checks yet: ignore_health_on_host_removal
-  ~ the protocol follows from the protocol options: protocol_selection
   ~ these numbers are not kept: track_timeout_budgets track_cluster_stats
-  - comes with HTTP/2: http2_protocol_options
   - set sni in the transport socket instead: upstream_http_protocol_options
   - comes with active health checks: health_checks
   - comes with outlier detection: outlier_detection
@@ -102,22 +101,31 @@ envoy.config.endpoint.v3.Endpoint.HealthCheckConfig
   + port_value hostname address disable_active_health_check
 
 envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-  + common_http_protocol_options explicit_http_config use_downstream_protocol_config
+  + common_http_protocol_options explicit_http_config use_downstream_protocol_config auto_config
   - set sni in the transport socket instead: upstream_http_protocol_options
-  - comes with HTTP/2: auto_config
   - comes with outlier detection: outlier_detection
   - comes with retries: retry_policy
   - http_filters header_validation_config request_mirror_policies hash_policy
 
 envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig
-  + http_protocol_options
-  - comes with HTTP/2: http2_protocol_options
+  + http_protocol_options http2_protocol_options
   - HTTP/3 is not supported: http3_protocol_options
 
 envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig
-  + http_protocol_options
-  - comes with HTTP/2: http2_protocol_options
+  + http_protocol_options http2_protocol_options
   - HTTP/3 is not supported: http3_protocol_options
+
+envoy.extensions.upstreams.http.v3.HttpProtocolOptions.AutoHttpConfig
+  + http_protocol_options http2_protocol_options
+  - HTTP/3 is not supported: http3_protocol_options
+  ~ only HTTP/3 has alternatives to remember: alternate_protocols_cache_options
+
+envoy.config.core.v3.AlternateProtocolsCacheOptions
+  ~ only HTTP/3 has alternatives to remember: name max_entries prepopulated_entries canonical_suffixes
+  - key_value_store_config
+
+envoy.config.core.v3.AlternateProtocolsCacheOptions.AlternateProtocolsCacheEntry
+  ~ only HTTP/3 has alternatives to remember: hostname port
 
 envoy.extensions.clusters.dns.v3.DnsCluster
   + dns_refresh_rate dns_failure_refresh_rate respect_dns_ttl dns_jitter typed_dns_resolver_config

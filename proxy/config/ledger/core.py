@@ -109,6 +109,21 @@ envoy.config.core.v3.Http1ProtocolOptions
   - allow_custom_methods ignore_http_11_upgrade
   ~ there is one parser: use_balsa_parser
 
+envoy.config.core.v3.Http2ProtocolOptions
+  + hpack_table_size max_concurrent_streams initial_stream_window_size initial_connection_window_size
+  + allow_connect max_outbound_frames max_outbound_control_frames
+  + max_consecutive_inbound_frames_with_empty_payload max_inbound_priority_frames_per_stream
+  + max_inbound_window_update_frames_per_data_frame_sent stream_error_on_invalid_http_messaging
+  + override_stream_error_on_invalid_http_message custom_settings_parameters connection_keepalive
+  - METADATA frames are not supported: allow_metadata max_metadata_size
+  ~ there is one codec: use_oghttp2_codec
+
+envoy.config.core.v3.Http2ProtocolOptions.SettingsParameter
+  + identifier value
+
+envoy.config.core.v3.KeepaliveSettings
+  + interval timeout interval_jitter connection_idle_interval
+
 envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat
   + proper_case_words stateful_formatter
 
