@@ -174,6 +174,7 @@ class StreamInfo:
     traced: bool = False
     dynamic_metadata: dict[str, dict[str, Any]] | None = None
     filter_state: dict[str, Any] | None = None
+    compressors: Any = None  # proxy.filters.http.compressor.ChainState
 
     def __init__(self, connection: ConnectionInfo, start_time: float) -> None:
         self.connection = connection

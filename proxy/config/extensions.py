@@ -22,6 +22,20 @@ envoy.filters.http extensions.filters.http.router.v3 router Router
 envoy.filters.http extensions.filters.http.header_mutation.v3 header_mutation HeaderMutation
 envoy.filters.http extensions.filters.http.cors.v3 cors Cors
 envoy.filters.http extensions.filters.http.buffer.v3 buffer Buffer
+envoy.filters.http extensions.filters.http.grpc_web.v3 grpc_web GrpcWeb
+envoy.filters.http extensions.filters.http.grpc_http1_bridge.v3 config Config
+envoy.filters.http extensions.filters.http.grpc_http1_reverse_bridge.v3 config FilterConfig
+envoy.filters.http extensions.filters.http.grpc_stats.v3 config FilterConfig
+envoy.filters.http.per_route extensions.filters.http.grpc_http1_reverse_bridge.v3 config FilterConfigPerRoute
+envoy.filters.http extensions.filters.http.compressor.v3 compressor Compressor
+envoy.filters.http extensions.filters.http.decompressor.v3 decompressor Decompressor
+envoy.filters.http.per_route extensions.filters.http.compressor.v3 compressor CompressorPerRoute
+envoy.compression.compressor extensions.compression.gzip.compressor.v3 gzip Gzip
+envoy.compression.compressor extensions.compression.brotli.compressor.v3 brotli Brotli
+envoy.compression.compressor extensions.compression.zstd.compressor.v3 zstd Zstd
+envoy.compression.decompressor extensions.compression.gzip.decompressor.v3 gzip Gzip
+envoy.compression.decompressor extensions.compression.brotli.decompressor.v3 brotli Brotli
+envoy.compression.decompressor extensions.compression.zstd.decompressor.v3 zstd Zstd
 envoy.filters.http.per_route extensions.filters.http.header_mutation.v3 header_mutation HeaderMutationPerRoute
 envoy.filters.http.per_route extensions.filters.http.cors.v3 cors CorsPolicy
 envoy.filters.http.per_route extensions.filters.http.buffer.v3 buffer BufferPerRoute
@@ -157,6 +171,7 @@ _UPSTREAM_SOCKET = ("envoy.transport_sockets.upstream",)
 HTTP_FILTER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter"
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _PER_ROUTE = ("envoy.filters.http.per_route",)
+_COMPRESSOR = ("envoy.compression.compressor",)
 
 _SITES: dict[str, tuple[str, ...]] = {
     "envoy.config.accesslog.v3.AccessLog.typed_config": ("envoy.access_loggers",),
@@ -184,6 +199,11 @@ _SITES: dict[str, tuple[str, ...]] = {
     "envoy.config.route.v3.VirtualHost.typed_per_filter_config": _PER_ROUTE,
     "envoy.config.route.v3.WeightedCluster.ClusterWeight.typed_per_filter_config": _PER_ROUTE,
     "envoy.extensions.clusters.dns.v3.DnsCluster.typed_dns_resolver_config": ("envoy.network.dns_resolver",),
+    "envoy.extensions.filters.http.compressor.v3.Compressor.compressor_library": _COMPRESSOR,
+    "envoy.extensions.filters.http.compressor.v3.CompressorOverrides.compressor_library": _COMPRESSOR,
+    "envoy.extensions.filters.http.decompressor.v3.Decompressor.decompressor_library": (
+        "envoy.compression.decompressor",
+    ),
     f"{_HCM}.early_header_mutation_extensions": ("envoy.http.early_header_mutation",),
     f"{_HCM}.original_ip_detection_extensions": ("envoy.http.original_ip_detection",),
     f"{HTTP_FILTER}.typed_config": ("envoy.filters.http",),

@@ -7,7 +7,29 @@ def register_all() -> None:
     """Register every HTTP filter; may be called any number of times."""
     # Imported here, so that importing the package alone costs nothing.
     from proxy.filters.api import register_http_filter
-    from proxy.filters.http import buffer, cors, header_mutation, router
+    from proxy.filters.http import (
+        buffer,
+        compressor,
+        cors,
+        decompressor,
+        grpc_http1_bridge,
+        grpc_http1_reverse_bridge,
+        grpc_stats,
+        grpc_web,
+        header_mutation,
+        router,
+    )
 
-    for module in (router, header_mutation, buffer, cors):
+    for module in (
+        router,
+        header_mutation,
+        buffer,
+        cors,
+        compressor,
+        decompressor,
+        grpc_web,
+        grpc_http1_bridge,
+        grpc_http1_reverse_bridge,
+        grpc_stats,
+    ):
         register_http_filter(module.FACTORY)
