@@ -1,136 +1,332 @@
 """The sans-IO core of HTTP/2 (RFC 9113): one side of one connection; bytes in, hooks out, chunks to write.
 
 The owner subclasses `Http2Connection` together with `asyncio.Protocol`, and `Http2Stream` for its streams.
+Frames are read straight from what arrives; DATA is handed on in the pieces in which it arrives.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Final
 
+from proxy.codec.http2_control import REMOTE_RESET, malformed, refused
+from proxy.codec.http2_field_sections import Http2FieldSections
+from proxy.codec.http2_frames import (
+    CONTINUATION,
+    DATA,
+    DEFAULT_MAX_FRAME_SIZE,
+    END_HEADERS,
+    END_STREAM,
+    FRAME,
+    FRAME_HEADER_SIZE,
+    HEADERS,
+    MAX_STREAM_ID,
+    PADDED,
+    PREFACE,
+    SETTINGS,
+    WITH_PRIORITY,
+    WORD,
+    ErrorCode,
+    Http2ConnectionError,
+    goaway_frame,
+)
 from proxy.codec.http2_options import Http2Options
 from proxy.codec.http2_stats import Http2CodecStats
-from proxy.codec.http2_stream import Http2Stream, ParsedHead
+from proxy.codec.http2_stream import Http2Stream
+
+_unpack: Final = FRAME.unpack_from
+#: By the type of the frame; DATA has its own way.
+_HANDLERS: Final[tuple[Callable[[Http2FieldSections, int, int, bytes], None], ...]] = (
+    Http2FieldSections.on_headers_frame,
+    Http2FieldSections.on_headers_frame,
+    Http2FieldSections.on_priority_frame,
+    Http2FieldSections.on_reset_frame,
+    Http2FieldSections.on_settings_frame,
+    Http2FieldSections.on_push_promise,
+    Http2FieldSections.on_ping_frame,
+    Http2FieldSections.on_goaway_frame,
+    Http2FieldSections.on_window_update,
+    Http2FieldSections.on_continuation,
+)
+_UNEXPECTED: Final = "unexpected non-CONTINUATION frame or stream_id is invalid"
 
 
-class Http2Connection:
-    """See module.
+class Http2Connection(Http2FieldSections):
+    """See module; its bases hold the rest of the interface.
 
-    `out` holds chunks to write; the owner joins and writes them once per turn of the loop (`take`).
-    `streams` holds the open streams by id. `dead` is True after an error, `terminate` or the owner's close:
-    whatever comes then is dropped.
+    `streams` holds the open streams by id. `dead` is True after an error or `terminate`: whatever comes then is
+    dropped.
     """
 
     def __init__(self, options: Http2Options, *, client: bool, stats: Http2CodecStats) -> None:
-        self.options = options
-        self.client = client
-        self.stats = stats
-        self.out: list[bytes] = []
-        self.streams: dict[int, Http2Stream] = {}
-        self.dead = False
-        #: What the peer's SETTINGS say. A client counts on 100 streams until they have come.
-        self.peer_max_concurrent_streams = 100 if client else 2**31
-        self.peer_allows_connect = False
-        self.settings_received = False
-        #: The peer sent GOAWAY; `peer_last_stream_id` is the last one it may process.
-        self.goaway_received = False
-        self.peer_last_stream_id = 2**31 - 1
-        #: The highest stream that the peer opened (server) or that was opened here (client).
-        self.last_stream_id = 0
+        super().__init__(options, client=client, stats=stats)
+        self._preface = b"" if client else PREFACE
+        #: The beginning of a frame whose rest has not come, and how many bytes it takes to go on.
+        self._partial = bytearray()
+        self._needed = 0
+        #: Of a DATA frame that has not come whole: its stream (None: nobody wants it), payload and padding.
+        self._data_stream: Http2Stream | None = None
+        self._data_left = 0
+        self._padding_left = 0
+        self._data_ends = False
 
     # -- driving it
 
-    def start(self) -> None:
-        """Queue the preface (client), SETTINGS and the connection's WINDOW_UPDATE."""
-        raise NotImplementedError
-
     def receive(self, data: bytes) -> None:
-        """Take bytes from the peer. Raises `Http2ConnectionError` only, after which the core is dead:
+        """Take bytes from the peer.
 
-        the owner writes `take()` (a GOAWAY is in it if Envoy would send one), calls `terminate` and closes.
-        Nothing is written from within: the owner flushes after this returns or raises.
+        Raises nothing but `Http2ConnectionError`, after which the core is dead: the owner writes `take()` (a
+        GOAWAY is in it if Envoy would send one), calls `terminate` and closes. The owner flushes after this
+        returns or raises: `wants_write` is not called from within.
         """
-        raise NotImplementedError
+        if self.dead:
+            return
+        if self._needed:
+            partial = self._partial
+            partial += data
+            if len(partial) < self._needed:
+                return
+            data = bytes(partial)
+            self._partial = bytearray()
+            self._needed = 0
+        queued = len(self.out)
+        self.receiving = True
+        try:
+            self._parse(data)
+            if self.window_grew:
+                self.wake_stalled()
+            if self.outbound_suspect():
+                self.check_outbound()
+        except Http2ConnectionError as error:
+            self.dead = True
+            # What this read made us say is not sent, as in Envoy, which sends after it has read.
+            del self.out[queued:]
+            self.split_frames = min(self.split_frames, queued)
+            if error.goaway:
+                self.out.append(goaway_frame(self.last_peer_stream_id, error.code, error.debug))
+            raise
+        finally:
+            self.receiving = False
 
-    def take(self) -> bytes:
-        """Everything queued, joined; `out` is empty afterwards."""
-        raise NotImplementedError
+    def terminate(self, details: str, code: int = ErrorCode.INTERNAL_ERROR) -> None:
+        """The connection is gone or about to be closed: every stream gets `on_reset(code, details, True)`.
 
-    def pause_writing(self) -> None:
-        """The transport is full: bodies wait in their streams (heads and control frames do not)."""
-        raise NotImplementedError
-
-    def resume_writing(self) -> None:
-        """The transport takes bytes again: waiting bodies go on."""
-        raise NotImplementedError
-
-    def terminate(self, details: str, code: int = 0) -> None:
-        """The connection is gone or about to be closed: every stream gets `on_reset(code, details, True)`."""
-        raise NotImplementedError
+        The stream that made `receive` raise gets the detail of its own that Envoy gives it.
+        """
+        self.dead = self.special = True
+        failed = self.failed_stream
+        for stream in list(self.streams.values()):
+            if not stream.closed:
+                self.forget(stream)
+                stream.on_reset(code, self.failed_details if stream is failed else details, True)
+                self.on_stream_closed(stream)
 
     # -- streams of a client
 
     @property
     def can_open(self) -> bool:
         """Whether `open_stream` may be called: no GOAWAY, ids left, and the peer allows one more stream."""
-        raise NotImplementedError
+        return (
+            len(self.streams) < self.peer_max_concurrent_streams
+            and not self.goaway_received
+            and not self.dead
+            and self.last_stream_id < MAX_STREAM_ID
+        )
 
     def open_stream(self, stream: Http2Stream) -> None:
         """Give `stream` (of this connection, unopened) the next id and put it in the table."""
-        raise NotImplementedError
+        self.last_stream_id += 2
+        stream.id = self.last_stream_id
+        self.streams[stream.id] = stream
+        self.opened_streams += 1
+        self.stats.streams_active += 1
 
-    # -- connection-wide frames
+    # -- frames
 
-    def graceful_goaway(self) -> None:
-        """Announce the end (GOAWAY with id 2^31-1): streams that the peer opens meanwhile are still served."""
-        raise NotImplementedError
+    def _parse(self, data: bytes) -> None:
+        size = len(data)
+        position = 0
+        if self._preface:
+            position = self._read_preface(data)
+        if self._data_left or self._padding_left:
+            position = self._go_on_with_data(data, position)
+        find = self.streams.get
+        while size - position >= FRAME_HEADER_SIZE:
+            word, flags, stream_id = _unpack(data, position)
+            length = word >> 8
+            kind = word & 0xFF
+            stream_id &= MAX_STREAM_ID
+            if self.special and self._stops(kind, flags, stream_id, length):
+                return
+            if length > DEFAULT_MAX_FRAME_SIZE:
+                raise malformed(ErrorCode.FRAME_SIZE_ERROR, "too large frame size")
+            start = position + FRAME_HEADER_SIZE
+            end = start + length
+            if kind == DATA:
+                stream = find(stream_id)
+                if flags <= END_STREAM and length and end <= size and stream and not stream.remote_closed:
+                    position = end
+                    window = self.recv_window = self.recv_window - length
+                    if window < self.recv_low:
+                        self._lower_window()
+                    self._receive_data(stream, data[start:end], length, flags)
+                else:
+                    if flags & PADDED and length and start == size:
+                        # The length of the padding decides what is payload.
+                        break
+                    position = self._begin_data(data, start, length, flags, stream_id, stream)
+            elif end > size:
+                break
+            else:
+                position = end
+                if (
+                    kind == HEADERS
+                    and not flags & (PADDED | WITH_PRIORITY)
+                    and flags & END_HEADERS
+                    and length
+                ):
+                    stream = find(stream_id)
+                    if stream is None:
+                        stream = self.admit(stream_id)
+                    elif stream.remote_closed:
+                        raise self.blame(stream, refused(ErrorCode.STREAM_CLOSED))
+                    self.limits.empty_frames = 0
+                    self.receive_block(stream, data[start:end], bool(flags & END_STREAM))
+                elif kind <= CONTINUATION:
+                    _HANDLERS[kind](self, flags, stream_id, data[start:end])
+        if self.dead:
+            return
+        if position < size:
+            self._partial = bytearray(data[position:] if position else data)
+            left = size - position
+            self._needed = FRAME_HEADER_SIZE
+            if left >= FRAME_HEADER_SIZE:
+                word = WORD.unpack_from(data, position)[0]
+                self._needed += 1 if word & 0xFF == DATA else word >> 8
 
-    def final_goaway(self, code: int = 0) -> None:
-        """GOAWAY with the last stream seen: later streams are ignored."""
-        raise NotImplementedError
+    def _stops(self, kind: int, flags: int, stream_id: int, length: int) -> bool:
+        """What is special about the next frame; True if there is none."""
+        if self.dead:
+            return True
+        if not self.settings_received:
+            if kind != SETTINGS or flags & END_STREAM:
+                raise malformed(ErrorCode.PROTOCOL_ERROR, "SETTINGS expected")
+            self.special = False
+        elif self.block is not None and (kind != CONTINUATION or stream_id != self.block_stream_id):
+            if length > DEFAULT_MAX_FRAME_SIZE:
+                raise malformed(ErrorCode.FRAME_SIZE_ERROR, "too large frame size")
+            raise malformed(ErrorCode.PROTOCOL_ERROR, _UNEXPECTED)
+        return False
 
-    def send_ping(self, opaque: bytes) -> None:
-        """Send PING with 8 bytes; the answer calls `on_ping_ack`."""
-        raise NotImplementedError
+    def _read_preface(self, data: bytes) -> int:
+        """Take the client's preface; the position behind it."""
+        expected = self._preface
+        size = min(len(data), len(expected))
+        if data[:size] != expected[:size]:
+            raise refused()
+        self._preface = expected[size:]
+        return size
 
-    # -- hooks for the owner
+    # -- DATA
 
-    def new_stream(self, stream_id: int) -> Http2Stream:
-        """Server: make the stream object for a new request. Called before its field section is looked at."""
-        raise NotImplementedError
+    def _begin_data(
+        self, data: bytes, position: int, length: int, flags: int, stream_id: int, stream: Http2Stream | None
+    ) -> int:
+        """A DATA frame that is padded, empty, not whole, or on no open stream; the position behind what came."""
+        padding = 0
+        if not stream_id:
+            raise malformed(ErrorCode.PROTOCOL_ERROR, "DATA: stream_id == 0")
+        if stream is None and self.is_idle(stream_id):
+            raise malformed(ErrorCode.PROTOCOL_ERROR, "DATA: stream in idle")
+        if stream is not None and stream.remote_closed:
+            raise malformed(ErrorCode.STREAM_CLOSED, "DATA: stream in half-closed(remote)")
+        if flags & PADDED:
+            if not length:
+                raise malformed(ErrorCode.PROTOCOL_ERROR, "DATA: insufficient padding space")
+            padding = data[position]
+            position += 1
+            if padding >= length:
+                raise malformed(ErrorCode.PROTOCOL_ERROR, "DATA: invalid padding")
+            # The length byte counts as padding against the windows.
+            payload = length - padding - 1
+        else:
+            payload = length
+        self.recv_window -= length
+        if self.recv_window < self.recv_low:
+            self._lower_window()
+        ends = bool(flags & END_STREAM)
+        if stream is not None:
+            if payload or ends:
+                self.limits.empty_frames = 0
+            else:
+                self.limits.on_empty_frame()
+            stream.recv_window -= length - payload
+            if stream.pauses:
+                self.held += length - payload
+            if not payload:
+                if ends:
+                    self._receive_data(stream, b"", 0, 1)
+                elif stream.recv_window < self.stream_recv_low:
+                    self._lower_stream_window(stream)
+        self._data_stream = stream
+        self._data_left = payload
+        self._padding_left = padding
+        self._data_ends = ends
+        return self._go_on_with_data(data, position)
 
-    def parse_head(self, fields: list[tuple[str, str]], block_size: int) -> ParsedHead:
-        """Parse a decoded field section of `block_size` encoded bytes. Raises `Http2MessageError`.
+    def _go_on_with_data(self, data: bytes, position: int) -> int:
+        """Hand on what came of the present DATA frame; the position behind it."""
+        left = self._data_left
+        if left:
+            piece = data[position : position + left]
+            size = len(piece)
+            if not size:
+                return position
+            position += size
+            self._data_left = left = left - size
+            stream = self._data_stream
+            if stream is not None and not stream.closed:
+                self._receive_data(stream, piece, size, not left and self._data_ends)
+            if left:
+                return position
+            self._data_stream = None
+        padding = min(self._padding_left, len(data) - position)
+        self._padding_left -= padding
+        return position + padding
 
-        The result is remembered for equal blocks, so nobody may change it. `decoder.never_indexed` holds the
-        names that may not be put in a table.
-        """
-        raise NotImplementedError
+    def _receive_data(self, stream: Http2Stream, payload: bytes, size: int, ends: int) -> None:
+        """Body bytes of an open stream; the connection's window has been seen to."""
+        window = stream.recv_window = stream.recv_window - size
+        if stream.pauses:
+            self.held += size
+        if window < self.stream_recv_low and not self._lower_stream_window(stream):
+            return
+        if self.limits.empty_frames:
+            self.limits.empty_frames = 0
+        if stream.body_left >= 0:
+            stream.body_left -= size
+            if stream.body_left < 0 or (ends and stream.body_left):
+                self.fail_stream(stream, ErrorCode.PROTOCOL_ERROR, REMOTE_RESET)
+                return
+        if ends:
+            stream.remote_closed = True
+            local_closed = stream.local_closed
+            stream.on_data(payload, True)
+            if local_closed and not stream.closed:
+                self.forget(stream)
+                self.on_stream_closed(stream)
+        else:
+            stream.on_data(payload, False)
 
-    def parse_trailers(self, fields: list[tuple[str, str]], block_size: int) -> Any:
-        """As `parse_head`, for trailers."""
-        raise NotImplementedError
+    def _lower_window(self) -> None:
+        if self.recv_window < 0:
+            raise malformed(ErrorCode.FLOW_CONTROL_ERROR)
+        self.credit()
 
-    def wants_write(self) -> None:
-        """`out` went from empty to not empty outside `receive`: schedule a flush."""
-
-    def unsent_bytes(self) -> int:
-        """How many of the bytes taken so far the transport still holds (`get_write_buffer_size`)."""
-        return 0
-
-    def on_settings(self) -> None:
-        """The peer's SETTINGS came; the `peer_*` attributes have changed."""
-
-    def on_goaway(self, last_stream_id: int, code: int, debug: bytes) -> None:
-        """The peer sent GOAWAY. Streams beyond `last_stream_id` have already had `on_refused`."""
-
-    def on_refused(self, stream: Http2Stream) -> None:
-        """Client: the peer's GOAWAY says that it will never process `stream`, which may go elsewhere."""
-
-    def on_ping_ack(self, opaque: bytes) -> None:
-        """The peer answered a PING."""
-
-    def on_stream_closed(self, stream: Http2Stream) -> None:
-        """`stream` has left the table, for whatever reason; called once for each."""
-
-    def on_overflow(self, error: Exception) -> None:
-        """Sending outside `receive` broke the limit on outbound frames: drop the connection without a flush."""
+    def _lower_stream_window(self, stream: Http2Stream) -> bool:
+        """False if the peer has sent more than the window of `stream` took."""
+        if stream.recv_window < 0:
+            self.fail_stream(stream, ErrorCode.FLOW_CONTROL_ERROR, REMOTE_RESET)
+            return False
+        self.credit_stream(stream)
+        return True

@@ -74,14 +74,18 @@ class Http2ConnectionError(ProtocolError):
     """The connection is beyond repair: write out what is queued (a GOAWAY is, if `goaway`), then close.
 
     `code` is what a GOAWAY says. `details` is Envoy's code detail for the streams that die with it. `flood`
-    tells a limit on abuse from a broken rule.
+    tells a limit on abuse from a broken rule (Envoy counts only the latter as a protocol error). `debug` goes
+    into the GOAWAY.
     """
 
-    def __init__(self, code: int, details: str, *, goaway: bool, flood: bool = False) -> None:
+    def __init__(
+        self, code: int, details: str, *, goaway: bool, flood: bool = False, debug: bytes = b""
+    ) -> None:
         super().__init__(details)
         self.code = code
         self.goaway = goaway
         self.flood = flood
+        self.debug = debug
 
 
 class Http2MessageError(ProtocolError):

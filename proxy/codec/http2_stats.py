@@ -9,9 +9,10 @@ class Http2CodecStats(StatGroup):
     """The numbers of all HTTP/2 connections of one side; `prefix` ends with "http2."."""
 
     COUNTERS = (
+        "cookies_total_bytes_too_large",
         "dropped_headers_with_underscores",
-        "goaway_graceful_sent",
         "goaway_sent",
+        "header_list_size_too_large",
         "header_overflow",
         "headers_cb_no_stream",
         "inbound_empty_frames_flood",
@@ -37,9 +38,10 @@ class Http2CodecStats(StatGroup):
         "streams_active",
     )
 
+    cookies_total_bytes_too_large: int
     dropped_headers_with_underscores: int
-    goaway_graceful_sent: int
     goaway_sent: int
+    header_list_size_too_large: int
     header_overflow: int
     headers_cb_no_stream: int
     inbound_empty_frames_flood: int

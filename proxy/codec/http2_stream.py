@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from proxy.codec.http2_frames import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    FRAME,
+    HEADERS,
+    headers_frames,
+    reset_frame,
+)
 
 if TYPE_CHECKING:
     from proxy.codec.http2_connection import Http2Connection
+
+_pack: Final = FRAME.pack
+_END_OF_MESSAGE: Final = END_HEADERS | END_STREAM
+_UNLIMITED: Final = 2**32
+#: Up to this size a copy is cheaper than another chunk in the queue.
+_SMALL: Final = 4096
 
 
 class ParsedHead(Protocol):
@@ -18,6 +35,22 @@ class ParsedHead(Protocol):
     @property
     def informational(self) -> bool:
         """A 1xx response: another head follows."""
+
+
+class PendingSend:
+    """What one held-up stream has yet to send."""
+
+    __slots__ = ("chunks", "end", "end_sent", "offset", "reset_code", "size", "trailers")
+
+    def __init__(self) -> None:
+        self.chunks: deque[bytes] = deque()
+        #: How much of the first chunk has been sent.
+        self.offset = 0
+        self.size = 0
+        self.end = False
+        self.end_sent = False
+        self.trailers: bytes | None = None
+        self.reset_code = -1
 
 
 class Http2Stream:
@@ -37,7 +70,6 @@ class Http2Stream:
         "local_closed",
         "pauses",
         "pending",
-        "recv_unacked",
         "recv_window",
         "remote_closed",
         "send_blocked",
@@ -58,6 +90,11 @@ class Http2Stream:
         self.local_closed = False
         self.pending: PendingSend | None = None
         self.send_blocked = False
+        #: The window that the peer has left us is `peer_initial_window` of the connection plus this, so that a
+        #: change of the former costs nothing per stream.
+        self.send_credit = 0
+        self.recv_window = connection.initial_recv_window
+        self.pauses = 0
 
     # -- called by the core; the owner overrides
 
@@ -87,48 +124,242 @@ class Http2Stream:
 
     def send_head(self, block: bytes, end_stream: bool) -> None:
         """Send a header block: a request, a response, or a 1xx (with `end_stream` False)."""
-        raise NotImplementedError
+        if self.local_closed:
+            return
+        connection = self.connection
+        if connection.block_prefix:
+            block = connection.block_prefix + block
+            connection.block_prefix = b""
+        size = len(block)
+        out = connection.out
+        if not out and not connection.receiving:
+            connection.wants_write()
+        if size <= connection.peer_max_frame_size:
+            flags = _END_OF_MESSAGE if end_stream else END_HEADERS
+            out.append(_pack(size << 8 | HEADERS, flags, self.id) + block)
+        else:
+            out.append(headers_frames(self.id, block, end_stream, connection.peer_max_frame_size))
+        if end_stream:
+            self._end()
 
     def send_message(self, block: bytes, data: bytes) -> None:
         """A head, a whole body and the end of the stream, as one chunk where the windows allow."""
-        raise NotImplementedError
+        connection = self.connection
+        head_size = len(block)
+        size = len(data)
+        if (
+            self.local_closed
+            or not size
+            or size > _SMALL
+            or size > connection.send_window
+            or size > connection.peer_initial_window + self.send_credit
+            or head_size > connection.peer_max_frame_size
+            or connection.block_prefix
+            or not connection.writable
+        ):
+            self.send_head(block, not size)
+            if size:
+                self.send_data(data, True)
+            return
+        out = connection.out
+        if not out and not connection.receiving:
+            connection.wants_write()
+        stream_id = self.id
+        connection.send_window -= size
+        self.send_credit -= size
+        connection.data_frames_sent += 1
+        out.append(
+            _pack(head_size << 8 | HEADERS, END_HEADERS, stream_id)
+            + block
+            + _pack(size << 8 | DATA, END_STREAM, stream_id)
+            + data
+        )
+        self._end()
 
     def send_data(self, data: bytes, end_stream: bool) -> None:
         """Send body bytes. What the windows do not take now is kept and sent later, in order."""
-        raise NotImplementedError
+        if self.local_closed:
+            return
+        connection = self.connection
+        size = len(data)
+        if (
+            self.pending is None
+            and size <= connection.peer_max_frame_size
+            and size <= connection.send_window
+            and size <= connection.peer_initial_window + self.send_credit
+            and connection.writable
+            and (size or end_stream)
+        ):
+            out = connection.out
+            if not out and not connection.receiving:
+                connection.wants_write()
+            connection.send_window -= size
+            self.send_credit -= size
+            connection.data_frames_sent += 1
+            header = _pack(size << 8 | DATA, end_stream, self.id)
+            if size <= _SMALL:
+                out.append(header + data)
+            else:
+                out.append(header)
+                out.append(data)
+                connection.split_frames += 1
+            if end_stream:
+                self._end()
+            return
+        pending = self.pending
+        if pending is None:
+            pending = self.pending = PendingSend()
+        elif pending.end or pending.trailers is not None:
+            return
+        if size:
+            pending.chunks.append(data)
+            pending.size += size
+            connection.stats.pending_send_bytes += size
+        pending.end = end_stream
+        if self in connection.waiting or self in connection.stalled:
+            self._mark_blocked(pending)
+        else:
+            self.drain()
 
     def send_trailers(self, block: bytes) -> None:
         """Send trailers, behind whatever body still waits, and end the stream."""
-        raise NotImplementedError
+        pending = self.pending
+        if pending is None:
+            self.send_head(block, True)
+        elif not pending.end and pending.trailers is None:
+            pending.trailers = block
 
     def reset(self, code: int) -> None:
         """Send RST_STREAM and forget the stream and what it had to send. `on_reset` is not called."""
-        raise NotImplementedError
+        if self.closed:
+            return
+        if not self.id:
+            self.closed = self.local_closed = True
+            return
+        connection = self.connection
+        connection.stats.tx_reset += 1
+        connection.queue_control(reset_frame(self.id, code))
+        connection.forget(self)
+        connection.on_stream_closed(self)
 
     def reset_after_sending(self, code: int) -> None:
         """As `reset`, once what waits has been sent; for a reply to a request that is still coming."""
-        raise NotImplementedError
+        if self.pending is None:
+            self.reset(code)
+        else:
+            self.pending.reset_code = code
 
     def pause_reading(self) -> None:
         """Stop crediting the peer for this stream's bytes; counted, undone by as many `resume_reading`."""
-        raise NotImplementedError
+        self.pauses += 1
+        if self.pauses == 1 and not self.closed:
+            connection = self.connection
+            connection.held += connection.initial_recv_window - self.recv_window
 
     def resume_reading(self) -> None:
         """Undo one `pause_reading`; the last credits what came meanwhile."""
-        raise NotImplementedError
+        self.pauses -= 1
+        if not self.pauses and not self.closed:
+            connection = self.connection
+            full = connection.initial_recv_window
+            connection.held -= full - self.recv_window
+            connection.credit_stream(self)
+            connection.credit()
 
     @property
     def send_window(self) -> int:
         """Bytes that the peer still takes on this stream; negative after it shrank the window."""
-        raise NotImplementedError
+        return self.connection.peer_initial_window + self.send_credit
 
     @property
     def pending_bytes(self) -> int:
         """Body bytes that wait for the peer."""
-        raise NotImplementedError
+        return self.pending.size if self.pending is not None else 0
 
+    # -- for the core
 
-class PendingSend:
-    """What one blocked stream has yet to send."""
+    def drain(self, quantum: int = _UNLIMITED) -> None:
+        """Send what the windows take of what waits, up to `quantum` bytes, and note what holds up the rest."""
+        pending = self.pending
+        assert pending is not None
+        connection = self.connection
+        if pending.size:
+            if connection.writable:
+                window = connection.peer_initial_window + self.send_credit
+                room = min(window, connection.send_window, quantum)
+                if room > 0:
+                    self._send_pending(pending, room)
+            if pending.size:
+                if connection.peer_initial_window + self.send_credit > 0:
+                    connection.waiting[self] = None
+                else:
+                    connection.stalled[self] = None
+                self._mark_blocked(pending)
+                self._mark_drained(pending)
+                return
+            self._mark_drained(pending)
+        if pending.size:
+            return
+        self.pending = None
+        if pending.trailers is not None:
+            self.send_head(pending.trailers, True)
+        elif pending.end and not pending.end_sent:
+            self.send_data(b"", True)
+        elif pending.end:
+            self._end()
+        if pending.reset_code >= 0:
+            self.reset(pending.reset_code)
 
-    __slots__ = ("chunks", "end", "reset_code", "size", "trailers")
+    def _send_pending(self, pending: PendingSend, room: int) -> None:
+        """Frame up to `room` bytes of what waits."""
+        connection = self.connection
+        largest = connection.peer_max_frame_size
+        chunks = pending.chunks
+        offset = pending.offset
+        out = connection.out
+        if not out and not connection.receiving:
+            connection.wants_write()
+        room = left = min(room, pending.size)
+        while left:
+            chunk = chunks[0]
+            size = min(len(chunk) - offset, largest, left)
+            left -= size
+            last = pending.end and pending.size == room - left
+            out.append(_pack(size << 8 | DATA, last, self.id))
+            if size == len(chunk):
+                out.append(chunk)
+            else:
+                out.append(chunk[offset : offset + size])
+            offset += size
+            if offset == len(chunk):
+                chunks.popleft()
+                offset = 0
+            connection.split_frames += 1
+            connection.data_frames_sent += 1
+        pending.offset = offset
+        pending.size -= room
+        pending.end_sent = pending.end and not pending.size
+        connection.send_window -= room
+        self.send_credit -= room
+        connection.stats.pending_send_bytes -= room
+
+    def _mark_blocked(self, pending: PendingSend) -> None:
+        connection = self.connection
+        if not self.send_blocked and (
+            not connection.writable or pending.size > connection.options.stream_buffer_bytes
+        ):
+            self.send_blocked = True
+            self.on_send_blocked()
+
+    def _mark_drained(self, pending: PendingSend) -> None:
+        connection = self.connection
+        if self.send_blocked and connection.writable and pending.size <= connection.stream_buffer_low:
+            self.send_blocked = False
+            self.on_send_drained()
+
+    def _end(self) -> None:
+        self.local_closed = True
+        if self.remote_closed:
+            connection = self.connection
+            connection.forget(self)
+            connection.on_stream_closed(self)
