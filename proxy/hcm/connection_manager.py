@@ -37,7 +37,8 @@ from proxy.router.per_filter_config import FilterOverrides
 from proxy.router.route import Route
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
-from proxy.upstream.pool.http1 import ConnectionIds, Http1Pool
+from proxy.upstream.pool.base import ConnectionIds, ConnectionPool
+from proxy.upstream.pool.choice import make_pool
 
 #: Parsed request heads kept; clients choose them, so there is an end to their number and size.
 MAX_KNOWN_HEADS: Final = 1024
@@ -227,12 +228,10 @@ class ConnectionManager:
         """The hash of a request under a route's policy."""
         return policy.hash(stream.head, stream.info)
 
-    def pools(self, cluster: Cluster, host: Host, priority: int) -> Http1Pool:
+    def pools(self, cluster: Cluster, host: Host, key: int) -> ConnectionPool:
         """Make the pool of a host; see `PoolLookup`."""
-        pool = Http1Pool(
-            self.services.loop, self.services.timers, cluster, host, priority, self._connection_ids
-        )
-        host.pools[priority] = pool
+        pool = make_pool(self.services.loop, self.services.timers, cluster, host, key, self._connection_ids)
+        host.pools[key] = pool
         return pool
 
     def upstream_formatter(self, cluster: Cluster, stream: StreamState) -> NameFormatter | None:

@@ -15,8 +15,15 @@ from proxy.base.stream_info import StreamInfo
 from proxy.codec.messages import ParsedResponse
 from proxy.router.response_stats import Charges
 from proxy.upstream.cluster import Cluster
+from proxy.upstream.cluster_config import UpstreamProtocol
 from proxy.upstream.host import Host
-from proxy.upstream.pool.api import OutgoingHead, PoolFailure, ResetReason, UpstreamConnection
+from proxy.upstream.pool.api import (
+    FOR_HTTP2_CLIENTS,
+    OutgoingHead,
+    PoolFailure,
+    ResetReason,
+    UpstreamConnection,
+)
 
 _FAILURE_FLAGS: Final = {
     PoolFailure.OVERFLOW: ResponseFlag.UPSTREAM_OVERFLOW,
@@ -28,17 +35,16 @@ _RESET_FLAGS: Final = {
     ResetReason.CONNECTION_TERMINATION: ResponseFlag.UPSTREAM_CONNECTION_TERMINATION,
     ResetReason.PROTOCOL_ERROR: ResponseFlag.UPSTREAM_PROTOCOL_ERROR,
     ResetReason.LOCAL_RESET: ResponseFlag.LOCAL_RESET,
-}
-_RESET_STATUS: Final = {
-    ResetReason.CONNECTION_TERMINATION: 503,
-    ResetReason.PROTOCOL_ERROR: 502,
-    ResetReason.LOCAL_RESET: 503,
+    ResetReason.REMOTE_RESET: ResponseFlag.UPSTREAM_REMOTE_RESET,
+    ResetReason.REMOTE_REFUSED_STREAM: ResponseFlag.UPSTREAM_REMOTE_RESET,
+    ResetReason.CONNECT_ERROR: ResponseFlag.UPSTREAM_REMOTE_RESET,
+    ResetReason.OVERFLOW: ResponseFlag.UPSTREAM_OVERFLOW,
 }
 #: Interim responses that Envoy relays; one of them counts as a started response in the details of a failure.
 RELAYED_INTERIM: Final = frozenset({100, 102, 103, 104})
 _BODY: Final = "upstream connect error or disconnect/reset before headers. reset reason: "
 
-#: Finds or makes the pool of a host at a priority.
+#: Makes the pool of a host that `Host.pools` does not have yet under a key.
 PoolLookup = Callable[[Cluster, Host, int], Any]
 
 
@@ -78,6 +84,7 @@ class UpstreamRequest:
     """See module. `request_id` is what goes into the place that `head` has for it."""
 
     upgrading = False
+    client_speaks_http2 = False
     charges: Charges | None = None
     _connection: UpstreamConnection | None = None
     _pool: Any = None
@@ -116,9 +123,12 @@ class UpstreamRequest:
     def start(self, pools: PoolLookup, *, end_stream: bool) -> None:
         """Take a connection from the host's pool, or wait for one. `end_stream`: no body follows."""
         self._complete = end_stream
-        pool = self.host.pools.get(self._priority)
+        key = self._priority
+        if self.client_speaks_http2 and self.cluster.config.protocol is UpstreamProtocol.DOWNSTREAM:
+            key += FOR_HTTP2_CLIENTS
+        pool = self.host.pools.get(key)
         if pool is None:
-            pool = pools(self.cluster, self.host, self._priority)
+            pool = pools(self.cluster, self.host, key)
         self._pool = pool
         connection = pool.take(self)
         if connection is None:
@@ -304,8 +314,6 @@ class UpstreamRequest:
         if self._over:
             return
         self._end()
-        if reason is ResetReason.CONNECTION_TERMINATION or reason is ResetReason.PROTOCOL_ERROR:
-            self.cluster.stats.upstream_rq_rx_reset += 1
         word = reason.value.replace(" ", "_")
         if self._response_started:
             self._stream.on_upstream_reset_after_response(
@@ -314,7 +322,7 @@ class UpstreamRequest:
             return
         self.host.stats.rq_error += 1
         self._stream.on_upstream_failure(
-            _RESET_STATUS[reason],
+            502 if reason is ResetReason.PROTOCOL_ERROR else 503,
             _BODY + reason.value,
             f"upstream_reset_{'after' if self._interim_seen else 'before'}_response_started{{{word}}}",
             _RESET_FLAGS[reason],

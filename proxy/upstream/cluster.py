@@ -27,11 +27,11 @@ class Cluster:
 
     `choose_host(hash)` gives the host for the next request, or None when there is none to use (counted in
     `upstream_cx_none_healthy`). `breakers` is indexed by routing priority. `hosts` are all current hosts.
+    `draw` gives random integers from 0 to 2**64-1.
     `removed` turns True when the cluster itself has gone from the configuration.
     """
 
     __slots__ = (
-        "_draw",
         "_index",
         "_membership_changes",
         "_on_host_removed",
@@ -44,6 +44,7 @@ class Cluster:
         "breakers",
         "choose_host",
         "config",
+        "draw",
         "host_set",
         "name",
         "removed",
@@ -69,7 +70,7 @@ class Cluster:
         self.stats.common_gauges = self._common_gauges
         self.removed = False
         self._runtime = runtime
-        self._draw = draw
+        self.draw = draw
         self._slots = slots
         self._index = index
         self._worker = worker
@@ -162,13 +163,13 @@ class Cluster:
         lb = self.config.lb
         match lb.policy:
             case LbPolicy.ROUND_ROBIN:
-                choose = round_robin(usable, self._draw)
+                choose = round_robin(usable, self.draw)
             case LbPolicy.LEAST_REQUEST:
                 choose = least_request(
-                    usable, self._draw, lb.choice_count, lambda: lb.bias(self._runtime), lb.full_scan
+                    usable, self.draw, lb.choice_count, lambda: lb.bias(self._runtime), lb.full_scan
                 )
             case LbPolicy.RANDOM:
-                choose = random_pick(usable, self._draw)
+                choose = random_pick(usable, self.draw)
         return self._counting_panic(choose) if self.host_set.panic else choose
 
     def _no_host(self, _hash: int | None) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from proxy.base.stats import Histogram, StatGroup
+from proxy.codec.http2_stats import Http2CodecStats
 from proxy.upstream.circuit_breaker import PRIORITIES
 
 
@@ -172,6 +173,13 @@ class ClusterStats(_Counters, _Gauges, _Http1Counters, StatGroup):
         self.upstream_rq_per_cx = Histogram("")
         self.upstream_rq_time = Histogram()
         self.internal_rq_time: Histogram | None = None
+        self._http2: Http2CodecStats | None = None
+
+    def http2_stats(self) -> Http2CodecStats:
+        """The numbers of the codec of HTTP/2, which show from its first connection on."""
+        if self._http2 is None:
+            self._http2 = Http2CodecStats(f"{self.prefix}http2.")
+        return self._http2
 
     def count_internal(self, status: int) -> None:
         """Count a response to a request of internal origin, besides `codes`."""
@@ -198,6 +206,8 @@ class ClusterStats(_Counters, _Gauges, _Http1Counters, StatGroup):
         if self.upstream_cx_http1_total:
             for name in _HTTP1:
                 result[f"{prefix}http1.{name.removeprefix('http1_')}"] = getattr(self, name)
+        if self._http2 is not None and self.upstream_cx_http2_total:
+            result.update(self._http2.counters())
         result.update(self._code_counters())
         return result
 
@@ -223,6 +233,8 @@ class ClusterStats(_Counters, _Gauges, _Http1Counters, StatGroup):
         result = {prefix + name: getattr(self, name) for name in _GAUGES}
         for name, value in self.common_gauges().items():
             result[prefix + name] = value
+        if self._http2 is not None and self.upstream_cx_http2_total:
+            result.update(self._http2.gauges())
         return result
 
     def histograms(self) -> dict[str, Histogram]:

@@ -66,8 +66,8 @@ class HostStats:
 class Host:
     """A live endpoint of one cluster in one worker.
 
-    `weight` is at least 1. `metadata` is the `core.v3.Metadata` of the endpoint or
-    None. `pools` belongs to the pool code (key: routing priority). `removed` turns True when the cluster no
+    `weight` is at least 1. `metadata` is the `core.v3.Metadata` of the endpoint or None. `pools` belongs to
+    the pool code (key: routing priority, see `FOR_HTTP2_CLIENTS`). `removed` turns True when the cluster no
     longer lists the host: requests in flight finish, no new one starts, and its pools drain.
     """
 

@@ -12,10 +12,11 @@ from proxy.base.headers import HeaderMap
 from proxy.base.runtime import Runtime
 from proxy.codec.messages import ParsedResponse
 from proxy.upstream.cluster import Cluster
-from proxy.upstream.pool import http1
+from proxy.upstream.pool import base
 from proxy.upstream.pool.api import PoolFailure, ResetReason
+from proxy.upstream.pool.base import ConnectionIds
 from proxy.upstream.pool.connect import ConnectError
-from proxy.upstream.pool.http1 import ConnectionIds, Http1Pool
+from proxy.upstream.pool.http1 import Http1Pool
 from tests.support.fake_clock import FakeClock
 from tests.support.memory_transport import MemoryTransport
 
@@ -91,13 +92,13 @@ class Bench:
         self.refuse: ConnectError | None = None
         self.hold: asyncio.Event | None = None
         self.pool = Http1Pool(_Loop(self.clock), self.clock, self.cluster, self.host, 0, ConnectionIds())  # type: ignore[arg-type]
-        monkeypatch.setattr(http1, "open_connection", self._open)
+        monkeypatch.setattr(base, "open_connection", self._open)
 
     @property
     def stats(self) -> Any:
         return self.cluster.stats
 
-    async def _open(self, loop: Any, host: Any, config: Any, protocol: Any) -> None:
+    async def _open(self, loop: Any, host: Any, config: Any, protocol: Any, tls: Any) -> None:
         if self.hold is not None:
             await self.hold.wait()
         if self.refuse is not None:

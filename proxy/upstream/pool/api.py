@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Protocol
+from typing import Final, Protocol
 
 from proxy.base.headers import HeaderMap
 from proxy.base.stream_info import StreamInfo
 from proxy.codec.messages import ParsedResponse
+
+#: Added to the priority, this is the key in `Host.pools` for clients of HTTP/2 where theirs is spoken upstream.
+FOR_HTTP2_CLIENTS: Final = 2
 
 
 class PoolFailure(Enum):
@@ -25,6 +28,10 @@ class ResetReason(Enum):
     CONNECTION_TERMINATION = "connection termination"
     PROTOCOL_ERROR = "protocol error"
     LOCAL_RESET = "local reset"
+    REMOTE_RESET = "remote reset"
+    REMOTE_REFUSED_STREAM = "remote refused stream reset"
+    CONNECT_ERROR = "remote error with CONNECT request"
+    OVERFLOW = "overflow"
 
 
 class UpstreamConnection(Protocol):
@@ -56,7 +63,7 @@ class UpstreamConnection(Protocol):
         """Undo one `pause_reading`."""
 
     def abandon(self) -> None:
-        """Give up the request; the connection closes unless the response was complete."""
+        """Give up the request: HTTP/1 closes the connection unless the response was complete."""
 
 
 class OutgoingHead(Protocol):

@@ -37,15 +37,21 @@ def reason_of(error: OSError) -> str:
 
 
 async def open_connection(
-    loop: asyncio.AbstractEventLoop, host: Host, config: ClusterConfig, protocol: asyncio.Protocol
+    loop: asyncio.AbstractEventLoop,
+    host: Host,
+    config: ClusterConfig,
+    protocol: asyncio.Protocol,
+    tls: Any = None,
 ) -> socket.socket:
     """Connect `protocol` to `host`; gives the socket, which belongs to the transport. Raises `ConnectError`.
+
+    `tls` is what `compile_upstream_tls` made, by default the cluster's `transport`.
 
     The time limit is the cluster's `connect_timeout`, TLS handshake included.
     """
     try:
         async with asyncio.timeout(config.connect_timeout):
-            return await _open(loop, host, config, protocol)
+            return await _open(loop, host, config, protocol, tls or config.transport)
     except TimeoutError:
         raise ConnectError("", timeout=True) from None
     except OSError as error:
@@ -57,12 +63,15 @@ _LOCAL_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errn
 
 
 async def _open(
-    loop: asyncio.AbstractEventLoop, host: Host, config: ClusterConfig, protocol: asyncio.Protocol
+    loop: asyncio.AbstractEventLoop,
+    host: Host,
+    config: ClusterConfig,
+    protocol: asyncio.Protocol,
+    tls: Any,
 ) -> socket.socket:
     sock = _make_socket(host.address, config)
     try:
         await loop.sock_connect(sock, host.address.sockaddr)
-        tls: Any = config.transport
         if tls is None:
             await loop.create_connection(lambda: protocol, sock=sock)
         else:

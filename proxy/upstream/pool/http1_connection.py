@@ -46,6 +46,9 @@ class Http1UpstreamConnection(asyncio.Protocol):
         self.connection_id = connection_id
         self.connected = False
         self.closed = False
+        self.draining = False
+        #: Requests that a new connection will take at once.
+        self.capacity = 1
         self.socket: socket.socket | None = None
         self.idle_since = 0.0
         self.connected_at = 0.0
@@ -132,7 +135,9 @@ class Http1UpstreamConnection(asyncio.Protocol):
         self.request = None
         if ended:
             request.on_response_data(b"", end_stream=True)
-        elif not local and (self._buffer or not (decoder is None or isinstance(decoder, UntilCloseDecoder))):
+            return
+        self.pool.stats.upstream_rq_rx_reset += 1
+        if not local and (self._buffer or not (decoder is None or isinstance(decoder, UntilCloseDecoder))):
             # A message that was cut off is a protocol error, by FIN or by RST; silence before it is only a close.
             self.pool.stats.upstream_cx_protocol_error += 1
             request.on_reset(ResetReason.PROTOCOL_ERROR, CODEC_ERROR)
@@ -242,6 +247,17 @@ class Http1UpstreamConnection(asyncio.Protocol):
             self._closing_locally = self.closed = True
             if self.connected:
                 self.transport.abort() if self.request is not None else self.transport.close()
+
+    @property
+    def busy(self) -> bool:
+        """See `PooledConnection`."""
+        return self.request is not None
+
+    def drain(self) -> None:
+        """See `PooledConnection`."""
+        self.draining = True
+        if self.request is None:
+            self.close()
 
     def peer_has_closed(self) -> bool:
         """Whether an end of stream waits in the socket that the loop has not told of yet."""
@@ -409,4 +425,5 @@ class Http1UpstreamConnection(asyncio.Protocol):
         self._closing_locally = self.closed = True
         self.transport.abort()
         if request is not None:
+            self.pool.stats.upstream_rq_rx_reset += 1
             request.on_reset(reason, detail)

@@ -1,0 +1,38 @@
+"""Which kind of pool a host of a cluster gets."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from proxy.base.services import Timers
+from proxy.upstream.cluster import Cluster
+from proxy.upstream.cluster_config import UpstreamProtocol
+from proxy.upstream.host import Host
+from proxy.upstream.pool.api import FOR_HTTP2_CLIENTS
+from proxy.upstream.pool.auto import AutoPool
+from proxy.upstream.pool.base import ConnectionIds, ConnectionPool
+from proxy.upstream.pool.http1 import Http1Pool
+from proxy.upstream.pool.http2 import Http2Pool
+
+_KINDS: Final = {
+    UpstreamProtocol.HTTP1: Http1Pool,
+    UpstreamProtocol.HTTP2: Http2Pool,
+    UpstreamProtocol.AUTO: AutoPool,
+}
+
+
+def make_pool(
+    loop: asyncio.AbstractEventLoop,
+    timers: Timers,
+    cluster: Cluster,
+    host: Host,
+    key: int,
+    ids: ConnectionIds,
+) -> ConnectionPool:
+    """The pool that `Host.pools` is to have under `key`: a priority, or one plus `FOR_HTTP2_CLIENTS`."""
+    priority = key % FOR_HTTP2_CLIENTS
+    kind = _KINDS.get(cluster.config.protocol)
+    if kind is None:
+        kind = Http2Pool if key >= FOR_HTTP2_CLIENTS else Http1Pool
+    return kind(loop, timers, cluster, host, priority, ids)

@@ -1,0 +1,288 @@
+"""One HTTP/2 connection to a host: the codec's core behind an `asyncio.Protocol`."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, cast
+
+from proxy.base.address import Address, from_socket_name
+from proxy.base.headers import HeaderMap
+from proxy.base.stream_info import StreamInfo, TlsInfo
+from proxy.codec.http2_connection import Http2Connection
+from proxy.codec.http2_frames import Http2ConnectionError
+from proxy.codec.http2_response import Http2Response
+from proxy.codec.http2_stream import Http2Stream
+from proxy.connection.http2_keepalive import Http2Keepalive
+from proxy.connection.tls import tls_info
+from proxy.upstream.pool.api import PoolRequest, ResetReason
+from proxy.upstream.pool.http2_stream import Http2ClientStream
+
+if TYPE_CHECKING:
+    from proxy.upstream.pool.http2 import Http2Pool
+
+
+class Http2UpstreamConnection(Http2Connection, asyncio.Protocol):
+    """See module. Times are monotonic seconds.
+
+    `free` is how many more streams may be opened now, `active` how many are open. `ready` tells that the pool
+    offers the connection. `ending` is why the streams that are still open end, once that is known.
+    """
+
+    transport: asyncio.Transport
+    local_address: Address
+    remote_address: Address
+    tls: TlsInfo | None = None
+
+    def __init__(self, pool: Http2Pool, connection_id: int) -> None:
+        super().__init__(pool.config.http2, client=True, stats=pool.codec_stats)
+        self.pool = pool
+        self.connection_id = connection_id
+        self.connected = False
+        self.closed = False
+        self.draining = False
+        self.ready = False
+        self.ending: ResetReason | None = None
+        self.socket: socket.socket | None = None
+        self.idle_since = 0.0
+        self.connected_at = 0.0
+        self.connect_started_at = 0.0
+        self.requests = 0
+        self.active = 0
+        self.free = 0
+        self.capacity = min(pool.peer_limit or 1, pool.max_streams)
+        self._awaited = 0
+        self._closing_locally = False
+        self._keepalive: Http2Keepalive | None = None
+
+    @property
+    def busy(self) -> bool:
+        """See `PooledConnection`."""
+        return self.active > 0
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        # The loop's own class, which does not derive from asyncio's.
+        self.transport = transport = cast("asyncio.Transport", transport)
+        limit = self.pool.config.buffer_limit
+        transport.set_write_buffer_limits(high=limit, low=limit // 2)
+        self.local_address = from_socket_name(transport.get_extra_info("sockname"))
+        self.remote_address = from_socket_name(transport.get_extra_info("peername"))
+        self.tls = tls_info(transport)
+        self.connected = True
+        pool = self.pool
+        self.idle_since = now = pool.now()
+        self.start()
+        if self.options.connection_keepalive is not None:
+            self._keepalive = Http2Keepalive(
+                self.options.connection_keepalive, self, pool.timers, pool.draw, now
+            )
+        self._set_free()
+        # Requests beyond what may be assumed wait for the peer's SETTINGS rather than for another connection.
+        self._awaited = max(self.capacity - self.free, 0)
+        pool.coming += self._awaited
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        self.pool.stats.upstream_cx_rx_bytes_total += len(data)
+        if self.dead:
+            return
+        if self._keepalive is not None:
+            self._keepalive.on_received(self.pool.now())
+        try:
+            self.receive(data)
+        except Http2ConnectionError as error:
+            self._fail(error)
+            return
+        if self.out:
+            self.flush()
+
+    def eof_received(self) -> bool:
+        """See `asyncio.Protocol`: the peer will send no more, so the connection ends.
+
+        The loop tells of the end a little later; nobody may take the connection until then.
+        """
+        self.closed = True
+        self._leave()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        del exc
+        self.closed = True
+        if self._keepalive is not None:
+            self._keepalive.stop()
+        self._leave()
+        self.pool.on_lost(self, local=self._closing_locally, active=self.active > 0)
+        if self.ending is None:
+            self.ending = ResetReason.CONNECTION_TERMINATION
+        self.terminate("")
+
+    # -- the pool's side
+
+    def attach(self, request: PoolRequest) -> Http2ClientStream:
+        """A new stream for `request`, which opens with its head; `free` must be positive."""
+        if self._keepalive is not None:
+            self._keepalive.before_stream(self.pool.now())
+        self.active += 1
+        self.requests += 1
+        self.free -= 1
+        if self.requests >= self.pool.max_streams:
+            self.pool.stats.upstream_cx_max_requests += 1
+            self._leave()
+        return Http2ClientStream(self, request)
+
+    def detach(self) -> None:
+        """A stream that was attached was not opened after all."""
+        self.requests -= 1
+        self._stream_gone()
+
+    def drain(self) -> None:
+        """See `PooledConnection`."""
+        self._leave()
+        if not self.active:
+            self.close()
+
+    def close(self) -> None:
+        """Close from our side; what is in flight is lost."""
+        if self._closing_locally or not self.connected:
+            return
+        self._closing_locally = self.closed = True
+        self._leave()
+        if self.active:
+            self.transport.abort()
+        else:
+            self.flush()
+            self.transport.close()
+        self.dead = True
+
+    def describe(self, info: StreamInfo) -> None:
+        """Note in `info` which connection carried the stream."""
+        info.upstream_connection_id = self.connection_id
+        info.upstream_local_address = self.local_address
+        info.upstream_remote_address = self.remote_address
+        info.upstream_tls = self.tls
+        info.upstream_protocol = "HTTP/2"
+        info.upstream_connect_start = self.connect_started_at
+        info.upstream_connect_complete = self.connected_at
+        if self.tls is not None:
+            info.upstream_handshake_complete = self.connected_at
+
+    def flush(self) -> None:
+        """Write what is queued."""
+        if self.out and not self.dead:
+            data = self.take()
+            self.pool.stats.upstream_cx_tx_bytes_total += len(data)
+            self.transport.write(data)
+
+    # -- the core's side
+
+    def parse_head(self, fields: list[tuple[str, str]], block_size: int) -> Http2Response:
+        """See `Http2Connection`."""
+        return self.pool.parse(fields, block_size)
+
+    def parse_trailers(self, fields: list[tuple[str, str]], block_size: int) -> HeaderMap:
+        """See `Http2Connection`."""
+        return self.pool.response_parser.parse_trailers(fields, block_size)
+
+    def wants_write(self) -> None:
+        """See `Http2Connection`."""
+        self.pool.loop.call_soon(self.flush)
+
+    def unsent_bytes(self) -> int:
+        """See `Http2Connection`."""
+        return self.transport.get_write_buffer_size()
+
+    def on_settings(self) -> None:
+        """See `Http2Connection`."""
+        self._no_longer_awaited()
+        self.pool.peer_limit = min(self.options.max_concurrent_streams, self.peer_max_concurrent_streams)
+        if not self.draining:
+            self._set_free()
+            self.pool.offer(self)
+
+    def on_goaway(self, last_stream_id: int, code: int, debug: bytes) -> None:
+        """See `Http2Connection`."""
+        del last_stream_id, code, debug
+        self.pool.stats.upstream_cx_close_notify += 1
+        self._leave()
+        self._close_if_drained()
+
+    def on_refused(self, stream: Http2Stream) -> None:
+        """See `Http2Connection`."""
+        cast("Http2ClientStream", stream).on_refused()
+
+    def on_stream_closed(self, stream: Http2Stream) -> None:
+        """See `Http2Connection`."""
+        del stream
+        self._stream_gone()
+
+    def on_ping_ack(self, opaque: bytes) -> None:
+        """See `Http2Connection`."""
+        del opaque
+        if self._keepalive is not None:
+            self._keepalive.on_ack(self.pool.now())
+
+    def on_keepalive_timeout(self) -> None:
+        """See `PingingConnection`."""
+        self.stats.keepalive_timeout += 1
+        self._closing_locally = self.closed = True
+        self._leave()
+        self.dead = True
+        self.transport.abort()
+
+    def on_overflow(self, error: Exception) -> None:
+        """See `Http2Connection`."""
+        del error
+        self.ending = ResetReason.OVERFLOW
+        self.terminate("")
+        self.close()
+
+    # -- ends
+
+    def _set_free(self) -> None:
+        pool = self.pool
+        limit = min(self.options.max_concurrent_streams, self.peer_max_concurrent_streams)
+        if not self.settings_received:
+            limit = min(limit, pool.peer_limit or 1)
+        self.free = min(limit - self.active, pool.max_streams - self.requests)
+
+    def _stream_gone(self) -> None:
+        self.active -= 1
+        if not self.active:
+            self.idle_since = now = self.pool.now()
+            self.pool.watch(now)
+        if self.draining:
+            self._close_if_drained()
+            return
+        self._set_free()
+        if self.free > 0 and not self.ready:
+            self.pool.offer(self)
+
+    def _leave(self) -> None:
+        """Take no further request."""
+        self.draining = True
+        self.free = 0
+        self._no_longer_awaited()
+
+    def _no_longer_awaited(self) -> None:
+        self.pool.coming -= self._awaited
+        self._awaited = 0
+
+    def _close_if_drained(self) -> None:
+        # The core may be in the middle of a batch of frames.
+        if not self.active:
+            self.pool.loop.call_soon(self.close)
+
+    def _fail(self, error: Http2ConnectionError) -> None:
+        self.pool.stats.upstream_cx_protocol_error += 1
+        self._leave()
+        self._closing_locally = self.closed = True
+        data = self.take()
+        self.pool.stats.upstream_cx_tx_bytes_total += len(data)
+        self.transport.write(data)
+        self.ending = ResetReason.PROTOCOL_ERROR
+        self.terminate(error.details, error.code)
+        self.transport.close()
