@@ -12,12 +12,13 @@ from typing import Any, Final
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead
 from proxy.base.stream_info import StreamInfo
+from proxy.codec.grpc import is_grpc
 from proxy.codec.head_template import HeadTemplate
 from proxy.codec.http1_render import NameFormatter, render_request_fields, render_request_head
 from proxy.codec.http2_render import path_field, render_request_block, request_template, string
 from proxy.router.cluster_action import ClusterAction
 from proxy.router.cluster_choice import ClusterChoice
-from proxy.router.grpc_timeout import format_grpc_timeout, grpc_timeout, is_grpc, stream_duration
+from proxy.router.grpc_timeout import format_grpc_timeout, grpc_timeout, stream_duration
 from proxy.router.response_stats import Charges
 from proxy.router.route import Route
 from proxy.router.upstream_head import Framing, http1_framing

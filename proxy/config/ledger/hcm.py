@@ -72,6 +72,27 @@ envoy.extensions.filters.http.cors.v3.CorsPolicy
   + filter_enabled
   + shadow_enabled allow_private_network_access forward_not_matching_preflights
 
+envoy.extensions.filters.http.grpc_web.v3.GrpcWeb
+
+envoy.extensions.filters.http.grpc_http1_bridge.v3.Config
+  + upgrade_protobuf_to_grpc ignore_query_parameters
+
+envoy.extensions.filters.http.grpc_http1_reverse_bridge.v3.FilterConfig
+  + content_type withhold_grpc_frames response_size_header
+
+envoy.extensions.filters.http.grpc_http1_reverse_bridge.v3.FilterConfigPerRoute
+  + disabled
+
+envoy.extensions.filters.http.grpc_stats.v3.FilterConfig
+  + emit_filter_state individual_method_stats_allowlist stats_for_all_methods enable_upstream_stats
+  + replace_dots_in_grpc_service_name
+
+envoy.config.core.v3.GrpcMethodList
+  + services
+
+envoy.config.core.v3.GrpcMethodList.Service
+  + name method_names
+
 envoy.extensions.filters.http.header_mutation.v3.HeaderMutation
   + mutations most_specific_header_mutations_wins
 
