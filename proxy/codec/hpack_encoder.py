@@ -16,8 +16,9 @@ from proxy.codec.hpack_tables import STATIC_INDEX, STATIC_NAME_INDEX, STATIC_TAB
 _WITHOUT_INDEXING: Final = 0x00
 _NEVER_INDEXED: Final = 0x10
 _LITERAL_PREFIX: Final = 4
-#: Names are the product's or a peer's, so the memo of names has an end.
+#: Peers choose the names, so the memo of names has an end: in names, and in characters of one.
 _MAX_KNOWN_NAMES: Final = 4096
+_MAX_KNOWN_NAME: Final = 64
 
 
 def encode_integer(value: int, prefix_bits: int, flags: int = 0) -> bytes:
@@ -54,16 +55,20 @@ def encode_fields(fields: Iterable[Field], never_indexed: Collection[str] | None
     for field in fields:
         name, value = field
         if never_indexed is not None and name in never_indexed:
-            parts.append(_literal_name(name, _NEVER_INDEXED))
-        elif name in _NAMES_WITH_VALUES and field in STATIC_INDEX:
-            parts.append(chr(0x80 | STATIC_INDEX[field]))
-            continue
+            prefix = _literal_name(name, _NEVER_INDEXED)
         else:
-            prefix = _prefixes.get(name)
-            parts.append(_new_prefix(name) if prefix is None else prefix)
+            prefix = _prefixes.get(name, "")
+            if not prefix or not value:
+                index = _STATIC_FIELDS.get(field)
+                if index is not None:
+                    parts.append(index)
+                    continue
+                prefix = prefix or _STATIC_PREFIXES.get(name) or _new_prefix(name)
         length = len(value)
-        parts.append(_LENGTHS[length] if length < 0x7F else encode_integer(length, 7).decode("latin-1"))
-        parts.append(value)
+        if length < 0x7F:
+            parts.append(f"{prefix}{_LENGTHS[length]}{value}")
+        else:
+            parts.append(f"{prefix}{encode_integer(length, 7).decode('latin-1')}{value}")
     return "".join(parts).encode("latin-1")
 
 
@@ -75,10 +80,10 @@ def size_update(size: int) -> bytes:
     return encode_integer(size, 5, 0x20)
 
 
-_NAMES_WITH_VALUES: Final = frozenset(name for name, value in STATIC_TABLE if value)
+_STATIC_FIELDS: Final = {field: chr(0x80 | index) for field, index in STATIC_INDEX.items()}
 #: One byte of length for strings of up to 126 bytes.
 _LENGTHS: Final = [chr(length) for length in range(0x7F)]
-#: Name to the start of its literal without indexing.
+#: Name to the start of its literal without indexing; without the names that have values in the static table.
 _prefixes: Final[dict[str, str]] = {}
 
 
@@ -89,7 +94,15 @@ def _literal_name(name: str, flags: int) -> str:
 
 
 def _new_prefix(name: str) -> str:
-    if len(_prefixes) >= _MAX_KNOWN_NAMES:
-        _prefixes.clear()
-    prefix = _prefixes[name] = _literal_name(name, _WITHOUT_INDEXING)
+    prefix = _literal_name(name, _WITHOUT_INDEXING)
+    if len(name) <= _MAX_KNOWN_NAME:
+        if len(_prefixes) >= _MAX_KNOWN_NAMES:
+            _prefixes.clear()
+        _prefixes[name] = prefix
     return prefix
+
+
+#: As `_prefixes`, for the names whose whole field has to be looked up first.
+_STATIC_PREFIXES: Final = {
+    name: _literal_name(name, _WITHOUT_INDEXING) for name, value in STATIC_TABLE if value
+}

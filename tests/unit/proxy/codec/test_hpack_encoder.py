@@ -1,0 +1,90 @@
+"""Fields to header blocks."""
+
+import hpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.codec.hpack_decoder import HpackDecoder
+from proxy.codec.hpack_encoder import (
+    encode_field,
+    encode_fields,
+    encode_integer,
+    encode_string,
+    size_update,
+)
+
+LATIN = st.text(st.characters(max_codepoint=255), max_size=300)
+
+
+@pytest.mark.parametrize(
+    ("value", "bits", "flags", "encoded"),
+    [
+        # RFC 7541 section C.1.
+        (10, 5, 0, b"\x0a"),
+        (1337, 5, 0, b"\x1f\x9a\x0a"),
+        (42, 8, 0, b"\x2a"),
+        (30, 5, 0x20, b"\x3e"),
+        (31, 5, 0x20, b"\x3f\x00"),
+        (31 + 127, 5, 0x20, b"\x3f\x7f"),
+        (31 + 128, 5, 0x20, b"\x3f\x80\x01"),
+    ],
+)
+def test_integers(value, bits, flags, encoded):
+    assert encode_integer(value, bits, flags) == encoded
+
+
+def test_strings_are_not_huffman_coded():
+    assert encode_string("abc") == b"\x03abc"
+    assert encode_string("\xe9") == b"\x01\xe9"
+    assert encode_string("x" * 127) == b"\x7f\x00" + b"x" * 127
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "encoded"),
+    [
+        pytest.param(":method", "GET", b"\x82", id="static field"),
+        pytest.param("www-authenticate", "", b"\xbd", id="static field without a value"),
+        pytest.param("x-a", "", b"\x00\x03x-a\x00", id="new name without a value"),
+        pytest.param(":status", "201", b"\x08\x03201", id="static name in the prefix"),
+        pytest.param("server", "a", b"\x0f\x27\x01a", id="static name"),
+        pytest.param("x-a", "b", b"\x00\x03x-a\x01b", id="new name"),
+        pytest.param("accept-encoding", "gzip, deflate", b"\x90", id="static field with a name"),
+    ],
+)
+def test_fields(name, value, encoded):
+    assert encode_field(name, value) == encoded
+    assert HpackDecoder().decode(encoded) == [(name, value)]
+
+
+def test_the_mark_of_sensitive_fields_is_kept():
+    assert encode_field("authorization", "secret", never_indexed=True) == b"\x1f\x08\x06secret"
+    assert encode_field(":method", "GET", never_indexed=True) == b"\x12\x03GET"
+    block = encode_fields([("a", "1"), ("password", "2"), ("b", "3")], {"password"})
+    decoder = HpackDecoder()
+    assert decoder.decode(block) == [("a", "1"), ("password", "2"), ("b", "3")]
+    assert decoder.never_indexed == {"password"}
+
+
+def test_a_block_is_what_its_fields_are():
+    fields = [(":status", "200"), ("x-a", "b"), ("date", "today")]
+    assert encode_fields(fields) == b"".join(encode_field(name, value) for name, value in fields)
+    assert encode_fields([]) == b""
+
+
+def test_a_size_update():
+    assert size_update(0) == b"\x20"
+    assert size_update(1024) == b"\x3f\xe1\x07"
+
+
+def test_many_names_do_not_stay():
+    for number in range(5000):
+        assert encode_field(f"n{number}", "") == b"\x00" + encode_string(f"n{number}") + b"\x00"
+
+
+@given(st.lists(st.tuples(LATIN, LATIN)), st.booleans())
+def test_another_decoder_understands_us(fields, sensitive):
+    block = encode_fields(fields, {name for name, _ in fields} if sensitive else None)
+    decoded = hpack.Decoder(max_header_list_size=1 << 24).decode(block, raw=True)
+    assert [(name.decode("latin-1"), value.decode("latin-1")) for name, value in decoded] == fields
+    assert not sensitive or not any(field.indexable for field in decoded)
