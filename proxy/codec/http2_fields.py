@@ -17,6 +17,7 @@ from proxy.codec.http2_render import CONNECTION_FIELDS
 INVALID_FIELD: Final = "http2.invalid.header.field"
 INVALID_MESSAGE: Final = "http2.violation.of.messaging.rule"
 TOO_MANY_HEADERS: Final = "http2.too_many_headers"
+HEADERS_TOO_LARGE: Final = "http2.header_list_size_too_large"
 UNEXPECTED_UNDERSCORE: Final = "http2.unexpected_underscore"
 
 #: How a field is treated, by its name. What needs nothing but a check of the value comes first.
@@ -48,9 +49,9 @@ def invalid_message() -> Http2MessageError:
     return Http2MessageError(INVALID_MESSAGE)
 
 
-def too_many_headers() -> Http2MessageError:
-    """A field section over a limit."""
-    return Http2MessageError(TOO_MANY_HEADERS, ErrorCode.INTERNAL_ERROR, stream_only=True)
+def over_limit(details: str) -> Http2MessageError:
+    """A field section that costs its stream only: too large, or with names that are not wanted."""
+    return Http2MessageError(details, ErrorCode.INTERNAL_ERROR, stream_only=True)
 
 
 def parse_length(value: str) -> int:
@@ -100,14 +101,14 @@ class FieldRules:
     def check_size(self, fields: list[tuple[str, str]], block_size: int) -> None:
         """Raise `Http2MessageError` for a field section over a limit; `block_size` is its encoded size."""
         if len(fields) > self._max_count:
-            raise too_many_headers()
+            raise over_limit(TOO_MANY_HEADERS)
         # Cheaper than to add up: a byte of Huffman code gives at most 8/5 bytes, an index one entry of a table.
         if len(fields) * self._table_size + 2 * block_size > self._max_bytes:
             size = 0
             for name, value in fields:
                 size += len(name) + len(value)
             if size > self._max_bytes:
-                raise too_many_headers()
+                raise over_limit(HEADERS_TOO_LARGE)
 
     def check_authority(self, authority: str) -> None:
         """Raise `Http2MessageError` for what can be no host and port."""

@@ -25,9 +25,10 @@ from proxy.codec.http2_fields import (
     check_value,
     invalid_field,
     invalid_message,
+    over_limit,
     parse_length,
 )
-from proxy.codec.http2_frames import FRAME_HEADER_SIZE, ErrorCode, Http2MessageError
+from proxy.codec.http2_frames import FRAME_HEADER_SIZE
 from proxy.codec.messages import ParsedRequest, SharedFields
 
 _METHOD: Final = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
@@ -138,7 +139,7 @@ class Http2RequestParser:
         """See `FieldRules.parse_trailers`."""
         trailers, underscored = self._rules.parse_trailers(fields, block_size)
         if underscored and self._rejects_underscores:
-            raise _unexpected_underscore()
+            raise over_limit(UNEXPECTED_UNDERSCORE)
         return trailers, underscored
 
     def _may_share(self, request: Http2Request, path: str) -> bool:
@@ -192,7 +193,7 @@ class Http2RequestParser:
                 cookies.append(value)
             elif kind == UNDERSCORE:
                 if self._rejects_underscores:
-                    raise _unexpected_underscore()
+                    raise over_limit(UNEXPECTED_UNDERSCORE)
                 dropped += 1
             elif kind == LENGTH:
                 if length >= 0:
@@ -276,7 +277,3 @@ def _head(pseudo: dict[str, str], host: str | None, headers: HeaderMap) -> Reque
         # Only these two go on; the scheme is then that of the connection.
         scheme = ""
     return RequestHead(method, path, authority or host or "", headers, scheme, "HTTP/2")
-
-
-def _unexpected_underscore() -> Http2MessageError:
-    return Http2MessageError(UNEXPECTED_UNDERSCORE, ErrorCode.INTERNAL_ERROR, stream_only=True)

@@ -7,14 +7,17 @@ Source: envoy.extensions.filters.network.http_connection_manager.v3.HttpConnecti
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any
 
 from proxy.access_log.compile import CompiledAccessLog, compile_access_logs
 from proxy.codec.http1_request import UnderscoresAction
+from proxy.codec.http2_options import Http2Options
 from proxy.config import durations
 from proxy.config.any_unpack import unpack
 from proxy.config.context import CompileContext
+from proxy.config.http2_options import compile_http2_options
 from proxy.formatter.header_ops import HeaderOps, compile_header_mutations
 from proxy.hcm.filter_config import CompiledHttpFilter, compile_http_filters
 from proxy.hcm.local_reply import LocalReplyMapper, compile_local_reply
@@ -25,7 +28,15 @@ IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 #: Values of the proto's enums, by name where the code compares them.
 OVERWRITE, APPEND_IF_ABSENT, PASS_THROUGH = 0, 1, 2
 KEEP_UNCHANGED, REJECT_REQUEST, UNESCAPE_AND_REDIRECT, UNESCAPE_AND_FORWARD = 1, 2, 3, 4
-_HTTP2, _HTTP3 = 2, 3
+
+
+class CodecType(Enum):
+    """`HttpConnectionManager.CodecType`, with the proto's numbers."""
+
+    AUTO = 0
+    HTTP1 = 1
+    HTTP2 = 2
+    HTTP3 = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +69,7 @@ class HcmConfig:
     """One compiled connection manager."""
 
     stat_prefix: str
+    codec_type: CodecType
     route_table: RouteTable
     filters: tuple[CompiledHttpFilter, ...]
     router_options: RouterOptions
@@ -75,6 +87,7 @@ class HcmConfig:
     max_headers_bytes: int
     max_headers_count: int
     underscores: UnderscoresAction
+    http2: Http2Options
 
     idle_timeout: float
     max_connection_duration: float
@@ -126,9 +139,9 @@ class RouterOptions:
 
 def compile_hcm(message: Any, path: str, context: CompileContext) -> HcmConfig:
     """Compile one HCM message; see `CompileContext` for how problems are reported."""
-    if message.codec_type in {_HTTP2, _HTTP3}:
-        name = "HTTP2" if message.codec_type == _HTTP2 else "HTTP3"
-        context.problem(f"{path}.codec_type", f"{name} is not supported yet; use AUTO or HTTP1")
+    codec_type = CodecType(message.codec_type)
+    if codec_type is CodecType.HTTP3:
+        context.problem(f"{path}.codec_type", "HTTP/3 is not supported; use AUTO, HTTP1 or HTTP2")
     if message.common_http_protocol_options.HasField("max_response_headers_kb"):
         context.problem(
             f"{path}.common_http_protocol_options.max_response_headers_kb",
@@ -139,9 +152,11 @@ def compile_hcm(message: Any, path: str, context: CompileContext) -> HcmConfig:
     http1 = message.http_protocol_options
     key_format = http1.header_key_format.WhichOneof("header_format")
     server_name = message.server_name or "envoy"
-    max_headers = common.max_headers_count
+    headers_kb = message.max_request_headers_kb.value or 60
+    headers_count = common.max_headers_count.value if common.HasField("max_headers_count") else 100
     return HcmConfig(
         stat_prefix=message.stat_prefix,
+        codec_type=codec_type,
         route_table=compile_route_table(
             message.route_config, f"{path}.route_config", context, eager=context.eager
         ),
@@ -161,9 +176,10 @@ def compile_hcm(message: Any, path: str, context: CompileContext) -> HcmConfig:
         keep_open_on_error=http1.override_stream_error_on_invalid_http_message.value
         if http1.HasField("override_stream_error_on_invalid_http_message")
         else message.stream_error_on_invalid_http_message.value,
-        max_headers_bytes=(message.max_request_headers_kb.value or 60) * 1024,
-        max_headers_count=max_headers.value if common.HasField("max_headers_count") else 100,
+        max_headers_bytes=headers_kb * 1024,
+        max_headers_count=headers_count,
         underscores=UnderscoresAction(common.headers_with_underscores_action),
+        http2=_http2_options(message, path, context, headers_kb, headers_count),
         idle_timeout=durations.seconds(common, "idle_timeout", 3600.0),
         max_connection_duration=durations.seconds(common, "max_connection_duration", 0.0),
         max_stream_duration=durations.seconds(common, "max_stream_duration", 0.0),
@@ -208,6 +224,23 @@ def compile_hcm(message: Any, path: str, context: CompileContext) -> HcmConfig:
         strip_trailing_dot=message.strip_trailing_host_dot,
         early_mutations=_early_mutations(message, path, context),
         upgrades=_upgrades(message, path, context),
+    )
+
+
+def _http2_options(
+    message: Any, path: str, context: CompileContext, headers_kb: int, headers_count: int
+) -> Http2Options:
+    options = compile_http2_options(message.http2_protocol_options, f"{path}.http2_protocol_options", context)
+    override = options.override_stream_error_on_invalid_http_message
+    if message.HasField(
+        "stream_error_on_invalid_http_message"
+    ) and not message.http2_protocol_options.HasField("override_stream_error_on_invalid_http_message"):
+        override = message.stream_error_on_invalid_http_message.value
+    return replace(
+        options,
+        max_headers_kb=headers_kb,
+        max_headers_count=headers_count,
+        override_stream_error_on_invalid_http_message=override,
     )
 
 

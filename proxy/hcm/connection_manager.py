@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from proxy.access_log.logger import AccessLogger
 from proxy.base.services import WorkerServices
@@ -13,6 +14,8 @@ from proxy.base.stats import StatGroup, StatRegistry
 from proxy.base.stream_info import ConnectionInfo, StreamInfo
 from proxy.codec.http1_render import NameFormatter
 from proxy.codec.http1_request import Http1Request, RequestParser
+from proxy.codec.http2_request import Http2RequestParser
+from proxy.codec.http2_stats import Http2CodecStats
 from proxy.config.context import CompileContext
 from proxy.filters.api import (
     HttpFilter,
@@ -21,11 +24,12 @@ from proxy.filters.api import (
     NetworkFilterFactory,
     StreamCallbacks,
 )
-from proxy.hcm.config import HcmConfig, compile_hcm
+from proxy.hcm.config import CodecType, HcmConfig, compile_hcm
 from proxy.hcm.filter_config import CompiledHttpFilter
 from proxy.hcm.filter_manager import FilterMaker
 from proxy.hcm.forwarding import LocalNode
 from proxy.hcm.http1_connection import Http1ServerConnection
+from proxy.hcm.http2_connection import Http2ServerConnection
 from proxy.hcm.http_date import HttpDate
 from proxy.hcm.name_case import preserved, proper_case
 from proxy.hcm.request_id import RequestIds
@@ -51,6 +55,17 @@ _SWEEP_INTERVAL: Final = 5.0
 _Group = TypeVar("_Group", bound=StatGroup)
 
 _numbers = itertools.count(1)
+
+
+class ServerConnection(Protocol):
+    """What the manager asks of a client's connection."""
+
+    @property
+    def info(self) -> ConnectionInfo:
+        """The facts of it."""
+
+    def sweep(self, now: float, until: float) -> None:
+        """Look after a connection without a wake-up of its own; the next look comes at `until`."""
 
 
 def _shared(stats: StatRegistry, group: _Group) -> _Group:
@@ -88,6 +103,15 @@ class ConnectionManager:
             config.accept_http_10,
         )
         self.known_heads: dict[bytes, Http1Request] = {}
+        self.http2_stats = _shared(services.stats, Http2CodecStats("http2."))
+        self.http2_options = dataclasses.replace(config.http2, stream_buffer_bytes=facts.buffer_limit)
+        self.http2_parser = Http2RequestParser(
+            config.max_headers_bytes,
+            config.max_headers_count,
+            config.underscores,
+            allow_connect=config.http2.allow_connect,
+            table_size=config.http2.hpack_table_size,
+        )
         self.request_ids = RequestIds()
         node = services.node
         self.planner = RequestPlanner(
@@ -106,7 +130,9 @@ class ConnectionManager:
         self.max_requests = config.max_requests_per_connection or -1
         self.date = HttpDate(services.wall_clock, services.loop.time)
         self._connection_ids = ConnectionIds()
-        self._connections: set[Http1ServerConnection] = set()
+        self._connections: set[ServerConnection] = set()
+        #: Whether the first bytes of a connection decide on the version of HTTP.
+        self.detects_http2 = config.codec_type is CodecType.AUTO
         self.next_sweep = 0.0
         #: No idle connection is due earlier than this many seconds after its last request.
         self.shortest_idle = min(
@@ -130,9 +156,25 @@ class ConnectionManager:
 
     def create_protocol(self, connection: ConnectionInfo) -> asyncio.Protocol:
         """See `TerminalFilter`."""
+        codec_type = self.config.codec_type
+        if codec_type is CodecType.HTTP2 or (
+            codec_type is CodecType.AUTO and connection.tls is not None and connection.tls.alpn == "h2"
+        ):
+            return Http2ServerConnection(self, connection)
         return Http1ServerConnection(self, connection)
 
-    def on_connection(self, connection: Http1ServerConnection) -> None:
+    def switch_to_http2(
+        self, connection: Http1ServerConnection, transport: asyncio.Transport
+    ) -> Http2ServerConnection:
+        """The client of `connection` speaks HTTP/2, as its first bytes tell, which are yet to be delivered."""
+        successor = Http2ServerConnection(self, connection.info)
+        self._connections.discard(connection)
+        self._connections.add(successor)
+        transport.set_protocol(successor)
+        successor.adopt(transport)
+        return successor
+
+    def on_connection(self, connection: ServerConnection) -> None:
         """A connection was accepted."""
         self.stats.downstream_cx_total += 1
         if connection.info.tls is not None:
@@ -142,7 +184,7 @@ class ConnectionManager:
             self._schedule_sweep(connection.info.start_time)
         self._connections.add(connection)
 
-    def on_connection_lost(self, connection: Http1ServerConnection, *, local: bool, active: bool) -> None:
+    def on_connection_lost(self, connection: ServerConnection, *, local: bool, active: bool) -> None:
         """A connection has gone."""
         stats = self.stats
         if connection.info.tls is not None:
@@ -152,14 +194,19 @@ class ConnectionManager:
         else:
             stats.downstream_cx_destroy_remote += 1
         if active:
-            stats.downstream_cx_destroy_active_rq += 1
-            if local:
-                stats.downstream_cx_destroy_local_active_rq += 1
-            else:
-                stats.downstream_cx_destroy_remote_active_rq += 1
+            self.count_ended_requests(local=local)
         elapsed = self.services.loop.time() - connection.info.start_time
         stats.downstream_cx_length_ms.record(int(elapsed * 1000))
         self._connections.discard(connection)
+
+    def count_ended_requests(self, *, local: bool) -> None:
+        """A connection has ended with requests under way."""
+        stats = self.stats
+        stats.downstream_cx_destroy_active_rq += 1
+        if local:
+            stats.downstream_cx_destroy_local_active_rq += 1
+        else:
+            stats.downstream_cx_destroy_remote_active_rq += 1
 
     def _schedule_sweep(self, now: float) -> None:
         if self.next_sweep <= now:

@@ -18,14 +18,14 @@ from proxy.hcm.stream import Stream
 class SendingPart(ConnectionState):
     """See module."""
 
-    def send_interim(self, head: ResponseHead) -> None:
+    def write_interim(self, head: ResponseHead) -> None:
         """Pass on a 1xx response."""
         stats = self.manager.stats
         stats.by_class[1] += 1
         self.manager.listener_stats.by_class[1] += 1
         self._write(render_response_head(head, self.manager.downstream_formatter(self._stream)))
 
-    def send_response_head(self, head: bytes, body: bytes, end_stream: bool, chunked: bool) -> None:
+    def write_rendered(self, head: bytes, body: bytes, end_stream: bool, chunked: bool) -> None:
         """Write a rendered head, with what there is of the body, in one piece."""
         if self._closed:
             return
@@ -65,7 +65,7 @@ class SendingPart(ConnectionState):
             stats.downstream_cx_drain_close += 1
         self._closing = True
 
-    def send_head(self, head: ResponseHead, body: bytes, end_stream: bool, chunked: bool) -> None:
+    def write_head(self, head: ResponseHead, body: bytes, end_stream: bool, chunked: bool) -> None:
         """Render and write a head, with what there is of the body."""
         manager = self.manager
         stream = self._stream
@@ -82,9 +82,9 @@ class SendingPart(ConnectionState):
             elif not self._closing:
                 head.headers.set("connection", "keep-alive")
         rendered = render_response_head(head, manager.downstream_formatter(stream), protocol)
-        self.send_response_head(rendered, body, end_stream, chunked)
+        self.write_rendered(rendered, body, end_stream, chunked)
 
-    def send_body(self, data: bytes, end_stream: bool, *, chunked: bool) -> None:
+    def write_body(self, data: bytes, end_stream: bool, *, chunked: bool) -> None:
         """Write body bytes."""
         if self._closed:
             return
@@ -98,7 +98,7 @@ class SendingPart(ConnectionState):
                 self._stream.info.downstream_wire_bytes_sent += len(data)
             self._write(data)
 
-    def send_trailers(self, trailers: HeaderMap | None, *, chunked: bool) -> None:
+    def write_trailers(self, trailers: HeaderMap | None, *, chunked: bool) -> None:
         """End the response, with trailers if the client may have them."""
         if chunked and not self._closed:
             self._write(LAST_CHUNK if trailers is None else render_trailers(trailers))

@@ -84,6 +84,14 @@ class ConnectionState(asyncio.Protocol):
         """Announce the end with the response, and close after it."""
         self._closing = True
 
+    def drain_after_response(self) -> None:
+        """See `DownstreamCodec`: the response under way is the last one."""
+        self._closing = True
+
+    def abort_response(self) -> None:
+        """See `DownstreamCodec`: only the end of the connection tells the client."""
+        self.close_delayed()
+
     def close_delayed(self) -> None:
         """Stop serving; give the client `delayed_close_timeout` to read and to close first.
 

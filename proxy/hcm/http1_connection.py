@@ -26,6 +26,8 @@ _MAX_PIPELINED_BYTES: Final = 64 * 1024
 _NEVER: Final = float("inf")
 #: As plain numbers: an operation on an `IntFlag` costs 2 us.
 _PROTOCOL_ERROR: Final = int(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
+#: As much of the preface as Envoy looks at.
+_HTTP2_PREFIX: Final = b"PRI * HTTP/2"
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -54,9 +56,26 @@ class Http1ServerConnection(TimingPart):
                 return
         if self._closed or self._lingering:
             return
+        if not self._requests and not self._buffer and self._speaks_http2(data):
+            return
         self._buffer = self._buffer + data if self._buffer else data
         if not self._dispatching:
             self._dispatch()
+
+    def _speaks_http2(self, data: bytes) -> bool:
+        """Hand over to HTTP/2 if the very first bytes are its preface; one that comes in pieces is too late."""
+        manager = self.manager
+        if not manager.detects_http2 or self._head_stream is not None or not data.startswith(_HTTP2_PREFIX):
+            return False
+        if self.info.tls is not None and self.info.tls.alpn:
+            return False
+        if self._wake_up is not None:
+            manager.services.timers.cancel(self._wake_up)
+            self._wake_up = None
+        self._closed = True
+        manager.stats.downstream_cx_rx_bytes_total -= len(data)
+        manager.switch_to_http2(self, self.transport).data_received(data)
+        return True
 
     def eof_received(self) -> bool:
         """See `asyncio.Protocol`: a client that has finished sending has left, as in Envoy."""

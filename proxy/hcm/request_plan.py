@@ -33,9 +33,13 @@ MAX_PLANS_PER_HEAD: Final = 64
 
 
 class Rejection:
-    """A local reply that the head alone decides. `close` ends the connection after it."""
+    """A local reply that the head alone decides.
 
-    __slots__ = ("body", "close", "details", "flags", "location", "stat", "status")
+    `close` ends the connection after it, which matters to HTTP/1 only; `drain` ends it in any version, once the
+    requests under way are through.
+    """
+
+    __slots__ = ("body", "close", "details", "drain", "flags", "location", "stat", "status")
 
     def __init__(
         self,
@@ -46,12 +50,14 @@ class Rejection:
         close: bool = False,
         stat: str = "",
         location: str = "",
+        drain: bool = False,
     ) -> None:
         self.status = status
         self.details = details
         self.body = body
         self.flags = flags
         self.close = close
+        self.drain = drain
         self.stat = stat
         self.location = location
 
@@ -151,7 +157,9 @@ class RequestPlanner:
     ) -> RequestPlan:
         """The plan of a request whose fields were prepared for an earlier one of the same client."""
         asked = request.head
-        head = RequestHead(asked.method, asked.path, asked.authority, prepared.headers, prepared.scheme)
+        head = RequestHead(
+            asked.method, asked.path, asked.authority, prepared.headers, prepared.scheme, asked.protocol
+        )
         plan = RequestPlan(head)
         plan.origin = prepared.origin
         plan.prepared = prepared
@@ -294,7 +302,7 @@ class RequestPlanner:
             enabled = by_route[plan.upgrade]
         if enabled:
             return None
-        return Rejection(403, "upgrade_failed", close=True, stat="downstream_rq_ws_on_non_ws_route")
+        return Rejection(403, "upgrade_failed", drain=True, stat="downstream_rq_ws_on_non_ws_route")
 
 
 def client_key(connection: ConnectionInfo) -> str:

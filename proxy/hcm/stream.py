@@ -121,7 +121,7 @@ class Stream(RequestPart, RoutingPart, ResponsePart, ReplyPart):
             self.manager.stats.downstream_rq_rx_reset += 1
             self.info.flags |= flags
             self.info.response_code_details = details
-            self.connection.close_delayed()
+            self.connection.abort_response()
             self._finish()
         else:
             self.local_reply(status, body, details, flags, grpc_status=grpc_status)

@@ -33,7 +33,7 @@ class ReplyPart(StreamState):
         info.response_code_details = details
         info.response_code = status
         if self.response_started:
-            self.connection.close_delayed()
+            self.connection.abort_response()
             self._finish()
             return
         if self.upstream is not None:
@@ -119,18 +119,18 @@ class ReplyPart(StreamState):
                 self.connection.close_after_response()
         self._response_chunked = chunked
         self.response_started = True
-        self.connection.send_head(head, body, end_stream, chunked)
+        self.connection.write_head(head, body, end_stream, chunked)
         self._after_sending(len(body), end_stream)
 
     def send_data(self, data: bytes, end_stream: bool) -> None:
         """Response body bytes that have passed the filters."""
-        self.connection.send_body(data, end_stream, chunked=self._response_chunked)
+        self.connection.write_body(data, end_stream, chunked=self._response_chunked)
         self._after_sending(len(data), end_stream)
 
     def send_trailers(self, trailers: HeaderMap) -> None:
         """Response trailers that have passed the filters."""
-        keep = self.manager.config.enable_trailers and self._response_chunked
-        self.connection.send_trailers(trailers if keep else None, chunked=self._response_chunked)
+        keep = self.connection.http2 or (self.manager.config.enable_trailers and self._response_chunked)
+        self.connection.write_trailers(trailers if keep else None, chunked=self._response_chunked)
         self._after_sending(0, True)
 
     def _after_sending(self, size: int, end_stream: bool) -> None:

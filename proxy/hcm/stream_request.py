@@ -91,6 +91,8 @@ class RequestPart(StreamState):
                 stats.rq_total += 1
         if rejection.close:
             self.connection.close_after_response()
+        elif rejection.drain:
+            self.connection.drain_after_response()
         modify = None
         if rejection.location:
             location = rejection.location

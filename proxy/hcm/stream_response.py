@@ -38,7 +38,7 @@ class ResponsePart(StreamState):
         relayed = response.head.status in RELAYED_INTERIM and not self.response_started
         if relayed and self.manager.config.proxy_100_continue:
             self.original_response_names = response.original_names
-            self.connection.send_interim(response.head)
+            self.connection.write_interim(response.head)
 
     def on_upstream_response(self, response: ParsedResponse, body: bytes, end_stream: bool) -> None:
         """The response head, with what has come of the body."""
@@ -174,7 +174,7 @@ class ResponsePart(StreamState):
             info.response = plan.head
         self._response_chunked = plan.chunked
         self.response_started = True
-        self.connection.send_response_head(head, body, end_stream, plan.chunked)
+        self.connection.write_rendered(head, body, end_stream, plan.chunked)
         info.bytes_sent = len(body)
         info.response_first_byte_sent = self.last_activity
         if end_stream:
@@ -255,7 +255,7 @@ class ResponsePart(StreamState):
         self.info.response_code_details = details
         self.info.flags |= flags
         self.manager.stats.downstream_rq_tx_reset += 1
-        self.connection.close_delayed()
+        self.connection.abort_response()
         self._finish()
 
     def on_upstream_write_paused(self) -> None:

@@ -25,7 +25,7 @@ from proxy.router.upstream_request import UpstreamRequest
 
 if TYPE_CHECKING:
     from proxy.hcm.connection_manager import ConnectionManager
-    from proxy.hcm.http1_connection import Http1ServerConnection
+    from proxy.hcm.downstream_codec import DownstreamCodec
     from proxy.router.internal_redirect import InternalRedirectPolicy
 
 
@@ -61,7 +61,7 @@ class StreamState:
     _redirected_to: list[Route] | None = None
     _choice: ClusterChoice | None = None
 
-    def __init__(self, connection: Http1ServerConnection, manager: ConnectionManager, now: float) -> None:
+    def __init__(self, connection: DownstreamCodec, manager: ConnectionManager, now: float) -> None:
         self.connection = connection
         self.manager = manager
         self.info = StreamInfo(connection.info, now)

@@ -1,0 +1,237 @@
+"""One request on a downstream HTTP/2 connection: between the codec's stream and the connection manager's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from proxy.base.headers import HeaderMap
+from proxy.base.messages import ResponseHead
+from proxy.base.response_flags import ResponseFlag
+from proxy.base.stream_info import ConnectionInfo
+from proxy.codec.http2_fields import HEADERS_TOO_LARGE, TOO_MANY_HEADERS, UNEXPECTED_UNDERSCORE
+from proxy.codec.http2_frames import DEFAULT_MAX_FRAME_SIZE, FRAME_HEADER_SIZE, ErrorCode
+from proxy.codec.http2_render import render_response_block, render_trailer_block
+from proxy.codec.http2_request import Http2Request
+from proxy.codec.http2_stream import Http2Stream
+from proxy.hcm.request_plan import Rejection
+from proxy.hcm.stream import Stream
+
+if TYPE_CHECKING:
+    from proxy.hcm.http2_connection import Http2ServerConnection
+
+_NO_ERROR: Final = int(ErrorCode.NO_ERROR)
+_INTERNAL_ERROR: Final = int(ErrorCode.INTERNAL_ERROR)
+#: As plain numbers: an operation on an `IntFlag` costs 2 us.
+_PROTOCOL_ERROR: Final = int(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
+_REMOTE_RESET: Final = int(ResponseFlag.DOWNSTREAM_REMOTE_RESET)
+#: What Envoy's codec answers by a reset of its own, which it then takes for one of the client's.
+_COUNTED_AS_REMOTE: Final = frozenset({HEADERS_TOO_LARGE, TOO_MANY_HEADERS, UNEXPECTED_UNDERSCORE})
+_CONTINUE: Final = ResponseHead(100, HeaderMap())
+_CONTINUE_BLOCK: Final = render_response_block(_CONTINUE)
+
+
+class Http2ServerStream(Http2Stream):
+    """See module; a `DownstreamCodec`.
+
+    `stream` is None once the connection manager has done with the request, which it had at `done_at`.
+    """
+
+    __slots__ = ("done_at", "info", "now", "server", "stream")
+
+    http2 = True
+
+    def __init__(self, server: Http2ServerConnection, stream_id: int) -> None:
+        super().__init__(server, stream_id)
+        self.server = server
+        self.info: ConnectionInfo = server.info
+        self.now = server.time
+        self.done_at = 0.0
+        self.stream: Stream | None = Stream(self, server.manager, server.time())
+
+    # -- from the codec
+
+    def on_head(self, parsed: Http2Request, end_stream: bool) -> None:
+        """See `Http2Stream`."""
+        stream = self.stream
+        if stream is None:
+            return
+        server = self.server
+        manager = server.manager
+        info = stream.info
+        info.request_headers_complete = now = self.now()
+        plan = parsed.plans.get(server.key)
+        if plan is None:
+            plan = server.plan(parsed, stream)
+        else:
+            plan.repeated = True
+        if parsed.dropped_underscores:
+            manager.http2_stats.dropped_headers_with_underscores += parsed.dropped_underscores
+        if parsed.expect_continue and not manager.config.proxy_100_continue and plan.rejection is None:
+            self._count_interim()
+            self.send_head(_CONTINUE_BLOCK, False)
+        if end_stream:
+            stream.request_complete = True
+            info.request_complete = now
+            stream.begin(parsed, plan, end_stream=True)
+            if not stream.destroyed:
+                if stream.route_timeout:
+                    stream.deadline = now + stream.route_timeout
+                if now + stream.shortest_timeout < server.wake_at:
+                    server.arm_stream(stream)
+        else:
+            stream.begin(parsed, plan, end_stream=False)
+            if not stream.destroyed:
+                server.arm_stream(stream)
+
+    def on_data(self, data: bytes, end_stream: bool) -> None:
+        """See `Http2Stream`."""
+        stream = self.stream
+        if stream is None:
+            return
+        stream.info.downstream_wire_bytes_received += len(data) + FRAME_HEADER_SIZE
+        if end_stream:
+            # Completion first: the timeout must run before an answer can come.
+            stream.on_request_complete(self.now())
+            stream.on_request_data(data, end_stream=True)
+        else:
+            stream.on_request_data(data, end_stream=False)
+
+    def on_trailers(self, trailers: HeaderMap) -> None:
+        """See `Http2Stream`."""
+        stream = self.stream
+        if stream is not None:
+            stream.on_request_complete(self.now())
+            # Filters may change them, and equal ones of later requests are the same object.
+            stream.on_request_trailers(trailers.copy())
+
+    def on_reset(self, code: int, details: str, remote: bool) -> None:  # noqa: ARG002
+        """See `Http2Stream`."""
+        stream = self.stream
+        if stream is None:
+            return
+        stream.info.protocol = "HTTP/2"
+        server = self.server
+        if server.end_flags:
+            stream.on_downstream_reset(server.end_flags, details)
+        elif remote or details in _COUNTED_AS_REMOTE:
+            stream.on_downstream_reset(_REMOTE_RESET, details)
+        else:
+            stream.on_downstream_reset(_PROTOCOL_ERROR, details)
+
+    def on_send_blocked(self) -> None:
+        """See `Http2Stream`."""
+        if self.stream is not None:
+            self.server.manager.stats.downstream_flow_control_paused_reading_total += 1
+            self.stream.on_client_paused()
+
+    def on_send_drained(self) -> None:
+        """See `Http2Stream`."""
+        if self.stream is not None:
+            self.server.manager.stats.downstream_flow_control_resumed_reading_total += 1
+            self.stream.on_client_resumed()
+
+    # -- from the connection manager (`DownstreamCodec`)
+
+    def arm(self, when: float) -> None:
+        """See `DownstreamCodec`."""
+        self.server.arm(when)
+
+    def write_interim(self, head: ResponseHead) -> None:
+        """See `DownstreamCodec`."""
+        self._count_interim()
+        self.send_head(render_response_block(head), False)
+
+    def _count_interim(self) -> None:
+        manager = self.server.manager
+        manager.stats.by_class[1] += 1
+        manager.listener_stats.by_class[1] += 1
+
+    def write_head(self, head: ResponseHead, body: bytes, end_stream: bool, chunked: bool) -> None:
+        """See `DownstreamCodec`."""
+        self.write_rendered(render_response_block(head), body, end_stream, chunked)
+
+    def write_rendered(self, head: bytes, body: bytes, end_stream: bool, chunked: bool) -> None:  # noqa: ARG002
+        """See `DownstreamCodec`."""
+        server = self.server
+        manager = server.manager
+        if self.info.drain.draining or manager.drain.draining:
+            server.drain_for_listener()
+        stream = self.stream
+        if manager.access_log is not None and stream is not None:
+            info = stream.info
+            info.downstream_header_bytes_sent = size = len(head) + FRAME_HEADER_SIZE
+            info.downstream_wire_bytes_sent += size
+            if body or not end_stream:
+                info.downstream_wire_bytes_sent += _framed_size(body)
+        if not body:
+            self.send_head(head, end_stream)
+        elif end_stream:
+            self.send_message(head, body)
+        else:
+            self.send_head(head, False)
+            self.send_data(body, False)
+
+    def write_body(self, data: bytes, end_stream: bool, *, chunked: bool) -> None:  # noqa: ARG002
+        """See `DownstreamCodec`."""
+        if self.stream is not None:
+            self.stream.info.downstream_wire_bytes_sent += _framed_size(data)
+        self.send_data(data, end_stream)
+
+    def write_trailers(self, trailers: HeaderMap | None, *, chunked: bool) -> None:  # noqa: ARG002
+        """See `DownstreamCodec`."""
+        block = b"" if trailers is None else render_trailer_block(trailers)
+        if not block:
+            self.send_data(b"", True)
+            return
+        if self.stream is not None:
+            self.stream.info.downstream_wire_bytes_sent += len(block) + FRAME_HEADER_SIZE
+        self.send_trailers(block)
+
+    def close_after_response(self) -> None:
+        """See `DownstreamCodec`: a stream that went wrong says nothing about the connection."""
+
+    def drain_after_response(self) -> None:
+        """See `DownstreamCodec`."""
+        self.server.drain()
+
+    def abort_response(self) -> None:
+        """See `DownstreamCodec`: `on_stream_done` resets."""
+
+    def enter_tunnel(self) -> None:
+        """See `DownstreamCodec`: DATA frames carry a tunnel as they carry bodies."""
+
+    def on_stream_done(self, stream: Stream, now: float) -> None:
+        """See `DownstreamCodec`."""
+        # Cut here: a cycle would live until the collector runs.
+        self.stream = None
+        self.done_at = now
+        server = self.server
+        if (stream.info.response_code == 0 and server.note_premature(stream)) or self.closed:
+            return
+        if not stream.response_complete:
+            self.reset(_INTERNAL_ERROR)
+        elif not self.remote_closed:
+            server.manager.stats.downstream_rq_rx_reset += 1
+            self.reset_after_sending(_NO_ERROR)
+
+    # -- from the connection
+
+    def reply(self, rejection: Rejection) -> None:
+        """Answer a request whose time is up, even if its head has not come."""
+        stream = self.stream
+        if stream is None:
+            return
+        if stream.info.request_headers_complete:
+            stream.local_reply(rejection.status, rejection.body, rejection.details, rejection.flags)
+        else:
+            stream.info.protocol = "HTTP/2"
+            stream.begin_rejected(rejection)
+
+    def reset_now(self) -> None:
+        """Give up on a response that the client does not let out."""
+        self.reset(_INTERNAL_ERROR)
+
+
+def _framed_size(data: bytes) -> int:
+    frames = -(-len(data) // DEFAULT_MAX_FRAME_SIZE) or 1
+    return len(data) + frames * FRAME_HEADER_SIZE
