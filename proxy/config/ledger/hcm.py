@@ -15,7 +15,7 @@ envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManage
   + strip_any_host_port stream_error_on_invalid_http_message strip_trailing_host_dot append_x_forwarded_port
   + forward_client_cert_details set_current_client_cert_details
   ~ there is no overload manager yet: append_local_overload
-  - comes with HTTP/2: http2_protocol_options
+  + http2_protocol_options
   - HTTP/3 is not supported: http3_protocol_options
   - http1_safe_max_connection_duration stream_flush_timeout
   - represent_ipv4_remote_address_as_ipv4_mapped_ipv6
