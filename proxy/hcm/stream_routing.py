@@ -225,6 +225,8 @@ class RoutingPart(StreamState):
         self.upstream = upstream
         if upstream_plan.charges is not None:
             upstream.charges = upstream_plan.charges
+        if self.head.protocol == "HTTP/2":
+            upstream.client_speaks_http2 = True
         if self.plan.upgrade:
             upstream.upgrading = True
         else:

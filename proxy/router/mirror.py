@@ -104,6 +104,7 @@ def start_mirrors(
         )
         sink.request = request
         request.charges = INTERNAL_CHARGES
+        request.client_speaks_http2 = head.protocol == "HTTP/2"
         request.start(manager.pools, end_stream=end_stream)
         started.append(request)
     return started
