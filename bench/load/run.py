@@ -8,9 +8,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from bench.load.generator import generator_name
 from bench.load.report import errors, machine, table, write_result
-from bench.load.scenarios import SCENARIOS, Scenario, Settings
+from bench.load.scenarios import SCENARIOS
+from bench.load.settings import Scenario, Settings
 from bench.load.subjects import NAMES, cpus
 
 _RESULTS = Path(__file__).resolve().parents[1] / "results" / "local"
@@ -73,8 +73,8 @@ def main() -> int:
             failed = True
             continue
         if not scenario.series:
-            print(table(rounds))
-        path = write_result(given.output, scenario.name, command, generator_name(), before, rounds)
+            print(table(rounds, scenario))
+        path = write_result(given.output, scenario.name, command, scenario.generator, before, rounds)
         print(f"written to {path}", flush=True)
     return 1 if failed else 0
 

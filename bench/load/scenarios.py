@@ -4,38 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from bench.load import configs
 from bench.load.generator import HOST, run_load
+from bench.load.http2_scenarios import HTTP2_SCENARIOS
 from bench.load.processes import cpu_seconds, descriptors, memory
-from bench.load.subjects import NAMES, Subject, running_origin
-
-# One sample: name of the figure → value. `errors` other than 0 makes a run worthless.
-Sample = dict[str, float]
-# Proxy → its sample.
-Round = dict[str, Sample]
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the command line chooses; `duration` in seconds per sample, `requests` for the soak."""
-
-    rounds: int = 3
-    duration: float = 4.0
-    connections: int = 32
-    clusters: int = 10_000
-    requests: int = 2_000_000
-    proxies: tuple[str, ...] = NAMES
-
-
-def _order(settings: Settings, number: int) -> tuple[str, ...]:
-    """Each round starts with the other proxy, so that neither always runs on the warmer machine."""
-    return settings.proxies if number % 2 == 0 else settings.proxies[::-1]
+from bench.load.settings import Round, Sample, Scenario, Settings, order
+from bench.load.subjects import Subject, running_origin
 
 
 def _load_sample(subject: Subject, mode: str, settings: Settings) -> Sample:
@@ -68,7 +47,7 @@ def _throughput(mode: str, access_log: bool, settings: Settings) -> Iterator[Rou
             subjects[name] = subject
             run_load(subject.port, mode, settings.connections, 1)
         for number in range(settings.rounds):
-            yield {name: _load_sample(subjects[name], mode, settings) for name in _order(settings, number)}
+            yield {name: _load_sample(subjects[name], mode, settings) for name in order(settings, number)}
 
 
 def _cold_start(settings: Settings) -> Iterator[Round]:
@@ -76,7 +55,7 @@ def _cold_start(settings: Settings) -> Iterator[Round]:
     with running_origin() as origin_port:
         for number in range(settings.rounds):
             samples = {}
-            for name in _order(settings, number):
+            for name in order(settings, number):
                 subject = Subject(
                     name,
                     partial(configs.mesh, origin_port=origin_port, count=settings.clusters),
@@ -146,20 +125,6 @@ def _soak(settings: Settings) -> Iterator[Round]:
                 }
 
 
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """`run` yields rounds; `default` ones run when none is named.
-
-    With `series` the rounds are a course over time, shown one by one, and have no medians or ratios.
-    """
-
-    name: str
-    title: str
-    run: Callable[[Settings], Iterator[Round]]
-    default: bool = False
-    series: bool = False
-
-
 SCENARIOS: Final = {
     scenario.name: scenario
     for scenario in (
@@ -177,5 +142,6 @@ SCENARIOS: Final = {
         Scenario("cold-start", "10,000 clusters and virtual hosts from a file", _cold_start),
         Scenario("memory", "small config, one worker and further ones", _memory),
         Scenario("soak", "2 million requests of mixed clients", _soak, series=True),
+        *HTTP2_SCENARIOS,
     )
 }

@@ -8,6 +8,8 @@ import http.client
 import os
 import shutil
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -83,9 +85,12 @@ def wait_until(true: Callable[[], bool], process: Process, timeout: float = _STA
         time.sleep(0.005)
 
 
-def status(port: int, path: str, host: str) -> int:
-    """Status of one GET, 0 if there was no answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+def status(port: int, path: str, host: str, tls: ssl.SSLContext | None = None) -> int:
+    """Status of one GET over HTTP/1.1, 0 if there was no answer."""
+    if tls is None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    else:
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=2, context=tls)
     try:
         connection.request("GET", path, headers={"Host": host})
         return connection.getresponse().status
@@ -99,11 +104,18 @@ class Subject:
     """One running proxy, answering requests with this `host`.
 
     `make_config` gets the listener's and the admin's port. `seconds_to_answer` runs from the start of the
-    process to its first 200.
+    process to its first `ready` status; `tls` is a client context if the listener wants one.
     """
 
     def __init__(
-        self, name: str, make_config: Callable[[int, int], str], *, workers: int = 1, host: str = "a"
+        self,
+        name: str,
+        make_config: Callable[[int, int], str],
+        *,
+        workers: int = 1,
+        host: str = "a",
+        ready: int = 200,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.name = name
         self.port, self.admin_port = free_port(), free_port()
@@ -123,7 +135,7 @@ class Subject:
         self.pid = self._process.pid
         with contextlib.ExitStack() as cleanup:
             cleanup.callback(self.close)
-            wait_until(lambda: status(self.port, "/", host) == 200, self._process)
+            wait_until(lambda: status(self.port, "/", host, tls) == ready, self._process)
             cleanup.pop_all()
         self.seconds_to_answer = time.monotonic() - started
 
@@ -139,15 +151,30 @@ class Subject:
 
 @contextlib.contextmanager
 def running_origin(size: int = 300) -> Iterator[int]:
-    """The origin on the CPUs of the load generator; yields its port."""
+    """The HTTP/1 origin on the CPUs of the load generator; yields its port."""
+    with running("origin", "--size", str(size)) as port:
+        yield port
+
+
+@contextlib.contextmanager
+def running(module: str, *arguments: str) -> Iterator[int]:
+    """A server of this package on the CPUs of the load generator, called with `--port`; yields its port."""
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="bench-origin-") as directory, pinned(cpus()[1]):
         process = Process(
-            [sys.executable, "-m", "bench.load.origin", "--port", str(port), "--size", str(size)],
+            [sys.executable, "-m", f"bench.load.{module}", "--port", str(port), *arguments],
             Path(directory) / "log.txt",
         )
         try:
-            wait_until(lambda: status(port, "/", "origin") == 200, process, 20)
+            wait_until(lambda: _accepts(port), process, 20)
             yield port
         finally:
             process.close()
+
+
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 2).close()
+    except OSError:
+        return False
+    return True

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from bench.load.report import errors, machine, ratios, table, write_result
+from bench.load.settings import Scenario
 
 ROUNDS = [
     {"envoy": {"cpu": 60.0, "errors": 0}, "outrider": {"cpu": 30.0, "errors": 0}},
@@ -37,3 +38,11 @@ def test_a_result_says_what_was_run_and_where(tmp_path: Path) -> None:
     assert result["command"] == "python -m x"
     assert result["machine"]["python"]
     assert len(result["rounds"]) == 3
+
+
+def test_a_limit_stands_beside_its_ratio() -> None:
+    rounds = [{"envoy": {"cpu": 10.0, "errors": 0}, "outrider": {"cpu": 5.0, "errors": 0}}]
+    scenario = Scenario("x", "x", lambda settings: iter(()), limits={"cpu": 0.4}, ceilings={"cpu": 6})
+    assert "limit 0.4: EXCEEDED" in table(rounds, scenario)
+    scenario = Scenario("x", "x", lambda settings: iter(()), ceilings={"cpu": 6})
+    assert "limit 6 absolute: kept" in table(rounds, scenario)
