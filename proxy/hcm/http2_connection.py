@@ -8,8 +8,9 @@ looked through: cheaper than to keep them in the order of their deadlines.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
+from proxy.base.headers import HeaderMap
 from proxy.base.response_flags import ResponseFlag
 from proxy.base.stream_info import ConnectionInfo
 from proxy.codec.http2_fields import HEADERS_TOO_LARGE, TOO_MANY_HEADERS, UNEXPECTED_UNDERSCORE
@@ -143,7 +144,7 @@ class Http2ServerConnection(Http2Lifetime):
             self._count_refusal(error)
             raise
 
-    def parse_trailers(self, fields: list[tuple[str, str]], block_size: int) -> Any:
+    def parse_trailers(self, fields: list[tuple[str, str]], block_size: int) -> tuple[HeaderMap, int]:
         """See `Http2Connection`."""
         try:
             trailers, dropped = self.manager.http2_parser.parse_trailers(fields, block_size)
@@ -151,7 +152,7 @@ class Http2ServerConnection(Http2Lifetime):
             self._count_refusal(error)
             raise
         self.stats.dropped_headers_with_underscores += dropped
-        return trailers
+        return trailers, block_size
 
     def _count_refusal(self, error: Http2MessageError) -> None:
         stats = self.stats

@@ -96,13 +96,16 @@ class Http2ServerStream(Http2Stream):
         else:
             stream.on_request_data(data, end_stream=False)
 
-    def on_trailers(self, trailers: HeaderMap) -> None:
-        """See `Http2Stream`."""
+    def on_trailers(self, trailers: tuple[HeaderMap, int]) -> None:
+        """See `Http2Stream`. The number is the size of the encoded field section."""
         stream = self.stream
         if stream is not None:
+            fields, block_size = trailers
+            stream.info.downstream_header_bytes_received += block_size + FRAME_HEADER_SIZE
+            stream.info.downstream_wire_bytes_received += block_size + FRAME_HEADER_SIZE
             stream.on_request_complete(self.now())
             # Filters may change them, and equal ones of later requests are the same object.
-            stream.on_request_trailers(trailers.copy())
+            stream.on_request_trailers(fields.copy())
 
     def on_reset(self, code: int, details: str, remote: bool) -> None:  # noqa: ARG002
         """See `Http2Stream`."""
