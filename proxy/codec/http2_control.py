@@ -115,7 +115,10 @@ class Http2Control(Http2Output):
         """The peer answered a PING."""
 
     def on_stream_closed(self, stream: Http2Stream) -> None:
-        """`stream` has left the table, for whatever reason; called once for each."""
+        """`stream` has left the table, for whatever reason; called once for each.
+
+        While `receiving` and not `dead` it may raise `Http2ConnectionError`, to end the connection.
+        """
 
     # -- streams
 
@@ -209,7 +212,7 @@ class Http2Control(Http2Output):
             if value > 1 or (value and self.client):
                 raise refused()
         elif identifier == SETTINGS_ENABLE_CONNECT_PROTOCOL:
-            if value > 1:
+            if value > 1 or (self.client and self.peer_allows_connect and not value):
                 raise refused()
             self.peer_allows_connect = bool(value)
 

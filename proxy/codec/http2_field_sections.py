@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from proxy.codec.hpack_tables import HeaderListTooLarge, HpackError
 from proxy.codec.http2_control import Http2Control, malformed, refused
+from proxy.codec.http2_fields import TOO_MANY_HEADERS, UNEXPECTED_UNDERSCORE
 from proxy.codec.http2_frames import (
     END_HEADERS,
     END_STREAM,
@@ -235,6 +236,10 @@ class Http2FieldSections(Http2Control):
                 self._parse_block(block, {}, lambda _fields, _size: None)
 
     def _on_message_error(self, stream: Http2Stream, error: Http2MessageError) -> None:
+        if error.details == TOO_MANY_HEADERS:
+            self.stats.header_overflow += 1
+        elif error.details == UNEXPECTED_UNDERSCORE:
+            self.stats.requests_rejected_with_underscores_in_headers += 1
         if not error.stream_only:
             self.stats.rx_messaging_error += 1
             if not self.options.override_stream_error_on_invalid_http_message:
