@@ -283,30 +283,28 @@ class Http2Stream:
         pending = self.pending
         assert pending is not None
         connection = self.connection
+        if pending.size and connection.writable:
+            window = connection.peer_initial_window + self.send_credit
+            room = min(window, connection.send_window, quantum)
+            if room > 0:
+                self._send_pending(pending, room)
         if pending.size:
-            if connection.writable:
-                window = connection.peer_initial_window + self.send_credit
-                room = min(window, connection.send_window, quantum)
-                if room > 0:
-                    self._send_pending(pending, room)
-            if pending.size:
-                if connection.peer_initial_window + self.send_credit > 0:
-                    connection.waiting[self] = None
-                else:
-                    connection.stalled[self] = None
-                self._mark_blocked(pending)
-                self._mark_drained(pending)
-                return
+            if connection.peer_initial_window + self.send_credit > 0:
+                connection.waiting[self] = None
+            else:
+                connection.stalled[self] = None
+            self._mark_blocked(pending)
             self._mark_drained(pending)
-        if pending.size:
             return
         self.pending = None
         if pending.trailers is not None:
             self.send_head(pending.trailers, True)
-        elif pending.end and not pending.end_sent:
-            self.send_data(b"", True)
-        elif pending.end:
+        elif pending.end_sent:
             self._end()
+        elif pending.end:
+            self.send_data(b"", True)
+        else:
+            self._mark_drained(pending)
         if pending.reset_code >= 0:
             self.reset(pending.reset_code)
 
