@@ -296,15 +296,21 @@ class Http2Stream:
             self._mark_blocked(pending)
             self._mark_drained(pending)
             return
-        self.pending = None
-        if pending.trailers is not None:
-            self.send_head(pending.trailers, True)
-        elif pending.end_sent:
-            self._end()
-        elif pending.end:
-            self.send_data(b"", True)
-        else:
+        if not pending.end and pending.trailers is None:
+            self.pending = None
             self._mark_drained(pending)
+        else:
+            # Whoever was told to stop is told to go on even so, before the end, while nothing can be added.
+            self._mark_drained(pending)
+            if self.closed:
+                return
+            self.pending = None
+            if pending.trailers is not None:
+                self.send_head(pending.trailers, True)
+            elif pending.end_sent:
+                self._end()
+            else:
+                self.send_data(b"", True)
         if pending.reset_code >= 0:
             self.reset(pending.reset_code)
 
