@@ -81,7 +81,4 @@ class ResponseCounter:
             outcome = json.loads(bytes(self._end))
         except ValueError:
             return False
-        if not isinstance(outcome, dict):
-            return False
-        error = outcome.get("error")
-        return not (isinstance(error, dict) and "code" in error)
+        return isinstance(outcome, dict) and "error" not in outcome

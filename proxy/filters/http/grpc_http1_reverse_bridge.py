@@ -150,6 +150,7 @@ class GrpcHttp1ReverseBridgeFilter(HttpFilter):
                 return FilterStatus.STOP_AND_BUFFER, data
             data = self._frame(data)
         if end_stream:
+            self._add_status()
             if self._config.size_header and self._config.withhold_frames and self._received != self._size:
                 self._reply(
                     "envoy reverse bridge: upstream set incorrect content length",
@@ -157,7 +158,6 @@ class GrpcHttp1ReverseBridgeFilter(HttpFilter):
                     "grpc_bridge_content_length_wrong",
                 )
                 return FilterStatus.STOP, b""
-            self._add_status()
         return FilterStatus.CONTINUE, data
 
     def _frame(self, data: bytes) -> bytes:

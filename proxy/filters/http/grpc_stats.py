@@ -63,7 +63,7 @@ class MessageCounts(dict[str, str]):
     """The filter state: `envoy.extensions.filters.http.grpc_stats.v3.FilterObject` as JSON, where zeros lack."""
 
     def __str__(self) -> str:
-        return f"{self.get('request_message_count', 0)},{self.get('response_message_count', 0)}"
+        return f"{self.get('requestMessageCount', 0)},{self.get('responseMessageCount', 0)}"
 
 
 class GrpcStatsFilter(HttpFilter):
@@ -121,8 +121,8 @@ class GrpcStatsFilter(HttpFilter):
             if info.filter_state is None:
                 info.filter_state = {}
             told = (
-                ("request_message_count", self._requests.count),
-                ("response_message_count", self._responses.count),
+                ("requestMessageCount", self._requests.count),
+                ("responseMessageCount", self._responses.count),
             )
             info.filter_state[NAME] = MessageCounts((key, str(value)) for key, value in told if value)
 

@@ -1,0 +1,318 @@
+"""The filters that translate and count gRPC, here over HTTP/1 on both sides, where trailers are switched on."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from proxy.codec.grpc import prefix
+from tests.support.configs import ROUTER, Json, cluster, route, typed, virtual_host
+from tests.support.differential import Pair
+from tests.support.managers import LOG, Case, get, managers_fixture, post, same_everywhere
+from tests.support.origin import HELLO, Answer
+
+FILTERS = "envoy.extensions.filters.http."
+OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+def chain(name: str, type_name: str, **fields: Any) -> list[Json]:
+    return [
+        {"name": name, "typed_config": typed(f"{FILTERS}{name}.v3.{type_name}", **fields)},
+        {"name": "router", "typed_config": typed(ROUTER)},
+    ]
+
+
+def stats(**fields: Any) -> list[Json]:
+    return chain("grpc_stats", "FilterConfig", **fields)
+
+
+def reverse(**fields: Any) -> list[Json]:
+    return chain("grpc_http1_reverse_bridge", "FilterConfig", content_type="application/x-protobuf", **fields)
+
+
+ALLOWED = {"services": [{"name": "a.B", "method_names": ["C", "D"]}]}
+CHAINS: dict[str, list[Json]] = {
+    "web": chain("grpc_web", "GrpcWeb"),
+    "bridge": chain("grpc_http1_bridge", "Config"),
+    "upgrade": chain(
+        "grpc_http1_bridge", "Config", upgrade_protobuf_to_grpc=True, ignore_query_parameters=True
+    ),
+    "reverse": reverse(),
+    "withhold": reverse(withhold_grpc_frames=True),
+    "sized": reverse(withhold_grpc_frames=True, response_size_header="X-Size"),
+    "stats": stats(),
+    "all": stats(stats_for_all_methods=True, emit_filter_state=True, enable_upstream_stats=True),
+    "dots": stats(stats_for_all_methods=True, replace_dots_in_grpc_service_name=True),
+    "allowed": stats(individual_method_stats_allowlist=ALLOWED),
+}
+MANAGERS: dict[str, Json] = {
+    name: {"http_filters": filters, "http_protocol_options": {"enable_trailers": True}}
+    for name, filters in CHAINS.items()
+}
+OFF: Json = {
+    "grpc_http1_reverse_bridge": typed(
+        f"{FILTERS}grpc_http1_reverse_bridge.v3.FilterConfigPerRoute", disabled=True
+    )
+}
+ROUTES = [
+    {"match": {"prefix": "/direct"}, "direct_response": {"status": 403, "body": {"inline_string": "no %"}}},
+    {**route("origin", "/off"), "typed_per_filter_config": OFF},
+    {"match": {"path": "/a.B/Missing"}, "route": {"cluster": "origin"}, "name": "named"},
+    route("origin", "/a"),
+]
+CLUSTER = cluster(
+    typed_extension_protocol_options={
+        OPTIONS: typed(OPTIONS, explicit_http_config={"http_protocol_options": {"enable_trailers": True}})
+    }
+)
+
+# Envoy has two stats of one name where one filter takes it from its config and another from requests.
+MANAGERS["allowed"]["route_config"] = {
+    "name": "listed",
+    "virtual_hosts": [
+        virtual_host([{**one, "route": {"cluster": "listed"}} if "route" in one else one for one in ROUTES])
+    ],
+}
+
+pair = managers_fixture(
+    MANAGERS,
+    routes=ROUTES,
+    clusters=[CLUSTER, {**CLUSTER, "name": "listed"}],
+    route_config={"validate_clusters": False},
+    log=f"{LOG} %GRPC_STATUS% %TRAILER(GRPC-STATUS)% %FILTER_STATE(envoy.filters.http.grpc_stats)% "
+    "%FILTER_STATE(envoy.filters.http.grpc_stats:PLAIN)% "
+    "%FILTER_STATE(envoy.filters.http.grpc_stats:FIELD:request_message_count)%",
+)
+
+COUNTED = ("cluster.origin.grpc.", "cluster.origin.grpc-web.", "cluster.listed.grpc.")
+GRPC = "Content-Type: application/grpc"
+MESSAGE = prefix(3) + b"abc"
+
+
+def chunked(path: str, *fields: str, chunks: Sequence[bytes] = (MESSAGE,), trailers: bytes = b"") -> bytes:
+    body = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
+    return (
+        get(path, "Transfer-Encoding: chunked", *fields, method="POST") + body + b"0\r\n" + trailers + b"\r\n"
+    )
+
+
+def answer(
+    *chunks: bytes,
+    status: str = "200 OK",
+    content_type: str = "application/grpc",
+    fields: bytes = b"",
+    trailers: bytes = b"grpc-status: 0\r\ngrpc-message: fine\r\n",
+) -> bytes:
+    head = f"HTTP/1.1 {status}\r\ncontent-type: {content_type}\r\ntransfer-encoding: chunked\r\n".encode()
+    body = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
+    return head + fields + b"\r\n" + body + b"0\r\n" + trailers + b"\r\n"
+
+
+def sized(body: bytes, *fields: str, status: str = "200 OK") -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"content-length: {len(body)}", *fields]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
+
+
+TRAILERS_ONLY = sized(b"", GRPC, "grpc-status: 5", "grpc-message: gone")
+FAILED = answer(MESSAGE, trailers=b"grpc-status: 7\r\ngrpc-message: not you\r\nx-t: 1\r\n")
+PLAIN = [
+    HELLO,
+    sized(b"no", "content-type: text/plain", status="503 Unavailable"),
+    sized(b"", "content-type: text/plain", status="404 Not Found"),
+    answer(b"caf\xc3\xa9 ~", b"%", content_type="text/html", status="401 Unauthorized", trailers=b""),
+    answer(b"no", content_type="text/html", status="500 No", trailers=b"x-t: 1\r\n"),
+]
+GRPC_ANSWERS = [
+    answer(MESSAGE),
+    answer(MESSAGE, MESSAGE[:4], MESSAGE[4:], prefix(0)),
+    answer(),
+    answer(MESSAGE, trailers=b""),
+    FAILED,
+    TRAILERS_ONLY,
+    answer(MESSAGE, trailers=b"grpc-status: x\r\n"),
+    answer(MESSAGE, trailers=b"grpc-status: 42\r\n"),
+    answer(MESSAGE, content_type="application/grpc+proto"),
+    answer(MESSAGE, status="503 Unavailable"),
+]
+
+
+def text(data: bytes) -> bytes:
+    return base64.b64encode(data)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "accept"),
+    [
+        ("application/grpc-web", None),
+        ("application/grpc-web+proto", "application/grpc-web+proto"),
+        ("application/grpc-web", "application/grpc-web-text"),
+        ("application/grpc-web-text", None),
+        ("application/grpc-web-text+proto", "application/grpc-web-text+proto"),
+        ("application/grpc-web-text;x", None),
+        ("application/grpc", None),
+    ],
+)
+def test_grpc_web(pair: Pair, content_type: str, accept: str | None) -> None:
+    fields = [f"Content-Type: {content_type}"] + ([f"Accept: {accept}"] if accept else [])
+    is_text = content_type in {"application/grpc-web-text", "application/grpc-web-text+proto"}
+    body = text(MESSAGE) if is_text else MESSAGE
+    answers = [one for one in GRPC_ANSWERS if not (accept and "text" in accept and one == GRPC_ANSWERS[3])]
+    cases: list[Case] = [
+        *(("web", post("/a.B/C", body, *fields), one) for one in answers + PLAIN),
+        ("web", chunked("/a.B/C", *fields, chunks=[body]), GRPC_ANSWERS[0]),
+        ("web", post("/a/b/c", body, *fields), GRPC_ANSWERS[0]),
+        ("web", post("/direct", body, *fields), GRPC_ANSWERS[0]),
+        ("web", post("/missing", body, *fields), GRPC_ANSWERS[0]),
+        ("web", post("/a.B/C", body, *fields, "grpc-accept-encoding: gzip"), GRPC_ANSWERS[0]),
+        ("web", get("/a.B/C", *fields), TRAILERS_ONLY),
+    ]
+    with pair.same_stats(*COUNTED):
+        same_everywhere(pair, cases)
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [text(MESSAGE)[:1], text(MESSAGE)[1:]],
+        [text(MESSAGE)[:6], text(MESSAGE)[6:]],
+        [text(MESSAGE[:5]) + text(MESSAGE[5:])],
+        [text(MESSAGE[:5]), text(MESSAGE[5:])],
+        [b"AAAA!AAA"],
+        [b"AAA"],
+        [b"AAAAA"],
+        [b"AB=="],
+        [b"AA=="],
+        [b"===="],
+        [],
+    ],
+)
+def test_base64_requests(pair: Pair, chunks: list[bytes]) -> None:
+    sent = chunked("/a.B/C", "Content-Type: application/grpc-web-text", chunks=chunks)
+    cut = [sent.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"]
+    cut += [b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks] + [b"0\r\n\r\n"]
+    pair.same(sent, answer(), listener="web")
+    pair.same(cut, answer(), listener="web", pause=0.05, ignore=["connection.end"])
+
+
+@pytest.mark.parametrize("size", [100, 16384, 20000, 70000])
+def test_long_responses_that_are_no_grpc(pair: Pair, size: int) -> None:
+    body = b"x" * size
+    sent = post("/a.B/C", MESSAGE, "Content-Type: application/grpc-web")
+    pair.same(sent, sized(body, status="400 Bad"), listener="web")
+    pair.same(sent, Answer([sized(body, status="400 Bad")[:90], body[50:]]), listener="web")
+
+
+@pytest.mark.parametrize("manager", ["bridge", "upgrade"])
+@pytest.mark.parametrize("content_type", ["application/grpc", "application/x-protobuf", "text/plain"])
+def test_http1_bridge(pair: Pair, manager: str, content_type: str) -> None:
+    fields = [f"Content-Type: {content_type}"]
+    cases: list[Case] = [
+        *((manager, post("/a.B/C?q=1", b"abc", *fields), one) for one in GRPC_ANSWERS + PLAIN),
+        (manager, chunked("/a.B/C", *fields, chunks=[b"ab", b"cdef"]), GRPC_ANSWERS[0]),
+        (manager, post("/direct", b"abc", *fields), GRPC_ANSWERS[0]),
+        (manager, post("/missing", b"abc", *fields), GRPC_ANSWERS[0]),
+        (manager, get("/a.B/C", *fields), TRAILERS_ONLY),
+        (manager, get("/a.B/C", *fields), GRPC_ANSWERS[0]),
+    ]
+    with pair.same_stats(*COUNTED):
+        same_everywhere(pair, cases)
+
+
+PROTOBUF = "content-type: application/x-protobuf"
+
+
+@pytest.mark.parametrize("manager", ["reverse", "withhold", "sized"])
+@pytest.mark.parametrize("path", ["/a.B/C", "/off"])
+def test_http1_reverse_bridge(pair: Pair, manager: str, path: str) -> None:
+    proto = "application/x-protobuf"
+    answers = [
+        sized(b"xyz", PROTOBUF),
+        sized(b"xyz", PROTOBUF, "x-size: 3"),
+        sized(b"xyz", PROTOBUF, "x-size: 4"),
+        sized(b"xyz", PROTOBUF, "x-size: x"),
+        sized(b"", PROTOBUF),
+        sized(b"", PROTOBUF, "x-size: 0"),
+        sized(b"xyz", PROTOBUF, status="404 Not Found"),
+        sized(b"", PROTOBUF, status="503 No"),
+        sized(b"xyz", "content-type: text/plain"),
+        sized(b"xyz", status="502 Bad"),
+        answer(b"xy", b"z", content_type=proto, trailers=b""),
+        answer(b"xy", b"z", content_type=proto, fields=b"x-size: 3\r\n", trailers=b""),
+        answer(b"xyz", content_type=proto, fields=b"x-size: 3\r\n", trailers=b"x-t: 1\r\n"),
+        answer(b"xyz", content_type=proto, trailers=b"x-t: 1\r\n"),
+        answer(content_type=proto, trailers=b""),
+    ]
+    cases: list[Case] = [
+        *((manager, post(path, MESSAGE, GRPC), one) for one in answers),
+        (manager, chunked(path, GRPC), answers[1]),
+        (manager, chunked(path, GRPC, trailers=b"x-q: 1\r\n"), answers[1]),
+        (manager, post(path, MESSAGE, GRPC + "+proto"), answers[1]),
+        (manager, post(path, b"xyz", "Content-Type: text/plain"), HELLO),
+        (manager, get(path, GRPC), HELLO),
+        (manager, post("/direct", MESSAGE, GRPC), HELLO),
+        (manager, post("/missing", MESSAGE, GRPC), HELLO),
+    ]
+    same_everywhere(pair, cases)
+
+
+@pytest.mark.parametrize("manager", ["withhold"])
+def test_a_message_that_is_none(pair: Pair, manager: str) -> None:
+    pair.same(chunked("/a.B/C", GRPC, chunks=[b"abc"]), sized(b"xyz", PROTOBUF), listener=manager)
+
+
+@pytest.mark.parametrize("manager", ["stats", "all", "dots", "allowed"])
+def test_stats(pair: Pair, manager: str) -> None:
+    cases: list[Case] = [
+        *((manager, post("/a.B/C", MESSAGE, GRPC), one) for one in GRPC_ANSWERS + PLAIN),
+        (manager, chunked("/a.B/D", GRPC, chunks=[MESSAGE * 2, MESSAGE[:1], MESSAGE[1:]]), GRPC_ANSWERS[1]),
+        (manager, post("/a.B/E?x", MESSAGE, GRPC + "+proto"), GRPC_ANSWERS[0]),
+        (manager, post("/a/b/c", MESSAGE, GRPC), GRPC_ANSWERS[0]),
+        (manager, post("/missing/x", MESSAGE, GRPC), GRPC_ANSWERS[0]),
+        (manager, post("/direct", MESSAGE, GRPC), GRPC_ANSWERS[0]),
+        (manager, post("/a.B/C", MESSAGE, "Content-Type: application/grpc-web"), GRPC_ANSWERS[0]),
+        (manager, get("/a.B/C", GRPC), TRAILERS_ONLY),
+    ]
+    with pair.same_stats(*COUNTED):
+        same_everywhere(pair, cases)
+
+
+@pytest.mark.parametrize("manager", ["stats", "all", "allowed"])
+def test_connect_stats(pair: Pair, manager: str) -> None:
+    unary = ["Content-Type: application/proto", "Connect-Protocol-Version: 1"]
+    stream = ["Content-Type: application/connect+proto"]
+
+    def streamed(end: bytes, flags: int = 2) -> bytes:
+        body = MESSAGE * 2 + prefix(len(end), flags) + end
+        return answer(body[:7], body[7:], content_type="application/connect+proto", trailers=b"")
+
+    cases: list[Case] = [
+        (manager, post("/a.B/C", b"abc", *unary), HELLO),
+        (manager, post("/a.B/C", b"abc", *unary), sized(b"no", status="404 Not Found")),
+        (manager, post("/a.B/C", b"", *unary), HELLO),
+        (manager, chunked("/a.B/C", *stream, chunks=[MESSAGE * 3]), streamed(b"{}")),
+        (manager, chunked("/a.B/C", *stream), streamed(b'{"error": {"code": "not_found"}}')),
+        (manager, chunked("/a.B/C", *stream), streamed(b'{"error": {}}')),
+        (manager, chunked("/a.B/C", *stream), streamed(b"nonsense")),
+        (manager, chunked("/a.B/C", *stream), streamed(b"{}", flags=0)),
+        (manager, chunked("/a.B/C", *stream), sized(b"no", status="503 No")),
+    ]
+    with pair.same_stats(*COUNTED):
+        same_everywhere(pair, cases)
+
+
+def test_upstream_times(pair: Pair) -> None:
+    """Only that there is a histogram: its values are times."""
+    sent = post("/a.B/Timed", MESSAGE, GRPC)
+    pair.same(sent, GRPC_ANSWERS[0], listener="all")
+    name = "cluster.origin.grpc.a.B.Timed.upstream_rq_time"
+    pair.same_value(
+        "histogram", lambda side: name in side.proxy.admin("/stats?format=prometheus") or name in _names(side)
+    )
+
+
+def _names(side: Any) -> str:
+    found: str = side.proxy.admin("/stats?type=Histograms")
+    return found
