@@ -59,63 +59,74 @@ class GrpcServer:
     def close(self) -> None:
         self._server.stop(0).wait()
 
-    def _begin(self, context: Any) -> dict[str, Any]:
-        """Metadata of the call, after playing what it asks for."""
+    def _begin(self, context: Any) -> _Call:
+        """The call, after playing what its metadata asks for."""
         metadata = list(context.invocation_metadata())
+        call = _Call(context, dict(metadata))
+        context.add_callback(lambda: self._on_end(call))
         self.deadlines.append(context.time_remaining())
-        wanted = dict(metadata)
         echoed = [pair for pair in metadata if pair[0].startswith("x-echo-")]
         if echoed:
             context.send_initial_metadata(echoed)
         context.set_trailing_metadata([pair for pair in metadata if pair[0].startswith("x-trail-")])
-        if "x-sleep" in wanted:
-            ended = threading.Event()
-            context.add_callback(ended.set)
-            if ended.wait(float(wanted["x-sleep"])):
-                self.cancelled.set()
-        if "x-gzip" in wanted:
+        if "x-gzip" in call.wanted:
             context.set_compression(grpc.Compression.Gzip)
-        return wanted
+        if "x-sleep" in call.wanted:
+            call.ended.wait(float(call.wanted["x-sleep"]))
+        return call
 
-    def _finish(self, context: Any, wanted: dict[str, Any]) -> None:
-        if "x-code" in wanted:
-            code = next(code for code in grpc.StatusCode if code.value[0] == int(wanted["x-code"]))
-            context.abort(code, wanted.get("x-message-bin", b"").decode())
+    def _on_end(self, call: _Call) -> None:
+        call.ended.set()
+        if not call.finished:
+            self.cancelled.set()
 
     def _unary(self, request: bytes, context: Any) -> bytes:
-        self._finish(context, self._begin(context))
+        self._begin(context).finish()
         return request
 
     def _server_stream(self, request: bytes, context: Any) -> Iterator[bytes]:
         """`<count>:<size>` messages; without an end if the count is negative."""
-        wanted = self._begin(context)
+        call = self._begin(context)
         count, size = map(int, request.split(b":"))
         number = 0
-        while number != count:
-            if not context.is_active():
-                self.cancelled.set()
-                return
+        while number != count and context.is_active():
             yield b"%08d" % number + b"x" * size
             number += 1
             if count < 0:
                 time.sleep(0.005)
-        self._finish(context, wanted)
+        call.finish()
 
     def _client_stream(self, requests: Iterator[bytes], context: Any) -> bytes:
-        wanted = self._begin(context)
+        call = self._begin(context)
         count = total = 0
         for message in requests:
             count += 1
             total += len(message)
-        self._finish(context, wanted)
+        call.finish()
         return b"%d:%d" % (count, total)
 
     def _bidi(self, requests: Iterator[bytes], context: Any) -> Iterator[bytes]:
-        wanted = self._begin(context)
-        try:
-            for message in requests:
-                yield b"re:" + message
-        finally:
-            if not context.is_active():
-                self.cancelled.set()
-        self._finish(context, wanted)
+        """Answers each message; after `hold` it waits for the call to be given up."""
+        call = self._begin(context)
+        for message in requests:
+            yield b"re:" + message
+            if message == b"hold":
+                call.ended.wait(10)
+        call.finish()
+
+
+class _Call:
+    def __init__(self, context: Any, wanted: dict[str, Any]) -> None:
+        self.context = context
+        self.wanted = wanted
+        self.ended = threading.Event()
+        self.finished = False
+
+    def finish(self) -> None:
+        """All messages are there: end as the client asked; nothing if the call has been cancelled."""
+        if not self.context.is_active():
+            return
+        self.finished = True
+        if "x-code" in self.wanted:
+            code = next(code for code in grpc.StatusCode if code.value[0] == int(self.wanted["x-code"]))
+            self.context.abort(code, self.wanted.get("x-message-bin", b"").decode())
