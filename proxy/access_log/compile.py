@@ -14,8 +14,9 @@ from proxy.access_log.filters import LogFilter, compile_log_filter
 from proxy.base.stream_info import StreamInfo
 from proxy.config.context import CompileContext
 from proxy.formatter.body_format import compile_substitution
-from proxy.formatter.compile import compile_format
-from proxy.formatter.json_format import compile_json_format
+from proxy.formatter.compile import Format, compile_format
+from proxy.formatter.json_format import JsonFormat, compile_json_format
+from proxy.formatter.spec import Facts
 
 #: Envoy's format where the config gives none.
 DEFAULT_FORMAT: Final = (
@@ -28,11 +29,15 @@ DEFAULT_FORMAT: Final = (
 
 @dataclass(frozen=True, slots=True)
 class CompiledAccessLog:
-    """One log: `path` is a file, `/dev/stdout` or `/dev/stderr`; `matches` is None for all streams."""
+    """One log: `path` is a file, `/dev/stdout` or `/dev/stderr`; `matches` is None for all streams.
+
+    `facts` are those that `render` reads.
+    """
 
     path: str
     render: Callable[[StreamInfo], str]
     matches: LogFilter | None
+    facts: Facts = Facts.ALL
 
 
 def compile_access_logs(
@@ -58,11 +63,11 @@ def _compile_access_log(message: Any, path: str, context: CompileContext) -> Com
         reason = check_path(config.path)
         if reason is not None:
             context.problem(f"{where}.path", f"unable to open file {config.path!r}: {reason}")
-        return CompiledAccessLog(config.path, _file_format(config, where, context), matches)
+        return _log(config.path, _file_format(config, where, context), matches)
     for stream, target in ((StdoutAccessLog, "/dev/stdout"), (StderrAccessLog, "/dev/stderr")):
         if type_name == stream.DESCRIPTOR.full_name:
             config = stream.FromString(message.typed_config.value)
-            return CompiledAccessLog(target, _log_format(config, where, context), matches)
+            return _log(target, _log_format(config, where, context), matches)
     context.problem(
         where,
         f"access logger {type_name or message.name!r} is not supported;"
@@ -71,20 +76,24 @@ def _compile_access_log(message: Any, path: str, context: CompileContext) -> Com
     return None
 
 
-def _file_format(config: Any, path: str, context: CompileContext) -> Callable[[StreamInfo], str]:
+def _log(path: str, compiled: Format | JsonFormat, matches: LogFilter | None) -> CompiledAccessLog:
+    return CompiledAccessLog(path, compiled.render, matches, compiled.facts)
+
+
+def _file_format(config: Any, path: str, context: CompileContext) -> Format | JsonFormat:
     match config.WhichOneof("access_log_format"):
         case "format" if config.format:
-            return compile_format(config.format, f"{path}.format", context).render
+            return compile_format(config.format, f"{path}.format", context)
         case "json_format":
-            return compile_json_format(config.json_format, f"{path}.json_format", context).render
+            return compile_json_format(config.json_format, f"{path}.json_format", context)
         case "typed_json_format":
             where = f"{path}.typed_json_format"
-            return compile_json_format(config.typed_json_format, where, context).render
+            return compile_json_format(config.typed_json_format, where, context)
         case _:
             return _log_format(config, path, context)
 
 
-def _log_format(config: Any, path: str, context: CompileContext) -> Callable[[StreamInfo], str]:
+def _log_format(config: Any, path: str, context: CompileContext) -> Format | JsonFormat:
     if config.HasField("log_format"):
-        return compile_substitution(config.log_format, f"{path}.log_format", context).render
-    return compile_format(DEFAULT_FORMAT, path, context).render
+        return compile_substitution(config.log_format, f"{path}.log_format", context)
+    return compile_format(DEFAULT_FORMAT, path, context)

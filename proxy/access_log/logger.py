@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from proxy.access_log.compile import CompiledAccessLog
 from proxy.base.services import WorkerServices
 from proxy.base.stream_info import StreamInfo
+from proxy.formatter.spec import all_facts
 
 
 class AccessLogger:
-    """Filters, renders and hands to the sinks."""
+    """Filters, renders and hands to the sinks. `facts` are those that must have been noted of the streams."""
 
-    __slots__ = ("_logs",)
+    __slots__ = ("_logs", "facts")
 
     def __init__(self, compiled: Sequence[CompiledAccessLog], services: WorkerServices) -> None:
         self._logs = tuple((log.matches, log.render, services.access_logs.file(log.path)) for log in compiled)
+        self.facts = all_facts(compiled)
 
     def log(self, info: StreamInfo, log_type: str = "DownstreamEnd") -> None:
         """Write the entries of one stream; `log_type` is a name of `envoy.data.accesslog.v3.AccessLogType`."""

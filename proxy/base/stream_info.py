@@ -163,6 +163,9 @@ class StreamInfo:
     attempted_hosts: tuple[Any, ...] = ()  # of every try; empty if there was at most one
     attempted_connection_ids: tuple[int, ...] = ()
     upstream_request_head: RequestHead | None = None
+    #: Shared by streams that differ in nothing but times, connections and generated ids: the same request (without
+    #: a body) from the same IP by the same route to the same host, and the same whole response. None if unknown.
+    kept_key: tuple[Any, ...] | None = None
 
     route_metadata: Any = None  # envoy.config.core.v3.Metadata of the route
     virtual_host_metadata: Any = None

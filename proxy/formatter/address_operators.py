@@ -9,20 +9,20 @@ from proxy.base.address import Address
 from proxy.base.stream_info import StreamInfo
 from proxy.config.context import CompileContext
 from proxy.formatter.parse import Command
-from proxy.formatter.spec import Argument, Operator, OperatorSpec, fact, operator
+from proxy.formatter.spec import Argument, Facts, Operator, OperatorSpec, fact, operator
 
 _Source = Callable[[StreamInfo], Address | None]
 
 
-def _text(source: _Source) -> OperatorSpec:
+def _text(source: _Source, facts: Facts) -> OperatorSpec:
     def text(info: StreamInfo) -> str | None:
         address = source(info)
         return None if address is None else address.text
 
-    return fact(text)
+    return fact(text, facts=facts)
 
 
-def _port(source: _Source) -> OperatorSpec:
+def _port(source: _Source, facts: Facts) -> OperatorSpec:
     def port(info: StreamInfo) -> int | None:
         address = source(info)
         return None if address is None or address.path else address.port
@@ -31,11 +31,11 @@ def _port(source: _Source) -> OperatorSpec:
         address = source(info)
         return "" if address is not None and address.path else port(info)
 
-    made = operator(port, text=text)
+    made = operator(port, text=text, facts=facts)
     return OperatorSpec(lambda _command, _context: made)
 
 
-def _without_port(source: _Source, *, static: bool = False) -> OperatorSpec:
+def _without_port(source: _Source, facts: Facts, *, static: bool) -> OperatorSpec:
     def plain(info: StreamInfo) -> str | None:
         address = source(info)
         return None if address is None else address.ip or address.path
@@ -45,7 +45,7 @@ def _without_port(source: _Source, *, static: bool = False) -> OperatorSpec:
             bits = int(command.argument)
         except ValueError:
             # Envoy takes any argument here and ignores what is no number.
-            return operator(plain, static=static)
+            return operator(plain, static=static, facts=facts)
 
         def masked(info: StreamInfo) -> str | None:
             address = source(info)
@@ -53,7 +53,7 @@ def _without_port(source: _Source, *, static: bool = False) -> OperatorSpec:
                 return plain(info)
             return mask(address.ip, bits)
 
-        return operator(masked, static=static)
+        return operator(masked, static=static, facts=facts)
 
     return OperatorSpec(build, Argument.OPTIONAL)
 
@@ -66,17 +66,19 @@ def mask(ip: str, bits: int) -> str:
     return str(ipaddress.ip_network((address, min(bits, address.max_prefixlen)), strict=False))
 
 
-def _family(prefix: str, role: str, source: _Source, *, static: bool = False) -> dict[str, OperatorSpec]:
+def _family(
+    prefix: str, role: str, source: _Source, facts: Facts = Facts.NONE, *, static: bool = False
+) -> dict[str, OperatorSpec]:
     return {
-        f"{prefix}_{role}_ADDRESS": _text(source),
-        f"{prefix}_{role}_ADDRESS_WITHOUT_PORT": _without_port(source, static=static),
-        f"{prefix}_{role}_PORT": _port(source),
+        f"{prefix}_{role}_ADDRESS": _text(source, facts),
+        f"{prefix}_{role}_ADDRESS_WITHOUT_PORT": _without_port(source, facts, static=static),
+        f"{prefix}_{role}_PORT": _port(source, facts),
     }
 
 
-def _endpoint_id(source: _Source) -> OperatorSpec:
+def _endpoint_id(source: _Source, facts: Facts = Facts.NONE) -> OperatorSpec:
     # Only addresses of internal listeners have one.
-    return fact(lambda info: None if source(info) is None else "")
+    return fact(lambda info: None if source(info) is None else "", facts=facts)
 
 
 def _downstream_local(info: StreamInfo) -> Address | None:
@@ -92,13 +94,13 @@ def _upstream_remote(info: StreamInfo) -> Address | None:
 
 
 OPERATORS: dict[str, OperatorSpec] = {
-    **_family("DOWNSTREAM", "REMOTE", StreamInfo.downstream_address, static=True),
+    **_family("DOWNSTREAM", "REMOTE", StreamInfo.downstream_address, Facts.REQUEST, static=True),
     **_family("DOWNSTREAM", "DIRECT_REMOTE", lambda info: info.connection.direct_remote_address),
     **_family("DOWNSTREAM", "LOCAL", _downstream_local),
     **_family("DOWNSTREAM", "DIRECT_LOCAL", _downstream_direct_local),
-    **_family("UPSTREAM", "REMOTE", _upstream_remote),
-    **_family("UPSTREAM", "LOCAL", lambda info: info.upstream_local_address),
+    **_family("UPSTREAM", "REMOTE", _upstream_remote, Facts.UPSTREAM),
+    **_family("UPSTREAM", "LOCAL", lambda info: info.upstream_local_address, Facts.UPSTREAM),
     "DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID": _endpoint_id(_downstream_local),
     "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID": _endpoint_id(_downstream_direct_local),
-    "UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID": _endpoint_id(_upstream_remote),
+    "UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID": _endpoint_id(_upstream_remote, Facts.UPSTREAM),
 }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 
 from proxy.base.stream_info import StreamInfo
 from proxy.config.context import CompileContext
 from proxy.formatter.parse import FormatError, parse
 from proxy.formatter.registry import compile_command
-from proxy.formatter.spec import Getter, Operator
+from proxy.formatter.spec import Operator, all_facts
+from proxy.formatter.template import Hole, Template
 from proxy.formatter.wire import to_wire
 
 
@@ -17,26 +18,21 @@ class Format:
 
     `static`: what it renders depends only on fields of the request head (`x-request-id` excepted) and on
     the client's IP, so that a caller may keep it for an identical head. `constant` is the text of a format
-    without commands, else None.
+    without commands, else None. `facts` are those that the operators read. `render` gives the text for one
+    stream, as wire text.
     """
 
-    __slots__ = ("_empty", "_getters", "_template", "constant", "static")
+    __slots__ = ("constant", "facts", "render", "static")
 
     def __init__(self, parts: list[str | Operator], empty: str) -> None:
         operators = [part for part in parts if isinstance(part, Operator)]
-        self._empty = empty
-        self._getters: tuple[Getter, ...] = tuple(part.text for part in operators)
-        self._template = "".join(
-            to_wire(part).replace("%", "%%") if isinstance(part, str) else "%s" for part in parts
-        )
+        self.render: Callable[[StreamInfo], str] = Template(
+            [to_wire(part) if isinstance(part, str) else Hole(part.text, part.kept) for part in parts], empty
+        ).render
         self.static = all(part.static for part in operators)
-        self.constant = None if operators else self._template % ()
-
-    def render(self, info: StreamInfo) -> str:
-        """The text for one stream, as wire text. Cost: about 0.2 us and what the getters take."""
-        empty = self._empty
-        return self._template % tuple(
-            [empty if (value := getter(info)) is None else value for getter in self._getters]
+        self.facts = all_facts(operators)
+        self.constant = (
+            None if operators else "".join(to_wire(part) for part in parts if isinstance(part, str))
         )
 
 

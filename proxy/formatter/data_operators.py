@@ -10,7 +10,7 @@ from proxy.base.stream_info import StreamInfo
 from proxy.config.context import CompileContext
 from proxy.formatter.json_value import json_text, plain_value
 from proxy.formatter.parse import Command, FormatError
-from proxy.formatter.spec import Argument, Getter, Operator, OperatorSpec, limited, operator
+from proxy.formatter.spec import Argument, Facts, Getter, Operator, OperatorSpec, all_facts, limited, operator
 
 _Metadata = Callable[[StreamInfo], Any]
 
@@ -36,6 +36,7 @@ _METADATA_TYPES: dict[str, _Metadata] = {
     "LISTENER_FILTER_CHAIN": lambda info: info.connection.filter_chain_metadata,
     "VIRTUAL_HOST": lambda info: info.virtual_host_metadata,
 }
+_OF_REQUEST = frozenset({"ROUTE", "VIRTUAL_HOST"})
 
 
 def lookup(metadata: Any, namespace: str, keys: list[str]) -> Any:
@@ -58,7 +59,9 @@ def lookup(metadata: Any, namespace: str, keys: list[str]) -> Any:
     return plain_value(value)
 
 
-def _metadata_operator(source: _Metadata, argument: str, max_length: int | None) -> Operator:
+def _metadata_operator(
+    source: _Metadata, argument: str, max_length: int | None, facts: Facts = Facts.NONE
+) -> Operator:
     namespace, *keys = argument.split(":")
 
     def value(info: StreamInfo) -> Any:
@@ -68,7 +71,7 @@ def _metadata_operator(source: _Metadata, argument: str, max_length: int | None)
         found = value(info)
         return found[:max_length] if isinstance(found, str) else found
 
-    return operator(cut, text=limited(_as_text(value), max_length))
+    return operator(cut, text=limited(_as_text(value), max_length), facts=facts)
 
 
 def _as_text(value: Getter) -> Getter:
@@ -95,7 +98,8 @@ def _metadata(command: Command, _context: CompileContext) -> Operator:
         raise FormatError(
             f"{kind!r} is not supported type of metadata; supported: {', '.join(_METADATA_TYPES)}"
         )
-    return _metadata_operator(source, rest, command.max_length)
+    facts = Facts.REQUEST if kind in _OF_REQUEST else Facts.NONE
+    return _metadata_operator(source, rest, command.max_length, facts)
 
 
 def _stream_state(info: StreamInfo) -> Mapping[str, Any]:
@@ -163,6 +167,8 @@ def compile_coalesce(
         limited(_first_of([one.value for one in made]), command.max_length),
         text=limited(_first_of([one.text for one in made]), command.max_length),
         static=all(one.static for one in made),
+        kept=all(one.kept for one in made),
+        facts=all_facts(made),
     )
 
 

@@ -7,10 +7,11 @@ from urllib.parse import unquote_to_bytes
 from proxy.base.headers import HeaderMap
 from proxy.base.stream_info import StreamInfo
 from proxy.codec.grpc import grpc_status, is_grpc, status_of_http
+from proxy.codec.head_template import REQUEST_ID_HOLE
 from proxy.config.context import CompileContext
 from proxy.formatter.message_operators import current_request, request_getter
 from proxy.formatter.parse import Command, FormatError
-from proxy.formatter.spec import Argument, Getter, Operator, OperatorSpec, fact, limited, operator
+from proxy.formatter.spec import Argument, Facts, Getter, Operator, OperatorSpec, fact, limited, operator
 
 #: Bytes that `QUERY_PARAMS(DECODED)` leaves encoded. Seen in Envoy 1.40.
 _KEPT_ENCODED = frozenset(chr(code) for code in range(256) if code <= 0x20 or code >= 0x7F) | set('"<>\\^{|}')
@@ -153,14 +154,14 @@ def _grpc_names(names: tuple[str, ...]) -> Operator:
             return None
         return names[code] if 0 <= code < len(names) else str(code)
 
-    return operator(status)
+    return operator(status, kept=True)
 
 
 _GRPC_FORMATS = {
     "": _grpc_names(_GRPC_CAMEL),
     "CAMEL_STRING": _grpc_names(_GRPC_CAMEL),
     "SNAKE_STRING": _grpc_names(_GRPC_SNAKE),
-    "NUMBER": operator(_grpc_code),
+    "NUMBER": operator(_grpc_code, kept=True),
 }
 
 
@@ -183,6 +184,8 @@ def _request_headers_bytes(info: StreamInfo) -> int:
         return 0
     pseudo = ((":method", head.method), (":path", head.path), (":authority", head.authority))
     size = sum(len(name) + len(value) for name, value in pseudo if value)
+    if info.request_id and head.headers.get("x-request-id") == REQUEST_ID_HOLE:
+        size += len(info.request_id) - len(REQUEST_ID_HOLE)
     return size + len(":scheme") + len(head.scheme) + _fields_size(head.headers)
 
 
@@ -199,8 +202,8 @@ OPERATORS: dict[str, OperatorSpec] = {
     "QUERY_PARAM": OperatorSpec(_query_param, Argument.REQUIRED, length=True),
     "QUERY_PARAMS": OperatorSpec(_query_params, Argument.OPTIONAL, length=True),
     "GRPC_STATUS": OperatorSpec(_grpc_status, Argument.OPTIONAL),
-    "GRPC_STATUS_NUMBER": fact(_grpc_code),
+    "GRPC_STATUS_NUMBER": fact(_grpc_code, kept=True),
     "REQUEST_HEADERS_BYTES": fact(_request_headers_bytes),
-    "RESPONSE_HEADERS_BYTES": fact(_response_headers_bytes),
+    "RESPONSE_HEADERS_BYTES": fact(_response_headers_bytes, facts=Facts.RESPONSE),
     "RESPONSE_TRAILERS_BYTES": fact(_response_trailers_bytes),
 }

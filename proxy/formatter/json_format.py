@@ -7,6 +7,7 @@ stream lacks is `null`, or with `omit_empty` left out, and so is an object that 
 from __future__ import annotations
 
 from collections.abc import Callable, Container
+from json.encoder import encode_basestring
 from typing import Any
 
 from google.protobuf.struct_pb2 import Struct, Value
@@ -15,7 +16,8 @@ from proxy.base.stream_info import StreamInfo
 from proxy.config.context import CompileContext
 from proxy.formatter.compile import Format, compile_parts
 from proxy.formatter.json_value import json_text, whole
-from proxy.formatter.spec import Operator
+from proxy.formatter.spec import Facts, Operator, all_facts
+from proxy.formatter.template import Hole, Template
 from proxy.formatter.wire import quote_json, to_wire
 
 #: Renders one value; None where it is to be left out.
@@ -23,18 +25,15 @@ _Node = Callable[[StreamInfo], str | int | None]
 
 
 class JsonFormat:
-    """A compiled `json_format`; `render` gives the object and a newline, as wire text."""
+    """A compiled `json_format`; `render` gives the object and a newline, as wire text. See `Format`."""
 
-    __slots__ = ("_root", "constant", "static")
+    __slots__ = ("constant", "facts", "render", "static")
 
-    def __init__(self, root: _Node, *, static: bool) -> None:
-        self._root = root
+    def __init__(self, render: Callable[[StreamInfo], str], *, static: bool, facts: Facts) -> None:
+        self.render = render
         self.static = static
+        self.facts = facts
         self.constant: str | None = None
-
-    def render(self, info: StreamInfo) -> str:
-        """The line for one stream."""
-        return f"{self._root(info)}\n"
 
 
 def compile_json_format(
@@ -49,14 +48,10 @@ def compile_json_format(
     compiler = _Compiler(context, omit_empty, extensions)
     if omit_empty:
         members = compiler.sparse_object(message, path)
-        return JsonFormat(lambda info: members(info) or "{}", static=compiler.static)
-    template, getters = compiler.dense_object(message, path)
-    return JsonFormat(_dense(template, getters), static=compiler.static)
-
-
-def _dense(template: str, getters: list[_Node]) -> _Node:
-    frozen = tuple(getters)
-    return lambda info: template % tuple([getter(info) for getter in frozen])
+        render: Callable[[StreamInfo], str] = lambda info: f"{members(info) or '{}'}\n"  # noqa: E731
+    else:
+        render = Template([*compiler.dense_object(message, path), "\n"], "null").render
+    return JsonFormat(render, static=compiler.static, facts=compiler.facts)
 
 
 class _Compiler:
@@ -67,33 +62,30 @@ class _Compiler:
         self._omit_empty = omit_empty
         self._extensions = extensions
         self.static = True
+        self.facts = Facts.NONE
 
-    def dense_object(self, message: Struct, path: str) -> tuple[str, list[_Node]]:
-        """A template for the object and the getters of its places."""
-        getters: list[_Node] = []
-        members = []
-        for key in _sorted_keys(message):
-            text, found = self._dense_value(message.fields[key], f"{path}.{key}")
-            members.append(_escape(quote_json(to_wire(key))) + ":" + text)
-            getters += found
-        return "{" + ",".join(members) + "}", getters
+    def dense_object(self, message: Struct, path: str) -> list[str | Hole]:
+        """The parts of a template for the object."""
+        parts: list[str | Hole] = ["{"]
+        for index, key in enumerate(_sorted_keys(message)):
+            parts.append(("," if index else "") + quote_json(to_wire(key)) + ":")
+            parts += self._dense_value(message.fields[key], f"{path}.{key}")
+        return [*parts, "}"]
 
-    def _dense_value(self, value: Value, path: str) -> tuple[str, list[_Node]]:
+    def _dense_value(self, value: Value, path: str) -> list[str | Hole]:
         match value.WhichOneof("kind"):
             case "struct_value":
                 return self.dense_object(value.struct_value, path)
             case "list_value":
-                items = [
-                    self._dense_value(item, f"{path}[{index}]")
-                    for index, item in enumerate(value.list_value.values)
-                ]
-                getters = [getter for _, found in items for getter in found]
-                return "[" + ",".join(text for text, _ in items) + "]", getters
+                parts: list[str | Hole] = ["["]
+                for index, item in enumerate(value.list_value.values):
+                    parts += [","] if index else []
+                    parts += self._dense_value(item, f"{path}[{index}]")
+                return [*parts, "]"]
             case "string_value":
-                leaf = self._leaf(value.string_value, path, "null")
-                return (_escape(leaf), []) if isinstance(leaf, str) else ("%s", [leaf])
+                return [self._leaf(value.string_value, path)]
             case _:
-                return _escape(_literal(value)), []
+                return [_literal(value)]
 
     def sparse_object(self, message: Struct, path: str) -> _Node:
         """A renderer that leaves out what is missing, and itself if nothing remains."""
@@ -115,8 +107,8 @@ class _Compiler:
             case "list_value":
                 return self._sparse_list(list(value.list_value.values), path)
             case "string_value":
-                leaf = self._leaf(value.string_value, path, None)
-                return _always(leaf) if isinstance(leaf, str) else leaf
+                leaf = self._leaf(value.string_value, path)
+                return _always(leaf) if isinstance(leaf, str) else leaf.getter
             case "null_value":
                 return _always(None)
             case _:
@@ -130,29 +122,32 @@ class _Compiler:
 
         return render
 
-    def _leaf(self, text: str, path: str, missing: str | None) -> str | _Node:
-        """JSON text for a constant, else a renderer that yields `missing` for a missing fact."""
+    def _leaf(self, text: str, path: str) -> str | Hole:
+        """JSON text for a constant, else a hole for it, filled with None for a missing fact."""
         parts = compile_parts(text, path, self._context, self._extensions)
-        self.static = self.static and all(part.static for part in parts if isinstance(part, Operator))
-        if len(parts) == 1 and isinstance(parts[0], Operator):
-            return _typed(parts[0], missing)
+        operators = [part for part in parts if isinstance(part, Operator)]
+        self.static = self.static and all(one.static for one in operators)
+        self.facts |= all_facts(operators)
+        kept = all(one.kept for one in operators)
+        if len(parts) == 1 and operators:
+            return Hole(_typed(operators[0]), kept)
         joined = Format(parts, "" if self._omit_empty else "-")
         if joined.constant is not None:
             return quote_json(joined.constant)
-        return lambda info: quote_json(joined.render(info))
+        return Hole(lambda info: quote_json(joined.render(info)), kept)
 
 
-def _typed(part: Operator, missing: str | None) -> _Node:
+def _typed(part: Operator) -> _Node:
     getter = part.value
 
     def render(info: StreamInfo) -> str | int | None:
         value = getter(info)
         kind = type(value)
         if kind is str:
-            return quote_json(value)
+            return encode_basestring(value) if value.isascii() else quote_json(value)
         if kind is int:
             return value  # type: ignore[no-any-return]  # an int, as just tested
-        return missing if value is None else json_text(value)
+        return None if value is None else json_text(value)
 
     return render
 
@@ -173,7 +168,3 @@ def _literal(value: Value) -> str:
 
 def _sorted_keys(message: Any) -> list[str]:
     return sorted(message.fields, key=lambda key: key.encode())
-
-
-def _escape(text: str) -> str:
-    return text.replace("%", "%%")

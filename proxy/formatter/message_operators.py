@@ -11,13 +11,16 @@ from collections.abc import Callable
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead
 from proxy.base.stream_info import StreamInfo
+from proxy.codec.head_template import REQUEST_ID_HOLE, SERVICE_TIME_HOLE
 from proxy.config.context import CompileContext
 from proxy.formatter.coalesced import COALESCED_IN_REQUEST, COALESCED_IN_RESPONSE
 from proxy.formatter.parse import Command, FormatError
-from proxy.formatter.spec import Argument, Getter, Operator, OperatorSpec, limited, operator
+from proxy.formatter.spec import Argument, Facts, Getter, Operator, OperatorSpec, limited, operator
 
 #: Not a plain field of the head as it came: the connection manager makes a new one for each request.
 _PER_REQUEST = frozenset({"x-request-id"})
+#: Of a response, the fields that are made anew for each.
+_PER_RESPONSE = frozenset({"x-request-id", "date", "x-envoy-upstream-service-time"})
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
 
 
@@ -57,8 +60,8 @@ def request_getter(name: str) -> Getter:
 
 def response_getter(name: str) -> Getter:
     """Reads one field or `:status` of the response."""
-    if name == ":status":
-        return lambda info: None if info.response is None else str(info.response.status)
+    if name in _SPECIAL_OF_RESPONSE:
+        return _SPECIAL_OF_RESPONSE[name]
     coalesced = name in COALESCED_IN_RESPONSE
 
     def field(info: StreamInfo) -> str | None:
@@ -127,6 +130,37 @@ _SPECIAL: dict[str, Getter] = {
 }
 
 
+def _status(info: StreamInfo) -> str | None:
+    return None if info.response is None else str(info.response.status)
+
+
+def _service_time(info: StreamInfo) -> str | None:
+    """A kept head has a hole in its place; what stood there in this response follows from the times."""
+    head = info.response
+    if head is None:
+        return None
+    value = head.headers.get("x-envoy-upstream-service-time")
+    if value != SERVICE_TIME_HOLE:
+        return value
+    elapsed = info.upstream_first_byte_received - info.request_complete
+    return str(int(elapsed * 1000)) if elapsed > 0 else "0"
+
+
+def _response_request_id(info: StreamInfo) -> str | None:
+    head = info.response
+    if head is None:
+        return None
+    value = head.headers.get("x-request-id")
+    return info.request_id or "" if value == REQUEST_ID_HOLE else value
+
+
+_SPECIAL_OF_RESPONSE: dict[str, Getter] = {
+    ":status": _status,
+    "x-envoy-upstream-service-time": _service_time,
+    "x-request-id": _response_request_id,
+}
+
+
 def either(main: Getter, alternative: Getter | None) -> Getter:
     """The main value, or the alternative where the main one is absent."""
     if alternative is None:
@@ -141,13 +175,15 @@ def either(main: Getter, alternative: Getter | None) -> Getter:
 
 
 def _fields(
-    getter: Callable[[str], Getter], *, of_request: bool
+    getter: Callable[[str], Getter], *, of_request: bool = False
 ) -> Callable[[Command, CompileContext], Operator]:
     def build(command: Command, _context: CompileContext) -> Operator:
         main, alternative = field_names(command.argument)
         read = either(getter(main), getter(alternative) if alternative else None)
-        static = of_request and not _PER_REQUEST & {main, alternative}
-        return operator(limited(read, command.max_length), static=static)
+        names = {main, alternative}
+        kept = not (_PER_REQUEST if of_request else _PER_RESPONSE) & names
+        facts = Facts.RESPONSE if "date" in names and not of_request else Facts.NONE
+        return operator(limited(read, command.max_length), static=of_request and kept, kept=kept, facts=facts)
 
     return build
 
@@ -160,12 +196,13 @@ def _without_query(command: Command, _context: CompileContext) -> Operator:
         value = read(info)
         return None if value is None else value.partition("?")[0]
 
-    return operator(limited(cut, command.max_length), static=not _PER_REQUEST & {main, alternative})
+    static = not _PER_REQUEST & {main, alternative}
+    return operator(limited(cut, command.max_length), static=static)
 
 
 _REQUEST = OperatorSpec(_fields(request_getter, of_request=True), Argument.REQUIRED, length=True)
-_RESPONSE = OperatorSpec(_fields(response_getter, of_request=False), Argument.REQUIRED, length=True)
-_TRAILER = OperatorSpec(_fields(trailer_getter, of_request=False), Argument.REQUIRED, length=True)
+_RESPONSE = OperatorSpec(_fields(response_getter), Argument.REQUIRED, length=True)
+_TRAILER = OperatorSpec(_fields(trailer_getter), Argument.REQUIRED, length=True)
 
 OPERATORS: dict[str, OperatorSpec] = {
     "REQ": _REQUEST,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from enum import Enum
-from typing import Any
+from enum import Enum, Flag, auto
+from typing import Any, Protocol
 
 from proxy.base.stream_info import StreamInfo
 from proxy.config.context import CompileContext
@@ -13,6 +13,21 @@ from proxy.formatter.parse import Command, FormatError
 
 #: A fact of the stream: `str` (wire text), `int`, `bool`, `float`, `dict`, `list`, or None if there is none.
 Getter = Callable[[StreamInfo], Any]
+
+
+class Facts(Flag):
+    """What is noted of a stream only where something will read it."""
+
+    NONE = 0
+    #: The route, the virtual host and the client's address.
+    REQUEST = auto()
+    #: The upstream connection.
+    UPSTREAM = auto()
+    #: Bytes of heads and on the wire, of both sides.
+    BYTES = auto()
+    #: All fields of a response's head as they were sent. Without it the date of a kept head is missing.
+    RESPONSE = auto()
+    ALL = REQUEST | UPSTREAM | BYTES | RESPONSE
 
 
 class Argument(Enum):
@@ -29,16 +44,43 @@ class Operator:
 
     `value` is for typed JSON. `text` is for everything else and yields `str`, `int` or None; it is `value`
     itself unless the two differ. `static`: depends only on fields of the request head and the client's IP.
+    `kept`: equal for all streams with one `StreamInfo.kept_key`, as what is static is. `facts` are those
+    that it reads.
     """
 
     value: Getter
     text: Getter
     static: bool = False
+    kept: bool = False
+    facts: Facts = Facts.NONE
 
 
-def operator(value: Getter, *, text: Getter | None = None, static: bool = False) -> Operator:
+def operator(
+    value: Getter,
+    *,
+    text: Getter | None = None,
+    static: bool = False,
+    kept: bool = False,
+    facts: Facts = Facts.NONE,
+) -> Operator:
     """An operator whose text is its value unless told otherwise."""
-    return Operator(value, text or value, static)
+    return Operator(value, text or value, static, static or kept, facts)
+
+
+class Reader(Protocol):
+    """An operator, a format or a log."""
+
+    @property
+    def facts(self) -> Facts:
+        """What it reads."""
+
+
+def all_facts(readers: Iterable[Reader]) -> Facts:
+    """What any of them reads."""
+    facts = Facts.NONE
+    for one in readers:
+        facts |= one.facts
+    return facts
 
 
 def constant(value: Any) -> Operator:
@@ -69,9 +111,11 @@ class OperatorSpec:
             raise FormatError(f"{name} does not allow length to be specified")
 
 
-def fact(getter: Getter, *, static: bool = False) -> OperatorSpec:
+def fact(
+    getter: Getter, *, static: bool = False, kept: bool = False, facts: Facts = Facts.NONE
+) -> OperatorSpec:
     """A command without arguments."""
-    made = operator(getter, static=static)
+    made = operator(getter, static=static, kept=kept, facts=facts)
     return OperatorSpec(lambda _command, _context: made)
 
 

@@ -7,6 +7,7 @@ import socket
 import string
 import time
 import uuid
+from operator import attrgetter
 
 from proxy.base import response_flags
 from proxy.base.stream_info import StreamInfo
@@ -15,6 +16,7 @@ from proxy.formatter.message_operators import request_getter
 from proxy.formatter.parse import Command, FormatError
 from proxy.formatter.spec import (
     Argument,
+    Facts,
     Getter,
     Operator,
     OperatorSpec,
@@ -44,6 +46,7 @@ TIME_POINTS = {
 }
 #: The same for what is not HTTP: there the stream is the connection.
 CONNECTION_TIME_POINTS = {"DS_CX_BEG": "start_time", "DS_CX_END": "response_complete"}
+_OF_UPSTREAM_CONNECTION = frozenset({"US_CX_BEG", "US_CX_END", "US_HS_END"})
 _PRECISIONS = {"ms": 1e3, "us": 1e6, "ns": 1e9}
 
 
@@ -58,7 +61,7 @@ def details_getter(*, keep_spaces: bool) -> Getter:
 
 
 def _details(command: Command, _context: CompileContext) -> Operator:
-    return operator(details_getter(keep_spaces=command.argument == "ALLOW_WHITESPACES"))
+    return operator(details_getter(keep_spaces=command.argument == "ALLOW_WHITESPACES"), kept=True)
 
 
 def _flags(info: StreamInfo) -> str:
@@ -86,7 +89,10 @@ def _response_tx_duration(info: StreamInfo) -> int | None:
 
 def _pool_ready_duration(info: StreamInfo) -> int | None:
     begin, end = info.upstream_pool_requested, info.upstream_pool_ready
-    return int((end - begin) * 1000) if begin and end else None
+    if not end:
+        return None
+    # Who finds an idle connection does not wait.
+    return int((end - begin) * 1000) if begin else 0
 
 
 def _handshake_duration(info: StreamInfo) -> int | None:
@@ -124,7 +130,8 @@ def _common_duration(command: Command, _context: CompileContext) -> Operator:
         first, last = start_of(info), end_of(info)
         return int((last - first) * scale) if first and last >= first else None
 
-    return operator(elapsed)
+    facts = Facts.UPSTREAM if _OF_UPSTREAM_CONNECTION & set(parts[:2]) else Facts.NONE
+    return operator(elapsed, facts=facts)
 
 
 def sanitized_server_name(name: str) -> str:
@@ -184,20 +191,20 @@ def _hostname(_command: Command, _context: CompileContext) -> Operator:
 
 
 OPERATORS: dict[str, OperatorSpec] = {
-    "BYTES_RECEIVED": fact(lambda info: info.bytes_received),
-    "BYTES_SENT": fact(lambda info: info.bytes_sent),
+    "BYTES_RECEIVED": fact(attrgetter("bytes_received"), kept=True),
+    "BYTES_SENT": fact(attrgetter("bytes_sent"), kept=True),
     # Only QUIC counts these.
     "BYTES_RETRANSMITTED": fact(lambda _info: 0),
     "PACKETS_RETRANSMITTED": fact(lambda _info: 0),
     "ROUNDTRIP_DURATION": fact(lambda _info: None),
-    "PROTOCOL": fact(lambda info: info.protocol, static=True),
-    "RESPONSE_CODE": fact(lambda info: info.response_code),
+    "PROTOCOL": fact(attrgetter("protocol"), static=True),
+    "RESPONSE_CODE": fact(attrgetter("response_code"), kept=True),
     "RESPONSE_CODE_DETAILS": OperatorSpec(_details, Argument.OPTIONAL),
     "CONNECTION_TERMINATION_DETAILS": fact(
         lambda info: info.connection_termination_details or info.connection.termination_details
     ),
-    "RESPONSE_FLAGS": fact(_flags),
-    "RESPONSE_FLAGS_LONG": fact(lambda info: response_flags.long_names(info.flags)),
+    "RESPONSE_FLAGS": fact(_flags, kept=True),
+    "RESPONSE_FLAGS_LONG": fact(lambda info: response_flags.long_names(info.flags), kept=True),
     "DURATION": fact(duration_ms),
     "REQUEST_DURATION": _since_start("request_complete"),
     "REQUEST_TX_DURATION": _since_start("upstream_last_byte_sent"),
@@ -206,17 +213,23 @@ OPERATORS: dict[str, OperatorSpec] = {
     "COMMON_DURATION": OperatorSpec(_common_duration, Argument.REQUIRED),
     "DOWNSTREAM_HANDSHAKE_DURATION": fact(_handshake_duration),
     "UPSTREAM_CONNECTION_POOL_READY_DURATION": fact(_pool_ready_duration),
-    "DOWNSTREAM_WIRE_BYTES_RECEIVED": fact(lambda info: info.downstream_wire_bytes_received),
-    "DOWNSTREAM_WIRE_BYTES_SENT": fact(lambda info: info.downstream_wire_bytes_sent),
-    "DOWNSTREAM_HEADER_BYTES_RECEIVED": fact(lambda info: info.downstream_header_bytes_received),
-    "DOWNSTREAM_HEADER_BYTES_SENT": fact(lambda info: info.downstream_header_bytes_sent),
-    "UPSTREAM_WIRE_BYTES_RECEIVED": fact(lambda info: info.upstream_wire_bytes_received),
-    "UPSTREAM_WIRE_BYTES_SENT": fact(lambda info: info.upstream_wire_bytes_sent),
-    "UPSTREAM_HEADER_BYTES_RECEIVED": fact(lambda info: info.upstream_header_bytes_received),
-    "UPSTREAM_HEADER_BYTES_SENT": fact(lambda info: info.upstream_header_bytes_sent),
+    "DOWNSTREAM_WIRE_BYTES_RECEIVED": fact(
+        lambda info: info.downstream_wire_bytes_received, facts=Facts.BYTES
+    ),
+    "DOWNSTREAM_WIRE_BYTES_SENT": fact(lambda info: info.downstream_wire_bytes_sent, facts=Facts.BYTES),
+    "DOWNSTREAM_HEADER_BYTES_RECEIVED": fact(
+        lambda info: info.downstream_header_bytes_received, facts=Facts.BYTES
+    ),
+    "DOWNSTREAM_HEADER_BYTES_SENT": fact(lambda info: info.downstream_header_bytes_sent, facts=Facts.BYTES),
+    "UPSTREAM_WIRE_BYTES_RECEIVED": fact(lambda info: info.upstream_wire_bytes_received, facts=Facts.BYTES),
+    "UPSTREAM_WIRE_BYTES_SENT": fact(lambda info: info.upstream_wire_bytes_sent, facts=Facts.BYTES),
+    "UPSTREAM_HEADER_BYTES_RECEIVED": fact(
+        lambda info: info.upstream_header_bytes_received, facts=Facts.BYTES
+    ),
+    "UPSTREAM_HEADER_BYTES_SENT": fact(lambda info: info.upstream_header_bytes_sent, facts=Facts.BYTES),
     "REQUESTED_SERVER_NAME": OperatorSpec(_requested_server_name, Argument.OPTIONAL),
-    "ROUTE_NAME": fact(lambda info: info.route_name or None),
-    "VIRTUAL_CLUSTER_NAME": fact(lambda info: info.virtual_cluster_name),
+    "ROUTE_NAME": fact(lambda info: info.route_name or None, kept=True, facts=Facts.REQUEST),
+    "VIRTUAL_CLUSTER_NAME": fact(lambda info: info.virtual_cluster_name, kept=True),
     "CONNECTION_ID": fact(lambda info: info.connection.id),
     "STREAM_ID": fact(lambda info: info.request_id),
     "TRACE_ID": fact(lambda info: info.trace_id),

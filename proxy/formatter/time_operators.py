@@ -15,7 +15,17 @@ def _start_time(*, local: bool) -> OperatorSpec:
     def build(command: Command, context: CompileContext) -> Operator:
         render = DateFormat(command.argument, local=local).render
         at = context.wall_clock.at
-        return operator(lambda info: render(at(info.start_time)))
+        shown, text = -1.0, ""
+
+        def start_time(info: StreamInfo) -> str:
+            # The loop's clock stands still for a turn, so many streams begin at the same moment.
+            nonlocal shown, text
+            moment = info.start_time
+            if moment != shown:
+                shown, text = moment, render(at(moment))
+            return text
+
+        return operator(start_time)
 
     return OperatorSpec(build, Argument.OPTIONAL)
 

@@ -15,7 +15,7 @@ from proxy.formatter.certificate_facts import (
 )
 from proxy.formatter.date_format import DateFormat
 from proxy.formatter.parse import Command
-from proxy.formatter.spec import Argument, Operator, OperatorSpec, fact, operator
+from proxy.formatter.spec import Argument, Facts, Operator, OperatorSpec, fact, operator
 
 _Side = Callable[[StreamInfo], TlsInfo | None]
 _Certificate = Callable[[TlsInfo], bytes]
@@ -27,6 +27,9 @@ def _downstream(info: StreamInfo) -> TlsInfo | None:
 
 def _upstream(info: StreamInfo) -> TlsInfo | None:
     return info.upstream_tls
+
+
+_FACTS: dict[_Side, Facts] = {_downstream: Facts.NONE, _upstream: Facts.UPSTREAM}
 
 
 def _peer(tls: TlsInfo) -> bytes:
@@ -42,7 +45,7 @@ def _session(side: _Side, describe: Callable[[TlsInfo], str]) -> OperatorSpec:
         tls = side(info)
         return None if tls is None else describe(tls) or None
 
-    return fact(text)
+    return fact(text, facts=_FACTS[side])
 
 
 def _certificate(
@@ -79,7 +82,7 @@ def _validity(side: _Side, moment_of: Callable[[CertificateFacts], float]) -> Op
                 return None
             return render(moment_of(certificate_facts(tls.peer_certificate_der)))
 
-        return operator(text)
+        return operator(text, facts=_FACTS[side])
 
     return OperatorSpec(build, Argument.OPTIONAL)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from proxy.base.stream_info import StreamInfo
-from proxy.formatter.spec import OperatorSpec, fact
+from proxy.formatter.spec import Facts, OperatorSpec, fact
 
 
 def _cluster(info: StreamInfo) -> str | None:
@@ -39,7 +39,7 @@ def without_port(name: str) -> str:
 
 
 def _of_host(describe: Callable[[Any], str]) -> OperatorSpec:
-    return fact(lambda info: None if info.upstream_host is None else describe(info.upstream_host))
+    return fact(lambda info: None if info.upstream_host is None else describe(info.upstream_host), kept=True)
 
 
 def _of_attempts(describe: Callable[[Any], str]) -> OperatorSpec:
@@ -65,16 +65,17 @@ OPERATORS: dict[str, OperatorSpec] = {
     "UPSTREAM_HOST_NAMES_ATTEMPTED": _of_attempts(_name_of),
     "UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT": _of_attempts(lambda host: without_port(_name_of(host))),
     "UPSTREAM_CLUSTER": fact(_cluster),
-    "UPSTREAM_CLUSTER_RAW": fact(_cluster_raw),
-    "UPSTREAM_PROTOCOL": fact(lambda info: info.upstream_protocol),
-    "UPSTREAM_CONNECTION_ID": fact(lambda info: info.upstream_connection_id or 0),
-    "UPSTREAM_CONNECTION_IDS_ATTEMPTED": fact(_connections_attempted),
+    "UPSTREAM_CLUSTER_RAW": fact(_cluster_raw, kept=True),
+    "UPSTREAM_PROTOCOL": fact(lambda info: info.upstream_protocol, facts=Facts.UPSTREAM),
+    "UPSTREAM_CONNECTION_ID": fact(lambda info: info.upstream_connection_id or 0, facts=Facts.UPSTREAM),
+    "UPSTREAM_CONNECTION_IDS_ATTEMPTED": fact(_connections_attempted, facts=Facts.UPSTREAM),
     "UPSTREAM_REQUEST_ATTEMPT_COUNT": fact(lambda info: info.attempt_count),
     "UPSTREAM_TRANSPORT_FAILURE_REASON": fact(
         lambda info: (info.upstream_transport_failure_reason or "").replace(" ", "_") or None
     ),
     "UPSTREAM_DETECTED_CLOSE_TYPE": fact(
-        lambda info: None if info.upstream_connection_id is None else info.upstream_close_type
+        lambda info: None if info.upstream_connection_id is None else info.upstream_close_type,
+        facts=Facts.UPSTREAM,
     ),
     "UPSTREAM_LOCAL_CLOSE_REASON": fact(lambda info: info.upstream_local_close_reason),
 }

@@ -24,6 +24,7 @@ from proxy.filters.api import (
     NetworkFilterFactory,
     StreamCallbacks,
 )
+from proxy.formatter.spec import Facts
 from proxy.hcm.config import CodecType, HcmConfig, compile_hcm
 from proxy.hcm.filter_config import CompiledHttpFilter
 from proxy.hcm.filter_manager import FilterMaker
@@ -123,8 +124,13 @@ class ConnectionManager:
         #: Whether each request needs a head of its own, which filters may change.
         self.keeps_heads = bool(config.filters or config.local_reply is not None)
         self.formats_names = config.preserve_case or config.proper_case
+        logged = Facts.NONE if self.access_log is None else self.access_log.facts
         #: Whether facts of requests are wanted whatever the route says; see `RequestPlan.reads_facts`.
-        self.describes_requests = self.access_log is not None or self.formats_names
+        self.describes_requests = bool(logged & (Facts.REQUEST | Facts.BYTES)) or self.formats_names
+        #: The same of upstream connections, of numbers of bytes, and of all fields of a response.
+        self.describes_upstreams = Facts.UPSTREAM in logged
+        self.counts_bytes = Facts.BYTES in logged
+        self.fills_response_heads = Facts.RESPONSE in logged
         self.formats_upstream_names = config.preserve_case
         self.has_filters = bool(config.filters) or any(one.filters for one in config.upgrades.values())
         self.max_requests = config.max_requests_per_connection or -1

@@ -44,7 +44,7 @@ class SendingPart(ConnectionState):
             data = head + LAST_CHUNK
         else:
             data = head
-        if stream is not None and self.manager.access_log is not None:
+        if stream is not None and self.manager.counts_bytes:
             info = stream.info
             info.downstream_header_bytes_sent = fields_size(head)
             info.downstream_wire_bytes_sent += len(data)

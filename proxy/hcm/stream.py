@@ -136,7 +136,7 @@ class Stream(RequestPart, RoutingPart, ResponsePart, ReplyPart):
         # thousand of them shows in the tail latency.
         if upstream is not None:
             upstream.abandon()
-            if self.manager.access_log is not None:
+            if self.manager.counts_bytes:
                 upstream.describe_bytes(self.info)
             self.upstream = None
         if self._mirrors is not None:

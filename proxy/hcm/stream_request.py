@@ -36,8 +36,10 @@ class RequestPart(StreamState):
                 head.headers["x-request-id"] = request_id
         else:
             self.request_id = plan.request_id
-        self.info.request_id = self.request_id
-        self.info.request = self.head = head
+        info = self.info
+        info.protocol = head.protocol
+        info.request_id = self.request_id
+        info.request = self.head = head
         if manager.config.max_stream_duration:
             self.max_duration_deadline = self.info.start_time + manager.config.max_stream_duration
         if plan.rejection is not None:

@@ -12,6 +12,7 @@ from proxy.codec.http2_render import string
 from proxy.codec.messages import ParsedResponse
 from proxy.hcm import internal_redirect
 from proxy.hcm.response_plan import (
+    ResponsePlan,
     finish_upstream_response,
     plan_response,
 )
@@ -167,9 +168,7 @@ class ResponsePart(StreamState):
             head = template.fill(values)
         info = self.info
         if manager.access_log is not None:
-            info.upstream_header_bytes_received = response.header_bytes
-            self.describe_upstream()
-            info.response = self._filled_head(plan.head, service_time, date.text())
+            self._note_planned(response, plan, service_time, whole=end_stream, body=bool(body))
         else:
             info.response = plan.head
         self._response_chunked = plan.chunked
@@ -180,6 +179,24 @@ class ResponsePart(StreamState):
         if end_stream:
             self.response_complete = True
             self._finish()
+
+    def _note_planned(
+        self, response: ParsedResponse, plan: ResponsePlan, service_time: int, *, whole: bool, body: bool
+    ) -> None:
+        """Note what the access log reads, as far as it does, of a response with a kept head."""
+        manager = self.manager
+        info = self.info
+        sized = not body or "content-length" in plan.head.headers
+        if whole and sized and self.plan.upstream is self.upstream_plan and not info.flags:
+            host = info.upstream_host
+            info.kept_key = (info.upstream_request_head, plan, host, host.address)
+        if manager.describes_upstreams:
+            self.describe_upstream()
+        if manager.counts_bytes:
+            info.upstream_header_bytes_received = response.header_bytes
+        info.response = plan.head
+        if manager.fills_response_heads:
+            info.response = self._filled_head(plan.head, service_time, manager.date.text())
 
     def _filled_head(self, head: ResponseHead, service_time: int, date: str) -> ResponseHead:
         head = head.copy()

@@ -99,7 +99,6 @@ class StreamState:
     def _describe_request(self, request: ParsedRequest, plan: RequestPlan) -> None:
         """Note what only logs, formatters and filters read."""
         info = self.info
-        info.protocol = plan.head.protocol
         info.downstream_header_bytes_received = request.header_bytes
         info.downstream_wire_bytes_received = request.wire_bytes
         self.original_names = request.original_names

@@ -379,16 +379,34 @@ PARSERS: dict[str, Callable[[str], dict[str, object]]] = {
 }
 
 
-@pytest.mark.parametrize("request_name", REQUESTS)
-def test_every_operator_in_every_kind_of_format(pair: Pair, request_name: str) -> None:
+def same_entries(pair: Pair, request: bytes, answer: bytes = ANSWER) -> None:
+    """The last entry of every log must agree after `request`."""
+
     def action(side: Side) -> dict[str, dict[str, object]]:
         before = {name: len(read(side, name)) for name in PARSERS}
-        side.run(REQUESTS[request_name], ANSWER, None, {})
+        side.run(request, answer, None, {})
         return {name: parse(read(side, name, before[name] + 1)[-1]) for name, parse in PARSERS.items()}
 
     envoy, outrider = pair.both(action)
     found = [one for kind in envoy for one in differences(kind, envoy[kind], outrider[kind])]
-    pair.check(found, context=f"after {request_name}")
+    pair.check(found, context=f"after {request!r}")
+
+
+@pytest.mark.parametrize("request_name", REQUESTS)
+def test_every_operator_in_every_kind_of_format(pair: Pair, request_name: str) -> None:
+    same_entries(pair, REQUESTS[request_name])
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+def test_every_operator_for_requests_that_come_again_and_again(pair: Pair, method: bytes) -> None:
+    request = method + b" /p?a=1%20b&b=100%s HTTP/1.1\r\n" + FIELDS
+    chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"
+    dated = b"HTTP/1.1 404 No\r\ndate: x\r\nx-request-id: y\r\ncontent-length: 3\r\n\r\nyou"
+    for size in range(5):
+        same_entries(pair, request)
+        if method == b"GET":
+            same_entries(pair, request, chunked % (size + 1, b"x" * (size + 1)))
+            same_entries(pair, request, dated)
 
 
 def test_filters_let_the_same_streams_through(pair: Pair) -> None:
