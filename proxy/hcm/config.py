@@ -135,6 +135,7 @@ class RouterOptions:
     suppress_envoy_headers: bool = False
     strict_check_headers: tuple[str, ...] = ()
     respect_expected_timeout: bool = False
+    suppress_grpc_codes: bool = False
 
 
 def compile_hcm(message: Any, path: str, context: CompileContext) -> HcmConfig:
@@ -252,6 +253,7 @@ def _router_options(router: Any) -> RouterOptions:
         suppress_envoy_headers=router.suppress_envoy_headers,
         strict_check_headers=tuple(router.strict_check_headers),
         respect_expected_timeout=router.respect_expected_rq_timeout,
+        suppress_grpc_codes=router.suppress_grpc_request_failure_code_stats,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead, ResponseHead
 from proxy.base.response_flags import ResponseFlag
+from proxy.codec.grpc import is_grpc
 from proxy.codec.head_template import REQUEST_ID_HOLE
 from proxy.hcm.request_plan import MAX_PLANS_PER_HEAD
 from proxy.hcm.stream_state import StreamState
@@ -139,6 +140,8 @@ class RoutingPart(StreamState):
             self._cluster_choice(action).cluster_name,
             self.head.headers.get("x-envoy-upstream-alt-stat-name", ""),
             internal=origin is not None and origin.internal,
+            hides_codes=self.manager.config.router_options.suppress_grpc_codes
+            and is_grpc(self.head.headers.get("content-type", "")),
         )
         if charges is not None:
             # Known to formatters of the request's header operations, as in Envoy.

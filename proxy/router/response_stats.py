@@ -33,7 +33,7 @@ class RequestStats(StatGroup):
         super().__init__(prefix)
         self.codes = CodeCounts()
 
-    def count(self, status: int, change: int, *, internal: bool) -> None:  # noqa: ARG002
+    def count(self, status: int, change: int, *, internal: bool, hidden: bool) -> None:  # noqa: ARG002
         """One response more (or, with a `change` of -1, one less)."""
         self.codes[status] += change
 
@@ -51,26 +51,34 @@ class AlternativeStats(StatGroup):
         super().__init__(prefix)
         self.codes = CodeCounts()
         self.internal_codes = CodeCounts()
+        self.hidden_codes: CodeCounts | None = None
 
-    def count(self, status: int, change: int, *, internal: bool) -> None:
+    def count(self, status: int, change: int, *, internal: bool, hidden: bool) -> None:
         """See `RequestStats.count`."""
         self.codes[status] += change
+        if hidden:
+            if self.hidden_codes is None:
+                self.hidden_codes = CodeCounts()
+            self.hidden_codes[status] += change
         if internal:
             self.internal_codes[status] += change
 
     def counters(self) -> dict[str, int]:
         """See `StatGroup`."""
         result: dict[str, int] = {}
-        self.codes.write(self.prefix, result)
+        self.codes.write(self.prefix, result, self.hidden_codes)
         self.internal_codes.write(self.prefix + "internal.", result)
         self.codes.minus(self.internal_codes).write(self.prefix + "external.", result)
         return result
 
 
 class Charges:
-    """Where the response to a request is counted; most requests need none of this."""
+    """Where the response to a request is counted; most requests need none of this.
 
-    __slots__ = ("_groups", "_internal", "_requests", "virtual_cluster")
+    With `hides_codes` its status does not show in the codes of the cluster itself.
+    """
+
+    __slots__ = ("_groups", "_hides_codes", "_internal", "_requests", "virtual_cluster")
 
     def __init__(
         self,
@@ -78,12 +86,14 @@ class Charges:
         alternatives: Sequence[AlternativeStats],
         internal: bool,
         virtual_cluster: str | None = None,
+        hides_codes: bool = False,
     ) -> None:
         # Envoy counts what no virtual cluster matches as "other", which is no name in formats.
         self.virtual_cluster = virtual_cluster if virtual_cluster != "other" else None
         self._requests = tuple(requests)
         self._groups: tuple[RequestStats | AlternativeStats, ...] = (*requests, *alternatives)
         self._internal = internal
+        self._hides_codes = hides_codes
 
     def begin(self) -> None:
         """A request has got a connection upstream."""
@@ -96,8 +106,12 @@ class Charges:
             if stats.internal_codes is None:
                 stats.internal_codes = CodeCounts()
             stats.internal_codes[status] += change
+        if self._hides_codes:
+            if stats.hidden_codes is None:
+                stats.hidden_codes = CodeCounts()
+            stats.hidden_codes[status] += change
         for group in self._groups:
-            group.count(status, change, internal=self._internal)
+            group.count(status, change, internal=self._internal, hidden=self._hides_codes)
 
     def time_out(self) -> None:
         """The route's timeout has ended a request."""
@@ -117,6 +131,7 @@ def charges_for(
     alternatives: str,
     *,
     internal: bool,
+    hides_codes: bool = False,
 ) -> Charges | None:
     """Where responses to a request on `route` count; None for nowhere. `alternatives` is the field's value."""
     prefix = f"vhost.{route.virtual_host.name}."
@@ -125,13 +140,13 @@ def charges_for(
         names.append(f"{prefix}vcluster.{virtual_cluster}.")
     if route.stat_prefix:
         names.append(f"{prefix}route.{route.stat_prefix}.")
-    if not names and not alternatives:
+    if not names and not alternatives and not hides_codes:
         return INTERNAL_CHARGES if internal else None
     requests = [_request_stats(registry, name) for name in names]
     others = []
     if alternatives:
         others.append(_alternative_stats(registry, f"cluster.{stat_name(cluster_name)}.{alternatives}."))
-    return Charges(requests, others, internal, virtual_cluster)
+    return Charges(requests, others, internal, virtual_cluster, hides_codes)
 
 
 def _request_stats(registry: StatRegistry, prefix: str) -> RequestStats:

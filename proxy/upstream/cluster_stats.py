@@ -144,7 +144,8 @@ class ClusterStats(_Counters, _Gauges, _Http1Counters, StatGroup):
     The router raises `codes[status]` for each response from upstream (a `dict` with 0 for what is missing, so
     `codes[200] += 1` works), and `internal_codes` or `canary_codes` beside it when the request was internal
     or the host a canary; `upstream_rq_200`, `upstream_rq_2xx`, `upstream_rq_completed` and their
-    `external.`/`internal.`/`canary.` forms are derived. `zone_codes[(from_zone, to_zone)]` gives
+    `external.`/`internal.`/`canary.` forms are derived. `hidden_codes` are those of `codes` that show in these
+    forms and as completed, but not under the cluster itself. `zone_codes[(from_zone, to_zone)]` gives
     `zone.<from>.<to>.*`.
 
     `common_counters` and `common_gauges` yield what is the same in all workers (membership, breakers); the
@@ -165,6 +166,7 @@ class ClusterStats(_Counters, _Gauges, _Http1Counters, StatGroup):
         self.codes = CodeCounts()
         self.internal_codes: CodeCounts | None = None
         self.canary_codes: CodeCounts | None = None
+        self.hidden_codes: CodeCounts | None = None
         self.zone_codes: dict[tuple[str, str], CodeCounts] = {}
         self.common_counters: Callable[[], dict[str, int]] = dict
         self.common_gauges: Callable[[], dict[str, int]] = dict
@@ -215,7 +217,7 @@ class ClusterStats(_Counters, _Gauges, _Http1Counters, StatGroup):
         prefix = self.prefix
         codes = self.codes
         result: dict[str, int] = {prefix + "upstream_rq_completed": 0}
-        codes.write(prefix, result)
+        codes.write(prefix, result, self.hidden_codes)
         external = codes
         if self.internal_codes is not None:
             self.internal_codes.write(prefix + "internal.", result)
@@ -268,13 +270,17 @@ class CodeCounts(dict[int, int]):
         """The counts without those of `other`."""
         return CodeCounts({status: count - other[status] for status, count in self.items()})
 
-    def write(self, prefix: str, into: dict[str, int]) -> None:
-        """Add Envoy's names for these counts: per code, per class, completed; none if nothing was counted."""
+    def write(self, prefix: str, into: dict[str, int], hidden: CodeCounts | None = None) -> None:
+        """Add Envoy's names for these counts: per code, per class, completed; none if nothing was counted.
+
+        Those that are `hidden` count as completed only.
+        """
         completed = 0
-        for status, count in self.items():
+        for status, total in self.items():
+            completed += total
+            count = total if hidden is None else total - hidden[status]
             if not count:
                 continue
-            completed += count
             into[f"{prefix}upstream_rq_{status}"] = count
             # Envoy has no class for a status outside 100 to 599.
             if 100 <= status < 600:

@@ -52,6 +52,8 @@ MANAGERS: dict[str, Json] = {
     name: {"http_filters": filters, "http_protocol_options": {"enable_trailers": True}}
     for name, filters in CHAINS.items()
 }
+SUPPRESSING = typed(ROUTER, suppress_grpc_request_failure_code_stats=True)
+MANAGERS["suppressing"] = {"http_filters": [{"name": "router", "typed_config": SUPPRESSING}]}
 OFF: Json = {
     "grpc_http1_reverse_bridge": typed(
         f"{FILTERS}grpc_http1_reverse_bridge.v3.FilterConfigPerRoute", disabled=True
@@ -61,6 +63,8 @@ ROUTES = [
     {"match": {"prefix": "/direct"}, "direct_response": {"status": 403, "body": {"inline_string": "no %"}}},
     {**route("origin", "/off"), "typed_per_filter_config": OFF},
     {"match": {"path": "/a.B/Missing"}, "route": {"cluster": "origin"}, "name": "named"},
+    {"match": {"prefix": "/dead"}, "route": {"cluster": "dead"}},
+    {**route("origin", "/counted"), "stat_prefix": "counted"},
     route("origin", "/a"),
 ]
 CLUSTER = cluster(
@@ -80,7 +84,7 @@ MANAGERS["allowed"]["route_config"] = {
 pair = managers_fixture(
     MANAGERS,
     routes=ROUTES,
-    clusters=[CLUSTER, {**CLUSTER, "name": "listed"}],
+    clusters=[CLUSTER, {**CLUSTER, "name": "listed"}, cluster("dead", 1)],
     route_config={"validate_clusters": False},
     log=f"{LOG} %GRPC_STATUS% %TRAILER(GRPC-STATUS)% %FILTER_STATE(envoy.filters.http.grpc_stats)% "
     "%FILTER_STATE(envoy.filters.http.grpc_stats:PLAIN)% "
@@ -316,3 +320,22 @@ def test_upstream_times(pair: Pair) -> None:
 def _names(side: Any) -> str:
     found: str = side.proxy.admin("/stats?type=Histograms")
     return found
+
+
+def test_router_that_hides_codes_of_grpc(pair: Pair) -> None:
+    cases: list[Case] = [
+        ("suppressing", post(path, b"", content_type, "x-envoy-upstream-alt-stat-name: alt"), script)
+        for path in ("/a", "/counted", "/dead")
+        for content_type in (GRPC, "Content-Type: text/plain")
+        for script in (HELLO, sized(b"", status="503 No"))
+    ]
+    with pair.same_stats(
+        *(
+            f"cluster.{name}.{kind}upstream_rq_{code}"
+            for name in ("origin", "dead")
+            for kind in ("", "external.", "internal.", "alt.")
+            for code in ("200", "2xx", "503", "5xx", "completed")
+        ),
+        "vhost.*.route.",
+    ):
+        same_everywhere(pair, cases)

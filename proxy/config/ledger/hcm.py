@@ -54,8 +54,8 @@ envoy.config.core.v3.SchemeHeaderTransformation
 
 envoy.extensions.filters.http.router.v3.Router
   + dynamic_stats suppress_envoy_headers strict_check_headers respect_expected_rq_timeout
+  + suppress_grpc_request_failure_code_stats
   - comes with resilience: upstream_log upstream_log_options
-  - comes with HTTP/2: suppress_grpc_request_failure_code_stats
   - comes with tracing: start_child_span
   - upstream_http_filters
 

@@ -69,3 +69,29 @@ def test_a_response_can_be_taken_back() -> None:
     INTERNAL_CHARGES.count(stats, 302)
     INTERNAL_CHARGES.count(stats, 302, -1)
     assert "cluster.c.internal.upstream_rq_302" not in stats.counters()
+
+
+def test_codes_may_be_hidden_from_the_cluster_itself() -> None:
+    registry, stats = StatRegistry(), ClusterStats("c")
+    charges = charges_for(registry, route("r"), None, "c", "alt", internal=False, hides_codes=True)
+    assert charges is not None
+    stats.codes[200] += 2
+    charges.count(stats, 200)
+    counters = stats.counters()
+    assert counters["cluster.c.upstream_rq_completed"] == 2
+    assert counters["cluster.c.upstream_rq_200"] == 1
+    assert counters["cluster.c.external.upstream_rq_200"] == 2
+    found = changed(registry)
+    assert found["vhost.host.route.r.upstream_rq_200"] == 1
+    assert found["cluster.c.alt.upstream_rq_completed"] == 1
+    assert "cluster.c.alt.upstream_rq_200" not in found
+    assert found["cluster.c.alt.external.upstream_rq_200"] == 1
+
+
+def test_a_hidden_code_leaves_no_name() -> None:
+    stats = ClusterStats("c")
+    charges = charges_for(StatRegistry(), route(), None, "c", "", internal=False, hides_codes=True)
+    assert charges is not None
+    stats.codes[503] += 1
+    charges.count(stats, 503)
+    assert not any(name.endswith(("c.upstream_rq_503", "c.upstream_rq_5xx")) for name in stats.counters())
