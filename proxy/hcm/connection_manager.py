@@ -321,6 +321,9 @@ class ConnectionManager:
                 self.listener_stats.by_class[group] += 1
         stats.downstream_rq_time.record(int((info.response_complete - info.start_time) * 1000))
         if self.access_log is not None:
+            connection = info.upstream_connection
+            if connection is not None and info.upstream_protocol is None:
+                connection.describe(info)
             self.access_log.log(info)
 
 

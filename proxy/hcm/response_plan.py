@@ -86,11 +86,10 @@ def frame_response(head: ResponseHead, *, end_stream: bool, is_head: bool, is_ht
     """Add the framing fields for HTTP/1; tells whether the body is chunked (RFC 9112 section 6)."""
     headers = head.headers
     status = head.status
-    if "content-length" in headers or status < 200 or status == 204:
+    if "content-length" in headers or status < 200 or status in (204, 304):
         return False
-    if end_stream and (status == 304 or not is_head):
-        if status != 304:
-            headers.set("content-length", "0")
+    if end_stream and not is_head:
+        headers.set("content-length", "0")
         return False
     if is_http10:
         return False

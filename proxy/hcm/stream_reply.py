@@ -115,7 +115,8 @@ class ReplyPart(StreamState):
                 is_head=self.head_request,
                 is_http10=self.head.protocol == "HTTP/1.0",
             )
-            if not chunked and not end_stream and "content-length" not in head.headers:
+            bodyless = self.head_request or head.status in (204, 304)
+            if not (chunked or end_stream or bodyless or "content-length" in head.headers):
                 self.connection.close_after_response()
         self._response_chunked = chunked
         self.response_started = True

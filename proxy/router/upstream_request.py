@@ -250,7 +250,11 @@ class UpstreamRequest:
             self._fail_before_response(failure, detail)
 
     def count_own(self, status: int) -> None:
-        """Count an answer that was made up in place of the upstream's."""
+        """Count an answer that was made up in place of the upstream's, unless that had begun to answer."""
+        if not self._interim_seen:
+            self._count(status)
+
+    def _count(self, status: int) -> None:
         self.cluster.stats.codes[status] += 1
         if self.charges is not None:
             self.charges.count(self.cluster.stats, status)
@@ -280,7 +284,10 @@ class UpstreamRequest:
 
     def on_informational(self, response: ParsedResponse) -> None:
         """See `PoolRequest`."""
-        self._interim_seen = self._interim_seen or response.head.status in RELAYED_INTERIM
+        status = response.head.status
+        if status in RELAYED_INTERIM and not self._interim_seen:
+            self._interim_seen = True
+            self._count(status)
         self._stream.on_upstream_informational(response)
 
     def on_response(self, response: ParsedResponse, body: bytes, end_stream: bool) -> None:

@@ -281,11 +281,10 @@ class CodeCounts(dict[int, int]):
             count = total if hidden is None else total - hidden[status]
             if not count:
                 continue
-            into[f"{prefix}upstream_rq_{status}"] = count
-            # Envoy has no class for a status outside 100 to 599.
-            if 100 <= status < 600:
-                group = f"{prefix}upstream_rq_{status // 100}xx"
-                into[group] = into.get(group, 0) + count
+            names = (str(status), f"{status // 100}xx") if 100 <= status < 600 else ("unknown",)
+            for name in names:
+                name = f"{prefix}upstream_rq_{name}"
+                into[name] = into.get(name, 0) + count
         if completed:
             into[prefix + "upstream_rq_completed"] = completed
 

@@ -28,7 +28,7 @@ def test_responses_count_by_code_and_class_and_origin():
     counters = stats.counters()
     assert counters["cluster.a.upstream_rq_200"] == 2
     assert counters["cluster.a.upstream_rq_2xx"] == 2
-    assert counters["cluster.a.upstream_rq_600"] == 1
+    assert counters["cluster.a.upstream_rq_unknown"] == 1
     assert counters["cluster.a.upstream_rq_completed"] == 4
     assert counters["cluster.a.internal.upstream_rq_2xx"] == 1
     assert counters["cluster.a.external.upstream_rq_200"] == 1
