@@ -7,7 +7,7 @@ Frames are read straight from what arrives; DATA is handed on in the pieces in w
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from proxy.codec.http2_control import REMOTE_RESET, malformed, refused
 from proxy.codec.http2_field_sections import Http2FieldSections
@@ -48,6 +48,8 @@ _HANDLERS: Final[tuple[Callable[[Http2FieldSections, int, int, bytes], None], ..
     Http2FieldSections.on_window_update,
     Http2FieldSections.on_continuation,
 )
+#: Flags that say how HEADERS are to be read.
+_SHAPE: Final = END_HEADERS | PADDED | WITH_PRIORITY
 _UNEXPECTED: Final = "unexpected non-CONTINUATION frame or stream_id is invalid"
 
 
@@ -164,7 +166,14 @@ class Http2Connection(Http2FieldSections):
             end = start + length
             if kind == DATA:
                 stream = find(stream_id)
-                if flags <= END_STREAM and length and end <= size and stream and not stream.remote_closed:
+                if (
+                    flags <= END_STREAM
+                    and length
+                    and end <= size
+                    and stream
+                    and stream.head_received
+                    and not stream.remote_closed
+                ):
                     position = end
                     window = self.recv_window = self.recv_window - length
                     if window < self.recv_low:
@@ -191,7 +200,11 @@ class Http2Connection(Http2FieldSections):
                     elif stream.remote_closed:
                         raise self.blame(stream, refused(ErrorCode.STREAM_CLOSED))
                     self.limits.empty_frames = 0
-                    self.receive_block(stream, data[start:end], bool(flags & END_STREAM))
+                    block = data[start:end]
+                    if flags == END_HEADERS and stream is not None and size - end > FRAME_HEADER_SIZE:
+                        position = self._receive_with_body(stream, block, data, end)
+                    else:
+                        self.receive_block(stream, block, bool(flags & END_STREAM))
                 elif kind <= CONTINUATION:
                     _HANDLERS[kind](self, flags, stream_id, data[start:end])
         if self.dead:
@@ -203,6 +216,51 @@ class Http2Connection(Http2FieldSections):
             if left >= FRAME_HEADER_SIZE:
                 word = WORD.unpack_from(data, position)[0]
                 self._needed += 1 if word & 0xFF == DATA else word >> 8
+
+    def _receive_with_body(self, stream: Http2Stream, block: bytes, data: bytes, position: int) -> int:
+        """A head without END_STREAM, and more bytes from `position` on; the position behind what was taken.
+
+        If a whole DATA frame of the stream follows a known head, the two are handed on together.
+        """
+        word, flags, stream_id = _unpack(data, position)
+        size = word >> 8
+        start = position + FRAME_HEADER_SIZE
+        end: int = start + size
+        parsed: Any = self.heads.get(block)
+        if (
+            parsed is None
+            or word & 0xFF != DATA
+            or flags > END_STREAM
+            or stream_id != stream.id
+            or not size
+            or size > DEFAULT_MAX_FRAME_SIZE
+            or end > len(data)
+            or parsed.informational
+            or stream.head_received
+            or stream.closed
+            or stream.ignore_length
+            or (self.client and parsed.bodyless)
+            or (parsed.content_length >= 0 and parsed.content_length != size)
+        ):
+            self.receive_block(stream, block, False)
+            return position
+        window = self.recv_window = self.recv_window - size
+        if window < self.recv_low:
+            self._lower_window()
+        window = stream.recv_window = stream.recv_window - size
+        stream.head_received = True
+        if parsed.content_length >= 0:
+            stream.body_left = 0
+        if window < self.stream_recv_low and not self._lower_stream_window(stream):
+            return end
+        if flags:
+            stream.remote_closed = True
+        local_closed = stream.local_closed
+        stream.on_message(parsed, data[start:end], bool(flags))
+        if flags and local_closed and not stream.closed:
+            self.forget(stream)
+            self.on_stream_closed(stream)
+        return end
 
     def _stops(self, kind: int, flags: int, stream_id: int, length: int) -> bool:
         """What is special about the next frame; True if there is none."""
@@ -240,6 +298,8 @@ class Http2Connection(Http2FieldSections):
             raise malformed(ErrorCode.PROTOCOL_ERROR, "DATA: stream in idle")
         if stream is not None and stream.remote_closed:
             raise malformed(ErrorCode.STREAM_CLOSED, "DATA: stream in half-closed(remote)")
+        if stream is not None and not stream.head_received:
+            raise malformed(ErrorCode.PROTOCOL_ERROR, "DATA: stream not opened")
         if flags & PADDED:
             if not length:
                 raise malformed(ErrorCode.PROTOCOL_ERROR, "DATA: insufficient padding space")

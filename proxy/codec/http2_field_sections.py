@@ -47,7 +47,7 @@ class Http2FieldSections(Http2Control):
         self._block_stream: Http2Stream | None = None
         self._block_ends = False
         self._max_list_bytes = options.max_headers_kb * 1024
-        self._heads: dict[bytes, ParsedHead] = {}
+        self.heads: dict[bytes, ParsedHead] = {}
         self._trailers: dict[bytes, Any] = {}
         self._generation = self.decoder.generation
 
@@ -156,9 +156,9 @@ class Http2FieldSections(Http2Control):
             if stream.head_received:
                 self._receive_trailers(stream, block, ends)
                 return
-            parsed = self._heads.get(block)
+            parsed = self.heads.get(block)
             if parsed is None:
-                parsed = self._parse_block(block, self._heads, self.parse_head)
+                parsed = self._parse_block(block, self.heads, self.parse_head)
             if parsed.informational:
                 if ends:
                     raise Http2MessageError(_BAD_MESSAGE)
@@ -180,7 +180,8 @@ class Http2FieldSections(Http2Control):
             self.on_stream_closed(stream)
 
     def _receive_trailers(self, stream: Http2Stream, block: bytes, ends: bool) -> None:
-        self.stats.trailers += 1
+        if not self.client:
+            self.stats.trailers += 1
         trailers = self._trailers.get(block)
         if trailers is None:
             trailers = self._parse_block(block, self._trailers, self.parse_trailers)
@@ -217,7 +218,7 @@ class Http2FieldSections(Http2Control):
             raise malformed(ErrorCode.COMPRESSION_ERROR) from error
         if decoder.generation != self._generation:
             self._generation = decoder.generation
-            self._heads.clear()
+            self.heads.clear()
             self._trailers.clear()
         if too_large:
             self.stats.header_list_size_too_large += 1
@@ -231,7 +232,7 @@ class Http2FieldSections(Http2Control):
 
     def _decode_unwanted(self, block: bytes) -> None:
         """Let a block that nobody wants have its effect on the table."""
-        if block not in self._heads and block not in self._trailers:
+        if block not in self.heads and block not in self._trailers:
             with suppress(Http2MessageError):
                 self._parse_block(block, {}, lambda _fields, _size: None)
 

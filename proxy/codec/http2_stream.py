@@ -106,6 +106,12 @@ class Http2Stream:
         """Body bytes came, in the pieces in which they arrive; `data` is empty only with `end_stream`."""
         raise NotImplementedError
 
+    def on_message(self, parsed: Any, data: bytes, end_stream: bool) -> None:
+        """A final head came together with the first bytes of its body, which are not empty."""
+        self.on_head(parsed, False)
+        if not self.closed:
+            self.on_data(data, end_stream)
+
     def on_trailers(self, trailers: Any) -> None:
         """Trailers came and the peer has finished. `trailers` is what `parse_trailers` made (shared: no edits)."""
         raise NotImplementedError
@@ -330,10 +336,8 @@ class Http2Stream:
             left -= size
             last = pending.end and pending.size == room - left
             out.append(_pack(size << 8 | DATA, last, self.id))
-            if size == len(chunk):
-                out.append(chunk)
-            else:
-                out.append(chunk[offset : offset + size])
+            # Views: a copy would be as dear as all the rest.
+            out.append(chunk if size == len(chunk) else memoryview(chunk)[offset : offset + size])
             offset += size
             if offset == len(chunk):
                 chunks.popleft()

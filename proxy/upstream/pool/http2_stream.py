@@ -158,6 +158,16 @@ class Http2ClientStream(Http2Stream):
             self._response_complete()
         request.on_response_data(data, end_stream)
 
+    def on_message(self, parsed: Http2Response, data: bytes, end_stream: bool) -> None:
+        """See `Http2Stream`."""
+        request = self.request
+        if request is None:
+            return
+        request.wire_bytes_received += parsed.wire_bytes + len(data) + FRAME_HEADER_SIZE
+        if end_stream:
+            self._response_complete()
+        request.on_response(parsed, data, end_stream)
+
     def on_trailers(self, trailers: HeaderMap) -> None:
         """See `Http2Stream`."""
         request = self.request

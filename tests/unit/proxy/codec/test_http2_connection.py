@@ -466,3 +466,23 @@ def test_pings_are_answered_and_answers_told():
     core.take()
     core.feed(wire.ping(b"01234567", ack=True))
     assert core.notes[-1] == ("ack", b"01234567")
+
+
+@pytest.mark.parametrize("end", [True, False])
+def test_a_known_head_and_its_body_in_one_read_are_told_as_apart(end):
+    head = [(":method", "POST"), (":path", "/"), ("content-length", "4")]
+    data = b"".join(
+        wire.headers(number, head) + wire.data(number, body, end=end)
+        for number, body in ((1, b"four"), (3, b"four"), (5, b"seven 7"), (7, b"four"), (9, b"tw"))
+    )
+    whole = server()
+    whole.feed(data)
+    apart = server()
+    apart.feed(data, 1)
+    for number, stream in whole.opened.items():
+        # A body that is too long is refused at once, or from its fifth byte on.
+        assert stream.body == apart.opened[number].body[: len(stream.body)]
+        assert stream.events[0] == apart.opened[number].events[0]
+        assert stream.events[-1][0] == apart.opened[number].events[-1][0]
+        assert stream.recv_window == apart.opened[number].recv_window
+    assert whole.recv_window == apart.recv_window
