@@ -248,6 +248,8 @@ class Http2Connection(Http2FieldSections):
         if window < self.recv_low:
             self._lower_window()
         window = stream.recv_window = stream.recv_window - size
+        if stream.pauses:
+            self.held += size
         stream.head_received = True
         if parsed.content_length >= 0:
             stream.body_left = 0

@@ -42,7 +42,7 @@ class Http2Output:
         self.options = options
         self.client = client
         self.stats = stats
-        self.out: list[bytes] = []
+        self.out: list[bytes | memoryview] = []
         self.streams: dict[int, Http2Stream] = {}
         #: True after an error or `terminate`: whatever comes then is dropped.
         self.dead = False
@@ -121,7 +121,7 @@ class Http2Output:
     def take(self) -> bytes:
         """Everything queued, joined; `out` is empty afterwards."""
         out = self.out
-        data = out[0] if len(out) == 1 else b"".join(out)
+        data = b"".join(out)
         taken = self._taken
         if taken and not self.unsent_bytes():
             taken.clear()

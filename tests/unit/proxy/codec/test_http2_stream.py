@@ -343,3 +343,29 @@ def test_the_length_of_a_reply_to_head_says_nothing():
     core.take()
     frames = core.feed(wire.response(5, 200) + wire.data(5, b"x"))
     assert [frame.name for frame in frames] == ["RST_STREAM"]
+
+
+def test_a_client_that_pauses_before_the_answer_holds_its_first_bytes():
+    core = client(initial_stream_window_size=65_536, initial_connection_window_size=65_536)
+    answer = wire.response(1, 200) + wire.data(1, b"x" * 100)
+    first = core.request()
+    core.feed(answer)
+    second = core.request()
+    second.pause_reading()
+    core.feed(wire.response(3, 200) + wire.data(3, b"x" * 100))
+    assert second.body == first.body
+    assert core.held == 100
+    second.resume_reading()
+    assert core.held == 0
+
+
+def test_parts_of_a_large_chunk_are_sent_in_order():
+    core = server()
+    core.feed(wire.settings({wire.INITIAL_WINDOW_SIZE: 1 << 20}))
+    stream = opened(core)
+    whole = bytes(range(256)) * 1000
+    stream.send_message(BLOCK, whole)
+    got = body(sent(core))
+    while not stream.closed:
+        got += body(core.feed(wire.window_update(0, 10_001)))
+    assert got == whole
