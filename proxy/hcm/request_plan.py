@@ -74,7 +74,7 @@ class RequestPlan:
     `head` is as filters see it, without a generated x-request-id. `reusable` tells that an equal head from the
     same client gets the same plan, `repeated` that this has happened: only then is it worth while to render the
     upstream's head with a hole. `reads_facts` is that of the route. `upstream` is what the router derived for a
-    route to one constant cluster.
+    route to one constant cluster, and `upstream_with_body` the same for requests with a body.
     """
 
     origin: Origin | None = None
@@ -88,6 +88,7 @@ class RequestPlan:
     request_id: str | None = None
     upgrade = ""
     upstream: UpstreamPlan | None = None
+    upstream_with_body: UpstreamPlan | None = None
     prepared: PreparedFields | None = None
 
     def __init__(self, head: RequestHead) -> None:
@@ -97,7 +98,7 @@ class RequestPlan:
 class PreparedFields:
     """What was made of the fields of a request, whatever its target; shared, so nobody may change it.
 
-    `upstream` keeps what the router made of them in turn: by route and method, for routes that change nothing.
+    `upstream` keeps what the router made of them in turn: by route, method and whether there is a body, for routes that change nothing.
     """
 
     __slots__ = ("generates_id", "headers", "origin", "request_id", "scheme", "upstream")
@@ -108,7 +109,7 @@ class PreparedFields:
         self.origin = plan.origin
         self.generates_id = plan.generates_id
         self.request_id = plan.request_id
-        self.upstream: dict[tuple[int, str], UpstreamPlan] = {}
+        self.upstream: dict[tuple[int, str, bool], UpstreamPlan] = {}
 
 
 class RequestPlanner:

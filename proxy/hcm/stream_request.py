@@ -54,11 +54,13 @@ class RequestPart(StreamState):
             self.asks_grpc = is_grpc(head.headers.get("content-type", ""))
             self._filters = FilterManager(self, factories)
             self._filters.decode_headers(head, end_stream)
-        elif end_stream and plan.upstream is not None:
-            manager.stats.rq_total += 1
-            self._forward_planned(plan.upstream, True)
         else:
-            self.route_request(end_stream)
+            upstream_plan = plan.upstream if end_stream else plan.upstream_with_body
+            if upstream_plan is None:
+                self.route_request(end_stream)
+            else:
+                manager.stats.rq_total += 1
+                self._forward_planned(upstream_plan, end_stream)
 
     def _describe_cluster(self, plan: RequestPlan) -> None:
         """Name the cluster that the route leads to, for requests that may not get so far."""

@@ -105,9 +105,9 @@ class RoutingPart(StreamState):
         self.local_reply(head.status, body, "direct_response", 0, modify)
 
     def _forward(self, route: Route, action: ClusterAction, end_stream: bool) -> None:
-        upstream_plan: UpstreamPlan | None = (
-            self.plan.upstream if self._filters is None and end_stream else None
-        )
+        upstream_plan: UpstreamPlan | None = None
+        if self._filters is None:
+            upstream_plan = self.plan.upstream if end_stream else self.plan.upstream_with_body
         if upstream_plan is None:
             strict = self.manager.config.router_options.strict_check_headers
             if strict and self._fails_check(action, strict):
@@ -152,9 +152,9 @@ class RoutingPart(StreamState):
         """Share the fields with an earlier request of the client, where the route leaves them alone."""
         plan = self.plan
         prepared = plan.prepared
-        if prepared is None or not end_stream or not self._leaves_fields_alone(route, action):
+        if prepared is None or not self._leaves_fields_alone(route, action):
             return self._plan_upstream(route, action, end_stream)
-        key = (self.manager.response_key(route), self.head.method)
+        key = (self.manager.response_key(route), self.head.method, end_stream)
         kept = prepared.upstream.get(key)
         if kept is not None and not plan.repeated:
             return kept.for_target(plan.head)
@@ -164,7 +164,7 @@ class RoutingPart(StreamState):
             head = plan.head.copy()
             if plan.generates_id:
                 head.headers["x-request-id"] = REQUEST_ID_HOLE
-            kept = self._finish_head(head, route, action, self._cluster_choice(action), True, True)
+            kept = self._finish_head(head, route, action, self._cluster_choice(action), end_stream, True)
             prepared.upstream[key] = kept
         return self._plan_upstream(route, action, end_stream)
 
@@ -257,7 +257,6 @@ class RoutingPart(StreamState):
             plan.reusable
             and action.single is not None
             and self._filters is None
-            and end_stream
             and plan.repeated
             and not action.auto_host_rewrite
             and not manager.formats_upstream_names
@@ -268,7 +267,10 @@ class RoutingPart(StreamState):
             head.headers["x-request-id"] = REQUEST_ID_HOLE if keep else self.request_id or ""
         upstream_plan = self._finish_head(head, route, action, choice, end_stream, keep)
         if upstream_plan.kept:
-            plan.upstream = upstream_plan
+            if end_stream:
+                plan.upstream = upstream_plan
+            else:
+                plan.upstream_with_body = upstream_plan
         elif "x-request-id" in upstream_plan.head.headers and self.request_id is not None and keep:
             upstream_plan.head.headers["x-request-id"] = self.request_id
         return upstream_plan
