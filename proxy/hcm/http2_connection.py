@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Final, cast
 from proxy.base.headers import HeaderMap
 from proxy.base.response_flags import ResponseFlag
 from proxy.base.stream_info import ConnectionInfo
-from proxy.codec.http2_fields import HEADERS_TOO_LARGE, TOO_MANY_HEADERS, UNEXPECTED_UNDERSCORE
-from proxy.codec.http2_frames import Http2ConnectionError, Http2MessageError
+from proxy.codec.http2_frames import Http2ConnectionError
 from proxy.codec.http2_limits import PrematureResets
 from proxy.codec.http2_request import Http2Request
 from proxy.codec.http2_stream import Http2Stream
@@ -39,6 +38,8 @@ class Http2ServerConnection(Http2Lifetime):
     def __init__(self, manager: ConnectionManager, info: ConnectionInfo) -> None:
         super().__init__(manager, info)
         self._resets = PrematureResets()
+        #: Answered before the request was complete, in the present read.
+        self._answered: list[Http2ServerStream] = []
 
     # -- asyncio.Protocol
 
@@ -69,6 +70,8 @@ class Http2ServerConnection(Http2Lifetime):
             self.receive(data)
         except Http2ConnectionError as error:
             self._on_connection_error(error)
+        if self._answered:
+            self._reset_answered()
         if self.out:
             self._flush()
         if self.closing:
@@ -138,30 +141,18 @@ class Http2ServerConnection(Http2Lifetime):
 
     def parse_head(self, fields: list[tuple[str, str]], block_size: int) -> Http2Request:
         """See `Http2Connection`."""
-        try:
-            return self.manager.http2_parser.parse(fields, block_size)
-        except Http2MessageError as error:
-            self._count_refusal(error)
-            raise
+        return self.manager.http2_parser.parse(fields, block_size)
 
     def parse_trailers(self, fields: list[tuple[str, str]], block_size: int) -> tuple[HeaderMap, int]:
         """See `Http2Connection`."""
-        try:
-            trailers, dropped = self.manager.http2_parser.parse_trailers(fields, block_size)
-        except Http2MessageError as error:
-            self._count_refusal(error)
-            raise
+        trailers, dropped = self.manager.http2_parser.parse_trailers(fields, block_size)
         self.stats.dropped_headers_with_underscores += dropped
         return trailers, block_size
 
-    def _count_refusal(self, error: Http2MessageError) -> None:
-        stats = self.stats
-        if error.details == UNEXPECTED_UNDERSCORE:
-            stats.requests_rejected_with_underscores_in_headers += 1
-        elif error.details == TOO_MANY_HEADERS:
-            stats.header_overflow += 1
-        elif error.details == HEADERS_TOO_LARGE:
-            stats.header_list_size_too_large += 1
+    @property
+    def within_frame(self) -> bool:
+        """Whether what is being handed on is not the end of its DATA frame."""
+        return self._data_left > 0
 
     def on_stream_closed(self, stream: Http2Stream) -> None:  # noqa: ARG002
         """See `Http2Connection`."""
@@ -191,6 +182,22 @@ class Http2ServerConnection(Http2Lifetime):
         if plan.reusable and len(request.plans) < MAX_PLANS_PER_HEAD:
             request.plans[self.key] = plan
         return plan
+
+    def reset_unfinished(self, stream: Http2ServerStream) -> None:
+        """The response to an unfinished request is on its way: the rest of the request is not wanted.
+
+        What came in the same read may complete it yet.
+        """
+        if self.receiving:
+            self._answered.append(stream)
+        else:
+            stream.reset_answered()
+
+    def _reset_answered(self) -> None:
+        answered = self._answered
+        self._answered = []
+        for stream in answered:
+            stream.reset_answered()
 
     def note_premature(self, stream: Stream) -> bool:
         """Count a stream that ended without a response; True if they were too many for one connection."""

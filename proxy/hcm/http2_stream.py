@@ -19,11 +19,16 @@ from proxy.hcm.stream import Stream
 if TYPE_CHECKING:
     from proxy.hcm.http2_connection import Http2ServerConnection
 
+_RESET_FRAME_SIZE: Final = FRAME_HEADER_SIZE + 4
 _NO_ERROR: Final = int(ErrorCode.NO_ERROR)
+_CONNECT_ERROR: Final = int(ErrorCode.CONNECT_ERROR)
 _INTERNAL_ERROR: Final = int(ErrorCode.INTERNAL_ERROR)
 #: As plain numbers: an operation on an `IntFlag` costs 2 us.
 _PROTOCOL_ERROR: Final = int(ResponseFlag.DOWNSTREAM_PROTOCOL_ERROR)
 _REMOTE_RESET: Final = int(ResponseFlag.DOWNSTREAM_REMOTE_RESET)
+_BROKEN_TUNNEL: Final = int(
+    ResponseFlag.UPSTREAM_CONNECTION_FAILURE | ResponseFlag.UPSTREAM_CONNECTION_TERMINATION
+)
 #: What Envoy's codec answers by a reset of its own, which it then takes for one of the client's.
 _COUNTED_AS_REMOTE: Final = frozenset({HEADERS_TOO_LARGE, TOO_MANY_HEADERS, UNEXPECTED_UNDERSCORE})
 _CONTINUE: Final = ResponseHead(100, HeaderMap())
@@ -88,7 +93,10 @@ class Http2ServerStream(Http2Stream):
         stream = self.stream
         if stream is None:
             return
-        stream.info.downstream_wire_bytes_received += len(data) + FRAME_HEADER_SIZE
+        server = self.server
+        if server.manager.counts_bytes:
+            size = len(data) if server.within_frame else len(data) + FRAME_HEADER_SIZE
+            stream.info.downstream_wire_bytes_received += size
         if end_stream:
             # Completion first: the timeout must run before an answer can come.
             stream.on_request_complete(self.now())
@@ -107,7 +115,7 @@ class Http2ServerStream(Http2Stream):
             # Filters may change them, and equal ones of later requests are the same object.
             stream.on_request_trailers(fields.copy())
 
-    def on_reset(self, code: int, details: str, remote: bool) -> None:  # noqa: ARG002
+    def on_reset(self, code: int, details: str, remote: bool) -> None:
         """See `Http2Stream`."""
         stream = self.stream
         if stream is None:
@@ -116,7 +124,14 @@ class Http2ServerStream(Http2Stream):
         server = self.server
         if server.end_flags:
             stream.on_downstream_reset(server.end_flags, details)
-        elif remote or details in _COUNTED_AS_REMOTE:
+        elif remote:
+            stream.info.downstream_wire_bytes_received += _RESET_FRAME_SIZE
+            if code == _NO_ERROR:
+                # Nothing is wrong, says the client, and so say Envoy's logs.
+                stream.on_downstream_reset(0, None)
+            else:
+                stream.on_downstream_reset(_REMOTE_RESET, details)
+        elif details in _COUNTED_AS_REMOTE:
             stream.on_downstream_reset(_REMOTE_RESET, details)
         else:
             stream.on_downstream_reset(_PROTOCOL_ERROR, details)
@@ -160,7 +175,7 @@ class Http2ServerStream(Http2Stream):
         if self.info.drain.draining or manager.drain.draining:
             server.drain_for_listener()
         stream = self.stream
-        if manager.access_log is not None and stream is not None:
+        if manager.counts_bytes and stream is not None:
             info = stream.info
             info.downstream_header_bytes_sent = size = len(head) + FRAME_HEADER_SIZE
             info.downstream_wire_bytes_sent += size
@@ -176,9 +191,15 @@ class Http2ServerStream(Http2Stream):
 
     def write_body(self, data: bytes, end_stream: bool, *, chunked: bool) -> None:  # noqa: ARG002
         """See `DownstreamCodec`."""
-        if self.stream is not None:
-            self.stream.info.downstream_wire_bytes_sent += _framed_size(data)
-        self.send_data(data, end_stream)
+        stream = self.stream
+        if stream is not None:
+            if self.server.manager.counts_bytes:
+                stream.info.downstream_wire_bytes_sent += _framed_size(data)
+            if stream.upgraded and stream.info.flags & _BROKEN_TUNNEL:
+                # A tunnel that the upstream broke off must not look as if it had come to its end.
+                end_stream = False
+        if data or end_stream:
+            self.send_data(data, end_stream)
 
     def write_trailers(self, trailers: HeaderMap | None, *, chunked: bool) -> None:  # noqa: ARG002
         """See `DownstreamCodec`."""
@@ -211,11 +232,14 @@ class Http2ServerStream(Http2Stream):
         server = self.server
         if (stream.info.response_code == 0 and server.note_premature(stream)) or self.closed:
             return
-        if not stream.response_complete:
+        if stream.info.flags & _BROKEN_TUNNEL and (stream.plan.upgrade or stream.upgraded):
+            # RFC 9113 section 8.5.
+            self.reset_after_sending(_CONNECT_ERROR)
+        elif not stream.response_complete:
             self.reset(_INTERNAL_ERROR)
         elif not self.remote_closed:
             server.manager.stats.downstream_rq_rx_reset += 1
-            self.reset_after_sending(_NO_ERROR)
+            server.reset_unfinished(self)
 
     # -- from the connection
 
@@ -229,6 +253,11 @@ class Http2ServerStream(Http2Stream):
         else:
             stream.info.protocol = "HTTP/2"
             stream.begin_rejected(rejection)
+
+    def reset_answered(self) -> None:
+        """The client may stop sending: it has its response."""
+        if not self.remote_closed:
+            self.reset_after_sending(_NO_ERROR)
 
     def reset_now(self) -> None:
         """Give up on a response that the client does not let out."""

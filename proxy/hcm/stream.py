@@ -41,7 +41,7 @@ class Stream(RequestPart, RoutingPart, ResponsePart, ReplyPart):
             ResponseFlag.UPSTREAM_MAX_STREAM_DURATION_REACHED,
         )
 
-    def on_downstream_reset(self, flags: int, details: str) -> None:
+    def on_downstream_reset(self, flags: int, details: str | None) -> None:
         """The client has gone, or the connection fell to a protocol error."""
         if self.response_complete or self.destroyed:
             return
