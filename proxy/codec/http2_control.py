@@ -315,8 +315,9 @@ class Http2Control(Http2Output):
         if stream_id or last > self.peer_last_stream_id:
             raise refused()
         self.goaway_received = True
+        before = self.peer_last_stream_id
         self.peer_last_stream_id = last
-        if self.client:
+        if self.client and last < min(before, self.last_stream_id):
             for stream in [stream for number, stream in self.streams.items() if number > last]:
                 if not stream.closed:
                     self.forget(stream)

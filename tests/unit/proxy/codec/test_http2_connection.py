@@ -487,3 +487,12 @@ def test_a_known_head_and_its_body_in_one_read_are_told_as_apart(end):
         assert stream.body == other.body[: len(stream.body)]
         assert stream.body == other.body or other.events[-1][0] == "reset"
     assert whole.recv_window == apart.recv_window
+
+
+def test_a_goaway_may_be_repeated_and_lowered():
+    core = client()
+    streams = [core.request() for _ in range(3)]
+    core.feed(wire.goaway(2**31 - 1) + wire.goaway(3) + wire.goaway(3) + wire.goaway(1))
+    assert core.gone == [5, 3]
+    assert core.peer_last_stream_id == 1
+    assert not streams[0].closed
