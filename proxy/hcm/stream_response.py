@@ -230,10 +230,12 @@ class ResponsePart(StreamState):
     def on_upstream_trailers(self, trailers: HeaderMap) -> None:
         """Trailers of the response, which end it."""
         self._count_upstream_time(self.connection.now())
-        self.info.response_trailers = trailers
         if self._filters is not None:
+            # Filters may change them, and equal ones of later responses are the same object.
+            trailers = self.info.response_trailers = trailers.copy()
             self._filters.encode_trailers(trailers)
         else:
+            self.info.response_trailers = trailers
             self.send_trailers(trailers)
 
     def _note_end_of_tunnel(self) -> None:
