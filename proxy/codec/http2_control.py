@@ -130,7 +130,7 @@ class Http2Control(Http2Output):
         pending = stream.pending
         if pending is not None:
             stream.pending = None
-            self.stats.pending_send_bytes -= pending.size
+            self.add_pending(-pending.size)
             self.waiting.pop(stream, None)
             self.stalled.pop(stream, None)
         if stream.pauses:

@@ -20,7 +20,8 @@ class Http2Options:
     """Names and defaults are those of the proto as Envoy 1.40 applies them; sizes are in bytes.
 
     `max_headers_kb` and `max_headers_count` come from the connection manager or the cluster.
-    `stream_buffer_bytes` is how much data of one stream waits for the peer before its sender is held up.
+    `stream_buffer_bytes` is how much data of one stream waits for the peer before its sender is held up;
+    once `connection_buffer_bytes` wait on all streams together, 64 KiB are enough.
     """
 
     hpack_table_size: int = 4096
@@ -39,3 +40,4 @@ class Http2Options:
     max_headers_kb: int = 60
     max_headers_count: int = 100
     stream_buffer_bytes: int = 1024 * 1024
+    connection_buffer_bytes: int = 4 * 1024 * 1024

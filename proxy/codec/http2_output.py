@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 #: A client counts on so many streams until the peer's SETTINGS have come.
 _ASSUMED_STREAMS: Final = 100
 _UNLIMITED: Final = 2**32
+#: Bytes of one stream that may wait when the connection has too many already.
+_CROWDED_BUFFER: Final = 64 * 1024
 #: A dynamic table size update to 0: the encoder keeps no table, and a peer with a small one must be told.
 NO_TABLE: Final = b"\x20"
 
@@ -59,7 +61,8 @@ class Http2Output:
         self.receiving = False
         #: Put before the next header block.
         self.block_prefix = b""
-        self.stream_buffer_low = options.stream_buffer_bytes // 2
+        #: Body bytes that wait in all streams.
+        self.pending_bytes = 0
         self.data_frames_sent = 0
         #: Chunks in `out` that are not the start of a frame, and control frames in it.
         self.split_frames = 0
@@ -213,6 +216,17 @@ class Http2Output:
             self._taken_control_frames + self.control_frames > options.max_outbound_control_frames
             or self._taken_frames + len(self.out) > options.max_outbound_frames
         )
+
+    def add_pending(self, size: int) -> None:
+        """So many more body bytes wait (or fewer)."""
+        self.pending_bytes += size
+        self.stats.pending_send_bytes += size
+
+    def buffer_limit(self) -> int:
+        """How many bytes of one stream may wait before its sender is held up."""
+        options = self.options
+        limit = options.stream_buffer_bytes
+        return limit if self.pending_bytes <= options.connection_buffer_bytes else min(limit, _CROWDED_BUFFER)
 
     def pump(self) -> None:
         """Send what waits for the connection, a frame of each stream in turn."""

@@ -221,7 +221,7 @@ class Http2Stream:
         if size:
             pending.chunks.append(data)
             pending.size += size
-            connection.stats.pending_send_bytes += size
+            connection.add_pending(size)
         pending.end = end_stream
         if self in connection.waiting or self in connection.stalled:
             self._mark_blocked(pending)
@@ -350,19 +350,17 @@ class Http2Stream:
         pending.end_sent = pending.end and not pending.size
         connection.send_window -= room
         self.send_credit -= room
-        connection.stats.pending_send_bytes -= room
+        connection.add_pending(-room)
 
     def _mark_blocked(self, pending: PendingSend) -> None:
         connection = self.connection
-        if not self.send_blocked and (
-            not connection.writable or pending.size > connection.options.stream_buffer_bytes
-        ):
+        if not self.send_blocked and (not connection.writable or pending.size > connection.buffer_limit()):
             self.send_blocked = True
             self.on_send_blocked()
 
     def _mark_drained(self, pending: PendingSend) -> None:
         connection = self.connection
-        if self.send_blocked and connection.writable and pending.size <= connection.stream_buffer_low:
+        if self.send_blocked and connection.writable and pending.size <= connection.buffer_limit() // 2:
             self.send_blocked = False
             self.on_send_drained()
 

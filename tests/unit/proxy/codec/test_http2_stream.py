@@ -369,3 +369,20 @@ def test_parts_of_a_large_chunk_are_sent_in_order():
     while not stream.closed:
         got += body(core.feed(wire.window_update(0, 10_001)))
     assert got == whole
+
+
+def test_streams_without_window_hold_little_together():
+    core = server(max_concurrent_streams=1000)
+    core.feed(wire.settings({wire.INITIAL_WINDOW_SIZE: 0}))
+    for number in range(1, 1001, 2):
+        stream = opened(core, number)
+        stream.send_head(BLOCK, False)
+        while not stream.send_blocked:
+            stream.send_data(b"x" * 16_384, False)
+    assert core.pending_bytes == core.stats.pending_send_bytes <= 4 * (1 << 20) + 500 * 82_000
+    first = core.opened[1]
+    assert first.pending_bytes > 1 << 20
+    core.feed(wire.window_update(1, 1 << 20) + wire.window_update(0, 1 << 20))
+    assert first.events[-1] == ("drained",)
+    core.terminate("gone")
+    assert core.pending_bytes == core.stats.pending_send_bytes == 0
