@@ -48,11 +48,11 @@ _HEAD: Final = _Head()
 class _ServerStream(Http2Stream):
     __slots__ = ()
 
-    def on_head(self, parsed: Any, end_stream: bool) -> None:
+    def on_head(self, parsed: Any, end_stream: bool) -> None:  # noqa: ARG002
         if end_stream:
             self.send_message(_RESPONSE_BLOCK, self.connection.body)  # type: ignore[attr-defined]
 
-    def on_data(self, data: bytes, end_stream: bool) -> None:
+    def on_data(self, data: bytes, end_stream: bool) -> None:  # noqa: ARG002
         if end_stream:
             self.send_message(_RESPONSE_BLOCK, self.connection.body)  # type: ignore[attr-defined]
 
@@ -73,7 +73,7 @@ class _Connection(Http2Connection):
     def new_stream(self, stream_id: int) -> Http2Stream:
         return _ServerStream(self, stream_id)
 
-    def parse_head(self, fields: list[tuple[str, str]], block_size: int) -> ParsedHead:
+    def parse_head(self, fields: list[tuple[str, str]], block_size: int) -> ParsedHead:  # noqa: ARG002
         return _HEAD
 
 
