@@ -57,13 +57,13 @@ class Http2Keepalive:
         self._schedule(now)
 
     def _schedule(self, now: float) -> None:
-        interval = self._options.interval
+        interval = round(self._options.interval * 1000)
         if not interval:
             return
-        percent = int(self._options.interval_jitter)
-        if percent:
-            interval += interval * (self._draw() % percent) / 100
-        self._wake(now + interval)
+        spread = int(interval * self._options.interval_jitter / 100)
+        if spread > 0:
+            interval += self._draw() % spread
+        self._wake(now + interval / 1000)
 
     def _wake(self, when: float) -> None:
         self.stop()

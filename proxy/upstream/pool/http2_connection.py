@@ -52,6 +52,7 @@ class Http2UpstreamConnection(Http2Connection, asyncio.Protocol):
         self.free = 0
         self.capacity = min(pool.peer_limit or 1, pool.max_streams)
         self._awaited = 0
+        self._limit = 0
         self._closing_locally = False
         self._keepalive: Http2Keepalive | None = None
 
@@ -79,7 +80,7 @@ class Http2UpstreamConnection(Http2Connection, asyncio.Protocol):
             self._keepalive = Http2Keepalive(
                 self.options.connection_keepalive, self, pool.timers, pool.draw, now
             )
-        self._set_free()
+        self._set_limit()
         # Requests beyond what may be assumed wait for the peer's SETTINGS rather than for another connection.
         self._awaited = max(self.capacity - self.free, 0)
         pool.coming += self._awaited
@@ -200,7 +201,7 @@ class Http2UpstreamConnection(Http2Connection, asyncio.Protocol):
         self._no_longer_awaited()
         self.pool.peer_limit = min(self.options.max_concurrent_streams, self.peer_max_concurrent_streams)
         if not self.draining:
-            self._set_free()
+            self._set_limit()
             self.pool.offer(self)
 
     def on_goaway(self, last_stream_id: int, code: int, debug: bytes) -> None:
@@ -242,23 +243,23 @@ class Http2UpstreamConnection(Http2Connection, asyncio.Protocol):
 
     # -- ends
 
-    def _set_free(self) -> None:
-        pool = self.pool
+    def _set_limit(self) -> None:
         limit = min(self.options.max_concurrent_streams, self.peer_max_concurrent_streams)
         if not self.settings_received:
-            limit = min(limit, pool.peer_limit or 1)
-        self.free = min(limit - self.active, pool.max_streams - self.requests)
+            limit = min(limit, self.pool.peer_limit or 1)
+        self._limit = limit
+        self.free = limit - self.active
 
     def _stream_gone(self) -> None:
-        self.active -= 1
-        if not self.active:
+        self.active = active = self.active - 1
+        if not active:
             self.idle_since = now = self.pool.now()
             self.pool.watch(now)
         if self.draining:
             self._close_if_drained()
             return
-        self._set_free()
-        if self.free > 0 and not self.ready:
+        self.free = self._limit - active
+        if not self.ready and self.free > 0:
             self.pool.offer(self)
 
     def _leave(self) -> None:

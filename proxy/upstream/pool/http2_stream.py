@@ -39,7 +39,6 @@ class Http2ClientStream(Http2Stream):
     def __init__(self, connection: Http2UpstreamConnection, request: PoolRequest) -> None:
         super().__init__(connection)
         self.request: PoolRequest | None = request
-        self._informational = 0
         if request.method == "HEAD":
             self.ignore_length = True
 
@@ -125,7 +124,8 @@ class Http2ClientStream(Http2Stream):
             return
         request.wire_bytes_received += parsed.wire_bytes
         if parsed.informational:
-            self._informational += 1
+            # Not set before it is needed, which is hardly ever.
+            self._informational = getattr(self, "_informational", 0) + 1
             if self._informational > _MAX_INFORMATIONAL:
                 self._request_failed(ResetReason.PROTOCOL_ERROR, "")
                 self.reset(ErrorCode.ENHANCE_YOUR_CALM)
@@ -157,16 +157,6 @@ class Http2ClientStream(Http2Stream):
         if end_stream:
             self._response_complete()
         request.on_response_data(data, end_stream)
-
-    def on_message(self, parsed: Http2Response, data: bytes, end_stream: bool) -> None:
-        """See `Http2Stream`."""
-        request = self.request
-        if request is None:
-            return
-        request.wire_bytes_received += parsed.wire_bytes + len(data) + FRAME_HEADER_SIZE
-        if end_stream:
-            self._response_complete()
-        request.on_response(parsed, data, end_stream)
 
     def on_trailers(self, trailers: HeaderMap) -> None:
         """See `Http2Stream`."""
