@@ -1,21 +1,28 @@
-"""The filters that translate and count gRPC, here over HTTP/1 on both sides, where trailers are switched on."""
+"""The filters that translate and count gRPC, between HTTP/1 and HTTP/2 clients and hosts.
+
+Over HTTP/1 trailers are switched on, both ways.
+"""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from proxy.codec.grpc import prefix
-from tests.support.configs import ROUTER, Json, cluster, route, typed, virtual_host
-from tests.support.differential import Pair
-from tests.support.managers import LOG, Case, get, managers_fixture, post, same_everywhere
-from tests.support.origin import HELLO, Answer
+from tests.support import http2_frames as h2
+from tests.support.compare import Difference, diff_lists
+from tests.support.configs import HTTP_OPTIONS, ROUTER, Json, cluster, route, typed, virtual_host
+from tests.support.differential import Pair, Side
+from tests.support.http2_client import exchange
+from tests.support.http2_origin import Http2Origin
+from tests.support.http_text import parse_request
+from tests.support.managers import Case, get, managers, post, same_everywhere
+from tests.support.origin import HELLO, Answer, Origin
 
 FILTERS = "envoy.extensions.filters.http."
-OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 def chain(name: str, type_name: str, **fields: Any) -> list[Json]:
@@ -67,12 +74,6 @@ ROUTES = [
     {**route("origin", "/counted"), "stat_prefix": "counted"},
     route("origin", "/a"),
 ]
-CLUSTER = cluster(
-    typed_extension_protocol_options={
-        OPTIONS: typed(OPTIONS, explicit_http_config={"http_protocol_options": {"enable_trailers": True}})
-    }
-)
-
 # Envoy has two stats of one name where one filter takes it from its config and another from requests.
 MANAGERS["allowed"]["route_config"] = {
     "name": "listed",
@@ -80,16 +81,88 @@ MANAGERS["allowed"]["route_config"] = {
         virtual_host([{**one, "route": {"cluster": "listed"}} if "route" in one else one for one in ROUTES])
     ],
 }
-
-pair = managers_fixture(
-    MANAGERS,
-    routes=ROUTES,
-    clusters=[CLUSTER, {**CLUSTER, "name": "listed"}, cluster("dead", 1)],
-    route_config={"validate_clusters": False},
-    log=f"{LOG} %GRPC_STATUS% %TRAILER(GRPC-STATUS)% %FILTER_STATE(envoy.filters.http.grpc_stats)% "
-    "%FILTER_STATE(envoy.filters.http.grpc_stats:PLAIN)% "
-    "%FILTER_STATE(envoy.filters.http.grpc_stats:FIELD:request_message_count)%",
+LOG = (
+    "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %REQ(:METHOD)% %REQ(:PATH)% %PROTOCOL% "
+    "%BYTES_RECEIVED% %BYTES_SENT% %UPSTREAM_CLUSTER% %GRPC_STATUS% %TRAILER(GRPC-STATUS)% "
+    "%FILTER_STATE(envoy.filters.http.grpc_stats)% %FILTER_STATE(envoy.filters.http.grpc_stats:PLAIN)% "
+    "%FILTER_STATE(envoy.filters.http.grpc_stats:FIELD:request_message_count)%"
 )
+
+
+@pytest.fixture(scope="module", params=["http1", "http2"])
+def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    """The parameter is what the hosts speak."""
+    http2 = request.param == "http2"
+    protocol: Json = (
+        {"http2_protocol_options": {}} if http2 else {"http_protocol_options": {"enable_trailers": True}}
+    )
+    options = {HTTP_OPTIONS: typed(HTTP_OPTIONS, explicit_http_config=protocol)}
+    ports = {"origin": "{{origin_port}}", "listed": "{{origin_port}}", "dead": 1}
+    config = managers(
+        MANAGERS,
+        routes=ROUTES,
+        clusters=[
+            cluster(name, port, typed_extension_protocol_options=options) for name, port in ports.items()
+        ],
+        route_config={"validate_clusters": False},
+        log=LOG,
+    )
+    origins = {"origin": Http2Origin if http2 else Origin}
+    with Pair(config, listeners=list(MANAGERS), origins=origins) as started:
+        yield started
+
+
+#: What does not depend on the protocol, and shows unfinished requests and pieces of answers.
+ONLY_HTTP1 = pytest.mark.parametrize("pair", ["http1"], indirect=True)
+
+
+def by_http2(sent: bytes) -> bytes:
+    """A request in HTTP/1 as frames of stream 1."""
+    message = parse_request(sent)
+    assert message is not None
+    method, path, _ = message.start.split(" ")
+    fields = [(name.lower(), value) for name, value in message.fields]
+    fields = [(name, value) for name, value in fields if name not in {"host", "transfer-encoding"}]
+    trailers = [(name.lower(), value) for name, value in message.trailers]
+    body = message.body
+    frames = [h2.request(1, path, method=method, fields=fields, end=not body and not trailers)]
+    if body:
+        frames.append(h2.data(1, body, end=not trailers))
+    if trailers:
+        frames.append(h2.headers(1, trailers, end=True))
+    return b"".join(frames)
+
+
+def same(pair: Pair, cases: Sequence[Case]) -> None:
+    """All cases, from a client of each kind."""
+    same_everywhere(pair, cases)
+    before = max(pair.both(lambda side: len(side.proxy.access_log(0))))
+    differences: list[Difference] = []
+    for listener, sent, script in cases:
+        frames = by_http2(sent)
+
+        def play(
+            side: Side, listener: str = listener, frames: bytes = frames, script: Any = script
+        ) -> tuple[Any, ...]:
+            side.origin.script(script)
+            client = exchange(side.proxy.ports[listener], frames, 1)
+            *told, end = client.stream(1).summary()
+            # Whether a reset NO_ERROR follows depends on how soon the request was whole.
+            return [*told, str(end).partition(",")[0]], list(side.origin.requests)
+
+        envoy, outrider = pair.both(play)
+        name = f"{listener} {sent!r} {script!r}"
+        if envoy[0] != outrider[0]:
+            differences.append(Difference(name, envoy[0], outrider[0]))
+        differences += diff_lists(f"{name}: upstream", envoy[1], outrider[1])
+    wanted = before + len(cases)
+    pair.both(lambda side: side.proxy.access_log(wanted))
+    theirs, ours = pair.both(lambda side: side.proxy.access_log(wanted)[before:])
+    if theirs != ours:
+        pairs = [(a, b) for a, b in zip(theirs, ours, strict=False) if a != b]
+        differences.append(Difference("access_log", [a for a, _ in pairs], [b for _, b in pairs]))
+    pair.check(differences)
+
 
 COUNTED = ("cluster.origin.grpc.", "cluster.origin.grpc-web.", "cluster.listed.grpc.")
 GRPC = "Content-Type: application/grpc"
@@ -174,9 +247,10 @@ def test_grpc_web(pair: Pair, content_type: str, accept: str | None) -> None:
         ("web", get("/a.B/C", *fields), TRAILERS_ONLY),
     ]
     with pair.same_stats(*COUNTED):
-        same_everywhere(pair, cases)
+        same(pair, cases)
 
 
+@ONLY_HTTP1
 @pytest.mark.parametrize(
     "chunks",
     [
@@ -201,6 +275,7 @@ def test_base64_requests(pair: Pair, chunks: list[bytes]) -> None:
     pair.same(cut, answer(), listener="web", pause=0.05, ignore=["connection.end"])
 
 
+@ONLY_HTTP1
 @pytest.mark.parametrize("size", [100, 16384, 20000, 70000])
 def test_long_responses_that_are_no_grpc(pair: Pair, size: int) -> None:
     body = b"x" * size
@@ -222,7 +297,7 @@ def test_http1_bridge(pair: Pair, manager: str, content_type: str) -> None:
         (manager, get("/a.B/C", *fields), GRPC_ANSWERS[0]),
     ]
     with pair.same_stats(*COUNTED):
-        same_everywhere(pair, cases)
+        same(pair, cases)
 
 
 PROTOBUF = "content-type: application/x-protobuf"
@@ -259,7 +334,7 @@ def test_http1_reverse_bridge(pair: Pair, manager: str, path: str) -> None:
         (manager, post("/direct", MESSAGE, GRPC), HELLO),
         (manager, post("/missing", MESSAGE, GRPC), HELLO),
     ]
-    same_everywhere(pair, cases)
+    same(pair, cases)
 
 
 @pytest.mark.parametrize("manager", ["withhold"])
@@ -280,7 +355,7 @@ def test_stats(pair: Pair, manager: str) -> None:
         (manager, get("/a.B/C", GRPC), TRAILERS_ONLY),
     ]
     with pair.same_stats(*COUNTED):
-        same_everywhere(pair, cases)
+        same(pair, cases)
 
 
 @pytest.mark.parametrize("manager", ["stats", "all", "allowed"])
@@ -304,7 +379,7 @@ def test_connect_stats(pair: Pair, manager: str) -> None:
         (manager, chunked("/a.B/C", *stream), sized(b"no", status="503 No")),
     ]
     with pair.same_stats(*COUNTED):
-        same_everywhere(pair, cases)
+        same(pair, cases)
 
 
 def test_upstream_times(pair: Pair) -> None:
@@ -338,4 +413,4 @@ def test_router_that_hides_codes_of_grpc(pair: Pair) -> None:
         ),
         "vhost.*.route.",
     ):
-        same_everywhere(pair, cases)
+        same(pair, cases)
