@@ -14,6 +14,7 @@ CONNECTION_FIELDS = frozenset(
     {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"}
 )
 _SWITCHING_PROTOCOLS = 101
+_LENGTHS = tuple(bytes((length,)) for length in range(127))
 
 
 def request_fields(head: RequestHead) -> Iterator[tuple[str, str]]:
@@ -57,6 +58,8 @@ def render_response_block(head: ResponseHead) -> bytes:
 
 def render_trailer_block(trailers: HeaderMap) -> bytes:
     """The header block of trailers."""
+    if CONNECTION_FIELDS.isdisjoint(trailers):
+        return encode_fields(trailers.fields())
     return encode_fields((name, value) for name, value in trailers.fields() if name not in CONNECTION_FIELDS)
 
 
@@ -77,7 +80,7 @@ def path_field(path: str) -> bytes:
 
 def string(value: bytes) -> bytes:
     """A value of fewer than 127 bytes, as it goes into a hole (RFC 7541 section 5.2)."""
-    return bytes((len(value),)) + value
+    return _LENGTHS[len(value)] + value
 
 
 def _template(fields: Iterator[tuple[str, str]]) -> HeadTemplate:
