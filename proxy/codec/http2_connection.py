@@ -7,7 +7,7 @@ Frames are read straight from what arrives; DATA is handed on in the pieces in w
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from proxy.codec.http2_control import REMOTE_RESET, malformed, refused
 from proxy.codec.http2_field_sections import Http2FieldSections
@@ -188,12 +188,7 @@ class Http2Connection(Http2FieldSections):
                 break
             else:
                 position = end
-                if (
-                    kind == HEADERS
-                    and not flags & (PADDED | WITH_PRIORITY)
-                    and flags & END_HEADERS
-                    and length
-                ):
+                if kind == HEADERS and flags & _SHAPE == END_HEADERS and length:
                     stream = find(stream_id)
                     if stream is None:
                         stream = self.admit(stream_id)
@@ -226,21 +221,19 @@ class Http2Connection(Http2FieldSections):
         size = word >> 8
         start = position + FRAME_HEADER_SIZE
         end: int = start + size
-        parsed: Any = self.heads.get(block)
+        parsed = self.heads.get(block)
         if (
             parsed is None
+            or stream_id != stream.id
             or word & 0xFF != DATA
             or flags > END_STREAM
-            or stream_id != stream.id
-            or not size
-            or size > DEFAULT_MAX_FRAME_SIZE
+            or not 0 < size <= DEFAULT_MAX_FRAME_SIZE
             or end > len(data)
-            or parsed.informational
+            or not parsed.takes_body
             or stream.head_received
             or stream.closed
             or stream.ignore_length
-            or (self.client and parsed.bodyless)
-            or (parsed.content_length >= 0 and parsed.content_length != size)
+            or parsed.content_length not in (-1, size)
         ):
             self.receive_block(stream, block, False)
             return position
@@ -251,7 +244,7 @@ class Http2Connection(Http2FieldSections):
         if stream.pauses:
             self.held += size
         stream.head_received = True
-        if parsed.content_length >= 0:
+        if parsed.content_length > 0:
             stream.body_left = 0
         if window < self.stream_recv_low and not self._lower_stream_window(stream):
             return end
