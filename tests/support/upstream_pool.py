@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import ssl
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -15,8 +16,8 @@ from proxy.upstream.cluster import Cluster
 from proxy.upstream.pool import base
 from proxy.upstream.pool.api import PoolFailure, ResetReason
 from proxy.upstream.pool.base import ConnectionIds
+from proxy.upstream.pool.choice import make_pool
 from proxy.upstream.pool.connect import ConnectError
-from proxy.upstream.pool.http1 import Http1Pool
 from tests.support.fake_clock import FakeClock
 from tests.support.memory_transport import MemoryTransport
 
@@ -30,7 +31,7 @@ class Request:
     chunked = False
     request_id = b""
 
-    def __init__(self, method: str = "GET", upgrading: bool = False) -> None:
+    def __init__(self, method: str = "GET", upgrading: str = "") -> None:
         self.method = method
         self.upgrading = upgrading
         self.connection: Any = None
@@ -41,7 +42,7 @@ class Request:
         return request_id + b"request\n\r\n"
 
     def http2_block(self, request_id: bytes) -> bytes:
-        return request_id
+        return request_id + b"\x82"
 
     def on_pool_ready(self, connection: Any) -> None:
         self.connection = connection
@@ -77,21 +78,53 @@ class _Loop:
     def __init__(self, clock: FakeClock) -> None:
         self.time = clock.monotonic
 
+    def call_soon(self, call: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_soon(call)
+
     def create_task(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         return asyncio.get_running_loop().create_task(work, name=name)
 
 
-class Bench:
-    """A pool of one host. `opened` are the transports in order; `refuse` makes the next attempts fail."""
+class _Tls:
+    """A finished handshake that picked `alpn`."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, config: Any) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    session = None
+
+    def __init__(self, alpn: str | None) -> None:
+        self._alpn = alpn
+
+    def selected_alpn_protocol(self) -> str | None:
+        return self._alpn
+
+    def version(self) -> str:
+        return "TLSv1.3"
+
+    def cipher(self) -> None:
+        return None
+
+
+class Bench:
+    """A pool of one host, of the kind that its cluster asks for.
+
+    `opened` are the transports in order; `refuse` makes the next attempts fail. With `tls` True the host picks
+    `alpn` in the handshake.
+    """
+
+    tls = False
+    alpn: str | None = None
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, config: Any, key: int = 0) -> None:
         self.clock = FakeClock()
         self.cluster = Cluster(config, Runtime(), lambda: 0)
         self.host = self.cluster.hosts[0]
         self.opened: list[MemoryTransport] = []
         self.refuse: ConnectError | None = None
         self.hold: asyncio.Event | None = None
-        self.pool = Http1Pool(_Loop(self.clock), self.clock, self.cluster, self.host, 0, ConnectionIds())  # type: ignore[arg-type]
+        loop: Any = _Loop(self.clock)
+        self.pool: Any = make_pool(loop, self.clock, self.cluster, self.host, key, ConnectionIds())
         monkeypatch.setattr(base, "open_connection", self._open)
 
     @property
@@ -103,7 +136,7 @@ class Bench:
             await self.hold.wait()
         if self.refuse is not None:
             raise self.refuse
-        transport = MemoryTransport()
+        transport = MemoryTransport(ssl_object=_Tls(self.alpn)) if self.tls else MemoryTransport()
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
         self.opened.append(transport)

@@ -144,7 +144,7 @@ def test_broken_trailers_come_after_the_body(monkeypatch):
 
 def test_an_upgrade_opens_a_tunnel(monkeypatch):
     switch = b"HTTP/1.1 101 X\r\nconnection: upgrade\r\nupgrade: x\r\n\r\nearly"
-    events, _ = heard(monkeypatch, [switch, b"HTTP/1.1 \x00"], Request(upgrading=True))
+    events, _ = heard(monkeypatch, [switch, b"HTTP/1.1 \x00"], Request(upgrading="websocket"))
     assert events == [(101, b"early", False), (b"HTTP/1.1 \x00", False)]
 
 
