@@ -39,7 +39,7 @@ _RESPONSE_BLOCK: Final = encode_fields(_RESPONSE)
 class _Head:
     content_length = -1
     informational = False
-    bodyless = False
+    takes_body = True
 
 
 _HEAD: Final = _Head()

@@ -153,7 +153,8 @@ class Http2Connection(Http2FieldSections):
         if self._data_left or self._padding_left:
             position = self._go_on_with_data(data, position)
         find = self.streams.get
-        while size - position >= FRAME_HEADER_SIZE:
+        last = size - FRAME_HEADER_SIZE
+        while position <= last:
             word, flags, stream_id = _unpack(data, position)
             length = word >> 8
             kind = word & 0xFF
@@ -196,7 +197,7 @@ class Http2Connection(Http2FieldSections):
                         raise self.blame(stream, refused(ErrorCode.STREAM_CLOSED))
                     self.limits.empty_frames = 0
                     block = data[start:end]
-                    if flags == END_HEADERS and stream is not None and size - end > FRAME_HEADER_SIZE:
+                    if flags == END_HEADERS and stream is not None and end < last:
                         position = self._receive_with_body(stream, block, data, end)
                     else:
                         self.receive_block(stream, block, bool(flags & END_STREAM))

@@ -196,7 +196,7 @@ class Http2FieldSections(Http2Control):
 
     def _expect_body(self, stream: Http2Stream, parsed: Any, ends: bool) -> None:
         """Hold the body to come against the declared length."""
-        if stream.ignore_length or (self.client and parsed.bodyless):
+        if stream.ignore_length or not parsed.takes_body:
             stream.body_left = 0
         else:
             stream.body_left = parsed.content_length

@@ -51,6 +51,7 @@ class Http2Request(ParsedRequest):
     has_host = True
     #: See `ParsedHead`.
     informational = False
+    takes_body = True
     fields: KnownFields | None
 
     def __init__(self, head: RequestHead, block_size: int) -> None:

@@ -34,6 +34,7 @@ class Http2Response(ParsedResponse):
 
     #: See `ParsedHead`: whether another head follows.
     informational = False
+    takes_body = True
 
     def __init__(self, head: ResponseHead, block_size: int) -> None:
         self.head = head
@@ -95,10 +96,10 @@ class Http2ResponseParser:
         add_cookies(plain, cookies)
         response = Http2Response(ResponseHead(status, HeaderMap(plain)), block_size)
         response.content_length = length
-        if status < 200:
-            response.informational = response.bodyless = True
-        elif status in (_NO_CONTENT, _NOT_MODIFIED):
+        if status < 200 or status in (_NO_CONTENT, _NOT_MODIFIED):
+            response.informational = status < 200
             response.bodyless = True
+            response.takes_body = False
         return response
 
     def parse_trailers(self, fields: list[tuple[str, str]], block_size: int) -> HeaderMap:

@@ -36,6 +36,10 @@ class ParsedHead(Protocol):
     def informational(self) -> bool:
         """A 1xx response: another head follows."""
 
+    @property
+    def takes_body(self) -> bool:
+        """Whether a body may follow: false for 1xx, 204 and 304."""
+
 
 class PendingSend:
     """What one held-up stream has yet to send."""

@@ -46,12 +46,12 @@ class Http2ServerStream(Http2Stream):
     http2 = True
 
     def __init__(self, server: Http2ServerConnection, stream_id: int) -> None:
-        super().__init__(server, stream_id)
+        Http2Stream.__init__(self, server, stream_id)
         self.server = server
         self.info: ConnectionInfo = server.info
-        self.now = server.time
+        self.now = now = server.time
         self.done_at = 0.0
-        self.stream: Stream | None = Stream(self, server.manager, server.time())
+        self.stream: Stream | None = Stream(self, server.manager, now())
 
     # -- from the codec
 

@@ -135,7 +135,8 @@ class Stream(RequestPart, RoutingPart, ResponsePart, ReplyPart):
         # References back are cut here: a cycle would live until the collector runs, and pausing for a hundred
         # thousand of them shows in the tail latency.
         if upstream is not None:
-            upstream.abandon()
+            if not upstream.over:
+                upstream.abandon()
             if self.manager.counts_bytes:
                 upstream.describe_bytes(self.info)
             self.upstream = None

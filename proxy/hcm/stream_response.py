@@ -52,21 +52,18 @@ class ResponsePart(StreamState):
         info.response_code = response.head.status
         info.response_code_details = "via_upstream"
         complete = info.request_complete
-        elapsed = now - complete if complete else 0.0
-        service_time = int(elapsed * 1000) if elapsed > 0 else 0
+        service_time = 0
+        if complete and now > complete:
+            service_time = int((now - complete) * 1000)
         if end_stream:
-            self._count_upstream_time(now)
+            info.upstream_last_byte_received = now
+            if complete and self.upstream is not None:
+                self.upstream.cluster.stats.upstream_rq_time.record(service_time)
         upstream_plan = self.upstream_plan
         assert upstream_plan is not None
         key = upstream_plan.response_key
         if key and complete and self._filters is None and not response.upgrade:
-            key = (
-                key << 4
-                | self.connection.http2 << 3
-                | (self.head.method == "HEAD") << 2
-                | bool(body) << 1
-                | end_stream
-            )
+            key = key << 2 | bool(body) << 1 | end_stream
             if key in response.plans:
                 self._send_planned(response, key, service_time, body, end_stream)
                 return

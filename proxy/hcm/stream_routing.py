@@ -313,7 +313,10 @@ class RoutingPart(StreamState):
             or "x-envoy-force-trace" in self.head.headers
         ):
             return 0
-        return self.manager.response_key(route)
+        head = self.head
+        return (
+            self.manager.response_key(route) << 2 | (head.protocol == "HTTP/2") << 1 | (head.method == "HEAD")
+        )
 
     def forward_data(self, data: bytes, end_stream: bool) -> None:
         """Body bytes that have passed the filters."""

@@ -81,7 +81,7 @@ class ResponseSink(Protocol):
 
 
 class UpstreamRequest:
-    """See module. `request_id` is what goes into the place that `head` has for it."""
+    """See module. `request_id` goes into the place that `head` has for it. When `over`, nothing more will come."""
 
     upgrading = False
     client_speaks_http2 = False
@@ -95,7 +95,7 @@ class UpstreamRequest:
     _counted = False
     _response_started = False
     _interim_seen = False
-    _over = False
+    over = False
     wire_bytes_received = 0
     wire_bytes_sent = 0
     header_bytes_sent = 0
@@ -139,7 +139,7 @@ class UpstreamRequest:
 
     def send_data(self, data: bytes, end_stream: bool) -> None:
         """Send (or hold) body bytes; after the end, nothing changes any more."""
-        if self._over or self._complete:
+        if self.over or self._complete:
             return
         connection = self._connection
         if end_stream:
@@ -153,7 +153,7 @@ class UpstreamRequest:
 
     def send_trailers(self, trailers: HeaderMap) -> None:
         """Complete the request with trailers."""
-        if self._over or self._complete:
+        if self.over or self._complete:
             return
         self._complete = True
         if self._connection is None:
@@ -172,7 +172,7 @@ class UpstreamRequest:
 
     def abandon(self) -> None:
         """The stream no longer wants this try; its connection closes unless it was through."""
-        if self._over:
+        if self.over:
             return
         if self._connection is None:
             if self._pool is not None:
@@ -189,16 +189,16 @@ class UpstreamRequest:
 
     def pause_reading(self) -> None:
         """The client does not keep up."""
-        if self._connection is not None and not self._over:
+        if self._connection is not None and not self.over:
             self._connection.pause_reading()
 
     def resume_reading(self) -> None:
         """The client keeps up again."""
-        if self._connection is not None and not self._over:
+        if self._connection is not None and not self.over:
             self._connection.resume_reading()
 
     def _end(self) -> None:
-        self._over = True
+        self.over = True
         self._connection = None
         if self._counted:
             self._counted = False
@@ -246,7 +246,7 @@ class UpstreamRequest:
 
     def on_pool_failure(self, failure: PoolFailure, detail: str) -> None:
         """See `PoolRequest`."""
-        if not self._over:
+        if not self.over:
             self._fail_before_response(failure, detail)
 
     def count_own(self, status: int) -> None:
@@ -266,7 +266,7 @@ class UpstreamRequest:
             self.charges.count(self.cluster.stats, status, -1)
 
     def _fail_before_response(self, failure: PoolFailure, detail: str) -> None:
-        self._over = True
+        self.over = True
         if detail:
             self._stream.info.upstream_transport_failure_reason = detail
         text = failure.value + (f"|{detail}" if detail else "")
@@ -318,7 +318,7 @@ class UpstreamRequest:
 
     def on_reset(self, reason: ResetReason, detail: str) -> None:  # noqa: ARG002
         """See `PoolRequest`."""
-        if self._over:
+        if self.over:
             return
         self._end()
         word = reason.value.replace(" ", "_")
