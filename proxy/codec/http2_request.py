@@ -37,8 +37,11 @@ _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+\-.]*")
 _PSEUDO: Final = frozenset({":method", ":scheme", ":path", ":authority", ":protocol"})
 #: Clients choose the fields and paths, so the memos have an end.
 _MAX_KNOWN_FIELDS: Final = 512
+_MAX_SEEN_FIELDS: Final = 1024
 _MAX_KNOWN_REQUESTS: Final = 1024
 _MAX_KNOWN_BLOCK_BYTES: Final = 2048
+
+_Fields = tuple[tuple[str, str], ...]
 
 
 class Http2Request(ParsedRequest):
@@ -104,7 +107,9 @@ class Http2RequestParser:
         )
         self._rejects_underscores = underscores is UnderscoresAction.REJECT_REQUEST
         self._allow_connect = allow_connect
-        self._known: dict[tuple[tuple[str, str], ...], KnownFields] = {}
+        self._known: dict[_Fields, KnownFields] = {}
+        #: What came once: only then does it pay to keep what is made of it.
+        self._seen: set[_Fields] = set()
         self._kept = 0
 
     def parse(self, fields: list[tuple[str, str]], block_size: int) -> Http2Request:
@@ -130,10 +135,7 @@ class Http2RequestParser:
                 break
         request = self._parse(fields, block_size)
         if key is not None and self._may_share(request, path):
-            if len(self._known) >= _MAX_KNOWN_FIELDS:
-                self._forget()
-            known = self._known[key] = request.fields = KnownFields(request)
-            self._keep(known, request)
+            self._remember(key, request)
         return request
 
     def parse_trailers(self, fields: list[tuple[str, str]], block_size: int) -> tuple[HeaderMap, int]:
@@ -152,6 +154,19 @@ class Http2RequestParser:
             and request.head.method != "CONNECT"
         )
 
+    def _remember(self, key: _Fields, request: Http2Request) -> None:
+        seen = self._seen
+        if key not in seen:
+            if len(seen) >= _MAX_SEEN_FIELDS:
+                seen.clear()
+            seen.add(key)
+            return
+        if len(self._known) >= _MAX_KNOWN_FIELDS:
+            self._known.clear()
+            self._kept = 0
+        known = self._known[key] = request.fields = KnownFields(request)
+        self._keep(known, request)
+
     def _keep(self, known: KnownFields, request: Http2Request) -> None:
         if self._kept >= _MAX_KNOWN_REQUESTS:
             for one in self._known.values():
@@ -159,10 +174,6 @@ class Http2RequestParser:
             self._kept = 0
         known.requests[request.head.path, request.wire_bytes - FRAME_HEADER_SIZE] = request
         self._kept += 1
-
-    def _forget(self) -> None:
-        self._known.clear()
-        self._kept = 0
 
     def _parse(self, fields: list[tuple[str, str]], block_size: int) -> Http2Request:
         rules = self._rules

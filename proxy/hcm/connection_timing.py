@@ -132,6 +132,8 @@ class TimingPart(SendingPart):
         """Look after a connection without a wake-up of its own; the next look comes at `until`."""
         if self._wake_up is None:
             idle = self._stream is None and self._head_stream is None and not self._lingering
+            # The end of a connection's life does not move with its requests.
+            idle = idle and not self.manager.config.max_connection_duration
             if idle and self._last_request_end + self.manager.shortest_idle > until:
                 self._wake_at = until
             else:

@@ -92,8 +92,10 @@ class Http2Lifetime(Http2Connection, asyncio.Protocol):
     def sweep(self, now: float, until: float) -> None:
         """Look after a connection without a wake-up of its own; the next look comes at `until`."""
         if self._wake_up is None:
-            idle = not self.streams and not self.lingering
-            if idle and self._last_request_end + self.manager.shortest_idle > until:
+            watched = self.streams or self.lingering or self.drain_until or self._keepalive is not None
+            if self.manager.config.max_connection_duration and not self._too_old:
+                watched = True
+            if not watched and self._last_request_end + self.manager.shortest_idle > until:
                 self.wake_at = until
             else:
                 self.on_wake(now)
