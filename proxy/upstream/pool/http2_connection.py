@@ -10,7 +10,7 @@ from proxy.base.address import Address, from_socket_name
 from proxy.base.headers import HeaderMap
 from proxy.base.stream_info import StreamInfo, TlsInfo
 from proxy.codec.http2_connection import Http2Connection
-from proxy.codec.http2_frames import Http2ConnectionError
+from proxy.codec.http2_frames import FRAME_HEADER_SIZE, Http2ConnectionError
 from proxy.codec.http2_response import Http2Response
 from proxy.codec.http2_stream import Http2Stream
 from proxy.connection.http2_keepalive import Http2Keepalive
@@ -184,9 +184,10 @@ class Http2UpstreamConnection(Http2Connection, asyncio.Protocol):
         """See `Http2Connection`."""
         return self.pool.parse(fields, block_size)
 
-    def parse_trailers(self, fields: list[tuple[str, str]], block_size: int) -> HeaderMap:
-        """See `Http2Connection`."""
-        return self.pool.response_parser.parse_trailers(fields, block_size)
+    def parse_trailers(self, fields: list[tuple[str, str]], block_size: int) -> tuple[HeaderMap, int]:
+        """See `Http2Connection`; with the size on the wire."""
+        trailers = self.pool.response_parser.parse_trailers(fields, block_size)
+        return trailers, block_size + FRAME_HEADER_SIZE
 
     def wants_write(self) -> None:
         """See `Http2Connection`."""

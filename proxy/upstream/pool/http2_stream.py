@@ -8,7 +8,7 @@ from proxy.base.headers import HeaderMap
 from proxy.base.stream_info import StreamInfo
 from proxy.codec.http2_frames import FRAME_HEADER_SIZE, ErrorCode
 from proxy.codec.http2_render import render_trailer_block
-from proxy.codec.http2_response import Http2Response
+from proxy.codec.http2_response import Http2Response, as_upgrade
 from proxy.codec.http2_stream import Http2Stream
 from proxy.upstream.pool.api import PoolRequest, ResetReason
 
@@ -22,6 +22,8 @@ _REASONS: Final = {
     ErrorCode.REFUSED_STREAM: ResetReason.REMOTE_REFUSED_STREAM,
     ErrorCode.CONNECT_ERROR: ResetReason.CONNECT_ERROR,
 }
+#: RST_STREAM with its frame header.
+_RESET_SIZE: Final = 13
 #: An interim response after another for ever would hold a request hostage.
 _MAX_INFORMATIONAL: Final = 100
 
@@ -134,6 +136,8 @@ class Http2ClientStream(Http2Stream):
             return
         if parsed.bodyless:
             self.body_left = 0
+        if request.upgrading:
+            parsed = as_upgrade(parsed, request.upgrading)
         if end_stream:
             self._response_complete()
         request.on_response(parsed, b"", end_stream)
@@ -144,6 +148,8 @@ class Http2ClientStream(Http2Stream):
         if request is None:
             return
         request.wire_bytes_received += parsed.wire_bytes + len(data) + FRAME_HEADER_SIZE
+        if request.upgrading:
+            parsed = as_upgrade(parsed, request.upgrading)
         if end_stream:
             self._response_complete()
         request.on_response(parsed, data, end_stream)
@@ -158,17 +164,21 @@ class Http2ClientStream(Http2Stream):
             self._response_complete()
         request.on_response_data(data, end_stream)
 
-    def on_trailers(self, trailers: HeaderMap) -> None:
+    def on_trailers(self, trailers: tuple[HeaderMap, int]) -> None:
         """See `Http2Stream`."""
         request = self.request
         if request is not None:
+            request.wire_bytes_received += trailers[1]
             self._response_complete()
-            request.on_response_trailers(trailers)
+            # The core keeps them for the next equal block.
+            request.on_response_trailers(trailers[0].copy())
 
-    def on_reset(self, code: int, details: str, remote: bool) -> None:  # noqa: ARG002
+    def on_reset(self, code: int, details: str, remote: bool) -> None:
         """See `Http2Stream`."""
         reason = self.connection.ending
         if reason is None:
+            if remote and self.request is not None:
+                self.request.wire_bytes_received += _RESET_SIZE
             reason = _REASONS.get(code, ResetReason.REMOTE_RESET)  # type: ignore[call-overload]
         self._request_failed(reason, details)
 
