@@ -109,6 +109,8 @@ class Stream(RequestPart, RoutingPart, ResponsePart, ReplyPart):
             if not self.response_started:
                 upstream.count_own(504)
                 upstream.host.stats.rq_error += 1
+            elif upstream.fail_open_outcome():
+                self.manager.stats.rq_reset_after_downstream_response_started += 1
         self._time_out(
             504, "upstream request timeout", "response_timeout", ResponseFlag.UPSTREAM_REQUEST_TIMEOUT
         )

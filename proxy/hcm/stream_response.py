@@ -267,7 +267,8 @@ class ResponsePart(StreamState):
         """The upstream broke off in the middle of the response: the client must see that."""
         if self.destroyed:
             return
-        self.manager.stats.rq_reset_after_downstream_response_started += 1
+        if self.upstream is not None and self.upstream.fail_open_outcome():
+            self.manager.stats.rq_reset_after_downstream_response_started += 1
         self.info.response_code_details = details
         self.info.flags |= flags
         self.manager.stats.downstream_rq_tx_reset += 1

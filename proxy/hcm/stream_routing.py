@@ -230,6 +230,8 @@ class RoutingPart(StreamState):
             upstream.charges = upstream_plan.charges
         if self.head.protocol == "HTTP/2":
             upstream.client_speaks_http2 = True
+        if upstream_plan.grpc:
+            upstream.grpc = True
         if self.plan.upgrade:
             upstream.upgrading = True
         else:

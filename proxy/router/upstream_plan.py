@@ -69,6 +69,7 @@ class UpstreamPlan:
     charges: Charges | None = None
     #: The plan that this one shares its fields with.
     _like: UpstreamPlan | None = None
+    grpc: bool = False
     #: What was rendered: the whole head, or for `_like` all but the target.
     _http1: HeadTemplate | None = None
     _http2: HeadTemplate | None = None
@@ -90,6 +91,7 @@ class UpstreamPlan:
             self.response_key,
             None,
             self,
+            grpc=self.grpc,
         )
 
     def http1_head(self, request_id: bytes) -> bytes:
@@ -187,6 +189,7 @@ def plan_upstream(
         formatter,
         response_ops,
         response_key,
+        grpc=is_grpc(headers.get("content-type", "")),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 from proxy.base.headers import HeaderMap
 from proxy.base.response_flags import ResponseFlag
 from proxy.base.stream_info import StreamInfo
+from proxy.codec.grpc import grpc_status, http_of_status
 from proxy.codec.messages import ParsedResponse
 from proxy.router.response_stats import Charges
 from proxy.upstream.cluster import Cluster
@@ -85,6 +86,9 @@ class UpstreamRequest:
 
     upgrading = False
     client_speaks_http2 = False
+    #: Whether the status that ends a gRPC response tells how the host did.
+    grpc = False
+    _outcome_open = False
     charges: Charges | None = None
     _connection: UpstreamConnection | None = None
     _pool: Any = None
@@ -297,10 +301,14 @@ class UpstreamRequest:
         self.cluster.stats.codes[status] += 1
         if self.charges is not None:
             self.charges.count(self.cluster.stats, status)
-        if status < 500:
-            self.host.stats.rq_success += 1
-        else:
+        if status >= 500:
             self.host.stats.rq_error += 1
+        elif self.grpc:
+            self._outcome_open = True
+            if end_stream:
+                self._judge(response.head.headers)
+        else:
+            self.host.stats.rq_success += 1
         if end_stream:
             self._end()
         self._stream.on_upstream_response(response, body, end_stream)
@@ -308,13 +316,32 @@ class UpstreamRequest:
     def on_response_data(self, data: bytes, end_stream: bool) -> None:
         """See `PoolRequest`."""
         if end_stream:
+            self.fail_open_outcome()
             self._end()
         self._stream.on_upstream_data(data, end_stream)
 
     def on_response_trailers(self, trailers: HeaderMap) -> None:
         """See `PoolRequest`."""
+        if self._outcome_open:
+            self._judge(trailers)
         self._end()
         self._stream.on_upstream_trailers(trailers)
+
+    def _judge(self, fields: HeaderMap) -> None:
+        self._outcome_open = False
+        status = grpc_status(fields)
+        if status is not None and http_of_status(status) < 500:
+            self.host.stats.rq_success += 1
+        else:
+            self.host.stats.rq_error += 1
+
+    def fail_open_outcome(self) -> bool:
+        """A gRPC response that has begun comes to no status: an error of the host. False if there is none such."""
+        if not self._outcome_open:
+            return False
+        self._outcome_open = False
+        self.host.stats.rq_error += 1
+        return True
 
     def on_reset(self, reason: ResetReason, detail: str) -> None:  # noqa: ARG002
         """See `PoolRequest`."""

@@ -6,6 +6,7 @@ Over HTTP/1 trailers are switched on, both ways.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -414,3 +415,27 @@ def test_router_that_hides_codes_of_grpc(pair: Pair) -> None:
         "vhost.*.route.",
     ):
         same(pair, cases)
+
+
+CUT = Answer(
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ncontent-length: 8\r\n\r\n\0\0", end="close"
+)
+
+
+@ONLY_HTTP1
+@pytest.mark.parametrize("content_type", [GRPC, "Content-Type: text/plain"])
+def test_hosts_are_judged_by_the_status_of_grpc(pair: Pair, content_type: str) -> None:
+    def outcomes(side: Side) -> dict[str, int]:
+        text = side.proxy.admin("/clusters")[1]
+        found = re.findall(r"^origin::127.0.0.1:\d+::(rq_error|rq_success)::(\d+)", text, re.MULTILINE)
+        return {name: int(value) for name, value in found}
+
+    def changes(side: Side) -> dict[str, int]:
+        return {name: value - before[side is pair.envoy][name] for name, value in outcomes(side).items()}
+
+    scripts = [*GRPC_ANSWERS, sized(b"", GRPC, "grpc-status: 14"), sized(b"", GRPC), *PLAIN, CUT]
+    for script in scripts:
+        envoy, outrider = pair.both(outcomes)
+        before = {True: envoy, False: outrider}
+        pair.same(post("/a", MESSAGE, content_type), script, listener="suppressing")
+        pair.same_value(f"outcome of {script!r}", changes)
