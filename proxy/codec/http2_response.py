@@ -22,6 +22,7 @@ from proxy.codec.http2_frames import FRAME_HEADER_SIZE
 from proxy.codec.messages import ParsedResponse
 
 _SWITCHING_PROTOCOLS: Final = 101
+_OK: Final = 200
 _NO_CONTENT: Final = 204
 _NOT_MODIFIED: Final = 304
 
@@ -105,6 +106,20 @@ class Http2ResponseParser:
     def parse_trailers(self, fields: list[tuple[str, str]], block_size: int) -> HeaderMap:
         """See `FieldRules.parse_trailers`."""
         return self._rules.parse_trailers(fields, block_size)[0]
+
+
+def as_upgrade(response: Http2Response, protocol: str) -> Http2Response:
+    """The answer to an extended CONNECT as one to an upgrade of HTTP/1, where 101 accepts (RFC 8441 section 5)."""
+    if response.head.status != _OK:
+        return response
+    headers = response.head.headers.copy()
+    headers.set("upgrade", protocol)
+    headers.set("connection", "upgrade")
+    accepted = Http2Response(ResponseHead(_SWITCHING_PROTOCOLS, headers), 0)
+    accepted.wire_bytes = response.wire_bytes
+    accepted.header_bytes = response.header_bytes
+    accepted.content_length = response.content_length
+    return accepted
 
 
 def _status(value: str) -> int:

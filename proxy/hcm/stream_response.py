@@ -28,6 +28,7 @@ MAX_PLANS_PER_RESPONSE: Final = 64
 _HOP_BY_HOP: Final = frozenset(
     ("connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "content-length")
 )
+_TERMINATED: Final = "upstream_reset_after_response_started{connection_termination}"
 _SERVICE_TIME_AND_DATE: Final = (_SERVICE_TIME, _DATE)
 
 
@@ -210,8 +211,10 @@ class ResponsePart(StreamState):
         """More of the response body."""
         self.last_activity = now = self.connection.now()
         if end_stream:
-            if self.upgraded:
-                self._note_end_of_tunnel()
+            if self.upgraded and not self._tunnel_ends:
+                # A connection has no end of a half, so in Envoy's books the upstream has broken the tunnel off.
+                self.info.upstream_last_byte_received = now
+                self._note_broken_tunnel(_TERMINATED, ResponseFlag.UPSTREAM_CONNECTION_TERMINATION)
             else:
                 self._count_upstream_time(now)
         if self._filters is not None:
@@ -235,12 +238,15 @@ class ResponsePart(StreamState):
             self.info.response_trailers = trailers
             self.send_trailers(trailers)
 
-    def _note_end_of_tunnel(self) -> None:
-        """A tunnel has no end of its own, so in Envoy's books the upstream has broken it off."""
+    @property
+    def _tunnel_ends(self) -> bool:
+        """Whether the upstream can end its half of a tunnel, and not only break it off."""
+        return self.info.upstream_protocol == "HTTP/2"
+
+    def _note_broken_tunnel(self, details: str, flags: int) -> None:
         info = self.info
-        info.flags |= ResponseFlag.UPSTREAM_CONNECTION_TERMINATION
-        info.response_code_details = "upstream_reset_after_response_started{connection_termination}"
-        info.upstream_last_byte_received = self.last_activity
+        info.flags |= flags
+        info.response_code_details = details
         self.manager.stats.downstream_rq_tx_reset += 1
         self.manager.stats.downstream_rq_rx_reset += 1
 
@@ -267,11 +273,14 @@ class ResponsePart(StreamState):
         """The upstream broke off in the middle of the response: the client must see that."""
         if self.destroyed:
             return
-        if self.upstream is not None and self.upstream.fail_open_outcome():
-            self.manager.stats.rq_reset_after_downstream_response_started += 1
-        self.info.response_code_details = details
-        self.info.flags |= flags
-        self.manager.stats.downstream_rq_tx_reset += 1
+        if self.upgraded:
+            self._note_broken_tunnel(details, flags)
+        else:
+            if self.upstream is not None and self.upstream.fail_open_outcome():
+                self.manager.stats.rq_reset_after_downstream_response_started += 1
+            self.info.response_code_details = details
+            self.info.flags |= flags
+            self.manager.stats.downstream_rq_tx_reset += 1
         self.connection.abort_response()
         self._finish()
 

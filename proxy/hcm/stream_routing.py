@@ -233,7 +233,7 @@ class RoutingPart(StreamState):
         if upstream_plan.grpc:
             upstream.grpc = True
         if self.plan.upgrade:
-            upstream.upgrading = True
+            upstream.upgrading = upstream_plan.head.headers.get("upgrade", "")
         else:
             self.route_timeout = upstream_plan.timeout
             longest = upstream_plan.stream_duration

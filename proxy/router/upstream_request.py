@@ -84,7 +84,7 @@ class ResponseSink(Protocol):
 class UpstreamRequest:
     """See module. `request_id` goes into the place that `head` has for it. When `over`, nothing more will come."""
 
-    upgrading = False
+    upgrading = ""
     client_speaks_http2 = False
     #: Whether the status that ends a gRPC response tells how the host did.
     grpc = False

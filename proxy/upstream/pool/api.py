@@ -89,8 +89,8 @@ class PoolRequest(Protocol):
 
     #: HEAD has no response body, CONNECT turns into a tunnel; "" is anything else.
     method: str
-    #: Whether the request asked for an upgrade (so 101 opens a tunnel).
-    upgrading: bool
+    #: The protocol that the request asks to change to (so 101 opens a tunnel), else "".
+    upgrading: str
     #: Raised by the connection with every byte of the response, heads and framing included.
     wire_bytes_received: int
     #: The same for the request.

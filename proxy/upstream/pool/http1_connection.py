@@ -129,7 +129,9 @@ class Http1UpstreamConnection(asyncio.Protocol):
         request = self.request
         ended = isinstance(decoder, UntilCloseDecoder) and exc is None and request is not None and not local
         active = self._abandoned or (request is not None and (self._tunnel or not ended))
-        self.pool.on_lost(self, local=local, active=active)
+        # When the peer leaves a tunnel that CONNECT has opened, Envoy's codec is quicker to close.
+        left = ended and self._tunnel and request is not None and request.method == "CONNECT"
+        self.pool.on_lost(self, local=local or left, active=active)
         if request is None:
             return
         self.request = None
@@ -187,6 +189,10 @@ class Http1UpstreamConnection(asyncio.Protocol):
             self.request_sent = True
         if data:
             self._write(data)
+        if end_stream and self._tunnel and self.request is not None and self.request.method == "CONNECT":
+            # All that Envoy has to say that one half of a tunnel is at its end. After an upgrade it says nothing.
+            self._closing_locally = self.closed = True
+            self.transport.close()
 
     def send_trailers(self, trailers: HeaderMap) -> None:
         """See `UpstreamConnection`."""
@@ -376,7 +382,7 @@ class Http1UpstreamConnection(asyncio.Protocol):
         status = response.head.status
         if request.method == "CONNECT":
             return 200 <= status < 300
-        return status == 101 and request.upgrading
+        return status == 101 and bool(request.upgrading)
 
     def _receive_body(self, decoder: BodyDecoder, data: bytes) -> bytes:
         request = self.request
