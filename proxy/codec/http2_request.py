@@ -268,7 +268,7 @@ def _head(pseudo: dict[str, str], host: str | None, headers: HeaderMap) -> Reque
     method = pseudo.get(":method")
     authority = pseudo.get(":authority")
     path = pseudo.get(":path", "")
-    scheme = pseudo.get(":scheme", "").lower()
+    scheme = pseudo.get(":scheme", "")
     protocol = pseudo.get(":protocol")
     if method is None:
         raise invalid_message()
@@ -280,12 +280,6 @@ def _head(pseudo: dict[str, str], host: str | None, headers: HeaderMap) -> Reque
         raise invalid_message()
     if protocol is not None and (method != "CONNECT" or authority is None):
         raise invalid_message()
-    if scheme in {"http", "https"}:
-        if path[0] != "/" and (path != "*" or method != "OPTIONS"):
-            raise invalid_message()
-        if pseudo[":scheme"] != scheme:
-            scheme = ""
-    else:
-        # Only these two go on; the scheme is then that of the connection.
-        scheme = ""
+    if path[0] != "/" and (path != "*" or method != "OPTIONS") and scheme.lower() in {"http", "https"}:
+        raise invalid_message()
     return RequestHead(method, path, authority or host or "", headers, scheme, "HTTP/2")

@@ -48,6 +48,7 @@ _EDGE_ONLY: Final = (
 )
 #: A peer at one of these is named by this proxy's own address; the rest of 127.0.0.0/8 counts as remote.
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1"})
+_SCHEMES: Final = frozenset({"http", "https"})
 _HOP_BY_HOP: Final = frozenset({"keep-alive", "proxy-connection", "transfer-encoding", "te"})
 
 
@@ -162,9 +163,9 @@ def _set_scheme(head: RequestHead, config: HcmConfig, connection_scheme: str) ->
         head.scheme = config.scheme_overwrite
         head.headers.set("x-forwarded-proto", config.scheme_overwrite)
         return
-    if not head.scheme:
+    if head.scheme not in _SCHEMES:
         forwarded = head.headers.get("x-forwarded-proto", "").lower()
-        head.scheme = forwarded if forwarded in {"http", "https"} else connection_scheme
+        head.scheme = forwarded if forwarded in _SCHEMES else connection_scheme
 
 
 def _append_xff(headers: HeaderMap, connection: ConnectionInfo, node: LocalNode) -> None:
