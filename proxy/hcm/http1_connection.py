@@ -313,7 +313,9 @@ class Http1ServerConnection(TimingPart):
             return
         self._stream = None
         self._last_request_end = now
-        if not stream.request_complete and stream.response_complete and not stream.upgraded:
+        # A tunnel that was broken off has been counted.
+        broken_off = stream.upgraded and stream.info.flags
+        if not stream.request_complete and stream.response_complete and not broken_off:
             self.manager.stats.downstream_rq_rx_reset += 1
         if self._closed:
             return
@@ -323,7 +325,7 @@ class Http1ServerConnection(TimingPart):
             self.close_delayed()
             return
         if stream.upgraded:
-            self._close()
+            self.close_delayed()
         elif self._closing:
             # A client that asked for the close is ready for it; any other must have time to read (see
             # `close_delayed`).

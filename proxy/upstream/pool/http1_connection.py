@@ -138,7 +138,8 @@ class Http1UpstreamConnection(asyncio.Protocol):
         if ended:
             request.on_response_data(b"", end_stream=True)
             return
-        self.pool.stats.upstream_rq_rx_reset += 1
+        if not self._tunnel:
+            self.pool.stats.upstream_rq_rx_reset += 1
         if not local and (self._buffer or not (decoder is None or isinstance(decoder, UntilCloseDecoder))):
             # A message that was cut off is a protocol error, by FIN or by RST; silence before it is only a close.
             self.pool.stats.upstream_cx_protocol_error += 1
