@@ -29,7 +29,9 @@ envoy.filters.http extensions.filters.http.grpc_stats.v3 config FilterConfig
 envoy.filters.http.per_route extensions.filters.http.grpc_http1_reverse_bridge.v3 config FilterConfigPerRoute
 envoy.filters.http extensions.filters.http.compressor.v3 compressor Compressor
 envoy.filters.http extensions.filters.http.decompressor.v3 decompressor Decompressor
+envoy.filters.http extensions.filters.http.grpc_json_transcoder.v3 transcoder GrpcJsonTranscoder
 envoy.filters.http.per_route extensions.filters.http.compressor.v3 compressor CompressorPerRoute
+envoy.filters.http.per_route extensions.filters.http.grpc_json_transcoder.v3 transcoder GrpcJsonTranscoder
 envoy.compression.compressor extensions.compression.gzip.compressor.v3 gzip Gzip
 envoy.compression.compressor extensions.compression.brotli.compressor.v3 brotli Brotli
 envoy.compression.compressor extensions.compression.zstd.compressor.v3 zstd Zstd

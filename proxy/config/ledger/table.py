@@ -26,6 +26,7 @@ from proxy.config.ledger import (
     listener,
     route,
     tls,
+    transcoding,
 )
 
 PAGE = "docs/xds_support.md"
@@ -51,6 +52,7 @@ AREAS: tuple[tuple[str, str], ...] = (
     ("Listeners", listener.TABLE),
     ("HTTP connection manager", hcm.TABLE),
     ("Compression", compression.TABLE),
+    ("gRPC-JSON transcoding", transcoding.TABLE),
     ("Routes", route.TABLE),
     ("Clusters and endpoints", cluster.TABLE),
     ("Shared messages", core.TABLE),

@@ -14,6 +14,7 @@ def register_all() -> None:
         decompressor,
         grpc_http1_bridge,
         grpc_http1_reverse_bridge,
+        grpc_json_transcoder,
         grpc_stats,
         grpc_web,
         header_mutation,
@@ -30,6 +31,7 @@ def register_all() -> None:
         grpc_web,
         grpc_http1_bridge,
         grpc_http1_reverse_bridge,
+        grpc_json_transcoder,
         grpc_stats,
     ):
         register_http_filter(module.FACTORY)
