@@ -31,11 +31,11 @@ class ReplyPart(StreamState):
         info = self.info
         info.flags |= flags
         info.response_code_details = details
-        info.response_code = status
         if self.response_started:
             self.connection.abort_response()
             self._finish()
             return
+        info.response_code = status
         if self.upstream is not None:
             self.upstream.abandon()
         if details == "request_payload_too_large":

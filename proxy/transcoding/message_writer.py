@@ -16,6 +16,7 @@ from proxy.transcoding import scalars
 from proxy.transcoding.json_reader import JsonObject
 from proxy.transcoding.scalars import ScalarError
 from proxy.transcoding.status import TranscodeError
+from proxy.transcoding.well_known import explain
 
 _TYPE_PREFIX: Final = "type.googleapis.com/"
 _TYPE_NAMES: Final = {
@@ -46,6 +47,8 @@ _SPECIAL: Final = _WRAPPERS | {
 }
 #: Those of them whose JSON is an object all the same; objects for the others are read field by field.
 _OF_OBJECTS: Final = frozenset(f"google.protobuf.{name}" for name in ("Any", "Struct", "Value"))
+#: Those whose JSON may be a list.
+_OF_LISTS: Final = frozenset({"google.protobuf.ListValue", "google.protobuf.Value"})
 #: Types for which null is a value.
 _NULLABLE: Final = frozenset({"google.protobuf.Value", "google.protobuf.NullValue"})
 
@@ -54,7 +57,7 @@ class MessageWriter:
     """Writes messages of one descriptor pool."""
 
     def __init__(self, pool: DescriptorPool, *, any_case_enums: bool) -> None:
-        self._pool = pool
+        self.pool = pool
         self._any_case_enums = any_case_enums
         self._fields: dict[str, dict[str, Any]] = {}
 
@@ -63,7 +66,7 @@ class MessageWriter:
         run = _Run(self)
         if not isinstance(value, JsonObject):
             raise TranscodeError(": Root element must be a message.")
-        if message.DESCRIPTOR.full_name in _SPECIAL:
+        if message.DESCRIPTOR.full_name in _OF_OBJECTS:
             run.special(message, value, "")
         else:
             run.entries(message, value, "")
@@ -100,16 +103,6 @@ class MessageWriter:
             case _:
                 return scalars.as_text(value)
 
-    def special(self, message: Any, value: Any) -> None:
-        """Fill a well-known type. Raises `json_format.ParseError` or `ScalarError`."""
-        name = message.DESCRIPTOR.full_name
-        if name in _WRAPPERS:
-            message.value = self.scalar(message.DESCRIPTOR.fields_by_name["value"], value)
-        else:
-            json_format.ParseDict(
-                _plain(value), message, ignore_unknown_fields=True, descriptor_pool=self._pool
-            )
-
 
 class _Run:
     """One message being written; `error` is the last one."""
@@ -145,7 +138,7 @@ class _Run:
                 self._map(message, field, value, path)
             else:
                 self._list(message, field, value, path)
-        elif isinstance(value, list) and _type_name(field) not in _SPECIAL:
+        elif isinstance(value, list) and _type_name(field) not in _OF_LISTS:
             self.error = f"{path}: Proto field is not repeating, cannot start list."
         elif field.message_type is not None:
             inner = getattr(message, field.name)
@@ -162,7 +155,7 @@ class _Run:
             return
         # Envoy's places count objects, and scalars in which something is wrong.
         place = 0
-        for one in _flat(value) if _type_name(field) not in _SPECIAL else value:
+        for one in _flat(value) if _type_name(field) not in _OF_LISTS else value:
             before = self.error
             self._item(target, field, one, f"{path}[{place}]")
             if isinstance(one, JsonObject) or self.error != before:
@@ -178,52 +171,63 @@ class _Run:
 
     def _message(self, message: Any, field: Any, value: Any, path: str) -> None:
         name = field.message_type.full_name
-        if name in _SPECIAL and not (name not in _OF_OBJECTS and isinstance(value, JsonObject)):
+        if name in _WRAPPERS and not isinstance(value, JsonObject):
+            inner = field.message_type.fields_by_name["value"]
+            self._set(inner, value, f"{path}.value", lambda made: setattr(message, "value", made))
+        elif name in _SPECIAL and (name in _OF_OBJECTS or not isinstance(value, JsonObject)):
             self.special(message, value, path)
         elif isinstance(value, JsonObject):
             self.entries(message, value, path)
         else:
             shown = scalars.shown(value) if not isinstance(value, list) else ""
-            self._invalid(path, f"{_TYPE_PREFIX}{field.message_type.full_name}", shown)
+            self._invalid(path, f"{_TYPE_PREFIX}{name}", shown)
 
     def special(self, message: Any, value: Any, path: str) -> None:
+        """Fill a well-known type with a JSON form of its own."""
         try:
-            self._writer.special(message, value)
-        except ScalarError as error:
-            self._invalid(path, f"{_TYPE_PREFIX}{message.DESCRIPTOR.full_name}", str(error))
-        except (json_format.ParseError, ValueError, TypeError, RecursionError) as error:
-            self._invalid(path, f"{_TYPE_PREFIX}{message.DESCRIPTOR.full_name}", str(error))
+            json_format.ParseDict(
+                _plain(value), message, ignore_unknown_fields=True, descriptor_pool=self._writer.pool
+            )
+        except (json_format.ParseError, ValueError, TypeError, RecursionError):
+            name = message.DESCRIPTOR.full_name
+            field = "" if path.endswith("]") else path.rpartition(".")[2]
+            type_name, text = explain(name, value, field)
+            self._invalid(path, type_name, text)
 
     def _map(self, message: Any, field: Any, value: Any, path: str) -> None:
-        path = _join(path, field.name)
-        if not isinstance(value, JsonObject):
-            shown = scalars.shown(value) if not isinstance(value, list) else ""
-            self._invalid(path, "Map", f"Cannot bind a list to map for field '{field.name}'. {shown}".strip())
+        where = _join(path, field.name)
+        if isinstance(value, list):
+            self._invalid(path, "Map", f"Cannot bind a list to map for field '{field.name}'.")
             return
-        key_field = field.message_type.fields_by_name["key"]
-        value_field = field.message_type.fields_by_name["value"]
-        target = getattr(message, field.name)
+        if not isinstance(value, JsonObject):
+            self._invalid(where, f"{_TYPE_PREFIX}{field.message_type.full_name}", scalars.shown(value))
+            return
         seen: set[str] = set()
         for name, one in value.entries:
             if name in seen:
-                self.error = f"{path}: Repeated map key: '{name}' is already set."
+                place = len(seen) - 1
+                self.error = f"{where}[{place}]: Repeated map key: '{name}' is already set."
                 continue
+            self._map_entry(getattr(message, field.name), field, name, one, f"{where}[{len(seen)}]")
             seen.add(name)
-            where = f'{path}["{name}"]'
-            try:
-                key = self._writer.scalar(key_field, name)
-            except ScalarError as error:
-                self._invalid(where, _TYPE_NAMES[key_field.type], str(error))
-                continue
-            if value_field.message_type is not None:
-                if one is not None or _type_name(value_field) in _NULLABLE:
-                    self._message(target[key], value_field, one, where)
-            else:
-                self._set(value_field, one, where, lambda made, key=key: target.__setitem__(key, made))
+
+    def _map_entry(self, target: Any, field: Any, name: str, value: Any, path: str) -> None:
+        key_field = field.message_type.fields_by_name["key"]
+        value_field = field.message_type.fields_by_name["value"]
+        try:
+            key = self._writer.scalar(key_field, name)
+        except ScalarError as error:
+            self._invalid(f"{path}.key", _type_text(key_field), str(error))
+            return
+        path = f"{path}.value"
+        if value_field.message_type is None:
+            self._set(value_field, value, path, lambda made: target.__setitem__(key, made))
+        elif value is not None or _type_name(value_field) in _NULLABLE:
+            self._message(target[key], value_field, value, path)
 
     def _set(self, field: Any, value: Any, path: str, store: Any) -> None:
         if isinstance(value, JsonObject):
-            parent = path.rpartition(".")[0]
+            parent = path.rpartition("[" if path.endswith("]") else ".")[0]
             self._invalid(parent, field.name, "Starting an object on a scalar field")
             return
         if isinstance(value, list):

@@ -14,6 +14,8 @@ from proxy.transcoding.methods import Method
 from proxy.transcoding.status import TranscodeError
 
 _PREFIX: Final = struct.Struct("!BI")
+#: What Envoy says of a message that is cut off, the commonest way to be unreadable.
+_UNREADABLE: Final = "unexpected EOF"
 
 
 class FrameReader:
@@ -101,7 +103,7 @@ class ResponseTranslator:
         try:
             return self._printer.print(self._method.response.FromString(data))
         except (DecodeError, ValueError, TypeError, RecursionError):
-            raise TranscodeError("Failed to parse the response message.") from None
+            raise TranscodeError(_UNREADABLE) from None
 
     def _delimit(self, text: str) -> str:
         match self._delimited:

@@ -383,7 +383,7 @@ SCALARS: Final = {
     "any": [
         '{"@type": "type.googleapis.com/bookstore.Shelf", "id": 5}',
         '{"@type": "type.googleapis.com/nothing.Here"}',
-        '{"id": 5}',
+        "5",
         "{}",
     ],
     "times": ['["2026-01-02T03:04:05Z"]', '["x"]'],
