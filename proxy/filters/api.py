@@ -137,7 +137,7 @@ class StreamCallbacks(Protocol):
 
 
 class FilterDirection(Protocol):
-    """The way of the request, or of the response; see `proxy.hcm.filter_path`. `place` counts along the way."""
+    """The way of the request, or of the response; see `proxy.hcm.filter_path`. `place` counts from the client."""
 
     limit: int
 
@@ -160,6 +160,13 @@ class FilterDirection(Protocol):
         """See `HttpFilter.replace_decoding_buffer`."""
 
 
+class FilterChain(Protocol):
+    """Both ways of a stream; see `proxy.hcm.filter_manager`."""
+
+    decoding: FilterDirection
+    encoding: FilterDirection
+
+
 class HttpFilter:
     """Base of HTTP filters: passes everything on. One object a stream.
 
@@ -171,22 +178,12 @@ class HttpFilter:
     """
 
     name = ""
-    _decoding: FilterDirection
-    _encoding: FilterDirection
-    _decoding_place = 0
-    _encoding_place = 0
+    #: Set by the filter manager: the chain, and the place in it, counted from the client.
+    chain: FilterChain
+    place = 0
 
     def __init__(self, callbacks: StreamCallbacks) -> None:
         self.callbacks = callbacks
-
-    def enter(
-        self, decoding: FilterDirection, decoding_place: int, encoding: FilterDirection, encoding_place: int
-    ) -> None:
-        """Take the filter's places in the chain; the filter manager calls it first of all."""
-        self._decoding = decoding
-        self._decoding_place = decoding_place
-        self._encoding = encoding
-        self._encoding_place = encoding_place
 
     # -- what a filter hears
 
@@ -221,7 +218,7 @@ class HttpFilter:
 
     def continue_decoding(self) -> None:
         """Let go of what this filter has stopped; without effect once the request is answered."""
-        self._decoding.resume(self._decoding_place)
+        self.chain.decoding.resume(self.place)
 
     def add_decoded_data(self, data: bytes, *, streaming: bool = False) -> None:
         """Add body bytes behind those that passed this filter.
@@ -230,57 +227,57 @@ class HttpFilter:
         stopped. Else they are kept with what this filter holds back; a message that ended with its head gets a
         body that way. Over the buffer limit the sender waits if `streaming`, else the stream fails.
         """
-        self._decoding.add_data(self._decoding_place, data, streaming)
+        self.chain.decoding.add_data(self.place, data, streaming)
 
     def add_decoded_trailers(self) -> HeaderMap:
         """New trailers, to fill; only from within the call that has `end_stream`, and once for a message."""
-        return self._decoding.add_trailers()
+        return self.chain.decoding.add_trailers()
 
     def inject_decoded_data(self, data: bytes, end_stream: bool) -> None:
         """Show body bytes to the later filters at any time, past what is held; the head goes before them."""
-        self._decoding.inject_data(self._decoding_place, data, end_stream)
+        self.chain.decoding.inject_data(self.place, data, end_stream)
 
     def decoding_buffer(self) -> bytes | None:
         """What is kept for this filter, None if it has not kept anything back."""
-        return self._decoding.held(self._decoding_place)
+        return self.chain.decoding.held(self.place)
 
     def replace_decoding_buffer(self, data: bytes) -> None:
         """Keep this instead of what is kept for this filter."""
-        self._decoding.replace_held(self._decoding_place, data)
+        self.chain.decoding.replace_held(self.place, data)
 
     def set_decoding_limit(self, limit: int) -> None:
         """Let the request's filters together keep `limit` bytes; 0 for no limit."""
-        self._decoding.limit = limit
+        self.chain.decoding.limit = limit
 
     # -- the same with the response
 
     def continue_encoding(self) -> None:
         """See `continue_decoding`."""
-        self._encoding.resume(self._encoding_place)
+        self.chain.encoding.resume(self.place)
 
     def add_encoded_data(self, data: bytes, *, streaming: bool = False) -> None:
         """See `add_decoded_data`."""
-        self._encoding.add_data(self._encoding_place, data, streaming)
+        self.chain.encoding.add_data(self.place, data, streaming)
 
     def add_encoded_trailers(self) -> HeaderMap:
         """See `add_decoded_trailers`."""
-        return self._encoding.add_trailers()
+        return self.chain.encoding.add_trailers()
 
     def inject_encoded_data(self, data: bytes, end_stream: bool) -> None:
         """See `inject_decoded_data`."""
-        self._encoding.inject_data(self._encoding_place, data, end_stream)
+        self.chain.encoding.inject_data(self.place, data, end_stream)
 
     def encoding_buffer(self) -> bytes | None:
         """See `decoding_buffer`."""
-        return self._encoding.held(self._encoding_place)
+        return self.chain.encoding.held(self.place)
 
     def replace_encoding_buffer(self, data: bytes) -> None:
         """See `replace_decoding_buffer`."""
-        self._encoding.replace_held(self._encoding_place, data)
+        self.chain.encoding.replace_held(self.place, data)
 
     def set_encoding_limit(self, limit: int) -> None:
         """See `set_decoding_limit`."""
-        self._encoding.limit = limit
+        self.chain.encoding.limit = limit
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,9 @@ class _Decoding(FilterPath):
         self._response = response
         self.request: RequestHead
 
+    def _on_the_way(self, place: int) -> int:
+        return place
+
     def _given_up(self) -> bool:
         return self._response.complete or self._stream.destroyed
 
@@ -77,6 +80,9 @@ class _Encoding(FilterPath):
         self._stream = stream
         self.response: ResponseHead
 
+    def _on_the_way(self, place: int) -> int:
+        return len(self._stopped) - 1 - place
+
     def _given_up(self) -> bool:
         return self._stream.destroyed
 
@@ -113,43 +119,42 @@ class _Encoding(FilterPath):
 
 
 class FilterManager:
-    """See module."""
+    """See module; a `FilterChain`."""
 
     def __init__(self, stream: StreamState, makers: Sequence[FilterMaker]) -> None:
         filters = []
-        for name, make in makers:
+        for place, (name, make) in enumerate(makers):
             one = make(stream)
             one.name = name
+            one.chain = self
+            one.place = place
             filters.append(one)
         limit = stream.info.connection.buffer_limit
         self._filters = filters
-        self._encoding = encoding = _Encoding(stream, filters[::-1], limit)
-        self._decoding = decoding = _Decoding(stream, filters, limit, encoding)
-        last = len(filters) - 1
-        for place, one in enumerate(filters):
-            one.enter(decoding, place, encoding, last - place)
+        self.encoding = _Encoding(stream, filters[::-1], limit)
+        self.decoding = _Decoding(stream, filters, limit, self.encoding)
 
     @property
     def responding(self) -> bool:
         """Whether a response has begun its way to the client, though it may not have left."""
-        return self._encoding.begun
+        return self.encoding.begun
 
     def decode_headers(self, head: RequestHead, end_stream: bool) -> None:
         """The request head has come."""
-        self._decoding.request = head
-        self._decoding.head(end_stream)
+        self.decoding.request = head
+        self.decoding.head(end_stream)
 
     def decode_data(self, data: bytes, end_stream: bool) -> None:
         """Bytes of the request body have come."""
-        self._decoding.data(data, end_stream)
+        self.decoding.data(data, end_stream)
 
     def decode_trailers(self, trailers: HeaderMap) -> None:
         """Trailers of the request have come, which end it."""
-        self._decoding.end(trailers)
+        self.decoding.end(trailers)
 
     def encode_headers(self, head: ResponseHead, body: bytes, end_stream: bool) -> None:
         """A response head has come, with what there is of the body."""
-        encoding = self._encoding
+        encoding = self.encoding
         encoding.response = head
         encoding.head(end_stream and not body)
         if body:
@@ -157,15 +162,17 @@ class FilterManager:
 
     def encode_data(self, data: bytes, end_stream: bool) -> None:
         """Bytes of the response body have come."""
-        self._encoding.data(data, end_stream)
+        self.encoding.data(data, end_stream)
 
     def encode_trailers(self, trailers: HeaderMap) -> None:
         """Trailers of the response have come, which end it."""
-        self._encoding.end(trailers)
+        self.encoding.end(trailers)
 
     def destroy(self) -> None:
         """The stream is over."""
         for one in self._filters:
             one.on_destroy()
-        self._decoding.clear()
-        self._encoding.clear()
+        # They refer to this.
+        self._filters = []
+        self.decoding.clear()
+        self.encoding.clear()

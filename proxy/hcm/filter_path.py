@@ -33,26 +33,29 @@ class FilterPath(ABC):
     be held, 0 for any number.
     """
 
+    # Defaults on the class: most messages pass without changing them.
+    begun = False
+    complete = False
+    trailers: HeaderMap | None = None
+    _passed = 0
+    _held: dict[int, list[bytes]] = {}  # noqa: RUF012 - replaced before anything is put into it
+    _held_bytes = 0
+    _call = _IDLE
+    _streaming = False
+    _paused = False
+
     def __init__(self, filters: Sequence[HttpFilter], limit: int) -> None:
         self._filters = filters
         self._stopped = bytearray(len(filters))
         # The filters that have seen the end: what comes for them after that was meant for others.
         self._ended = bytearray(len(filters))
-        self._passed = 0
-        self._held: dict[int, list[bytes]] = {}
-        self._held_bytes = 0
-        self._call = _IDLE
-        self._streaming = False
-        self._paused = False
         self.limit = limit
-        self.begun = False
-        self.complete = False
-        self.trailers: HeaderMap | None = None
 
     def clear(self) -> None:
         """The stream is over: let go of the filters, which refer to this."""
         self._filters = ()
-        self._held.clear()
+        if self._held:
+            self._held.clear()
 
     # -- what comes in
 
@@ -79,6 +82,9 @@ class FilterPath(ABC):
 
     def resume(self, place: int) -> None:
         """See `FilterDirection`."""
+        self._resume(self._on_the_way(place))
+
+    def _resume(self, place: int) -> None:
         if self._given_up():
             return
         first = place + 1 if self._stopped[place] != _STOPPED_ALL else place
@@ -95,6 +101,7 @@ class FilterPath(ABC):
 
     def add_data(self, place: int, data: bytes, streaming: bool) -> None:
         """See `FilterDirection`."""
+        place = self._on_the_way(place)
         if self._call == _TRAILERS and not self._stopped[place]:
             self._run_data(place + 1, data, False)
             self._call = _TRAILERS
@@ -113,6 +120,7 @@ class FilterPath(ABC):
         """See `FilterDirection`."""
         if self._given_up():
             return
+        place = self._on_the_way(place)
         if self._passed <= place:
             self._passed = place + 1
             self._run_head(place + 1, False)
@@ -120,11 +128,12 @@ class FilterPath(ABC):
 
     def held(self, place: int) -> bytes | None:
         """See `FilterDirection`."""
-        pieces = self._held.get(place)
+        pieces = self._held.get(self._on_the_way(place))
         return None if pieces is None else b"".join(pieces)
 
     def replace_held(self, place: int, data: bytes) -> None:
         """See `FilterDirection`."""
+        place = self._on_the_way(place)
         self._release(place)
         self._hold(place, data)
 
@@ -159,7 +168,7 @@ class FilterPath(ABC):
         """Send on the body that a filter has added to a message without one."""
         if adder >= 0:
             self._stopped[adder] = _STOPPED
-            self.resume(adder)
+            self._resume(adder)
 
     def _run_data(self, place: int, data: bytes, end_stream: bool) -> None:
         filters = self._filters
@@ -194,7 +203,7 @@ class FilterPath(ABC):
             if not self._stopped[place]:
                 return True
             self._hold(place, data)
-            self.resume(place)
+            self._resume(place)
             return False
         self._stopped[place] = _STOPPED
         if status in _KEEPING:
@@ -202,7 +211,7 @@ class FilterPath(ABC):
             self._hold(place, data)
         elif self.complete and self.trailers is None and place not in self._held:
             # So that the later filters hear of the end when this one lets go.
-            self._held[place] = []
+            self._held = {**self._held, place: []}
         return False
 
     def _run_trailers(self, place: int) -> None:
@@ -222,7 +231,7 @@ class FilterPath(ABC):
                 self._stopped[place] = _STOPPED
                 return
             if self._stopped[place]:
-                self.resume(place)
+                self._resume(place)
                 return
             place += 1
         self._send_trailers(trailers)
@@ -230,6 +239,8 @@ class FilterPath(ABC):
     # -- what is held back
 
     def _hold(self, place: int, data: bytes) -> None:
+        if not self._held:
+            self._held = {}
         self._held.setdefault(place, []).append(data)
         self._held_bytes += len(data)
         if not self.limit or self._held_bytes <= self.limit:
@@ -249,6 +260,10 @@ class FilterPath(ABC):
         return data
 
     # -- what the two directions do in their own way
+
+    @abstractmethod
+    def _on_the_way(self, place: int) -> int:
+        """Counted along the way instead of from the client."""
 
     @abstractmethod
     def _given_up(self) -> bool:
