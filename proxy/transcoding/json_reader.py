@@ -27,6 +27,8 @@ _REAL: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)
 _ESCAPES: Final = {0x62: "\b", 0x66: "\f", 0x6E: "\n", 0x72: "\r", 0x74: "\t", 0x76: "\v"}
 _WORDS: Final = ((b"true", True), (b"false", False), (b"null", None))
 _UNKNOWN: Final = "Unexpected token."
+#: More than a 64-bit integer can have; Python refuses to read thousands.
+_MOST_DIGITS: Final = 24
 
 
 class JsonObject:
@@ -274,7 +276,7 @@ class JsonReader:
             digits = text.removeprefix("-")
             if len(digits) >= 2 and digits[0] == "0":
                 raise self._failure("Octal/hex numbers are not valid JSON values.")
-            if _INTEGER.fullmatch(text):
+            if len(text) <= _MOST_DIGITS and _INTEGER.fullmatch(text):
                 number = int(text)
                 if -(1 << 63) <= number < 1 << 64:
                     self._at = match.end()

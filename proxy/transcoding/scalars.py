@@ -9,7 +9,8 @@ import re
 import struct
 from typing import Any, Final
 
-_INTEGER: Final = re.compile(r"[+-]?[0-9]+")
+#: As many digits as 64 bits can need, with room for zeros: Python refuses to read thousands.
+_INTEGER: Final = re.compile(r"[+-]?[0-9]{1,100}")
 _REAL: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _TRUE: Final = frozenset({"true", "t", "yes", "y", "1"})
 _FALSE: Final = frozenset({"false", "f", "no", "n", "0"})
