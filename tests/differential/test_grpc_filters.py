@@ -325,6 +325,9 @@ def test_http1_reverse_bridge(pair: Pair, manager: str, path: str) -> None:
         answer(b"xyz", content_type=proto, trailers=b"x-t: 1\r\n"),
         answer(content_type=proto, trailers=b""),
     ]
+    if manager == "sized":
+        # A client of HTTP/1 has all that content-length promises before the trailers come, and may be gone.
+        answers = [one for one in answers if b"x-t" not in one or b"x-size" not in one]
     cases: list[Case] = [
         *((manager, post(path, MESSAGE, GRPC), one) for one in answers),
         (manager, chunked(path, GRPC), answers[1]),
