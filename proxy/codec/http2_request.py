@@ -38,6 +38,11 @@ _PSEUDO: Final = frozenset({":method", ":scheme", ":path", ":authority", ":proto
 #: Clients choose the fields and paths, so the memos have an end.
 _MAX_KNOWN_FIELDS: Final = 512
 _MAX_SEEN_FIELDS: Final = 1024
+_REQUEST_ID: Final = "x-request-id"
+#: What an id may have at most to fit into the hole that is left for it (see `http2_render.string`).
+_MAX_ID_LENGTH: Final = 126
+#: Stands for an x-request-id among fields that are shared by requests of different ids. No field can have it.
+_ID_APART: Final = (_REQUEST_ID, "\0")
 _MAX_KNOWN_REQUESTS: Final = 1024
 _MAX_KNOWN_BLOCK_BYTES: Final = 2048
 
@@ -64,13 +69,20 @@ class Http2Request(ParsedRequest):
 
 
 class KnownFields(SharedFields):
-    """The fields of an earlier request apart from `:path`, for requests that differ from it in that only."""
+    """The fields of an earlier request apart from `:path`, for requests that differ from it in that only.
 
-    __slots__ = ("_like", "requests")
+    With `id_apart` they differ in x-request-id too, which is then not among the fields: see `given_id`.
+    """
 
-    def __init__(self, like: Http2Request) -> None:
+    __slots__ = ("_headers", "_like", "requests")
+
+    def __init__(self, like: Http2Request, *, id_apart: bool = False) -> None:
         super().__init__()
         self._like = like
+        self._headers = like.head.headers
+        if id_apart:
+            self._headers = self._headers.copy()
+            self._headers.remove(_REQUEST_ID)
         #: By path and size of the encoded field section, which differs from connection to connection.
         self.requests: dict[tuple[str, int], Http2Request] = {}
 
@@ -79,7 +91,7 @@ class KnownFields(SharedFields):
         like = self._like
         head = like.head
         request = Http2Request(
-            RequestHead(head.method, path, head.authority, head.headers, head.scheme, "HTTP/2"), block_size
+            RequestHead(head.method, path, head.authority, self._headers, head.scheme, "HTTP/2"), block_size
         )
         request.content_length = like.content_length
         request.expect_continue = like.expect_continue
@@ -88,7 +100,10 @@ class KnownFields(SharedFields):
 
 
 class Http2RequestParser:
-    """Parses the field sections of requests under one configuration. See `FieldRules` for the limits."""
+    """Parses the field sections of requests under one configuration. See `FieldRules` for the limits.
+
+    With `ids_apart` requests that differ in x-request-id may share the other fields.
+    """
 
     def __init__(
         self,
@@ -98,7 +113,9 @@ class Http2RequestParser:
         *,
         allow_connect: bool = False,
         table_size: int = 4096,
+        ids_apart: bool = False,
     ) -> None:
+        self._ids_apart = ids_apart
         self._rules = FieldRules(
             max_headers_bytes,
             max_headers_count,
@@ -114,29 +131,49 @@ class Http2RequestParser:
 
     def parse(self, fields: list[tuple[str, str]], block_size: int) -> Http2Request:
         """The request of a decoded field section of `block_size` encoded bytes. Raises `Http2MessageError`."""
-        key = None
-        path = ""
         for at, (name, value) in enumerate(fields):
             if name == ":path":
-                key = (*fields[:at], *fields[at + 1 :])
                 path = value
-                known = self._known.get(key)
-                if known is None:
-                    break
-                request = known.requests.get((path, block_size))
-                if request is None:
-                    if path[:1] != "/" or not _is_path(path):
-                        break
-                    request = known.with_path(path, block_size)
-                    self._rules.check_size(fields, block_size)
-                    self._keep(known, request)
-                return request
-            if name[:1] != ":":
                 break
-        request = self._parse(fields, block_size)
-        if key is not None and self._may_share(request, path):
-            self._remember(key, request)
+            if name[:1] != ":":
+                return self._parse(fields, block_size)
+        else:
+            return self._parse(fields, block_size)
+        others = fields.copy()
+        del others[at]
+        given_id = self._take_id(others) if self._ids_apart else ""
+        key = tuple(others)
+        known = self._known.get(key)
+        if known is None:
+            request = self._parse(fields, block_size)
+            return self._remember(key, request, given_id) if self._may_share(request, path) else request
+        if given_id:
+            if path[:1] != "/" or not _is_path(path):
+                return self._parse(fields, block_size)
+            self._rules.check_size(fields, block_size)
+            request = known.with_path(path, block_size)
+            request.given_id = given_id
+            return request
+        kept = known.requests.get((path, block_size))
+        if kept is not None:
+            return kept
+        if path[:1] != "/" or not _is_path(path):
+            return self._parse(fields, block_size)
+        self._rules.check_size(fields, block_size)
+        request = known.with_path(path, block_size)
+        self._keep(known, request)
         return request
+
+    @staticmethod
+    def _take_id(others: list[tuple[str, str]]) -> str:
+        """Put a mark in the place of a plain x-request-id; its value, or ""."""
+        for at, (name, value) in enumerate(others):
+            if name == _REQUEST_ID:
+                if 0 < len(value) <= _MAX_ID_LENGTH and value.isascii() and value.isprintable():
+                    others[at] = _ID_APART
+                    return value
+                break
+        return ""
 
     def parse_trailers(self, fields: list[tuple[str, str]], block_size: int) -> tuple[HeaderMap, int]:
         """See `FieldRules.parse_trailers`."""
@@ -154,18 +191,28 @@ class Http2RequestParser:
             and request.head.method != "CONNECT"
         )
 
-    def _remember(self, key: _Fields, request: Http2Request) -> None:
+    def _remember(self, key: _Fields, request: Http2Request, given_id: str) -> Http2Request:
+        """Keep the fields of `request` if they come for the second time; the request to go on with."""
         seen = self._seen
         if key not in seen:
             if len(seen) >= _MAX_SEEN_FIELDS:
                 seen.clear()
             seen.add(key)
-            return
+            return request
+        repeated = request.head.headers.repeated
+        if given_id and repeated is not None and _REQUEST_ID in repeated:
+            return request
         if len(self._known) >= _MAX_KNOWN_FIELDS:
             self._known.clear()
             self._kept = 0
-        known = self._known[key] = request.fields = KnownFields(request)
+        known = self._known[key] = KnownFields(request, id_apart=bool(given_id))
+        if given_id:
+            request = known.with_path(request.head.path, request.wire_bytes - FRAME_HEADER_SIZE)
+            request.given_id = given_id
+            return request
+        request.fields = known
         self._keep(known, request)
+        return request
 
     def _keep(self, known: KnownFields, request: Http2Request) -> None:
         if self._kept >= _MAX_KNOWN_REQUESTS:

@@ -32,6 +32,8 @@ class ParsedRequest:
     dropped_underscores = 0
     original_names: dict[str, str] | None = None
     fields: SharedFields | None = None
+    #: The client's x-request-id where `head` does not have it, because it shares its fields.
+    given_id = ""
 
     def __init__(self, head: RequestHead, wire_bytes: int) -> None:
         self.head = head

@@ -28,6 +28,7 @@ IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 #: Values of the proto's enums, by name where the code compares them.
 OVERWRITE, APPEND_IF_ABSENT, PASS_THROUGH = 0, 1, 2
 KEEP_UNCHANGED, REJECT_REQUEST, UNESCAPE_AND_REDIRECT, UNESCAPE_AND_FORWARD = 1, 2, 3, 4
+_REQUEST_ID = b"x-request-id"
 
 
 class CodecType(Enum):
@@ -124,6 +125,8 @@ class HcmConfig:
     strip_matching_port: bool
     strip_trailing_dot: bool
     early_mutations: tuple[HeaderOps, ...]
+    #: Whether anything of the routes looks at x-request-id, so that it has to be among the fields.
+    routes_read_ids: bool
     upgrades: dict[str, UpgradeConfig]
 
 
@@ -224,6 +227,7 @@ def compile_hcm(message: Any, path: str, context: CompileContext) -> HcmConfig:
         strip_matching_port=_strip_matching_port(message, path, context),
         strip_trailing_dot=message.strip_trailing_host_dot,
         early_mutations=_early_mutations(message, path, context),
+        routes_read_ids=_REQUEST_ID in message.route_config.SerializeToString().lower(),
         upgrades=_upgrades(message, path, context),
     )
 

@@ -112,6 +112,7 @@ class ConnectionManager:
             config.underscores,
             allow_connect=config.http2.allow_connect,
             table_size=config.http2.hpack_table_size,
+            ids_apart=not config.routes_read_ids,
         )
         self.request_ids = RequestIds()
         node = services.node

@@ -71,7 +71,8 @@ def _bad_path() -> Rejection:
 class RequestPlan:
     """The decided part of a request.
 
-    `head` is as filters see it, without a generated x-request-id. `reusable` tells that an equal head from the
+    `head` is as filters see it, without an x-request-id that is generated (`generates_id`) or was taken out of the
+    fields for the sake of sharing them (then it is `given_id`). `reusable` tells that an equal head from the
     same client gets the same plan, `repeated` that this has happened: only then is it worth while to render the
     upstream's head with a hole. `reads_facts` is that of the route. `upstream` is what the router derived for a
     route to one constant cluster, and `upstream_with_body` the same for requests with a body.
@@ -85,6 +86,7 @@ class RequestPlan:
     repeated = False
     reads_facts = False
     generates_id = False
+    given_id = ""
     request_id: str | None = None
     upgrade = ""
     upstream: UpstreamPlan | None = None
@@ -98,16 +100,18 @@ class RequestPlan:
 class PreparedFields:
     """What was made of the fields of a request, whatever its target; shared, so nobody may change it.
 
-    `upstream` keeps what the router made of them in turn: by route, method and whether there is a body, for routes that change nothing.
+    `upstream` keeps what the router made of them in turn: by route, method and whether there is a body, for routes
+    that change nothing. `takes_id` tells that each request brings its `given_id`.
     """
 
-    __slots__ = ("generates_id", "headers", "origin", "request_id", "scheme", "upstream")
+    __slots__ = ("generates_id", "headers", "origin", "request_id", "scheme", "takes_id", "upstream")
 
     def __init__(self, plan: RequestPlan) -> None:
         self.headers = plan.head.headers
         self.scheme = plan.head.scheme
         self.origin = plan.origin
         self.generates_id = plan.generates_id
+        self.takes_id = bool(plan.given_id)
         self.request_id = plan.request_id
         self.upstream: dict[tuple[int, str, bool], UpstreamPlan] = {}
 
@@ -130,6 +134,9 @@ class RequestPlanner:
             if prepared is not None:
                 return self._plan_target(request, connection, info, prepared)
         plan = RequestPlan(request.head.copy())
+        if request.given_id:
+            plan.generates_id = True
+            plan.given_id = request.given_id
         if plan.head.headers.repeated is not None:
             join_repeated(plan.head.headers, REQUEST)
         plan.upgrade = "connect" if plan.head.method == "CONNECT" else request.upgrade
@@ -164,6 +171,9 @@ class RequestPlanner:
         plan = RequestPlan(head)
         plan.origin = prepared.origin
         plan.prepared = prepared
+        if prepared.takes_id:
+            plan.generates_id = True
+            plan.given_id = request.given_id
         plan.rejection = self._normalize_path(head)
         if plan.rejection is None:
             self._normalize_host(head, connection)
@@ -248,13 +258,16 @@ class RequestPlanner:
         config = self._config
         if "x-envoy-force-trace" in plan.head.headers:
             plan.reusable = False
-        present = plan.head.headers.get("x-request-id")
+        present = plan.given_id or plan.head.headers.get("x-request-id")
         edge = plan.origin is not None and plan.origin.edge
         plan.generates_id = config.generate_request_id and (
             not present or (edge and not config.preserve_external_request_id)
         )
         if plan.generates_id:
             plan.head.headers.remove("x-request-id")
+            plan.given_id = ""
+        elif plan.given_id:
+            plan.generates_id = True
         else:
             plan.request_id = present
 

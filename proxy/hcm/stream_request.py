@@ -31,7 +31,7 @@ class RequestPart(StreamState):
         if keeps_head or plan.reads_facts or manager.describes_requests:
             self._describe_request(request, plan)
         if plan.generates_id:
-            self.request_id = request_id = manager.request_ids.new()
+            self.request_id = request_id = plan.given_id or manager.request_ids.new()
             if keeps_head:
                 head.headers["x-request-id"] = request_id
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -74,10 +75,12 @@ ROUTES: list[Json] = [
 ]
 #: What our stateless encoder sends is larger; everything else about bytes is the same.
 LOG = (
-    "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %REQ(:METHOD)% %REQ(:PATH)% %REQ(:AUTHORITY)% %REQ(:SCHEME)% "
+    "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %REQ(:METHOD)% %REQ(:PATH)% %REQ(:AUTHORITY)% "
+    "%REQ(:SCHEME)% %REQ(X-REQUEST-ID)% "
     "%PROTOCOL% %BYTES_RECEIVED% %BYTES_SENT% %DOWNSTREAM_HEADER_BYTES_RECEIVED% "
     "%DOWNSTREAM_WIRE_BYTES_RECEIVED% %CONNECTION_TERMINATION_DETAILS%"
 )
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 SLOW = Answer(delay=0.4)
 BROKEN = Answer([b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n12345", b"67890"], pause=0.4)
 CUT = Answer(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n12345", end="close")
@@ -140,7 +143,9 @@ def same(pair: Pair, cases: Sequence[Case], **options: Any) -> list[Any]:
         differences += diff_lists(f"{name}: upstream", envoy[1], outrider[1])
         results.append(outrider[0])
     time.sleep(0.2)
-    theirs, ours = pair.both(lambda side: side.proxy.access_log(before + 1)[before:])
+    theirs, ours = pair.both(
+        lambda side: [UUID.sub("<uuid>", line) for line in side.proxy.access_log(before + 1)[before:]]
+    )
     if sorted(theirs) != sorted(ours):
         differences.append(
             Difference(
@@ -307,6 +312,19 @@ def test_bodies(pair: Pair) -> None:
 def test_padding(pair: Pair) -> None:
     body = h2.data(1, b"hello", padding=9), h2.data(1, b"there", padding=0, end=True)
     same(pair, [case("padded", post("/", *body))])
+
+
+def test_request_ids(pair: Pair) -> None:
+    cases = []
+    for number in range(6):
+        fields = [("a", "b"), ("x-request-id", f"id-{number}")]
+        cases += [
+            case(f"id {number}", h2.request(1, f"/{number % 2}", fields=fields)),
+            case(f"reply {number}", h2.request(1, "/a#b", fields=fields)),
+            case(f"two ids {number}", h2.request(1, "/", fields=[*fields, ("x-request-id", "x")])),
+            case(f"POST {number}", post("/", h2.data(1, b"x", end=True), fields=fields)),
+        ]
+    same(pair, cases)
 
 
 def test_request_trailers(pair: Pair) -> None:
@@ -591,7 +609,7 @@ def test_clients_that_give_up(pair: Pair) -> None:
         given_up(h2.goaway())
         given_up()
     time.sleep(0.5)
-    pair.same_log(7)
+    pair.same_log(7, lambda line: UUID.sub("<uuid>", line))
 
 
 def test_settings(pair: Pair) -> None:

@@ -272,6 +272,41 @@ def test_requests_for_other_paths_share_the_fields():
     )
 
 
+def with_id(parser, request_id, path="/", **changes):
+    return parse(("a", "b"), ("x-request-id", request_id), ("c", "d"), parser=parser, path=path, **changes)
+
+
+def test_requests_of_other_ids_share_the_other_fields():
+    parser = Http2RequestParser(ids_apart=True)
+    first = with_id(parser, "1")
+    assert (first.given_id, first.head.headers["x-request-id"]) == ("", "1")
+    second, third = with_id(parser, "2"), with_id(parser, "3", "/other")
+    assert (second.given_id, third.given_id, third.head.path) == ("2", "3", "/other")
+    assert second.head.headers is third.head.headers
+    assert dict(third.head.headers) == {"a": "b", "c": "d"}
+    assert with_id(parser, "2").given_id == "2"
+    # One without an id has fields of its own.
+    assert parse(("a", "b"), ("c", "d"), parser=parser).fields is None
+    assert (
+        refusal(("a", "b"), ("x-request-id", "4"), ("c", "d"), parser=parser, path="bad").details == VIOLATION
+    )
+
+
+@pytest.mark.parametrize("request_id", ["", "x" * 127, "\xe9", "a\tb"])
+def test_odd_ids_stay_among_the_fields(request_id):
+    parser = Http2RequestParser(ids_apart=True)
+    for _ in range(4):
+        request = with_id(parser, request_id)
+        assert (request.given_id, request.head.headers["x-request-id"]) == ("", request_id)
+
+
+def test_two_ids_stay_among_the_fields():
+    parser = Http2RequestParser(ids_apart=True)
+    for number in range(4):
+        request = parse(("x-request-id", str(number)), ("x-request-id", "x"), parser=parser)
+        assert (request.given_id, request.head.headers["x-request-id"]) == ("", f"{number},x")
+
+
 def test_what_is_kept_is_bounded():
     parser = Http2RequestParser()
     for number in range(3000):

@@ -8,6 +8,7 @@ from proxy.base.stream_info import TlsInfo
 from proxy.hcm.http1_connection import Http1ServerConnection
 from proxy.hcm.http2_connection import Http2ServerConnection
 from tests.support import http2_frames as h2
+from tests.support.configs import route, virtual_host
 from tests.support.http2_manager import Http2Manager, response
 
 END = h2.END_STREAM | h2.END_HEADERS
@@ -64,6 +65,44 @@ def test_equal_requests_share_their_plan_across_connections(of):
     (request,) = [one for fields in known for one in fields.requests.values()]
     (plan,) = request.plans.values()
     assert plan.repeated
+
+
+def ids_of(of):
+    return [
+        line.removeprefix(b"x-request-id: ")
+        for upstream in of.upstream.requests
+        for line in upstream.head.split(b"\r\n")
+        if line.startswith(b"x-request-id")
+    ]
+
+
+@pytest.mark.parametrize("fields", [{}, {"via": "x"}])
+def test_the_client_s_request_ids_go_on(fields):
+    of = Http2Manager(**fields)
+    client = of.connect()
+    for number in range(5):
+        client.send(h2.request(2 * number + 1, f"/{number % 2}", fields=[("x-request-id", f"id-{number}")]))
+    assert ids_of(of) == [f"id-{number}".encode() for number in range(5)]
+
+
+def test_the_edge_replaces_request_ids():
+    of = Http2Manager(use_remote_address=True)
+    client = of.connect()
+    for number in range(5):
+        client.send(h2.request(2 * number + 1, fields=[("x-request-id", f"id-{number}")]))
+    assert len(set(ids_of(of))) == 5
+    assert all(len(found) == 36 for found in ids_of(of))
+
+
+def test_routes_that_match_on_request_ids_see_them():
+    match = {"prefix": "/", "headers": [{"name": "X-Request-Id", "string_match": {"exact": "id-3"}}]}
+    odd = {"match": match, "direct_response": {"status": 403}}
+    table = {"virtual_hosts": [virtual_host([odd, route()])]}
+    of = Http2Manager(route_config=table)
+    client = of.connect()
+    for number in range(5):
+        client.send(h2.request(2 * number + 1, fields=[("x-request-id", f"id-{number}")]))
+    assert ids_of(of) == [b"id-0", b"id-1", b"id-2", b"id-4"]
 
 
 def test_a_body_and_trailers(of):
