@@ -125,13 +125,13 @@ class Bench:
         self.hold: asyncio.Event | None = None
         loop: Any = _Loop(self.clock)
         self.pool: Any = make_pool(loop, self.clock, self.cluster, self.host, key, ConnectionIds())
-        monkeypatch.setattr(base, "open_connection", self._open)
+        monkeypatch.setattr(base, "open_connection", self.connect)
 
     @property
     def stats(self) -> Any:
         return self.cluster.stats
 
-    async def _open(self, loop: Any, host: Any, config: Any, protocol: Any, tls: Any) -> None:
+    async def connect(self, loop: Any, host: Any, config: Any, protocol: Any, tls: Any) -> None:
         if self.hold is not None:
             await self.hold.wait()
         if self.refuse is not None:

@@ -208,8 +208,9 @@ class ConnectionPool:
             self._connections.add(connection)
             self.watch(now)
             self.offer(connection)
-        elif self._pending:
-            self.connect_if_needed()
+        else:
+            # The peer has taken it away again before anybody had it, and may do so with the next for ever.
+            self._fail_pending(PoolFailure.REMOTE_CONNECT, "")
 
     def settled(self, connection: Any) -> Any:
         """The connection that a connected one has turned out to be."""
@@ -231,12 +232,15 @@ class ConnectionPool:
         else:
             self.stats.upstream_cx_destroy_remote += 1
         # A host that refuses one connection refuses the next: tell everybody who waits, as Envoy does.
+        self._fail_pending(failure, error.reason)
+
+    def _fail_pending(self, failure: PoolFailure, reason: str) -> None:
         waiting = list(self._pending)
         self._pending.clear()
         for request in waiting:
             self._leave_queue()
             self.stats.upstream_rq_pending_failure_eject += 1
-            request.on_pool_failure(failure, error.reason)
+            request.on_pool_failure(failure, reason)
 
     def _forget(self, connection: Any) -> None:
         connection.closed = True
@@ -264,7 +268,8 @@ class ConnectionPool:
                 stats.upstream_cx_destroy_local_with_active_rq += 1
             else:
                 stats.upstream_cx_destroy_remote_with_active_rq += 1
-        stats.upstream_cx_length_ms.record(int((self.now() - connection.connected_at) * 1000))
+        now = self.now()
+        stats.upstream_cx_length_ms.record(int((now - (connection.connected_at or now)) * 1000))
         stats.upstream_rq_per_cx.record(connection.requests)
         if self._pending:
             self.connect_if_needed()

@@ -47,6 +47,8 @@ class Http1Pool(ConnectionPool):
         self.known_heads: dict[bytes, Http1Response] = {}
         self.name_formatter: NameFormatter | None = None
         self._idle: list[Http1UpstreamConnection] = []
+        #: The connection that a waiting request is being given.
+        self._offered: Http1UpstreamConnection | None = None
 
     # -- the request's side
 
@@ -87,15 +89,25 @@ class Http1Pool(ConnectionPool):
             return
         self.offer(connection)
 
+    def on_released(self, connection: Http1UpstreamConnection) -> None:
+        """The request that was to have the connection does not want it."""
+        if connection is not self._offered:
+            self.on_complete(connection, reusable=True)
+
     def offer(self, connection: Any) -> None:
         """See `ConnectionPool`."""
-        request = self.next_pending()
-        if request is not None:
+        while True:
+            request = self.next_pending()
+            if request is None:
+                break
             connection.request = request
             connection.request_sent = False
             connection.requests += 1
+            self._offered = connection
             request.on_pool_ready(connection)
-            return
+            self._offered = None
+            if connection.request is not None or connection.closed:
+                return
         connection.idle_since = now = self.now()
         self._idle.append(connection)
         if self._wake_at <= now and self._idle_check:

@@ -224,7 +224,7 @@ class Http1UpstreamConnection(asyncio.Protocol):
         self.request = None
         self.request_sent = True
         self.requests -= 1
-        self.pool.on_complete(self, reusable=True)
+        self.pool.on_released(self)
 
     def pause_reading(self) -> None:
         """See `UpstreamConnection`."""

@@ -79,14 +79,19 @@ class Http2Pool(ConnectionPool):
 
     def offer(self, connection: Any) -> None:
         """See `ConnectionPool`."""
+        listed = connection.ready
+        # A stream that ends from within must not offer the connection again: that would go as deep as the queue.
+        connection.ready = True
         while connection.free > 0:
             request = self.next_pending()
             if request is None:
-                if not connection.ready:
-                    connection.ready = True
+                if not listed:
                     self._ready.append(connection)
                 return
             request.on_pool_ready(connection.attach(request))
+        connection.ready = False
+        if listed:
+            self._ready.remove(connection)
         if self._pending:
             self.connect_if_needed()
 

@@ -2,6 +2,8 @@
 
 import asyncio
 
+from proxy.upstream.pool import base
+from proxy.upstream.pool.api import PoolFailure
 from proxy.upstream.pool.base import ConnectionIds
 from tests.support.cluster_messages import compiled, endpoint
 from tests.support.upstream_pool import Bench, Request
@@ -35,3 +37,44 @@ def test_requests_wait_in_order(monkeypatch):
     bench = Bench(monkeypatch, compiled(endpoint()))
     asyncio.run(scenario(bench))
     assert bench.stats.upstream_rq_pending_active == 0
+
+
+class Unwilling(Request):
+    """Gives back what it gets, like a request beyond the limit of requests."""
+
+    def on_pool_ready(self, connection):
+        connection.release()
+        self.heard.append("released")
+
+
+def test_a_long_queue_of_requests_that_give_their_connection_back(monkeypatch):
+    async def scenario(bench):
+        bench.hold = asyncio.Event()
+        requests = [Unwilling() for _ in range(1000)]
+        for request in requests:
+            bench.pool.wait(request)
+        bench.hold.set()
+        await bench.settle()
+        assert all(request.heard == ["released"] for request in requests)
+        assert bench.pool.take(Request()) is not None
+
+    asyncio.run(scenario(Bench(monkeypatch, compiled(endpoint()))))
+
+
+def test_a_connection_that_is_lost_before_anybody_has_it_fails_who_waits(monkeypatch):
+    async def scenario(bench):
+        connect = bench.connect
+
+        async def lose(*arguments):
+            await connect(*arguments)
+            bench.opened[-1].lose()
+
+        monkeypatch.setattr(base, "open_connection", lose)
+        request = await bench.request()
+        assert request.heard == [(PoolFailure.REMOTE_CONNECT, "")]
+        assert len(bench.opened) == 1
+        assert bench.pool.coming == 0
+
+    bench = Bench(monkeypatch, compiled(endpoint()))
+    asyncio.run(scenario(bench))
+    assert bench.stats.upstream_cx_active == 0

@@ -285,3 +285,37 @@ def test_the_end_of_the_worker(monkeypatch, after):
             assert request.heard == [ResetReason.CONNECTION_TERMINATION]
 
     run(monkeypatch, scenario)
+
+
+class Unwilling(Request):
+    """Gives back what it gets, like a request beyond the limit of requests."""
+
+    def on_pool_ready(self, connection):
+        connection.release()
+        self.heard.append("released")
+
+
+def test_a_long_queue_of_requests_that_give_their_stream_back(monkeypatch):
+    async def scenario(bench):
+        requests = [Unwilling() for _ in range(1000)]
+        for request in requests:
+            bench.pool.wait(request)
+        await bench.settle()
+        Host(bench.opened[0], {})
+        assert all(request.heard == ["released"] for request in requests)
+        assert bench.pool.take(Request()) is not None
+
+    run(monkeypatch, scenario)
+
+
+def test_goaway_on_an_idle_connection_closes_it(monkeypatch):
+    async def scenario(bench):
+        _, host = await connected(bench)
+        host.answer(1)
+        host.send(h2.goaway(1))
+        await bench.settle()
+        assert bench.opened[0].closed
+        await bench.request()
+        assert len(bench.opened) == 2
+
+    run(monkeypatch, scenario)
