@@ -8,7 +8,7 @@ that the peer has closed is never used.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import Any
 
 from proxy.base.services import Timers
 from proxy.codec.http1_render import NameFormatter
@@ -16,12 +16,8 @@ from proxy.codec.http1_response import Http1Response, ResponseParser
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
 from proxy.upstream.pool.api import PoolRequest
-from proxy.upstream.pool.base import ConnectionIds, ConnectionPool
+from proxy.upstream.pool.base import PEEK_AFTER, ConnectionIds, ConnectionPool
 from proxy.upstream.pool.http1_connection import Http1UpstreamConnection
-
-#: After a connection was idle for this long (seconds) its socket is asked whether the peer has closed: younger
-#: ones would have told through the loop, and asking costs about 1 us.
-_PEEK_AFTER: Final = 0.005
 
 
 class Http1Pool(ConnectionPool):
@@ -59,7 +55,7 @@ class Http1Pool(ConnectionPool):
             connection = idle.pop()
             if connection.closed:
                 continue
-            if self.now() - connection.idle_since > _PEEK_AFTER and connection.peer_has_closed():
+            if self.now() - connection.idle_since > PEEK_AFTER and connection.peer_has_closed():
                 connection.close()
                 continue
             connection.request = request

@@ -15,7 +15,7 @@ from proxy.codec.http2_response import Http2Response, Http2ResponseParser
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
 from proxy.upstream.pool.api import PoolRequest
-from proxy.upstream.pool.base import ConnectionIds, ConnectionPool
+from proxy.upstream.pool.base import PEEK_AFTER, ConnectionIds, ConnectionPool
 from proxy.upstream.pool.http2_connection import Http2UpstreamConnection
 
 #: Parsed response heads that the connections share; peers choose them, so there is an end to their number.
@@ -59,10 +59,15 @@ class Http2Pool(ConnectionPool):
         while ready:
             connection = ready[-1]
             if connection.free > 0:
-                return connection.attach(request)
+                if connection.active or not self._has_ended(connection):
+                    return connection.attach(request)
+                connection.close()
             connection.ready = False
             ready.pop()
         return None
+
+    def _has_ended(self, connection: Http2UpstreamConnection) -> bool:
+        return self.now() - connection.idle_since > PEEK_AFTER and connection.peer_has_closed()
 
     # -- opening connections
 

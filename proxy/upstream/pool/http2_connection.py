@@ -159,6 +159,19 @@ class Http2UpstreamConnection(Http2Connection, asyncio.Protocol):
             self.transport.close()
         self.dead = True
 
+    def peer_has_closed(self) -> bool:
+        """Whether an end of stream waits in the socket that the loop has not told of yet."""
+        if self.transport.is_closing():
+            return True
+        if self.socket is None or self.tls is not None:
+            return False
+        try:
+            return not self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
     def describe(self, info: StreamInfo) -> None:
         """Note in `info` which connection carried the stream."""
         info.upstream_connection_id = self.connection_id

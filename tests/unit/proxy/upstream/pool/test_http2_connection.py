@@ -1,6 +1,7 @@
 """The connection behind the streams: its ends, its errors, its pings."""
 
 import asyncio
+import socket
 
 import pytest
 
@@ -52,6 +53,23 @@ def test_nobody_gets_a_connection_that_is_about_to_end(monkeypatch):
         bench.opened[0].protocol.eof_received()
         await bench.request()
         assert len(bench.opened) == 2
+
+    run(monkeypatch, scenario)
+
+
+@pytest.mark.parametrize(("bytes_before", "connections"), [(b"", 2), (b"a frame", 1)])
+def test_an_end_that_the_loop_has_not_told_of(monkeypatch, bytes_before, connections):
+    async def scenario(bench):
+        _, host = await connected(bench)
+        host.answer(1)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            bench.opened[0].protocol.socket = ours
+            bench.clock.advance(1)
+            theirs.send(bytes_before)
+            theirs.close()
+            await bench.request()
+        assert len(bench.opened) == connections
 
     run(monkeypatch, scenario)
 
