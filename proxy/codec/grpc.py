@@ -15,7 +15,6 @@ from proxy.base.messages import ResponseHead
 CONTENT_TYPE: Final = "application/grpc"
 #: Flag byte and length before each message.
 PREFIX_BYTES: Final = 5
-COMPRESSED: Final = 1
 
 _PREFIX: Final = struct.Struct("!BI")
 
@@ -145,46 +144,3 @@ class MessageCounter:
                 self._left = _PREFIX.unpack(self._prefix)[1]
                 self._prefix = b""
         return self.count - before
-
-
-class MessageReader:
-    """Takes a stream of bytes apart into messages.
-
-    `failed` turns True at a flag byte that the protocol does not know: nothing more comes after that. What is
-    kept is the message that is not whole yet; the caller limits it by looking at `kept`.
-    """
-
-    __slots__ = ("_pieces", "_want", "failed", "kept")
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._want = PREFIX_BYTES
-        self.kept = 0
-        self.failed = False
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """The messages that are whole now, each with its prefix."""
-        if self.failed:
-            return []
-        self._pieces.append(data)
-        self.kept += len(data)
-        if self.kept < self._want:
-            return []
-        data = b"".join(self._pieces)
-        messages = []
-        at = 0
-        while len(data) - at >= PREFIX_BYTES:
-            flags, length = _PREFIX.unpack_from(data, at)
-            if flags & ~COMPRESSED:
-                self.failed = True
-                break
-            self._want = PREFIX_BYTES + length
-            if len(data) - at < self._want:
-                break
-            messages.append(data[at : at + self._want])
-            at += self._want
-            self._want = PREFIX_BYTES
-        rest = b"" if self.failed else data[at:]
-        self._pieces = [rest] if rest else []
-        self.kept = len(rest)
-        return messages

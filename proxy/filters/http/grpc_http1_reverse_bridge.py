@@ -2,6 +2,7 @@
 
 Source: envoy.extensions.filters.http.grpc_http1_reverse_bridge.v3. The request gets the content type that the
 server understands and, if asked for, loses the prefix of its message; the response gets a prefix and a status.
+A response whose length nothing tells is kept until its end, up to the buffer limit; Envoy keeps any.
 """
 
 from __future__ import annotations

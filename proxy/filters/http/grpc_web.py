@@ -16,7 +16,7 @@ from proxy.base.services import WorkerServices
 from proxy.base.stats import StatRegistry
 from proxy.codec.grpc import (
     CONTENT_TYPE,
-    MessageReader,
+    PREFIX_BYTES,
     encode_message,
     is_grpc_response,
     prefix,
@@ -35,7 +35,49 @@ _ACCEPTED_ENCODINGS: Final = "identity"
 _TRAILER_FLAG: Final = 0x80
 #: How much of a response that is no gRPC becomes its message, if it came in pieces (Envoy's number).
 _MAX_MESSAGE_BYTES: Final = 16384
+#: The only flag of a message: that it is compressed.
+_KNOWN_FLAGS: Final = 1
 _BAD_BASE64: Final = "Bad gRPC-web request, invalid base64 data."
+
+
+class TextEncoder:
+    """Puts messages into base64, each for itself with its padding, without keeping more than a few bytes.
+
+    What follows a flag byte that the protocol does not know is dropped.
+    """
+
+    __slots__ = ("_carry", "_left", "_prefix")
+
+    def __init__(self) -> None:
+        self._carry = b""
+        self._prefix = b""
+        self._left = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """The base64 of whole groups of three bytes, and of whole messages."""
+        encoded = []
+        at, end = 0, len(data)
+        while at < end:
+            if not self._left:
+                taken = data[at : at + PREFIX_BYTES - len(self._prefix)]
+                self._prefix += taken
+                if self._prefix[0] & ~_KNOWN_FLAGS:
+                    self._prefix = self._prefix[:1]
+                    break
+                at += len(taken)
+                if len(self._prefix) < PREFIX_BYTES:
+                    break
+                self._left = int.from_bytes(self._prefix[1:], "big")
+                piece, self._prefix = self._prefix, b""
+            else:
+                piece = data[at : at + self._left]
+                self._left -= len(piece)
+                at += len(piece)
+            run = self._carry + piece
+            whole = len(run) if not self._left else len(run) // 3 * 3
+            self._carry = run[whole:]
+            encoded.append(binascii.b2a_base64(run[:whole], newline=False))
+        return b"".join(encoded)
 
 
 class GrpcWebFilter(HttpFilter):
@@ -49,7 +91,7 @@ class GrpcWebFilter(HttpFilter):
         self._text_response = False
         self._undecoded = b""
         self._counts: MethodCounts | None = None
-        self._reader: MessageReader | None = None
+        self._encoder: TextEncoder | None = None
         #: Of a response that is no gRPC and waits for its body, which becomes the message.
         self._foreign: ResponseHead | None = None
 
@@ -123,9 +165,9 @@ class GrpcWebFilter(HttpFilter):
             return FilterStatus.STOP_AND_BUFFER, data
         if not self._text_response:
             return FilterStatus.CONTINUE, data
-        if self._reader is None:
-            self._reader = MessageReader()
-        encoded = b"".join(binascii.b2a_base64(message, newline=False) for message in self._reader.feed(data))
+        if self._encoder is None:
+            self._encoder = TextEncoder()
+        encoded = self._encoder.feed(data)
         if encoded or end_stream:
             return FilterStatus.CONTINUE, encoded
         return FilterStatus.STOP, b""

@@ -8,7 +8,6 @@ from proxy.base.headers import HeaderMap
 from proxy.base.messages import ResponseHead
 from proxy.codec.grpc import (
     MessageCounter,
-    MessageReader,
     encode_message,
     grpc_status,
     http_of_status,
@@ -98,16 +97,11 @@ def test_a_message_is_percent_encoded() -> None:
 
 
 @pytest.mark.parametrize("step", [1, 2, 4, 5, 7, 400])
-def test_messages_are_counted_and_read_however_they_are_cut(step: int) -> None:
+def test_messages_are_counted_however_they_are_cut(step: int) -> None:
     data = b"".join(MESSAGES)
-    counter, reader = MessageCounter(), MessageReader()
-    read = []
-    for start in range(0, len(data), step):
-        counter.feed(data[start : start + step])
-        read += reader.feed(data[start : start + step])
-    assert counter.count == len(MESSAGES)
-    assert read == MESSAGES
-    assert reader.kept == 0
+    counter = MessageCounter()
+    counted = sum(counter.feed(data[start : start + step]) for start in range(0, len(data), step))
+    assert counted == counter.count == len(MESSAGES)
 
 
 def test_a_message_counts_when_it_begins() -> None:
@@ -115,11 +109,3 @@ def test_a_message_counts_when_it_begins() -> None:
     assert counter.feed(prefix(3)[:1]) == 1
     assert counter.feed(prefix(3)[1:] + b"abc") == 0
     assert counter.feed(prefix(0) + prefix(1)) == 2
-
-
-def test_nothing_is_read_past_an_unknown_flag() -> None:
-    reader = MessageReader()
-    assert reader.feed(MESSAGES[0] + b"\x02\0\0\0\0") == [MESSAGES[0]]
-    assert reader.failed
-    assert reader.feed(MESSAGES[0]) == []
-    assert reader.kept == 0

@@ -11,7 +11,7 @@ from proxy.base.headers import HeaderMap
 from proxy.base.stats import StatRegistry
 from proxy.codec.grpc import prefix
 from proxy.filters.http.grpc_charges import charges_of
-from proxy.filters.http.grpc_web import GrpcWebFilter
+from proxy.filters.http.grpc_web import GrpcWebFilter, TextEncoder
 from tests.support.filters import FilteredStream
 
 MESSAGE = prefix(3) + b"abc"
@@ -126,3 +126,18 @@ def test_outcomes_count() -> None:
         "cluster.x.grpc-web.a.B.C.failure": 1,
         "cluster.x.grpc-web.a.B.C.total": 1,
     }
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 5, 8, 1000])
+def test_each_message_is_encoded_for_itself(step: int) -> None:
+    messages = [prefix(3) + b"abc", prefix(0), prefix(1, 1) + b"x", prefix(700) + b"y" * 700]
+    data = b"".join(messages)
+    encoder = TextEncoder()
+    encoded = b"".join(encoder.feed(data[start : start + step]) for start in range(0, len(data), step))
+    assert encoded == b"".join(base64.b64encode(message) for message in messages)
+
+
+def test_nothing_is_encoded_past_an_unknown_flag() -> None:
+    encoder = TextEncoder()
+    assert encoder.feed(MESSAGE + prefix(1, 2) + b"x") == base64.b64encode(MESSAGE)
+    assert encoder.feed(MESSAGE) == b""
