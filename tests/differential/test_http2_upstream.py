@@ -320,7 +320,6 @@ def http2_options(**fields):
         http2_options(connection_keepalive={"timeout": "1s"}),
         http2_options(connection_keepalive={"timeout": "1s", "connection_idle_interval": "2s"}),
     ],
-    ids=repr,
 )
 def test_verdicts_on_protocol_options(fields):
     same_verdict(http_proxy(clusters=[cluster("origin", 24001, **fields)]))
