@@ -12,7 +12,7 @@ from tests.support.differential import Pair
 from tests.support.managers import Case, get, managers_fixture, post, same_everywhere
 from tests.support.origin import Answer
 
-_COMPRESSOR: Final = "envoy.extensions.filters.http.compressor.v3."
+COMPRESSOR: Final = "envoy.extensions.filters.http.compressor.v3."
 _LIBRARIES: Final = "envoy.extensions.compression"
 _KINDS: Final = {"gzip": "Gzip", "brotli": "Brotli", "zstd": "Zstd"}
 ROUTER_FILTER: Final[Json] = {"name": "router", "typed_config": typed(ROUTER)}
@@ -28,12 +28,12 @@ def compressor(kind: str = "gzip", name: str = "c", settings: Json | None = None
     chosen = library(kind, name=f"lib-{name}", **(settings or {}))
     return {
         "name": name,
-        "typed_config": typed(f"{_COMPRESSOR}Compressor", compressor_library=chosen, **fields),
+        "typed_config": typed(f"{COMPRESSOR}Compressor", compressor_library=chosen, **fields),
     }
 
 
 def per_route(name: str = "c", **fields: Any) -> Json:
-    return {name: typed(f"{_COMPRESSOR}CompressorPerRoute", **fields)}
+    return {name: typed(f"{COMPRESSOR}CompressorPerRoute", **fields)}
 
 
 def chain(*filters: Json, **fields: Any) -> Json:

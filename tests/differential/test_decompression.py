@@ -12,10 +12,10 @@ import brotli
 import pytest
 
 from proxy.compression.zstd import zstd
-from tests.differential.test_compression import ON, ROUTER_FILTER, chain, compressor, library
+from tests.differential.test_compression import COMPRESSOR, ON, ROUTER_FILTER, chain, compressor, library
 from tests.support.configs import Json, typed
-from tests.support.differential import Pair
-from tests.support.managers import get, managers_fixture, post, same_everywhere
+from tests.support.differential import Pair, same_verdict
+from tests.support.managers import get, managers, managers_fixture, post, same_everywhere
 
 TEXT: Final = b"".join(b"line %d of some text\n" % number for number in range(200))
 OFF: Final[Json] = {"enabled": {"default_value": False, "runtime_key": "off"}}
@@ -208,3 +208,28 @@ def test_brotli_ends_short_too(pair: Pair) -> None:
     ):
         assert time.monotonic() < deadline, "errors are not counted"
         time.sleep(0.05)
+
+
+def _verdict(config: Json) -> Json:
+    return managers({"plain": {"http_filters": [{"name": "filter", "typed_config": config}, ROUTER_FILTER]}})
+
+
+@pytest.mark.parametrize(
+    ("filter_config", "accepted"),
+    [
+        (compressor("zstd", settings={"compression_level": 99, "strategy": "BTOPT"}), True),
+        (compressor(settings={"window_bits": 8}), False),
+        (compressor(response_direction_config={"uncompressible_response_codes": [206, 206]}), False),
+        ({"typed_config": typed(f"{COMPRESSOR}Compressor")}, False),
+        (
+            {
+                "typed_config": typed(
+                    f"{COMPRESSOR}Compressor", compressor_library=library("gzip", "decompressor")
+                )
+            },
+            False,
+        ),
+    ],
+)
+def test_verdicts(filter_config: Json, accepted: bool) -> None:
+    assert same_verdict(_verdict(filter_config["typed_config"]))[0] is accepted

@@ -6,6 +6,7 @@ The gRPC server is a scripted HTTP/1 origin with trailers, which is all the same
 from __future__ import annotations
 
 import dataclasses
+import time
 from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any, Final
@@ -15,9 +16,9 @@ import pytest
 from tests.support.bookstore import SERVICE, descriptor_set, frame, frames_of, message, text_of
 from tests.support.compare import Difference, diff_lists, diff_replies
 from tests.support.configs import ROUTER, Json, cluster, route, typed
-from tests.support.differential import Outcome, Pair
+from tests.support.differential import Outcome, Pair, same_verdict
 from tests.support.http_text import Message
-from tests.support.managers import get, managers_fixture, post
+from tests.support.managers import get, managers, managers_fixture, post
 from tests.support.origin import Answer, Script
 
 _TYPE: Final = "envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder"
@@ -595,6 +596,43 @@ def test_limits(pair: Pair) -> None:
         ],
         bodies=False,
     )
+
+
+def test_nothing_stays_in_the_gauges(pair: Pair) -> None:
+    cut = json("/shelves", '{"id": 5, "theme": "x"}')[:-4]
+    same(pair, "plain", [(json("/shelves", '{"id": 5}'), OK), (get("/shelves"), OK)])
+    pair.run(cut, OK, listener="plain", half_close=True)
+    names = [f"http.plain.transcoder_{side}_buffer_bytes" for side in ("request", "response")]
+    assert set(names) <= set(pair.envoy.proxy.stats())
+    deadline = time.monotonic() + 5
+    while any(pair.outrider.proxy.stats()[name] for name in names):
+        assert time.monotonic() < deadline, "bytes are still counted"
+        time.sleep(0.05)
+
+
+def verdict(config: Json) -> Json:
+    manager = {
+        "http_filters": [
+            {"name": "filter", "typed_config": config},
+            {"name": "router", "typed_config": typed(ROUTER)},
+        ]
+    }
+    return managers({"plain": manager})
+
+
+@pytest.mark.parametrize(
+    ("fields", "accepted"),
+    [
+        ({"services": []}, True),
+        ({"services": ["no.Such"]}, False),
+        ({"proto_descriptor_bin": "/w=="}, False),
+        ({"proto_descriptor_bin": ""}, False),
+        ({"proto_descriptor_bin": None, "proto_descriptor": "/does/not/exist"}, False),
+    ],
+)
+def test_verdicts(fields: Json, accepted: bool) -> None:
+    config = {name: value for name, value in transcoder(**fields).items() if value is not None}
+    assert same_verdict(verdict(config))[0] is accepted
 
 
 @pytest.mark.parametrize("manager", ["plain", "lenient"])

@@ -26,7 +26,7 @@ _PIECE_BYTES: Final = 1 << 20
 
 
 class TranscoderStats(StatGroup):
-    """Bytes that wait to be translated."""
+    """`http.<stat_prefix>.*`: bytes that wait to be translated. Envoy's gauge of responses never goes down."""
 
     GAUGES = ("transcoder_request_buffer_bytes", "transcoder_response_buffer_bytes")
 

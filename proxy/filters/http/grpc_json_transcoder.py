@@ -30,7 +30,7 @@ def _create(
     from proxy.filters.http.grpc_json_request import TranscoderStats
     from proxy.filters.http.grpc_json_response import GrpcJsonTranscoderFilter
 
-    stats = shared_stats(services.stats, f"{stat_prefix}grpc_json_transcoder.", TranscoderStats)
+    stats = shared_stats(services.stats, stat_prefix, TranscoderStats)
     return lambda callbacks: GrpcJsonTranscoderFilter(callbacks, config, stats)
 
 
