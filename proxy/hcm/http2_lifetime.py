@@ -222,6 +222,9 @@ class Http2Lifetime(Http2Connection, asyncio.Protocol):
         if self.streams:
             self.drain()
         elif self._last_request_end <= until:
+            if self._started:
+                # So that the client may send again what is on its way.
+                self.final_goaway()
             self.close()
 
     # -- PING

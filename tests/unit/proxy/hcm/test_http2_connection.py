@@ -381,6 +381,7 @@ def test_connections_that_close_when_idle(of):
     for client in (idle, busy):
         client.connection.close_if_idle(of.clock.now)
     assert idle.transport.closed
+    assert goaways(idle) == [0]
     assert goaways(busy) == [2**31 - 1]
 
 
