@@ -341,6 +341,7 @@ def test_http1_reverse_bridge(pair: Pair, manager: str, path: str) -> None:
     same(pair, cases)
 
 
+@ONLY_HTTP1
 @pytest.mark.parametrize("manager", ["withhold"])
 def test_a_message_that_is_none(pair: Pair, manager: str) -> None:
     pair.same(chunked("/a.B/C", GRPC, chunks=[b"abc"]), sized(b"xyz", PROTOBUF), listener=manager)
