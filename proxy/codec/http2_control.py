@@ -228,7 +228,7 @@ class Http2Control(Http2Output):
         del flags
         if len(payload) != _WORD_SIZE:
             raise malformed(ErrorCode.FRAME_SIZE_ERROR)
-        self.limits.on_window_update(self.opened_streams, self.data_frames_sent)
+        self.limits.on_window_update(len(self.streams), self.data_frames_sent)
         increment = WORD.unpack(payload)[0] & MAX_WINDOW
         if not stream_id:
             if not increment:
@@ -330,7 +330,7 @@ class Http2Control(Http2Output):
         del flags, stream_id
         if len(payload) != _PRIORITY_SIZE:
             raise malformed(ErrorCode.FRAME_SIZE_ERROR)
-        self.limits.on_priority(self.opened_streams)
+        self.limits.on_priority(len(self.streams))
 
     def on_push_promise(self, flags: int, stream_id: int, payload: bytes) -> None:
         """PUSH_PROMISE, which nobody may send us."""

@@ -59,17 +59,17 @@ class InboundLimits:
             self._stats.inbound_empty_frames_flood += 1
             raise flood("Too many consecutive frames with an empty payload")
 
-    def on_priority(self, opened_streams: int) -> None:
+    def on_priority(self, open_streams: int) -> None:
         """A PRIORITY frame."""
         self._priority_frames += 1
-        if self._priority_frames > self._priority_per_stream * (1 + opened_streams):
+        if self._priority_frames > self._priority_per_stream * (1 + open_streams):
             self._stats.inbound_priority_frames_flood += 1
             raise flood("Too many PRIORITY frames")
 
-    def on_window_update(self, opened_streams: int, data_frames_sent: int) -> None:
+    def on_window_update(self, open_streams: int, data_frames_sent: int) -> None:
         """A WINDOW_UPDATE frame."""
         self._window_update_frames += 1
-        allowed = opened_streams + self._window_updates_per_data_frame * data_frames_sent
+        allowed = open_streams + self._window_updates_per_data_frame * data_frames_sent
         if self._window_update_frames > _FREE_WINDOW_UPDATES + 2 * allowed:
             self._stats.inbound_window_update_frames_flood += 1
             raise flood("Too many WINDOW_UPDATE frames")
