@@ -23,8 +23,10 @@ from proxy.codec.hpack_tables import (
     HpackError,
 )
 
-#: Envoy's default of max_request_headers_kb, which it also uses for a single string.
+#: Envoy's default of max_request_headers_kb.
 DEFAULT_LIST_BYTES: Final = 60 * 1024
+#: What Envoy's codec takes for a single string, whatever the limit on the list.
+MAX_STRING_BYTES: Final = 64 * 1024
 #: No limit on the number of fields.
 UNLIMITED: Final = 1 << 62
 TOO_MANY_HEADERS: Final = "http2.too_many_headers"
@@ -62,7 +64,7 @@ class HpackDecoder:
     )
 
     def __init__(
-        self, max_table_size: int = DEFAULT_TABLE_SIZE, *, max_string_bytes: int = DEFAULT_LIST_BYTES
+        self, max_table_size: int = DEFAULT_TABLE_SIZE, *, max_string_bytes: int = MAX_STRING_BYTES
     ) -> None:
         """`max_string_bytes` bounds a name or value as it is encoded; at least 127.
 

@@ -364,6 +364,8 @@ def test_limits_on_heads(pair: Pair) -> None:
         case("101 with crumbs", one(*many("cookie", 97))),
         case("just small enough", split(one(("a", "v" * (61440 - pseudo - 1))))),
         case("too large", split(one(("a", "v" * (61440 - pseudo))))),
+        case("the largest string", split(one(("a", "v" * 65536)))),
+        case("a larger string", split(one(("a", "v" * 65537)))),
         case("8 fields", one(*many("h{}", 4)), listener="small"),
         case("9 fields", one(*many("h{}", 5)), listener="small"),
         case("small", one(("a", "v" * (1024 - pseudo - 1))), listener="small"),
