@@ -123,14 +123,30 @@ class Http2Output:
 
     def take(self) -> bytes:
         """Everything queued, joined; `out` is empty afterwards."""
+        data = b"".join(self.out)
+        self._note_taken(len(data))
+        return data
+
+    def take_chunks(self) -> tuple[list[bytes | memoryview], int]:
+        """As `take`, but in the pieces that were queued, and with their size: large bodies are not copied."""
+        chunks = self.out.copy()
+        size = sum(map(len, chunks))
+        self._note_taken(size)
+        return chunks, size
+
+    @property
+    def has_large_chunks(self) -> bool:
+        """Whether `take` would copy pieces of a size that matters."""
+        return self.split_frames > 0
+
+    def _note_taken(self, size: int) -> None:
         out = self.out
-        data = b"".join(out)
         taken = self._taken
         if taken and not self.unsent_bytes():
             taken.clear()
             self._taken_frames = self._taken_control_frames = 0
         frames = len(out) - self.split_frames
-        self._taken_bytes += len(data)
+        self._taken_bytes += size
         taken.append((self._taken_bytes, frames, self.control_frames))
         self._taken_frames += frames
         self._taken_control_frames += self.control_frames
@@ -142,7 +158,6 @@ class Http2Output:
             except Http2ConnectionError as error:
                 self.dead = True
                 self.on_overflow(error)
-        return data
 
     def pause_writing(self) -> None:
         """The transport is full: bodies wait in their streams (heads and control frames do not)."""

@@ -187,9 +187,14 @@ class Http2UpstreamConnection(Http2Connection, asyncio.Protocol):
     def flush(self) -> None:
         """Write what is queued."""
         if self.out and not self.dead:
-            data = self.take()
-            self.pool.stats.upstream_cx_tx_bytes_total += len(data)
-            self.transport.write(data)
+            if self.has_large_chunks and self.tls is None:
+                chunks, size = self.take_chunks()
+                self.pool.stats.upstream_cx_tx_bytes_total += size
+                self.transport.writelines(chunks)
+            else:
+                data = self.take()
+                self.pool.stats.upstream_cx_tx_bytes_total += len(data)
+                self.transport.write(data)
 
     # -- the core's side
 
