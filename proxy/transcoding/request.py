@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf.message import EncodeError
 
@@ -11,8 +11,12 @@ from proxy.codec.grpc import prefix
 from proxy.transcoding.json_reader import JsonObject, JsonReader
 from proxy.transcoding.message_writer import MessageWriter
 from proxy.transcoding.methods import Method
+from proxy.transcoding.plain_json import parse_plain
 from proxy.transcoding.status import TranscodeError
 from proxy.transcoding.weaver import FieldPath, under, weave
+
+#: What the text of a message may end in, for it to be worth a try.
+_ENDINGS: Final = frozenset({b"}", b"]"})
 
 
 class RequestTranslator:
@@ -20,6 +24,9 @@ class RequestTranslator:
 
     `body` is where the JSON belongs in the message: "" or "*" for the message itself. `bindings` go into the first
     message. `waiting` is how many bytes came in since the last whole message.
+
+    The items of a stream leave one by one. A single message is read when it may be whole, and what is wrong with
+    it is told when all of it is there.
     """
 
     def __init__(
@@ -38,6 +45,7 @@ class RequestTranslator:
         self._refuse_collisions = refuse_collisions
         self._made: list[bytes] = []
         self._done = False
+        self._text = bytearray()
         self._reader = JsonReader(self._take, streaming=method.client_streaming)
         self.waiting = 0
 
@@ -46,12 +54,25 @@ class RequestTranslator:
         if self._done:
             return b""
         self.waiting += len(data)
-        self._reader.feed(data)
+        if self._method.client_streaming:
+            self._reader.feed(data)
+        else:
+            self._text += data
+            if data.rstrip()[-1:] in _ENDINGS:
+                self._try()
         return self._give()
+
+    def _try(self) -> None:
+        try:
+            value = parse_plain(bytes(self._text))
+        except ValueError:
+            return
+        self._take(value)
 
     def finish(self) -> bytes:
         """No more will come."""
         if not self._done:
+            self._reader.feed(bytes(self._text))
             self._reader.finish()
         self.waiting = 0
         return self._give()
@@ -61,6 +82,7 @@ class RequestTranslator:
             return b""
         made = b"".join(self._made)
         self._made.clear()
+        self._text.clear()
         self.waiting = 0
         return made
 

@@ -129,6 +129,11 @@ def decoded(request: Message, kind: str) -> Message:
     return dataclasses.replace(request, body="\n".join(texts).encode())
 
 
+def logged(pair: Pair, more: int = 0, before: int = 0) -> int:
+    """How many lines the logs have, once they have `more` than `before`."""
+    return max(len(lines) for lines in pair.both(lambda side: side.proxy.access_log(before + more)))
+
+
 def same(
     pair: Pair, manager: str, cases: Sequence[tuple[bytes, Script]], kind: str = "Shelf", bodies: bool = True
 ) -> list[Outcome]:
@@ -136,7 +141,7 @@ def same(
     differences: list[Difference] = []
     told = []
     outcomes = []
-    before = max(pair.both(lambda side: len(side.proxy.access_log(0))))
+    before = logged(pair)
     for sent, script in cases:
         envoy, outrider = pair.run(sent, script, listener=manager)
         found = diff_replies(envoy.reply, outrider.reply)
@@ -312,10 +317,13 @@ def test_bodies_in_pieces(pair: Pair) -> None:
     body = b'{"id": 12, "theme": "\\u00e4 \xc3\xa4", "tags": ["a", "b"]}'
     whole = json("/shelves", body)
     start = len(whole) - len(body)
-    for cut in (1, 8, 21, 24, 29, 30, 40):
+    before = logged(pair)
+    cuts = (1, 8, 21, 24, 29, 30, 40)
+    for cut in cuts:
         envoy, outrider = pair.run([whole[: start + cut], whole[start + cut :]], OK, listener="plain")
         requests = [decoded(outcome.request, "Shelf").body for outcome in (envoy, outrider)]
         assert requests[0] == requests[1]
+    logged(pair, len(cuts), before)
 
 
 COLLISIONS: Final = (
@@ -601,7 +609,9 @@ def test_limits(pair: Pair) -> None:
 def test_nothing_stays_in_the_gauges(pair: Pair) -> None:
     cut = json("/shelves", '{"id": 5, "theme": "x"}')[:-4]
     same(pair, "plain", [(json("/shelves", '{"id": 5}'), OK), (get("/shelves"), OK)])
+    before = logged(pair)
     pair.run(cut, OK, listener="plain", half_close=True)
+    logged(pair, 1, before)
     names = [f"http.plain.transcoder_{side}_buffer_bytes" for side in ("request", "response")]
     assert set(names) <= set(pair.envoy.proxy.stats())
     deadline = time.monotonic() + 5

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.transcoding.json_reader import JsonObject, JsonReader
+from proxy.transcoding.plain_json import parse_plain
 from proxy.transcoding.status import TranscodeError
 
 
@@ -51,6 +52,33 @@ def test_it_reads_what_json_writes_in_any_pieces(value: Any, ascii_only: bool, c
     places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
     pieces = [text[start:end] for start, end in itertools.pairwise(places)]
     assert _read(*pieces) == [value]
+
+
+@settings(max_examples=100)
+@given(JSON, st.booleans())
+def test_the_quick_way_reads_the_same(value: Any, ascii_only: bool) -> None:
+    text = json.dumps(value, ensure_ascii=ascii_only).encode()
+    with contextlib.suppress(ValueError):
+        assert [_plain(parse_plain(text))] == _read(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 101 + "]" * 101,
+        "1e400",
+        "NaN",
+        "18446744073709551616",
+        '"\\ud800"',
+        "{a: 1}",
+        "[1,]",
+        "[1",
+        "\xff",
+    ],
+)
+def test_the_quick_way_leaves_the_odd_to_the_other(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011
+        parse_plain(text.encode("latin-1"))
 
 
 @settings(max_examples=50)
