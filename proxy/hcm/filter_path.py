@@ -41,7 +41,8 @@ class FilterPath(ABC):
     _held: dict[int, list[bytes]] = {}  # noqa: RUF012 - replaced before anything is put into it
     _held_bytes = 0
     _call = _IDLE
-    _streaming = False
+    #: Until a filter asks for a whole message, too much of it waits without being refused.
+    _streaming = True
     _paused = False
 
     def __init__(self, filters: Sequence[HttpFilter], limit: int) -> None:
@@ -153,8 +154,10 @@ class FilterPath(ABC):
             if status is FilterStatus.CONTINUE_AND_DONT_END_STREAM:
                 end_stream = False
             elif status is not FilterStatus.CONTINUE:
-                self._stopped[place] = _STOPPED_ALL if status in _STOP_ALL else _STOPPED
-                self._streaming = status in _STREAMING
+                self._stopped[place] = _STOPPED
+                if status in _STOP_ALL:
+                    self._stopped[place] = _STOPPED_ALL
+                    self._streaming = status in _STREAMING
                 self._continue_data(adder)
                 return
             place += 1
