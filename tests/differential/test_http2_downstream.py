@@ -12,13 +12,14 @@ import pytest
 
 from tests.support import http2_frames as h2
 from tests.support.compare import Difference, diff_lists
-from tests.support.configs import Json, route
+from tests.support.configs import ROUTER, Json, route, typed
 from tests.support.differential import Pair, Side
 from tests.support.http2_client import Http2Client, exchange
 from tests.support.managers import managers_fixture
 from tests.support.origin import HELLO, Answer, Script
 
 QUICK: Json = {"delayed_close_timeout": "0.1s"}
+BUFFER = "envoy.extensions.filters.http.buffer.v3.Buffer"
 COMMON = "common_http_protocol_options"
 MANAGERS: dict[str, Json] = {
     "plain": QUICK,
@@ -51,6 +52,15 @@ MANAGERS: dict[str, Json] = {
         "http2_protocol_options": {
             "connection_keepalive": {"interval": "0.1s", "timeout": "0.1s", "interval_jitter": {"value": 0}}
         },
+    },
+    "interim": {**QUICK, "proxy_100_continue": True},
+    "ids": {**QUICK, "always_set_request_id_in_response": True, "via": "me", "use_remote_address": True},
+    "buffer": {
+        **QUICK,
+        "http_filters": [
+            {"name": "buffer", "typed_config": typed(BUFFER, max_request_bytes=10)},
+            {"name": "router", "typed_config": typed(ROUTER)},
+        ],
     },
     "small": {**QUICK, "max_request_headers_kb": 1, COMMON: {"max_headers_count": 8}},
     "tuned": {
@@ -639,3 +649,68 @@ def test_streams_over_the_limit(pair: Pair) -> None:
             return client.verdict()
 
     pair.same_value("crowd", crowd, settle=0)
+
+
+def test_interim_responses_that_are_passed_on(pair: Pair) -> None:
+    final = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+    expecting = post("/", h2.data(1, b"hi", end=True), fields=[("expect", "100-continue")])
+    cases = []
+    for status in (100, 102, 103, 104, 199):
+        answer = Answer(b"HTTP/1.1 %d Wait\r\nlink: x\r\n\r\n" % status + final)
+        cases += [
+            case(f"{status}", one(), script=answer),
+            case(f"{status} for {status}", expecting, script=answer),
+        ]
+    with pair.same_stats("http.plain.downstream_rq_1xx", "http.interim.downstream_rq_1xx"):
+        same(pair, on("plain", "interim")(cases))
+
+
+def test_options_of_the_manager(pair: Pair) -> None:
+    fields = [("via", "you"), ("x-forwarded-for", "1.2.3.4"), ("x-envoy-retry-on", "5xx")]
+    cases = [
+        case("defaults", one()),
+        case("fields", one(*fields)),
+        case("again", one(*fields)),
+        case("id", one(("x-request-id", "x"))),
+        case("error", one(path="/a#b")),
+    ]
+    same(pair, on("ids")(cases))
+
+
+def test_a_filter_that_holds_the_body(pair: Pair) -> None:
+    cases = [
+        case("small", post("/", h2.data(1, b"12345"), h2.data(1, b"67890", end=True))),
+        case("with trailers", post("/", h2.data(1, b"12345"), h2.headers(1, [("t", "v")], end=True))),
+        case("large", post("/", h2.data(1, b"12345"), h2.data(1, b"678901", end=True))),
+        case("large and unfinished", post("/", h2.data(1, b"12345678901"))),
+        case("large in one", post("/", h2.data(1, b"12345678901", end=True))),
+    ]
+    with pair.same_stats("http.buffer.downstream_rq_", "http2.tx_reset"):
+        same(pair, on("buffer")(cases))
+
+
+def test_streams_that_fall_with_their_connection(pair: Pair) -> None:
+    bad = {
+        "malformed head": h2.request(5, fields=[("Upper", "x")]),
+        "malformed frame": h2.frame(h2.PING, payload=b"short"),
+        "wrong state": h2.rst_stream(9),
+    }
+    first = h2.request(1, "/1") + h2.request(3, "/3", method="POST", end=False)
+    cases = [case(name, [first, frame], 1, 3, script=SLOW) for name, frame in bad.items()]
+    names = ("http.plain.downstream_rq_rx_reset", "http.plain.downstream_cx_", "http2.rx_messaging_error")
+    with pair.same_stats(*names, ignore=IGNORED):
+        same(pair, cases)
+
+
+def test_a_client_that_finishes_sending_has_left(pair: Pair) -> None:
+    def half(side: Side) -> Any:
+        side.origin.script(SLOW)
+        with Http2Client(side.proxy.ports["plain"], timeout=1.0) as client:
+            client.settle()
+            client.send(h2.request(1))
+            time.sleep(0.1)
+            client.half_close()
+            client.read_to_end(1.0)
+            return client.summary()
+
+    pair.same_value("half", half, settle=0)
