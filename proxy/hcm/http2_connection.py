@@ -214,5 +214,6 @@ class Http2ServerConnection(Http2Lifetime):
         if not resets.on_closed(self.now() - stream.info.start_time, responded=False):
             return False
         self.manager.stats.downstream_rq_too_many_premature_resets += 1
+        self.manager.stats.downstream_cx_protocol_error += 1
         self.abort(_TERMINATION, "too_many_premature_resets")
         return True
