@@ -247,6 +247,10 @@ class RoutingPart(StreamState):
             self._redirect_policy = action.internal_redirect
             if not end_stream:
                 self._body_copy = []
+        elif self.early_body is not None and not action.mirrors and self._filters is None:
+            upstream.hold(self.early_body)
+            self.early_body = None
+            end_stream = self.early_end
         upstream.start(manager.pools, end_stream=end_stream)
 
     def _plan_upstream(self, route: Route, action: ClusterAction, end_stream: bool) -> UpstreamPlan:

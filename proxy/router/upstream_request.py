@@ -153,7 +153,7 @@ class UpstreamRequest:
         if connection is not None:
             connection.send_data(data, end_stream)
         elif data:
-            self._hold(data)
+            self.hold(data)
 
     def send_trailers(self, trailers: HeaderMap) -> None:
         """Complete the request with trailers."""
@@ -166,7 +166,8 @@ class UpstreamRequest:
             self._stream.info.upstream_last_byte_sent = self._pool.now()
             self._connection.send_trailers(trailers)
 
-    def _hold(self, data: bytes) -> None:
+    def hold(self, data: bytes) -> None:
+        """Keep body bytes until there is a connection."""
         if self._pending is None:
             self._pending = []
         self._pending.append(data)
