@@ -85,8 +85,33 @@ class Http2ServerStream(Http2Stream):
                     server.arm_stream(stream)
         else:
             stream.begin(parsed, plan, end_stream=False)
-            if not stream.destroyed:
+            if not stream.destroyed and (
+                now + stream.shortest_timeout < server.wake_at or manager.config.request_timeout
+            ):
                 server.arm_stream(stream)
+
+    def on_message(self, parsed: Http2Request, data: bytes, end_stream: bool) -> None:
+        """See `Http2Stream`: where nothing wants to see the body apart, it leaves with the head."""
+        stream = self.stream
+        if stream is None:
+            return
+        stream.early_body = data
+        stream.early_end = end_stream
+        self.on_head(parsed, False)
+        if self.stream is None:
+            return
+        if stream.early_body is not None:
+            stream.early_body = None
+            if not self.closed:
+                self.on_data(data, end_stream)
+            return
+        info = stream.info
+        size = len(data)
+        info.bytes_received += size
+        if self.server.manager.counts_bytes:
+            info.downstream_wire_bytes_received += size + FRAME_HEADER_SIZE
+        if end_stream:
+            stream.on_request_complete(self.now())
 
     def on_data(self, data: bytes, end_stream: bool) -> None:
         """See `Http2Stream`."""
@@ -175,6 +200,8 @@ class Http2ServerStream(Http2Stream):
         if self.info.drain.draining or manager.drain.draining:
             server.drain_for_listener()
         stream = self.stream
+        if stream is not None and not stream.request_complete:
+            manager.stats.downstream_rq_response_before_rq_complete += 1
         if manager.counts_bytes and stream is not None:
             info = stream.info
             info.downstream_header_bytes_sent = size = len(head) + FRAME_HEADER_SIZE

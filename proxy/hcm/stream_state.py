@@ -45,9 +45,15 @@ class StreamState:
     request_complete = False
     response_started = False
     response_complete = False
+    #: Whether bytes pass in both directions without a frame of HTTP/1 around them.
     upgraded = False
+    #: Whether the client may have the upgrade that it asks for; the host may still refuse it.
+    may_upgrade = False
     redirects = 0
     destroyed = False
+    #: Body bytes that came with the head, and whether they are all; taken by whoever sends the head on.
+    early_body: bytes | None = None
+    early_end = False
     original_names: dict[str, str] | None = None
     original_response_names: dict[str, str] | None = None
     #: Whether the client speaks gRPC: as the request came in, before filters changed it. None if none could.
