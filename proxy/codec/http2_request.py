@@ -37,7 +37,7 @@ _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+\-.]*")
 _PSEUDO: Final = frozenset({":method", ":scheme", ":path", ":authority", ":protocol"})
 #: Clients choose the fields and paths, so the memos have an end.
 _MAX_KNOWN_FIELDS: Final = 512
-_MAX_SEEN_FIELDS: Final = 1024
+_MAX_SEEN: Final = 1024
 _REQUEST_ID: Final = "x-request-id"
 #: What an id may have at most to fit into the hole that is left for it (see `http2_render.string`).
 _MAX_ID_LENGTH: Final = 126
@@ -93,8 +93,10 @@ class KnownFields(SharedFields):
         request = Http2Request(
             RequestHead(head.method, path, head.authority, self._headers, head.scheme, "HTTP/2"), block_size
         )
-        request.content_length = like.content_length
-        request.expect_continue = like.expect_continue
+        if like.content_length >= 0:
+            request.content_length = like.content_length
+        if like.expect_continue:
+            request.expect_continue = True
         request.fields = self
         return request
 
@@ -127,6 +129,7 @@ class Http2RequestParser:
         self._known: dict[_Fields, KnownFields] = {}
         #: What came once: only then does it pay to keep what is made of it.
         self._seen: set[_Fields] = set()
+        self._seen_paths: set[str] = set()
         self._kept = 0
 
     def parse(self, fields: list[tuple[str, str]], block_size: int) -> Http2Request:
@@ -161,7 +164,14 @@ class Http2RequestParser:
             return self._parse(fields, block_size)
         self._rules.check_size(fields, block_size)
         request = known.with_path(path, block_size)
-        self._keep(known, request)
+        if block_size <= _MAX_KNOWN_BLOCK_BYTES:
+            seen = self._seen_paths
+            if path in seen:
+                self._keep(known, request)
+            else:
+                if len(seen) >= _MAX_SEEN:
+                    seen.clear()
+                seen.add(path)
         return request
 
     @staticmethod
@@ -195,7 +205,7 @@ class Http2RequestParser:
         """Keep the fields of `request` if they come for the second time; the request to go on with."""
         seen = self._seen
         if key not in seen:
-            if len(seen) >= _MAX_SEEN_FIELDS:
+            if len(seen) >= _MAX_SEEN:
                 seen.clear()
             seen.add(key)
             return request

@@ -316,11 +316,17 @@ def test_what_is_kept_is_bounded():
     kept = [len(known.requests) for known in parser._known.values()]
     assert len(kept) <= 512
     assert len(parser._seen) <= 1024
+    assert len(parser._seen_paths) <= 1024
     assert sum(kept) <= 1024
 
 
 def test_a_large_block_is_not_kept():
     parser = Http2RequestParser()
+    for _ in range(2):
+        parse(parser=parser)
+    for _ in range(3):
+        parse(parser=parser, path="/" + "x" * 4000, size=4000)
+    assert not parser._seen_paths
     parse(parser=parser, size=4000)
     assert parse(parser=parser, size=4000) is not parse(parser=parser, size=4000)
 
