@@ -136,14 +136,14 @@ class Http2RequestParser:
         """The request of a decoded field section of `block_size` encoded bytes. Raises `Http2MessageError`."""
         for at, (name, value) in enumerate(fields):
             if name == ":path":
-                path = value
+                place, path = at, value
                 break
             if name[:1] != ":":
                 return self._parse(fields, block_size)
         else:
             return self._parse(fields, block_size)
         others = fields.copy()
-        del others[at]
+        del others[place]
         given_id = self._take_id(others) if self._ids_apart else ""
         key = tuple(others)
         known = self._known.get(key)
