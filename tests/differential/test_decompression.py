@@ -13,8 +13,11 @@ import pytest
 
 from proxy.compression.zstd import zstd
 from tests.differential.test_compression import COMPRESSOR, ON, ROUTER_FILTER, chain, compressor, library
+from tests.support import http2_frames as h2
+from tests.support.compare import masked
 from tests.support.configs import Json, typed
-from tests.support.differential import Pair, same_verdict
+from tests.support.differential import Pair, Side, same_verdict
+from tests.support.http2_client import exchange
 from tests.support.managers import get, managers, managers_fixture, post, same_everywhere
 
 TEXT: Final = b"".join(b"line %d of some text\n" % number for number in range(200))
@@ -208,6 +211,26 @@ def test_brotli_ends_short_too(pair: Pair) -> None:
     ):
         assert time.monotonic() < deadline, "errors are not counted"
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("manager", ["gzip", "again"])
+def test_clients_of_http2_get_sizes_in_trailers(pair: Pair, manager: str) -> None:
+    script = answer(gzip.compress(TEXT), "Content-Encoding: gzip", "Content-Type: text/plain")
+
+    def ask(side: Side) -> tuple[Any, ...]:
+        side.origin.script(script)
+        client = exchange(
+            side.proxy.ports[manager],
+            h2.request(1, fields=[("accept-encoding", "br"), ("te", "trailers")]),
+            1,
+        )
+        view = client.stream(1)
+        fields = sorted(field for field in masked(view.fields))
+        return view.status, fields, bytes(view.body), sorted(view.trailers), view.end
+
+    envoy, outrider = pair.both(ask)
+    assert envoy == outrider
+    assert outrider[3]
 
 
 def _verdict(config: Json) -> Json:
