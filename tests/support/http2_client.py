@@ -75,9 +75,9 @@ class Http2Client(Http2Peer):
 
     def settle(self, timeout: float | None = None) -> bool:
         """A PING there and back: everything sent before has been handled. False if the connection ended."""
-        wanted = self.ping_acks + 1
-        self.send(h2.ping())
-        return self.until(lambda client: client.ping_acks >= wanted, timeout)
+        payload = b"%08d" % (len(self.acked_pings) + 10_000_000)
+        self.send(h2.ping(payload))
+        return self.until(lambda client: payload in client.acked_pings, timeout)
 
     def request(self, stream_id: int, path: str = "/", **options: Any) -> StreamView:
         """A request without a body and its answer; `options` are those of `http2_frames.request`."""

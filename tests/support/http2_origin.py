@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ssl import SSLContext
-from threading import Condition, Thread
+from threading import Condition, Event, Thread
 from typing import Any, Self
 
 from tests.support import http2_frames as h2
@@ -111,6 +111,15 @@ class Http2OriginConnection(Http2Peer):
         self.window = h2.DEFAULT_WINDOW
         self.windows: dict[int, int] = {}
         self.open: dict[int, OriginStream] = {}
+        self._reading = Event()
+        self._reading.set()
+
+    def pause(self) -> None:
+        """Read nothing more (after what is being read now), so that the other side cannot write."""
+        self._reading.clear()
+
+    def resume(self) -> None:
+        self._reading.set()
 
     def wait(self, condition: Callable[[], bool], timeout: float = 10.0) -> bool:
         """Until the condition holds, the connection ends or the time is over."""
@@ -151,6 +160,7 @@ class Http2OriginConnection(Http2Peer):
                 self.windows[frame.stream_id] = self.stream_window(frame.stream_id) + increment
 
     def receive(self, deadline: float, size: int = 1 << 16) -> bool:
+        self._reading.wait(max(0.0, deadline - time.monotonic()))
         alive = super().receive(deadline, size)
         with self.changed:
             self.changed.notify_all()
@@ -226,9 +236,13 @@ class Http2Origin:
 
     def close_connections(self) -> None:
         """End every connection from this side."""
+        for connection in self.connections:
+            connection.resume()
         self._listener.close_connections()
 
     def close(self) -> None:
+        for connection in self.connections:
+            connection.resume()
         self._listener.close()
         for thread in self._threads:
             thread.join(5)

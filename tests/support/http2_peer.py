@@ -100,7 +100,7 @@ class Http2Peer:
         self.streams: dict[int, StreamView] = {}
         self.settings: dict[int, int] = {}
         self.settings_acks = 0
-        self.ping_acks = 0
+        self.acked_pings: list[bytes] = []
         self.goaways: list[tuple[int, str, bytes]] = []
         self.received_bytes = 0
         self.end = "open"
@@ -179,7 +179,7 @@ class Http2Peer:
             self._on_settings(frame)
         elif kind == h2.PING:
             if frame.flags & h2.ACK:
-                self.ping_acks += 1
+                self.acked_pings.append(payload)
             elif self.answer_pings:
                 self.send(h2.ping(payload, ack=True))
         elif kind == h2.GOAWAY:
