@@ -23,9 +23,16 @@ _KEY: Final = re.compile(rb"[A-Za-z_$][A-Za-z0-9_$]*")
 _NUMBER: Final = re.compile(rb"[-+0-9.eEx]+")
 _HEX: Final = re.compile(rb"[0-9A-Fa-f]{4}")
 _INTEGER: Final = re.compile(r"[+-]?[0-9]+")
+#: The commonest entries and items, with the comma that follows them: read in one step.
+_QUICK: Final = rb'(?:"([^"\\]*)"|(-?(?:0|[1-9][0-9]{0,17}))|(true|false|null))[ \t\n\r]*,'
+_QUICK_ITEM: Final = re.compile(rb"[ \t\n\r]*" + _QUICK)
+_QUICK_ENTRY: Final = re.compile(
+    rb'[ \t\n\r]*(?:"([^"\\]*)"|([A-Za-z_$][A-Za-z0-9_$]*))[ \t\n\r]*:[ \t\n\r]*' + _QUICK
+)
 _REAL: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _ESCAPES: Final = {0x62: "\b", 0x66: "\f", 0x6E: "\n", 0x72: "\r", 0x74: "\t", 0x76: "\v"}
 _WORDS: Final = ((b"true", True), (b"false", False), (b"null", None))
+_WORD_VALUES: Final = dict(_WORDS)
 _UNKNOWN: Final = "Unexpected token."
 #: More than a 64-bit integer can have; Python refuses to read thousands.
 _MOST_DIGITS: Final = 24
@@ -57,6 +64,8 @@ class JsonReader:
         self._rest = b""
         self._text = b""
         self._at = 0
+        #: Where to go on if more text is needed.
+        self._start = 0
         self._finishing = False
         self._open: list[JsonObject | list[Any]] = []
         self._keys: list[str] = []
@@ -113,12 +122,12 @@ class JsonReader:
         while self._expect is not None:
             if not self._quote:
                 self._skip()
-            start = self._at
+            self._start = self._at
             try:
                 self._expect()
             except _MoreNeededError:
                 if not self._quote:
-                    self._at = start
+                    self._at = self._start
                 return
 
     # -- what may come next
@@ -140,6 +149,13 @@ class JsonReader:
             self._store(self._word(expected))
 
     def _list_item(self) -> None:
+        container = self._open[-1]
+        streams = self._streaming and len(self._open) == 1
+        if isinstance(container, list) and not streams and not self._quote:
+            while (match := _QUICK_ITEM.match(self._text, self._at)) is not None:
+                container.append(_quick_value(*match.groups()))
+                self._start = self._at = match.end()
+            self._skip()
         expected = "Expected a value or ] within an array."
         if self._first(expected) == b"]":
             self._end()
@@ -150,6 +166,8 @@ class JsonReader:
         self._comma_or(b"]", self._list_item, "Expected , or ] after array value.")
 
     def _entry(self) -> None:
+        if not self._quote:
+            self._quick_entries()
         expected = "Expected an object key or }."
         first = self._first(expected)
         if first == b"}":
@@ -171,6 +189,18 @@ class JsonReader:
                 raise self._failure(expected)
         self._keys.append(key)
         self._expect = self._colon
+
+    def _quick_entries(self) -> None:
+        container = self._open[-1]
+        assert isinstance(container, JsonObject)
+        while (match := _QUICK_ENTRY.match(self._text, self._at)) is not None:
+            quoted, bare, *value = match.groups()
+            if quoted is None and bare in _WORD_VALUES:
+                break
+            key: bytes = bare if quoted is None else quoted
+            container.entries.append((key.decode("utf-8"), _quick_value(*value)))
+            self._start = self._at = match.end()
+        self._skip()
 
     def _colon(self) -> None:
         expected = "Expected : between key:value pair."
@@ -350,6 +380,12 @@ class JsonReader:
         begin = max(at - _CONTEXT, 0)
         segment = self._text[begin : at + _CONTEXT].decode("utf-8", "surrogateescape")
         return TranscodeError(f"{message}\n{segment}\n{' ' * (at - begin)}^")
+
+
+def _quick_value(text: bytes | None, number: bytes | None, word: bytes | None) -> Any:
+    if text is not None:
+        return text.decode("utf-8")
+    return int(number) if number is not None else _WORD_VALUES[word or b"null"]
 
 
 def _utf8_width(first: int) -> int:

@@ -9,13 +9,17 @@ from typing import Any, Final
 
 from proxy.transcoding.json_reader import MAX_DEPTH, JsonObject
 
-_LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")
+_LONE_SURROGATE: Final = re.compile(
+    rb"\\u[dD][89aAbB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89aAbB]..)\\u[dD][c-fC-F]", re.DOTALL
+)
+#: Digits that are surely within 64 bits.
+_SAFE_DIGITS: Final = 18
 
 
 def parse_plain(data: bytes) -> Any:
     """The value of a whole text. Raises `ValueError` for whatever `json_reader` might see otherwise."""
-    if b"\\ud" in data or b"\\uD" in data or _LONG_NUMBER.search(data):
-        raise ValueError("surrogates and numbers beyond 64 bits need care")
+    if _LONE_SURROGATE.search(data):
+        raise ValueError("a lone surrogate")
     try:
         value = _decoder.decode(data.decode("utf-8"))
     except RecursionError:
@@ -51,6 +55,22 @@ def _real(text: str) -> float:
     return value
 
 
+def _integer(text: str) -> int | float:
+    if len(text) <= _SAFE_DIGITS:
+        return int(text)
+    # As in the other reader, what is beyond 64 bits is a real number.
+    value = _real(text)
+    if abs(value) < 2.0**65:
+        exact = int(text)
+        if -(1 << 63) <= exact < 1 << 64:
+            return exact
+    return value
+
+
 _decoder = json.JSONDecoder(
-    object_pairs_hook=JsonObject, parse_float=_real, parse_constant=_constant, strict=False
+    object_pairs_hook=JsonObject,
+    parse_int=_integer,
+    parse_float=_real,
+    parse_constant=_constant,
+    strict=False,
 )

@@ -62,13 +62,18 @@ def test_the_quick_way_reads_the_same(value: Any, ascii_only: bool) -> None:
         assert [_plain(parse_plain(text))] == _read(text)
 
 
+def test_the_quick_way_takes_surrogates_in_pairs_and_numbers_beyond_64_bits() -> None:
+    text = b'["\\ud83d\\ude00", 18446744073709551615, 18446744073709551616, -9223372036854775809]'
+    assert parse_plain(text) == _read(text)[0]
+    assert isinstance(parse_plain(text)[2], float)
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "[" * 101 + "]" * 101,
         "1e400",
         "NaN",
-        "18446744073709551616",
         '"\\ud800"',
         "{a: 1}",
         "[1,]",
@@ -132,6 +137,13 @@ def test_items_of_a_stream_come_one_by_one() -> None:
 def test_depth_is_limited(opening: bytes) -> None:
     with pytest.raises(TranscodeError, match="too deep"):
         _read(opening * 100_000)
+
+
+@pytest.mark.parametrize("text", [b'["a5,6,\\"7,", 1, "x"]', b'{"a": "b:1,c:2,", "d,e:3,": 4, f: 5}'])
+def test_strings_that_look_like_more(text: bytes) -> None:
+    whole = _read(text)
+    for cut in range(1, len(text)):
+        assert _read(text[:cut], text[cut:]) == whole
 
 
 def test_a_long_string_in_many_pieces_is_read_once() -> None:
