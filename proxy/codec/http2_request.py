@@ -36,6 +36,8 @@ _PATH: Final = re.compile(r"[\x21-\x7e\x80-\xff]+")
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+\-.]*")
 _PSEUDO: Final = frozenset({":method", ":scheme", ":path", ":authority", ":protocol"})
 #: Clients choose the fields and paths, so the memos have an end.
+#: The protocol of a tunnel without protocol, which is what CONNECT opens anyway.
+_BYTESTREAM: Final = "bytestream"
 _MAX_KNOWN_FIELDS: Final = 512
 _MAX_SEEN: Final = 1024
 _REQUEST_ID: Final = "x-request-id"
@@ -305,7 +307,7 @@ class Http2RequestParser:
         if "expect" in headers and headers["expect"].lower() == "100-continue":
             request.expect_continue = True
         protocol = pseudo.get(":protocol")
-        if protocol is not None:
+        if protocol is not None and protocol != _BYTESTREAM:
             head.method = "GET"
             headers.set("upgrade", protocol)
             headers.set("connection", "upgrade")

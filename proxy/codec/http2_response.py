@@ -23,6 +23,7 @@ from proxy.codec.messages import ParsedResponse
 
 _SWITCHING_PROTOCOLS: Final = 101
 _OK: Final = 200
+_REDIRECTS: Final = 300
 _NO_CONTENT: Final = 204
 _NOT_MODIFIED: Final = 304
 
@@ -108,18 +109,25 @@ class Http2ResponseParser:
         return self._rules.parse_trailers(fields, block_size)[0]
 
 
-def as_upgrade(response: Http2Response, protocol: str) -> Http2Response:
-    """The answer to an extended CONNECT as one to an upgrade of HTTP/1, where 101 accepts (RFC 8441 section 5)."""
-    if response.head.status != _OK:
+def answer_to_connect(response: Http2Response, protocol: str) -> Http2Response:
+    """A response to CONNECT as Envoy reads it.
+
+    Lengths of accepted tunnels do not count (RFC 9110 section 9.3.6). Under extended CONNECT (`protocol`) the
+    acceptance is that of an upgrade of HTTP/1, 101 (RFC 8441 section 5).
+    """
+    status = response.head.status
+    if not _OK <= status < _REDIRECTS:
         return response
     headers = response.head.headers.copy()
-    headers.set("upgrade", protocol)
-    headers.set("connection", "upgrade")
-    accepted = Http2Response(ResponseHead(_SWITCHING_PROTOCOLS, headers), 0)
-    accepted.wire_bytes = response.wire_bytes
-    accepted.header_bytes = response.header_bytes
-    accepted.content_length = response.content_length
-    return accepted
+    headers.remove("content-length")
+    if protocol and status == _OK:
+        status = _SWITCHING_PROTOCOLS
+        headers.set("upgrade", protocol)
+        headers.set("connection", "upgrade")
+    answer = Http2Response(ResponseHead(status, headers), response.wire_bytes - FRAME_HEADER_SIZE)
+    answer.upgrade = protocol.lower() if status == _SWITCHING_PROTOCOLS else ""
+    answer.bodyless = response.bodyless
+    return answer
 
 
 def _status(value: str) -> int:

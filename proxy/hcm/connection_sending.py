@@ -70,6 +70,8 @@ class SendingPart(ConnectionState):
         manager = self.manager
         stream = self._stream
         if stream is not None and stream.upgraded:
+            if not stream.request_complete:
+                manager.stats.downstream_rq_response_before_rq_complete += 1
             rendered = render_response_head(head, manager.downstream_formatter(stream))
             self._write(rendered + body)
             return

@@ -152,7 +152,7 @@ class Stream(RequestPart, RoutingPart, ResponsePart, ReplyPart):
         if self._write_paused:
             self._write_paused = False
             self.connection.resume_reading()
-        if self.upgraded:
+        if self.may_upgrade:
             self.manager.stats.downstream_cx_upgrades_active -= 1
         self.info.response_complete = now = self.connection.now()
         self.manager.stream_ended(self.info)

@@ -83,9 +83,7 @@ class ReplyPart(StreamState):
 
     def _enter_tunnel(self) -> None:
         self.upgraded = True
-        self.manager.stats.downstream_cx_upgrades_total += 1
-        self.manager.stats.downstream_cx_upgrades_active += 1
-        self.manager.stats.downstream_rq_response_before_rq_complete += 1
+        self.deadline = 0.0
         self.connection.enter_tunnel()
 
     def _encode(self, head: ResponseHead, body: bytes, end_stream: bool) -> None:
@@ -106,8 +104,11 @@ class ReplyPart(StreamState):
     def send_head(self, head: ResponseHead, body: bytes, end_stream: bool) -> None:
         """The response head has passed the filters: frame and write it."""
         self.info.response_code = head.status
-        if self.upgraded or self.connection.http2:
+        if self.connection.http2:
             chunked = False
+        elif self.upgraded:
+            chunked = False
+            _frame_tunnel(head, end_stream=end_stream and not body)
         else:
             chunked = frame_response(
                 head,
@@ -142,3 +143,12 @@ class ReplyPart(StreamState):
         if end_stream:
             self.response_complete = True
             self._finish()
+
+
+def _frame_tunnel(head: ResponseHead, *, end_stream: bool) -> None:
+    """What a head of HTTP/1 says of a tunnel after it, as from Envoy's codec."""
+    headers = head.headers
+    if end_stream and "content-length" not in headers and head.status not in {101, 204}:
+        headers.set("content-length", "0")
+    if head.status not in {101, 200}:
+        headers.set("connection", "close")

@@ -46,6 +46,10 @@ class RequestPart(StreamState):
             self._describe_cluster(plan)
             self._reject(plan.rejection)
             return
+        if plan.upgrade:
+            self.may_upgrade = True
+            manager.stats.downstream_cx_upgrades_total += 1
+            manager.stats.downstream_cx_upgrades_active += 1
         if plan.route is not None:
             self._apply_route_times(plan.route)
         factories = manager.filters_for(plan, self.filter_overrides()) if manager.has_filters else None

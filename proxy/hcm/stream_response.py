@@ -86,7 +86,7 @@ class ResponsePart(StreamState):
         self.describe_upstream()
         head = response.head.copy()
         options = self.manager.config.router_options
-        upgraded = response.head.status == 101 and bool(self.plan.upgrade)
+        status = response.head.status
         finish_upstream_response(
             head,
             info,
@@ -95,13 +95,19 @@ class ResponsePart(StreamState):
             service_time=None
             if options.suppress_envoy_headers or not info.request_complete
             else str(service_time),
-            upgrade=upgraded,
+            upgrade=self.plan.upgrade not in {"", "connect"} and bool(response.upgrade),
         )
         virtual_host = self.plan.route.virtual_host if self.plan.route is not None else None
         if virtual_host is not None and virtual_host.include_attempt_count_in_response:
             head.headers.set("x-envoy-attempt-count", str(info.attempt_count))
-        status = response.head.status
-        if self.plan.upgrade == "websocket" and status < 400 and status != 101:
+        if (
+            self.plan.upgrade == "websocket"
+            and status < 400
+            and status != 101
+            and info.upstream_protocol != "HTTP/2"
+        ):
+            assert self.upstream is not None
+            self.upstream.uncount(status)
             # Envoy passes the refusal on without its body: clients need only the head (RFC 6455 section 4.1).
             original = response.head.headers
             self.local_reply(
@@ -111,7 +117,9 @@ class ResponsePart(StreamState):
                 modify=lambda headers: _copy_end_to_end(original, headers),
             )
             return
-        if not end_stream and self.plan.upgrade and response.head.status in {101, 200}:
+        if self._accepts(status):
+            if status == 101:
+                head.headers.remove("content-length")
             self._enter_tunnel()
         if self._filters is not None and body and end_stream and self._ends_apart:
             self._encode(head, body, False)
@@ -119,6 +127,12 @@ class ResponsePart(StreamState):
                 self._filters.encode_data(b"", True)
         else:
             self._encode(head, body, end_stream)
+
+    def _accepts(self, status: int) -> bool:
+        """Whether the host lets the client have its tunnel."""
+        if self.plan.upgrade == "connect":
+            return 200 <= status < 300
+        return status == 101 and bool(self.plan.upgrade)
 
     @property
     def _ends_apart(self) -> bool:

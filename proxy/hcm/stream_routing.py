@@ -20,6 +20,7 @@ from proxy.router.redirect import RedirectAction
 from proxy.router.response_stats import Charges, charges_for
 from proxy.router.route import Route
 from proxy.router.strict_check import failed_check
+from proxy.router.tunnel_request import TunnelRequest
 from proxy.router.upstream_plan import UpstreamPlan, plan_upstream
 from proxy.router.upstream_request import UpstreamRequest
 
@@ -216,7 +217,8 @@ class RoutingPart(StreamState):
         request_id = self.request_id
         # The other parts of the stream hold the methods that it hears through (`ResponseSink`).
         sink: Any = self
-        upstream = UpstreamRequest(
+        kind = TunnelRequest if self.plan.upgrade else UpstreamRequest
+        upstream = kind(
             sink,
             cluster,
             host,
@@ -230,10 +232,19 @@ class RoutingPart(StreamState):
             upstream.charges = upstream_plan.charges
         if self.head.protocol == "HTTP/2":
             upstream.client_speaks_http2 = True
+        connect_config = action.connect_config
+        if connect_config is not None and connect_config.ends(upstream_plan.head.method):
+            upstream.raw = True
+            client = self.connection.info
+            upstream.preamble = connect_config.preamble(client.remote_address, client.local_address)
         if upstream_plan.grpc:
             upstream.grpc = True
         if self.plan.upgrade:
             upstream.upgrading = upstream_plan.head.headers.get("upgrade", "")
+            if self.plan.upgrade == "websocket" and upstream_plan.timeout:
+                # Such a request has no end, so the time for an answer counts from its head.
+                self.deadline = self.connection.now() + upstream_plan.timeout
+                self.connection.arm(self.deadline)
         else:
             self.route_timeout = upstream_plan.timeout
             longest = upstream_plan.stream_duration

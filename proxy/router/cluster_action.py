@@ -18,6 +18,7 @@ from proxy.router.cluster_choice import (
     compile_weighted_clusters,
     subset_criteria,
 )
+from proxy.router.connect_config import ConnectConfig, compile_connect_config
 from proxy.router.hash_policy import HashPolicy, compile_hash_policy
 from proxy.router.mirror_policy import MirrorPolicy, compile_mirror_policies
 from proxy.router.per_filter_config import FilterOverrides
@@ -65,8 +66,8 @@ class ClusterAction:
     """How to forward. Times are seconds; None means "not set here".
 
     `single` is the choice if it never varies. `timeout` 0 means no limit. `priority` is 0 (default) or 1.
-    `upgrades` maps lower-case upgrade types to whether they are allowed; `connect_config` is the message for
-    CONNECT, None without one. `retry_policy` is the effective message, None without one.
+    `upgrades` maps lower-case upgrade types to whether they are allowed; `connect_config` tells
+    that CONNECT ends here. `retry_policy` is the effective message, None without one.
     `max_stream_duration_set` tells that the newer gRPC timeout fields replace `max_grpc_timeout`.
     """
 
@@ -87,7 +88,7 @@ class ClusterAction:
     hash_policy: HashPolicy | None = None
     mirrors: tuple[MirrorPolicy, ...] = ()
     upgrades: Mapping[str, bool] | None = None
-    connect_config: Any = None
+    connect_config: ConnectConfig | None = None
     internal_redirect: Any = None  # proxy.router.internal_redirect.InternalRedirectPolicy
     retry_policy: Any = None
     rewrites: bool = False
@@ -224,7 +225,7 @@ def _set_upgrades(action: ClusterAction, messages: Any, path: str, ctx: CompileC
             if kind not in {"connect", "connect-udp"}:
                 reason = f"Non-CONNECT upgrade type {message.upgrade_type} has ConnectConfig"
                 ctx.problem(f"{path}[{index}].connect_config", reason)
-            action.connect_config = message.connect_config
+            action.connect_config = compile_connect_config(message.connect_config)
     action.upgrades = upgrades
 
 

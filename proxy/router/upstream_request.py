@@ -20,6 +20,7 @@ from proxy.upstream.cluster_config import UpstreamProtocol
 from proxy.upstream.host import Host
 from proxy.upstream.pool.api import (
     FOR_HTTP2_CLIENTS,
+    FOR_RAW_BYTES,
     OutgoingHead,
     PoolFailure,
     ResetReason,
@@ -85,6 +86,9 @@ class UpstreamRequest:
     """See module. `request_id` goes into the place that `head` has for it. When `over`, nothing more will come."""
 
     upgrading = ""
+    preamble = b""
+    #: Whether the request is unpacked here, and its bytes go on as they are.
+    raw = False
     client_speaks_http2 = False
     #: Whether the status that ends a gRPC response tells how the host did.
     grpc = False
@@ -128,7 +132,9 @@ class UpstreamRequest:
         """Take a connection from the host's pool, or wait for one. `end_stream`: no body follows."""
         self._complete = end_stream
         key = self._priority
-        if self.client_speaks_http2 and self.cluster.config.protocol is UpstreamProtocol.DOWNSTREAM:
+        if self.raw:
+            key += FOR_RAW_BYTES
+        elif self.client_speaks_http2 and self.cluster.config.protocol is UpstreamProtocol.DOWNSTREAM:
             key += FOR_HTTP2_CLIENTS
         pool = self.host.pools.get(key)
         if pool is None:

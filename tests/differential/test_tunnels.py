@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,12 +24,12 @@ from tests.support.configs import (
 from tests.support.differential import Pair, Side
 from tests.support.http2_origin import Http2Origin
 from tests.support.origin import Origin
-from tests.support.tunnels import Arrivals, End, NearFrames, NearText
+from tests.support.tunnels import Arrivals, NearFrames, NearText
 
 LOG = (
     "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %REQ(:METHOD)% %REQ(:PATH)% %REQ(:AUTHORITY)% "
-    "%REQ(UPGRADE)% %RESP(UPGRADE)% %PROTOCOL% %UPSTREAM_PROTOCOL% %BYTES_RECEIVED% %BYTES_SENT% %UPSTREAM_CLUSTER% "
-    "%UPSTREAM_TRANSPORT_FAILURE_REASON% %CONNECTION_TERMINATION_DETAILS%"
+    "%REQ(UPGRADE)% %RESP(UPGRADE)% %PROTOCOL% %UPSTREAM_PROTOCOL% %BYTES_RECEIVED% %BYTES_SENT% "
+    "%UPSTREAM_CLUSTER% %UPSTREAM_TRANSPORT_FAILURE_REASON% %CONNECTION_TERMINATION_DETAILS%"
 )
 #: Clusters are named after what their host speaks; `old` is HTTP/2 without extended CONNECT.
 HOSTS = ("text", "frames", "old")
@@ -43,8 +44,8 @@ def _routes(name: str, **action: Any) -> list[Json]:
     ]
 
 
-def _listener(name: str, **hcm: Any) -> Json:
-    hosts = [virtual_host(_routes(host), [host, f"{host}:80"]) for host in HOSTS]
+def _listener(name: str, action: Json | None = None, **hcm: Any) -> Json:
+    hosts = [virtual_host(_routes(host, **(action or {})), [host, f"{host}:80"]) for host in HOSTS]
     table = {"name": name, "virtual_hosts": hosts}
     return listener(
         [
@@ -55,7 +56,7 @@ def _listener(name: str, **hcm: Any) -> Json:
                     "access_log": [file_log(LOG)],
                     "delayed_close_timeout": "0.3s",
                     "http2_protocol_options": {"allow_connect": True},
-                    "upgrade_configs": [{"upgrade_type": "websocket"}, {"upgrade_type": "CONNECT"}],
+                    "upgrade_configs": [{"upgrade_type": kind} for kind in ("websocket", "other", "CONNECT")],
                     **hcm,
                 },
             )
@@ -67,7 +68,11 @@ def _listener(name: str, **hcm: Any) -> Json:
 def _config() -> Json:
     connecting = {"allow_connect": True}
     return bootstrap(
-        [_listener("main"), _listener("idle", stream_idle_timeout="0.3s")],
+        [
+            _listener("main"),
+            _listener("idle", stream_idle_timeout="0.3s"),
+            _listener("hasty", {"timeout": "0.15s"}),
+        ],
         [
             cluster("text"),
             http2_cluster("frames", http2=connecting),
@@ -98,7 +103,7 @@ class Tunnels:
                 "frames": lambda: Http2Origin(settings=EXTENDED),
                 "old": Http2Origin,
             },
-            listeners=("main", "idle"),
+            listeners=("main", "idle", "hasty"),
         )
         for side in (self.pair.envoy, self.pair.outrider):
             for name, origin in side.origins.items():
@@ -157,6 +162,9 @@ class Tunnel:
         self.far.send(b"pong")
         assert self.near.expect(b"pong"), self.near.view(ends=False)
 
+    def ask(self, protocol: str = "websocket", **options: Any) -> None:
+        self.near.ask(authority=f"{self.host}:80", protocol=protocol, **options)
+
     def accept(self, protocol: str = "websocket") -> None:
         if self.host == "text" and protocol:
             self.far.answer(101, [("upgrade", protocol), ("connection", "Upgrade"), ("x-far", "1")])
@@ -179,6 +187,9 @@ PAIRS = pytest.mark.parametrize(
     ("near", "host"), [(n, h) for n in ("text", "frames") for h in ("text", "frames")]
 )
 KINDS = pytest.mark.parametrize("protocol", ["websocket", ""], ids=["websocket", "connect"])
+ALL_KINDS = pytest.mark.parametrize(
+    "protocol", ["websocket", "other", ""], ids=["websocket", "other", "connect"]
+)
 
 
 # -- who ends
@@ -258,3 +269,125 @@ def test_how_tunnels_end(tunnels: Tunnels, near: str, host: str, protocol: str, 
         return end(tunnel)
 
     tunnels.same(play, near, host)
+
+
+# -- what hosts answer
+
+#: (status, fields, body, whether the end comes with the head)
+ANSWERS = (
+    (101, [("upgrade", "websocket"), ("connection", "upgrade")], b"", False),
+    (101, [("upgrade", "other"), ("connection", "upgrade")], b"x", False),
+    (101, [("upgrade", "websocket"), ("connection", "upgrade"), ("content-length", "0")], b"", False),
+    (200, [("content-length", "2")], b"ok", False),
+    (200, [], b"endless", False),
+    (200, [], b"", True),
+    (201, [("content-length", "2")], b"ok", False),
+    (204, [], b"", True),
+    (206, [], b"endless", False),
+    (302, [("location", "/there")], b"", True),
+    (403, [("content-length", "2"), ("x-own", "1")], b"no", False),
+    (426, [("upgrade", "websocket"), ("connection", "upgrade"), ("content-length", "2")], b"no", False),
+    (500, [], b"endless", False),
+    (503, [], b"", True),
+)
+
+
+@PAIRS
+@ALL_KINDS
+@pytest.mark.parametrize(
+    ("status", "fields", "body", "end"), ANSWERS, ids=[f"{n}-{a[0]}" for n, a in enumerate(ANSWERS)]
+)
+def test_answers(
+    tunnels: Tunnels, near: str, host: str, protocol: str, status: int, fields: Any, body: bytes, end: bool
+) -> None:
+    if host == "text" and not protocol and status == 101:
+        pytest.skip("what nobody asked for is 502 here")
+    if host == "frames":
+        fields = [field for field in fields if field[0] not in ("upgrade", "connection")]
+
+    def play(tunnel: Tunnel) -> Any:
+        tunnel.ask(protocol)
+        tunnel.arrive()
+        tunnel.far.answer(status, fields, end=end)
+        if not end:
+            tunnel.far.send(body)
+            time.sleep(0.05)
+            tunnel.far.finish()
+        return tunnel.near.view()
+
+    tunnels.same(play, near, host)
+
+
+@PAIRS
+@ALL_KINDS
+@pytest.mark.parametrize("status", [0, 403])
+def test_early_data(tunnels: Tunnels, near: str, host: str, protocol: str, status: int) -> None:
+    def play(tunnel: Tunnel) -> Any:
+        tunnel.ask(protocol)
+        tunnel.arrive()
+        tunnel.near.send(b"early")
+        before = tunnel.far.view(ends=False)
+        if status:
+            tunnel.far.answer(status, [("content-length", "2")])
+            tunnel.far.send(b"no")
+        else:
+            tunnel.accept(protocol)
+            tunnel.near.send(b"bytes")
+        after = tunnel.views(near=False, far=False)
+        return before, after
+
+    tunnels.same(play, near, host)
+
+
+# -- who may not have a tunnel
+
+
+@pytest.mark.parametrize("near", ["text", "frames"])
+@pytest.mark.parametrize("host", ["old", "frames"])
+@pytest.mark.parametrize(
+    "protocol", ["websocket", "unknown", "bytestream", "WebSocket", "websocket, other", ""]
+)
+def test_protocols(tunnels: Tunnels, near: str, host: str, protocol: str) -> None:
+    def play(tunnel: Tunnel) -> Any:
+        tunnel.ask(protocol)
+        try:
+            tunnel.arrive()
+        except queue.Empty:
+            return tunnel.near.view(ends=False)
+        tunnel.accept(protocol)
+        return tunnel.views(near=False, far=False)
+
+    tunnels.same(play, near, host)
+
+
+# -- time
+
+
+@PAIRS
+@KINDS
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_idle_tunnels(tunnels: Tunnels, near: str, host: str, protocol: str, when: str) -> None:
+    def play(tunnel: Tunnel) -> Any:
+        if when == "after":
+            tunnel.open(protocol)
+        else:
+            tunnel.ask(protocol)
+            tunnel.arrive()
+        return tunnel.views()
+
+    tunnels.same(play, near, host, "idle")
+
+
+@PAIRS
+@KINDS
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_the_route_has_a_timeout(tunnels: Tunnels, near: str, host: str, protocol: str, when: str) -> None:
+    def play(tunnel: Tunnel) -> Any:
+        if when == "after":
+            tunnel.open(protocol)
+        else:
+            tunnel.ask(protocol)
+            tunnel.arrive()
+        return tunnel.views(near=False, far=False)
+
+    tunnels.same(play, near, host, "hasty")

@@ -6,6 +6,10 @@ envoy.config.core.v3.Node
   + user_agent_build_version
   + extensions client_features listening_addresses
 
+envoy.config.core.v3.ProxyProtocolConfig
+  + version
+  - comes with L4 and TLS: pass_through_tlvs added_tlvs
+
 envoy.config.core.v3.Locality
   + region zone sub_zone
 

@@ -90,8 +90,10 @@ envoy.config.route.v3.RouteAction.HashPolicy.FilterState
   + key
 
 envoy.config.route.v3.RouteAction.UpgradeConfig
-  + upgrade_type enabled
-  - comes with L4 and TLS: connect_config
+  + upgrade_type enabled connect_config
+
+envoy.config.route.v3.RouteAction.UpgradeConfig.ConnectConfig
+  + proxy_protocol_config allow_post
 
 envoy.config.route.v3.RouteAction.MaxStreamDuration
   + max_stream_duration grpc_timeout_header_max grpc_timeout_header_offset

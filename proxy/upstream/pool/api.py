@@ -11,6 +11,8 @@ from proxy.codec.messages import ParsedResponse
 
 #: Added to the priority, this is the key in `Host.pools` for clients of HTTP/2 where theirs is spoken upstream.
 FOR_HTTP2_CLIENTS: Final = 2
+#: The same for connections that carry bytes as they are.
+FOR_RAW_BYTES: Final = 4
 
 
 class PoolFailure(Enum):
@@ -89,6 +91,8 @@ class PoolRequest(Protocol):
 
     #: HEAD has no response body, CONNECT turns into a tunnel; "" is anything else.
     method: str
+    #: What a connection without HTTP sends in place of the head, such as a header of the PROXY protocol.
+    preamble: bytes
     #: The protocol that the request asks to change to (so 101 opens a tunnel), else "".
     upgrading: str
     #: Raised by the connection with every byte of the response, heads and framing included.

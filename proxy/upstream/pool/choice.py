@@ -9,11 +9,12 @@ from proxy.base.services import Timers
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.cluster_config import UpstreamProtocol
 from proxy.upstream.host import Host
-from proxy.upstream.pool.api import FOR_HTTP2_CLIENTS
+from proxy.upstream.pool.api import FOR_HTTP2_CLIENTS, FOR_RAW_BYTES
 from proxy.upstream.pool.auto import AutoPool
 from proxy.upstream.pool.base import ConnectionIds, ConnectionPool
 from proxy.upstream.pool.http1 import Http1Pool
 from proxy.upstream.pool.http2 import Http2Pool
+from proxy.upstream.pool.tcp import TcpPool
 
 _KINDS: Final = {
     UpstreamProtocol.HTTP1: Http1Pool,
@@ -30,8 +31,10 @@ def make_pool(
     key: int,
     ids: ConnectionIds,
 ) -> ConnectionPool:
-    """The pool that `Host.pools` is to have under `key`: a priority, or one plus `FOR_HTTP2_CLIENTS`."""
+    """The pool that `Host.pools` is to have under `key`: a priority, or one plus `FOR_HTTP2_CLIENTS` and the like."""
     priority = key % FOR_HTTP2_CLIENTS
+    if key >= FOR_RAW_BYTES:
+        return TcpPool(loop, timers, cluster, host, priority, ids)
     kind = _KINDS.get(cluster.config.protocol)
     if kind is None:
         kind = Http2Pool if key >= FOR_HTTP2_CLIENTS else Http1Pool

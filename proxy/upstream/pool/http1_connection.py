@@ -128,9 +128,11 @@ class Http1UpstreamConnection(asyncio.Protocol):
         decoder = self._decoder
         request = self.request
         ended = isinstance(decoder, UntilCloseDecoder) and exc is None and request is not None and not local
-        active = self._abandoned or (request is not None and (self._tunnel or not ended))
-        # When the peer leaves a tunnel that CONNECT has opened, Envoy's codec is quicker to close.
-        left = ended and self._tunnel and request is not None and request.method == "CONNECT"
+        active = self._abandoned or (
+            request is not None and (self._tunnel or not ended or not self.request_sent)
+        )
+        # When the peer ends what follows CONNECT, Envoy's codec is quicker to close.
+        left = ended and request is not None and request.method == "CONNECT"
         self.pool.on_lost(self, local=local or left, active=active)
         if request is None:
             return
@@ -424,6 +426,7 @@ class Http1UpstreamConnection(asyncio.Protocol):
         if self._read_disabled:
             self._read_disabled = 0
             self.transport.resume_reading()
+        self._abandoned = not self.request_sent
         self.pool.on_complete(self, self._keep_alive and self.request_sent)
 
     def _fail(self, reason: ResetReason, detail: str) -> None:

@@ -8,7 +8,7 @@ from proxy.base.headers import HeaderMap
 from proxy.base.stream_info import StreamInfo
 from proxy.codec.http2_frames import FRAME_HEADER_SIZE, ErrorCode
 from proxy.codec.http2_render import render_trailer_block
-from proxy.codec.http2_response import Http2Response, as_upgrade
+from proxy.codec.http2_response import Http2Response, answer_to_connect
 from proxy.codec.http2_stream import Http2Stream
 from proxy.upstream.pool.api import PoolRequest, ResetReason
 
@@ -136,8 +136,8 @@ class Http2ClientStream(Http2Stream):
             return
         if parsed.bodyless:
             self.body_left = 0
-        if request.upgrading:
-            parsed = as_upgrade(parsed, request.upgrading)
+        if request.upgrading or request.method == "CONNECT":
+            parsed = answer_to_connect(parsed, request.upgrading)
         if end_stream:
             self._response_complete()
         request.on_response(parsed, b"", end_stream)
@@ -148,8 +148,8 @@ class Http2ClientStream(Http2Stream):
         if request is None:
             return
         request.wire_bytes_received += parsed.wire_bytes + len(data) + FRAME_HEADER_SIZE
-        if request.upgrading:
-            parsed = as_upgrade(parsed, request.upgrading)
+        if request.upgrading or request.method == "CONNECT":
+            parsed = answer_to_connect(parsed, request.upgrading)
         if end_stream:
             self._response_complete()
         request.on_response(parsed, data, end_stream)

@@ -1,0 +1,233 @@
+"""The pool of plain connections to one host at one priority: bytes without HTTP, each connection for one user.
+
+A user takes the part of a request (`PoolRequest`): it may send a head, which becomes a preamble and is answered with
+200 from here (CONNECT that ends at this proxy), or only bytes. A connection that nobody wanted any more when it was
+there waits for the next user.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any, Final, cast
+
+from proxy.base.address import Address, from_socket_name
+from proxy.base.headers import HeaderMap
+from proxy.base.messages import ResponseHead
+from proxy.base.stream_info import StreamInfo, TlsInfo
+from proxy.codec.messages import ParsedResponse
+from proxy.connection.tls import tls_info
+from proxy.upstream.pool.api import PoolRequest, ResetReason
+from proxy.upstream.pool.base import ConnectionPool
+
+_CONNECTED: Final = ParsedResponse(ResponseHead(200, HeaderMap()), 0)
+
+
+class TcpPool(ConnectionPool):
+    """See module."""
+
+    def take(self, request: PoolRequest) -> Any:
+        """A connection that nobody has used, now carrying `request`, or None."""
+        for connection in self._connections:
+            if not connection.requests and not connection.closed:
+                connection.begin(request)
+                return connection
+        return None
+
+    def make_connection(self) -> Any:
+        """See `ConnectionPool`."""
+        return TcpConnection(self, self._ids.next())
+
+    def offer(self, connection: Any) -> None:
+        """See `ConnectionPool`."""
+        request = self.next_pending()
+        if request is None:
+            connection.idle_since = now = self.now()
+            self.watch(now)
+            return
+        connection.begin(request)
+        request.on_pool_ready(connection)
+
+
+class TcpConnection(asyncio.Protocol):
+    """An `UpstreamConnection` of bytes. Times are monotonic seconds.
+
+    `request` is who hears of what comes; None before there is a user and after it has heard all. Either half may end
+    before the other: `send_data` with the end shuts down ours, and the host's end is the end of the response.
+    """
+
+    transport: asyncio.Transport
+    local_address: Address
+    remote_address: Address
+    tls: TlsInfo | None = None
+
+    def __init__(self, pool: TcpPool, connection_id: int) -> None:
+        self.pool = pool
+        self.connection_id = connection_id
+        #: Requests that a new connection will take at once.
+        self.capacity = 1
+        self.connected = False
+        self.closed = False
+        self.draining = False
+        self.connect_started_at = 0.0
+        self.connected_at = 0.0
+        self.idle_since = 0.0
+        self.requests = 0
+        self.socket: socket.socket | None = None
+        self.request: PoolRequest | None = None
+        self._read_disabled = 0
+        self._sent_all = False
+        self._closing_locally = False
+        self._active = False
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        # The loop's own class, which does not derive from asyncio's.
+        self.transport = transport = cast("asyncio.Transport", transport)
+        limit = self.pool.config.buffer_limit
+        transport.set_write_buffer_limits(high=limit, low=limit // 2)
+        self.local_address = from_socket_name(transport.get_extra_info("sockname"))
+        self.remote_address = from_socket_name(transport.get_extra_info("peername"))
+        self.tls = tls_info(transport)
+        self.connected = True
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        self.pool.stats.upstream_cx_rx_bytes_total += len(data)
+        request = self.request
+        if request is not None:
+            request.wire_bytes_received += len(data)
+            request.on_response_data(data, False)
+        elif not self.requests:
+            # Nobody to hear of it.
+            self.close()
+
+    def eof_received(self) -> bool:
+        """See `asyncio.Protocol`: the host will send no more, but may still listen."""
+        request = self.request
+        if request is None:
+            return False
+        self.request = None
+        if not self._sent_all:
+            # Envoy gives up the other half then.
+            self._closing_locally = self.closed = True
+        request.on_response_data(b"", True)
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        del exc
+        self.closed = True
+        request = self.request
+        self.request = None
+        self.pool.on_lost(self, local=self._closing_locally, active=request is not None or self._active)
+        if request is not None:
+            request.on_reset(ResetReason.CONNECTION_TERMINATION, "")
+
+    def pause_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        self.pool.stats.upstream_flow_control_backed_up_total += 1
+        if self.request is not None:
+            self.request.on_write_paused()
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        self.pool.stats.upstream_flow_control_drained_total += 1
+        if self.request is not None:
+            self.request.on_write_resumed()
+
+    # -- the user's side (`UpstreamConnection`)
+
+    def begin(self, request: PoolRequest) -> None:
+        """Carry `request` from now on."""
+        self.request = request
+        self.requests = 1
+
+    def send_head(self, body: bytes | memoryview, end_stream: bool) -> None:
+        """See `UpstreamConnection`: the request's preamble stands for its head, and is answered at once."""
+        request = self.request
+        assert request is not None
+        data = request.preamble + body
+        if data or end_stream:
+            self.send_data(data, end_stream)
+        request.on_response(_CONNECTED, b"", end_stream=False)
+
+    def send_data(self, data: bytes | memoryview, end_stream: bool) -> None:
+        """See `UpstreamConnection`; the end shuts down our half, which TLS cannot do on its own."""
+        if data:
+            if self.request is not None:
+                self.request.wire_bytes_sent += len(data)
+            self.pool.stats.upstream_cx_tx_bytes_total += len(data)
+            self.transport.write(data)
+        if end_stream:
+            self._sent_all = True
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+
+    def send_trailers(self, trailers: HeaderMap) -> None:
+        """See `UpstreamConnection`: bytes have none."""
+        del trailers
+        self.send_data(b"", True)
+
+    def describe(self, info: StreamInfo) -> None:
+        """Note in `info` which connection carried the stream."""
+        info.upstream_connection_id = self.connection_id
+        info.upstream_local_address = self.local_address
+        info.upstream_remote_address = self.remote_address
+        info.upstream_tls = self.tls
+        info.upstream_connect_start = self.connect_started_at
+        info.upstream_connect_complete = self.connected_at
+        if self.tls is not None:
+            info.upstream_handshake_complete = self.connected_at
+
+    def release(self) -> None:
+        """See `UpstreamConnection`."""
+        self.request = None
+        self.requests = 0
+        self.pool.offer(self)
+
+    def pause_reading(self) -> None:
+        """See `UpstreamConnection`."""
+        self._read_disabled += 1
+        if self._read_disabled == 1 and not self.closed:
+            self.pool.stats.upstream_flow_control_paused_reading_total += 1
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """See `UpstreamConnection`."""
+        if not self._read_disabled:
+            return
+        self._read_disabled -= 1
+        if self._read_disabled == 0 and not self.closed:
+            self.pool.stats.upstream_flow_control_resumed_reading_total += 1
+            self.transport.resume_reading()
+
+    def abandon(self) -> None:
+        """See `UpstreamConnection`: what was not sent yet is dropped."""
+        self._active = self.request is not None
+        self.request = None
+        if not self._closing_locally:
+            self._closing_locally = self.closed = True
+            self.transport.abort()
+
+    # -- the pool's side (`PooledConnection`)
+
+    @property
+    def busy(self) -> bool:
+        """See `PooledConnection`."""
+        return self.requests > 0
+
+    def close(self) -> None:
+        """See `PooledConnection`."""
+        if not self._closing_locally:
+            self._closing_locally = self.closed = True
+            if self.connected:
+                self.transport.close()
+
+    def drain(self) -> None:
+        """See `PooledConnection`: who uses the connection may go on."""
+        self.draining = True
+        if not self.requests:
+            self.close()
