@@ -222,7 +222,7 @@ class Http2ServerStream(Http2Stream):
         if stream is not None:
             if self.server.manager.counts_bytes:
                 stream.info.downstream_wire_bytes_sent += _framed_size(data)
-            if stream.upgraded and stream.info.flags & _BROKEN_TUNNEL:
+            if end_stream and stream.upgraded and stream.info.flags & _BROKEN_TUNNEL:
                 # A tunnel that the upstream broke off must not look as if it had come to its end.
                 end_stream = False
         if data or end_stream:

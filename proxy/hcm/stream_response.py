@@ -223,7 +223,13 @@ class ResponsePart(StreamState):
 
     def on_upstream_data(self, data: bytes, end_stream: bool) -> None:
         """More of the response body."""
-        self.last_activity = now = self.connection.now()
+        connection = self.connection
+        self.last_activity = now = connection.now()
+        if not end_stream and self._filters is None:
+            # The common case of a large body.
+            self.info.bytes_sent += len(data)
+            connection.write_body(data, False, chunked=self._response_chunked)
+            return
         if end_stream:
             if self.upgraded and not self._tunnel_ends:
                 # A connection has no end of a half, so in Envoy's books the upstream has broken the tunnel off.
