@@ -227,10 +227,12 @@ class IdleProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send all heads at once."""
         self._transport = cast("asyncio.Transport", transport)
-        # :method POST, otherwise as the constant request.
-        block = b"\x83" + header_block("constant", 0)[1:]
-        before = struct.pack(">BHBB", 0, len(block), 1, 4)
-        heads = [before + (2 * number + 1).to_bytes(4, "big") + block for number in range(self._streams)]
+        heads = []
+        for number in range(self._streams):
+            # :method POST instead of GET; a path of its own, so that nothing is shared between streams.
+            block = b"\x83" + header_block("paths", number)[1:]
+            stream = (2 * number + 1).to_bytes(4, "big")
+            heads.append(struct.pack(">BHBB", 0, len(block), 1, 4) + stream + block)
         self._transport.write(_START + b"".join(heads) + b"\0\0\x08\x06\0\0\0\0\0" + bytes(8))
 
     def data_received(self, data: bytes) -> None:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -142,6 +143,12 @@ class Subject:
     def check(self) -> None:
         """RuntimeError if the proxy has ended."""
         self._process.check()
+
+    def stat(self, name: str) -> int:
+        """A counter or gauge by its name."""
+        url = f"http://127.0.0.1:{self.admin_port}/stats?filter=^{name}$"
+        with urllib.request.urlopen(url, timeout=10) as response:
+            return int(response.read().rpartition(b": ")[2])
 
     def close(self) -> None:
         """End it and remove its files."""
