@@ -260,6 +260,8 @@ class Http2ServerStream(Http2Stream):
         if (stream.info.response_code == 0 and server.note_premature(stream)) or self.closed:
             return
         if stream.info.flags & _BROKEN_TUNNEL and (stream.plan.upgrade or stream.upgraded):
+            if not stream.upgraded:
+                server.manager.stats.downstream_rq_rx_reset += 1
             # RFC 9113 section 8.5.
             self.reset_after_sending(_CONNECT_ERROR)
         elif not stream.response_complete:

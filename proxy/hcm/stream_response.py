@@ -261,7 +261,7 @@ class ResponsePart(StreamState):
     @property
     def _tunnel_ends(self) -> bool:
         """Whether the upstream can end its half of a tunnel, and not only break it off."""
-        return self.info.upstream_protocol == "HTTP/2"
+        return self.info.upstream_protocol != "HTTP/1.1"
 
     def _note_broken_tunnel(self, details: str, flags: int) -> None:
         info = self.info

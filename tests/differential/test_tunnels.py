@@ -24,6 +24,7 @@ from tests.support.configs import (
 from tests.support.differential import Pair, Side
 from tests.support.http2_origin import Http2Origin
 from tests.support.origin import Origin
+from tests.support.ports import free_port
 from tests.support.tunnels import Arrivals, NearFrames, NearText
 
 LOG = (
@@ -33,6 +34,14 @@ LOG = (
 )
 #: Clusters are named after what their host speaks; `old` is HTTP/2 without extended CONNECT.
 HOSTS = ("text", "frames", "old")
+#: What ends here: cluster → fields of ConnectConfig.
+ENDS_HERE: dict[str, Json] = {
+    "raw": {},
+    "first": {"proxy_protocol_config": {"version": "V1"}},
+    "second": {"proxy_protocol_config": {"version": "V2"}},
+    "post": {"allow_post": True},
+    "dead": {},
+}
 EXTENDED = {h2.INITIAL_WINDOW_SIZE: 1 << 24, h2.ENABLE_CONNECT_PROTOCOL: 1}
 
 
@@ -46,6 +55,11 @@ def _routes(name: str, **action: Any) -> list[Json]:
 
 def _listener(name: str, action: Json | None = None, **hcm: Any) -> Json:
     hosts = [virtual_host(_routes(host, **(action or {})), [host, f"{host}:80"]) for host in HOSTS]
+    for host, connect_config in ENDS_HERE.items():
+        upgrade = {"upgrade_type": "CONNECT", "connect_config": connect_config}
+        hosts.append(
+            virtual_host(_routes(host, **(action or {}), upgrade_configs=[upgrade]), [host, f"{host}:80"])
+        )
     table = {"name": name, "virtual_hosts": hosts}
     return listener(
         [
@@ -77,6 +91,8 @@ def _config() -> Json:
             cluster("text"),
             http2_cluster("frames", http2=connecting),
             http2_cluster("old", http2=connecting),
+            *(cluster(name) for name in ENDS_HERE if name != "dead"),
+            cluster("dead", "{{dead_port}}"),
         ],
     )
 
@@ -95,20 +111,32 @@ class Tunnels:
     """A pair of proxies with origins whose requests come to the test."""
 
     def __init__(self) -> None:
-        self._arrivals: dict[int, dict[str, Arrivals]] = {}
+        made: dict[int, Arrivals] = {}
+
+        def raw() -> Origin:
+            arrivals = Arrivals()
+            origin = Origin(take_over=arrivals.raw)
+            made[id(origin)] = arrivals
+            return origin
+
         self.pair = Pair(
             _config(),
             origins={
                 "text": Origin,
                 "frames": lambda: Http2Origin(settings=EXTENDED),
                 "old": Http2Origin,
+                **{name: raw for name in ENDS_HERE if name != "dead"},
             },
             listeners=("main", "idle", "hasty"),
+            values={"dead_port": free_port()},
         )
+        self._arrivals: dict[int, dict[str, Arrivals]] = {}
         for side in (self.pair.envoy, self.pair.outrider):
             for name, origin in side.origins.items():
-                arrivals = self._arrivals.setdefault(id(side), {})[name] = Arrivals()
-                origin.script(arrivals.text if isinstance(origin, Origin) else arrivals.frames)
+                arrivals = made.get(id(origin), Arrivals())
+                self._arrivals.setdefault(id(side), {})[name] = arrivals
+                if name in HOSTS:
+                    origin.script(arrivals.text if isinstance(origin, Origin) else arrivals.frames)
 
     def close(self) -> None:
         for arrivals in self._arrivals.values():
@@ -120,13 +148,16 @@ class Tunnels:
         """`play` on both sides must give the same, log the same and count the same; Outrider's outcome."""
 
         def run(side: Side) -> Any:
-            arrivals = self._arrivals[id(side)][host]
+            arrivals = self._arrivals[id(side)].get(host) or Arrivals()
             kind = NearText if near == "text" else NearFrames
-            tunnel = Tunnel(kind(side.proxy.ports[name]), arrivals, host)
+            port = side.proxy.ports[name]
+            tunnel = Tunnel(kind(port), arrivals, host, port)
             try:
                 return play(tunnel)
             finally:
                 tunnel.near.close()
+                # Who closes first is counted.
+                time.sleep(0.03)
                 arrivals.release()
 
         pair = self.pair
@@ -142,8 +173,9 @@ class Tunnel:
 
     far: Any
 
-    def __init__(self, near: Any, arrivals: Arrivals, host: str) -> None:
+    def __init__(self, near: Any, arrivals: Arrivals, host: str, proxy_port: int) -> None:
         self.near = near
+        self.proxy_port = proxy_port
         self.host = host
         self._arrivals = arrivals
 
@@ -155,7 +187,8 @@ class Tunnel:
         """Ask, be accepted, and see bytes go both ways."""
         self.near.ask(authority=f"{self.host}:80", protocol=protocol, fields=[("x-own", "1")])
         self.arrive()
-        self.accept(protocol)
+        if self.host in HOSTS:
+            self.accept(protocol)
         assert self.near.status in (101, 200)
         self.near.send(b"ping")
         assert self.far.expect(b"ping"), self.far.view(ends=False)
@@ -170,6 +203,12 @@ class Tunnel:
             self.far.answer(101, [("upgrade", protocol), ("connection", "Upgrade"), ("x-far", "1")])
         else:
             self.far.answer(200, [("x-far", "1")])
+
+    def hide_ports(self, data: bytes) -> bytes:
+        """`data` of the far end without what differs from side to side."""
+        for port in (self.near.local_port, self.proxy_port):
+            data = data.replace(str(port).encode(), b"<port>").replace(port.to_bytes(2, "big"), b"<port>")
+        return data
 
     def views(self, *, near: bool = True, far: bool = True) -> tuple[Any, Any]:
         """What both ends have seen; `near` and `far` tell which of them sees an end."""
@@ -391,3 +430,88 @@ def test_the_route_has_a_timeout(tunnels: Tunnels, near: str, host: str, protoco
         return tunnel.views(near=False, far=False)
 
     tunnels.same(play, near, host, "hasty")
+
+
+# -- CONNECT that ends here
+
+NEARS = pytest.mark.parametrize("near", ["text", "frames"])
+
+
+@NEARS
+@pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__.strip("_"))
+def test_how_connect_to_bytes_ends(tunnels: Tunnels, near: str, end: Any) -> None:
+    def play(tunnel: Tunnel) -> Any:
+        tunnel.open("")
+        return end(tunnel)
+
+    tunnels.same(play, near, "raw")
+
+
+@NEARS
+@pytest.mark.parametrize("host", ["first", "second"])
+def test_the_proxy_protocol_tells_the_client(tunnels: Tunnels, near: str, host: str) -> None:
+    def play(tunnel: Tunnel) -> Any:
+        tunnel.ask("")
+        tunnel.near.send(b"early")
+        tunnel.arrive()
+        tunnel.near.expect(b"")
+        _, data, end = tunnel.far.view(ends=False)
+        return tunnel.hide_ports(data), end, tunnel.near.view(ends=False)
+
+    tunnels.same(play, near, host)
+
+
+@NEARS
+def test_a_server_may_speak_first(tunnels: Tunnels, near: str) -> None:
+    def play(tunnel: Tunnel) -> Any:
+        tunnel.ask("")
+        tunnel.arrive()
+        tunnel.far.send(b"220 welcome")
+        return tunnel.near.expect(b"220 welcome"), tunnel.views(near=False, far=False)
+
+    tunnels.same(play, near, "raw")
+
+
+@NEARS
+def test_nobody_listens(tunnels: Tunnels, near: str) -> None:
+    def play(tunnel: Tunnel) -> Any:
+        tunnel.ask("")
+        return tunnel.near.view(ends=False)
+
+    tunnels.same(play, near, "dead")
+
+
+@NEARS
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_idle_bytes(tunnels: Tunnels, near: str, when: str) -> None:
+    def play(tunnel: Tunnel) -> Any:
+        tunnel.open("") if when == "after" else tunnel.ask("")
+        tunnel.arrive() if when == "before" else None
+        return tunnel.views()
+
+    tunnels.same(play, near, "raw", "idle")
+
+
+POST_TEXT = b"POST / HTTP/1.1\r\nhost: post:80\r\ntransfer-encoding: chunked\r\n\r\n4\r\nping\r\n"
+
+
+@NEARS
+@pytest.mark.parametrize("host", ["post", "raw"])
+@pytest.mark.parametrize("end", [True, False])
+def test_post_may_end_here_too(tunnels: Tunnels, near: str, host: str, end: bool) -> None:
+    def play(tunnel: Tunnel) -> Any:
+        if near == "text":
+            tunnel.near.send(
+                POST_TEXT.replace(b"post:80", f"{host}:80".encode()) + (b"0\r\n\r\n" if end else b"")
+            )
+        else:
+            head = h2.request(1, method="POST", authority=f"{host}:80", end=False)
+            tunnel.near.client.send(head + h2.data(1, b"ping", end=end))
+        tunnel.arrive()
+        got = b"ping" in tunnel.far.received or tunnel.far.expect(b"ping")
+        tunnel.far.send(b"pong")
+        time.sleep(0.05)
+        tunnel.far.finish()
+        return got, tunnel.near.view()
+
+    tunnels.same(play, near, host)

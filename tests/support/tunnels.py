@@ -137,6 +137,10 @@ class NearText(TextEnd):
         self.send((head + "".join(f"{name}: {value}\r\n" for name, value in fields) + "\r\n").encode())
 
     @property
+    def local_port(self) -> int:
+        return int(self.socket.getsockname()[1])
+
+    @property
     def status(self) -> int:
         """Of the answer, for which it waits; 0 if there is none."""
         self.wait_head()
@@ -158,6 +162,10 @@ class NearFrames(End):
         if protocol:
             pseudo += [(":scheme", "http"), (":path", path), (":protocol", protocol)]
         self.client.send(h2.headers(1, [*pseudo, *fields]))
+
+    @property
+    def local_port(self) -> int:
+        return int(self.client.socket.getsockname()[1])
 
     @property
     def status(self) -> int:

@@ -31,7 +31,7 @@ def make_pool(
     key: int,
     ids: ConnectionIds,
 ) -> ConnectionPool:
-    """The pool that `Host.pools` is to have under `key`: a priority, or one plus `FOR_HTTP2_CLIENTS` and the like."""
+    """The pool that `Host.pools` is to have under `key`: a priority, plus `FOR_HTTP2_CLIENTS` or the like."""
     priority = key % FOR_HTTP2_CLIENTS
     if key >= FOR_RAW_BYTES:
         return TcpPool(loop, timers, cluster, host, priority, ids)

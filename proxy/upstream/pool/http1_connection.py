@@ -432,8 +432,8 @@ class Http1UpstreamConnection(asyncio.Protocol):
     def _fail(self, reason: ResetReason, detail: str) -> None:
         request = self.request
         self.request = None
+        self._abandoned = request is not None
         self._closing_locally = self.closed = True
         self.transport.abort()
         if request is not None:
-            self.pool.stats.upstream_rq_rx_reset += 1
             request.on_reset(reason, detail)

@@ -1,8 +1,8 @@
 """The pool of plain connections to one host at one priority: bytes without HTTP, each connection for one user.
 
-A user takes the part of a request (`PoolRequest`): it may send a head, which becomes a preamble and is answered with
-200 from here (CONNECT that ends at this proxy), or only bytes. A connection that nobody wanted any more when it was
-there waits for the next user.
+A user takes the part of a request (`PoolRequest`): it may send a head, which becomes a preamble and is answered
+with 200 from here (CONNECT that ends at this proxy), or only bytes. A connection that nobody wanted any more when it
+was there waits for the next user.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class TcpPool(ConnectionPool):
 class TcpConnection(asyncio.Protocol):
     """An `UpstreamConnection` of bytes. Times are monotonic seconds.
 
-    `request` is who hears of what comes; None before there is a user and after it has heard all. Either half may end
-    before the other: `send_data` with the end shuts down ours, and the host's end is the end of the response.
+    `request` is who hears of what comes; None before there is a user and after it has heard all. `send_data` with
+    the end shuts down our half; the host's end is that of the response, and of ours if it was still open.
     """
 
     transport: asyncio.Transport
@@ -112,7 +112,7 @@ class TcpConnection(asyncio.Protocol):
         self.request = None
         if not self._sent_all:
             # Envoy gives up the other half then.
-            self._closing_locally = self.closed = True
+            self._closing_locally = self.closed = self._active = True
         request.on_response_data(b"", True)
         return False
 
