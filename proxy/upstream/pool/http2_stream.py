@@ -39,7 +39,7 @@ class Http2ClientStream(Http2Stream):
     connection: Http2UpstreamConnection
 
     def __init__(self, connection: Http2UpstreamConnection, request: PoolRequest) -> None:
-        super().__init__(connection)
+        Http2Stream.__init__(self, connection)
         self.request: PoolRequest | None = request
         if request.method == "HEAD":
             self.ignore_length = True
@@ -68,7 +68,7 @@ class Http2ClientStream(Http2Stream):
         request.header_bytes_sent = request.wire_bytes_sent = len(block) + FRAME_HEADER_SIZE
         self.connection.open_stream(self)
         if not body:
-            super().send_head(block, end_stream)
+            Http2Stream.send_head(self, block, end_stream)
             return
         request.wire_bytes_sent += len(body) + FRAME_HEADER_SIZE
         if end_stream:
@@ -81,7 +81,7 @@ class Http2ClientStream(Http2Stream):
         """See `UpstreamConnection`."""
         if self.request is not None:
             self.request.wire_bytes_sent += len(data) + FRAME_HEADER_SIZE
-        super().send_data(data, end_stream)
+        Http2Stream.send_data(self, data, end_stream)
 
     # The core takes a block here; both it and the owner of a request end a stream by this name.
     def send_trailers(self, trailers: HeaderMap) -> None:  # type: ignore[override]
@@ -170,8 +170,8 @@ class Http2ClientStream(Http2Stream):
         if request is not None:
             request.wire_bytes_received += trailers[1]
             self._response_complete()
-            # The core keeps them for the next equal block.
-            request.on_response_trailers(trailers[0].copy())
+            # Shared with equal ones to come: whoever changes them makes a copy.
+            request.on_response_trailers(trailers[0])
 
     def on_reset(self, code: int, details: str, remote: bool) -> None:
         """See `Http2Stream`."""
