@@ -33,7 +33,12 @@ class SingleHead:
     __slots__ = ("_formatter", "_framing", "_head", "chunked")
 
     def __init__(
-        self, head: RequestHead, *, end_stream: bool, upgrade: bool = False, formatter: NameFormatter | None = None
+        self,
+        head: RequestHead,
+        *,
+        end_stream: bool,
+        upgrade: bool = False,
+        formatter: NameFormatter | None = None,
     ) -> None:
         self._head = head
         self._framing = http1_framing(head, end_stream=end_stream, upgrade=upgrade)
