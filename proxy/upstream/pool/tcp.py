@@ -1,8 +1,8 @@
 """The pool of plain connections to one host at one priority: bytes without HTTP, each connection for one user.
 
 A user takes the part of a request (`PoolRequest`): it may send a head, which becomes a preamble and is answered
-with 200 from here (CONNECT that ends at this proxy), or only bytes. A connection that nobody wanted any more when it
-was there waits for the next user.
+with 200 from here (CONNECT that ends at this proxy), or only bytes. A connection that nobody wanted any more when
+it was there waits for the next user.
 """
 
 from __future__ import annotations
