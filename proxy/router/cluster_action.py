@@ -225,6 +225,8 @@ def _set_upgrades(action: ClusterAction, messages: Any, path: str, ctx: CompileC
             if kind not in {"connect", "connect-udp"}:
                 reason = f"Non-CONNECT upgrade type {message.upgrade_type} has ConnectConfig"
                 ctx.problem(f"{path}[{index}].connect_config", reason)
+            elif kind == "connect-udp":
+                ctx.problem(f"{path}[{index}].connect_config", "UDP over CONNECT is not supported")
             action.connect_config = compile_connect_config(message.connect_config)
     action.upgrades = upgrades
 

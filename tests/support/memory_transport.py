@@ -7,7 +7,7 @@ from typing import Any
 
 
 class MemoryTransport(asyncio.Transport):
-    """`written` is everything sent so far; `closed` and `aborted` tell how it ended.
+    """`written` is everything sent so far; `ended` tells that no more follows, `closed` and `aborted` how it ended.
 
     The protocol hears of the end when the test calls `lose`, as it would from the event loop.
     """
@@ -18,6 +18,7 @@ class MemoryTransport(asyncio.Transport):
         super().__init__({"peername": peername, "sockname": sockname, **extra})
         self.protocol: Any = None
         self.written = bytearray()
+        self.ended = False
         self.closed = False
         self.aborted = False
         self.reading = True
@@ -35,6 +36,12 @@ class MemoryTransport(asyncio.Transport):
     def writelines(self, list_of_data: Any) -> None:
         for data in list_of_data:
             self.write(data)
+
+    def can_write_eof(self) -> bool:
+        return self.get_extra_info("ssl_object") is None
+
+    def write_eof(self) -> None:
+        self.ended = True
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         self.high_water = high

@@ -30,6 +30,7 @@ class Request:
     header_bytes_sent = 0
     chunked = False
     request_id = b""
+    preamble = b""
 
     def __init__(self, method: str = "GET", upgrading: str = "") -> None:
         self.method = method

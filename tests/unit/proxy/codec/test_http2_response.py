@@ -3,7 +3,7 @@
 import pytest
 
 from proxy.codec.http2_frames import ErrorCode, Http2MessageError
-from proxy.codec.http2_response import Http2ResponseParser
+from proxy.codec.http2_response import Http2ResponseParser, answer_to_connect
 
 INVALID = "http2.invalid.header.field"
 
@@ -94,3 +94,25 @@ def test_limits():
 def test_trailers():
     trailers = Http2ResponseParser().parse_trailers([("grpc-status", "0")], 9)
     assert dict(trailers) == {"grpc-status": "0"}
+
+
+def test_the_answer_to_an_extended_connect_is_that_to_an_upgrade():
+    response = parse("200", ("content-length", "5"), ("x", "y"))
+    answer = answer_to_connect(response, "WebSocket")
+    assert answer.head.status == 101
+    fields = [("x", "y"), ("upgrade", "WebSocket"), ("connection", "upgrade")]
+    assert list(answer.head.headers.fields()) == fields
+    assert (answer.upgrade, answer.content_length) == ("websocket", -1)
+    assert (answer.wire_bytes, answer.header_bytes) == (response.wire_bytes, response.header_bytes)
+    assert response.head.status == 200
+
+
+@pytest.mark.parametrize(("status", "protocol"), [("201", "websocket"), ("200", "")])
+def test_an_accepted_tunnel_has_no_length(status, protocol):
+    answer = answer_to_connect(parse(status, ("content-length", "5")), protocol)
+    assert (answer.head.status, list(answer.head.headers.fields())) == (int(status), [])
+
+
+def test_a_refusal_stays_as_it_is():
+    response = parse("403", ("content-length", "5"))
+    assert answer_to_connect(response, "websocket") is response

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from proxy.router.connect_config import ConnectConfig
 from tests.unit.proxy.router.tables import one, problems_of, request
 from tests.unit.proxy.router.test_cluster_choice import action_of
 
@@ -65,7 +66,7 @@ def test_upgrades_are_known_by_lower_case_type() -> None:
         }
     )
     assert action.upgrades == {"websocket": True, "connect": True, "foo": False}
-    assert action.connect_config.allow_post
+    assert action.connect_config == ConnectConfig(allow_post=True)
     assert action.priority == 1
 
 
@@ -89,6 +90,7 @@ def test_negative_times_are_refused(route: dict[str, Any], path: str) -> None:
     [
         ([{"upgrade_type": "websocket"}, {"upgrade_type": "WebSocket"}], "upgrade_configs[1].upgrade_type"),
         ([{"upgrade_type": "websocket", "connect_config": {}}], "upgrade_configs[0].connect_config"),
+        ([{"upgrade_type": "CONNECT-UDP", "connect_config": {}}], "upgrade_configs[0].connect_config"),
     ],
 )
 def test_refused_upgrades(upgrades: list[dict[str, Any]], path: str) -> None:
