@@ -64,41 +64,29 @@ class Http2Stream:
     followed by `Http2Connection.on_stream_closed`, once. After that every method is a no-op.
     """
 
-    __slots__ = (
-        "body_left",
-        "closed",
-        "connection",
-        "head_received",
-        "id",
-        "ignore_length",
-        "local_closed",
-        "pauses",
-        "pending",
-        "recv_window",
-        "remote_closed",
-        "send_blocked",
-        "send_credit",
-    )
+    # Defaults on the class: most streams never change most of them.
+    #: Whether the stream has left the table.
+    closed = False
+    head_received = False
+    #: Bytes of the declared content-length still to come, -1 if there is none.
+    body_left = -1
+    #: Set by a client for HEAD: the declared length says nothing about this body.
+    ignore_length = False
+    remote_closed = False
+    local_closed = False
+    pending: PendingSend | None = None
+    send_blocked = False
+    #: The window that the peer has left us is `peer_initial_window` of the connection plus this, so that a change
+    #: of the former costs nothing per stream.
+    send_credit = 0
+    #: How often reading was stopped and not resumed.
+    pauses = 0
 
     def __init__(self, connection: Http2Connection, stream_id: int = 0) -> None:
         self.connection = connection
         #: 0 until a client's stream has been opened.
         self.id = stream_id
-        self.closed = False
-        self.head_received = False
-        #: Bytes of the declared content-length still to come, -1 if there is none.
-        self.body_left = -1
-        #: Set by a client for HEAD: the declared length says nothing about this body.
-        self.ignore_length = False
-        self.remote_closed = False
-        self.local_closed = False
-        self.pending: PendingSend | None = None
-        self.send_blocked = False
-        #: The window that the peer has left us is `peer_initial_window` of the connection plus this, so that a
-        #: change of the former costs nothing per stream.
-        self.send_credit = 0
         self.recv_window = connection.initial_recv_window
-        self.pauses = 0
 
     # -- called by the core; the owner overrides
 
@@ -185,7 +173,10 @@ class Http2Stream:
             + _pack(size << 8 | DATA, END_STREAM, stream_id)
             + data
         )
-        self._end()
+        self.local_closed = True
+        if self.remote_closed:
+            connection.forget(self)
+            connection.on_stream_closed(self)
 
     def send_data(self, data: bytes, end_stream: bool) -> None:
         """Send body bytes. What the windows do not take now is kept and sent later, in order."""

@@ -41,16 +41,14 @@ class Http2ServerStream(Http2Stream):
     `stream` is None once the connection manager has done with the request, which it had at `done_at`.
     """
 
-    __slots__ = ("done_at", "info", "now", "server", "stream")
-
     http2 = True
+    done_at = 0.0
 
     def __init__(self, server: Http2ServerConnection, stream_id: int) -> None:
         Http2Stream.__init__(self, server, stream_id)
         self.server = server
         self.info: ConnectionInfo = server.info
         self.now = now = server.time
-        self.done_at = 0.0
         self.stream: Stream | None = Stream(self, server.manager, now())
 
     # -- from the codec

@@ -34,8 +34,7 @@ class Http2ClientStream(Http2Stream):
     `request` is None once nobody wants to hear more: the response is complete, or the request was given up.
     """
 
-    __slots__ = ("_informational", "request")
-
+    _informational = 0
     connection: Http2UpstreamConnection
 
     def __init__(self, connection: Http2UpstreamConnection, request: PoolRequest) -> None:
@@ -126,8 +125,7 @@ class Http2ClientStream(Http2Stream):
             return
         request.wire_bytes_received += parsed.wire_bytes
         if parsed.informational:
-            # Not set before it is needed, which is hardly ever.
-            self._informational = getattr(self, "_informational", 0) + 1
+            self._informational += 1
             if self._informational > _MAX_INFORMATIONAL:
                 self._request_failed(ResetReason.PROTOCOL_ERROR, "")
                 self.reset(ErrorCode.ENHANCE_YOUR_CALM)
