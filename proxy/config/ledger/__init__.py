@@ -1,8 +1,8 @@
 """The support ledger: for every field of every message that we read, what becomes of it.
 
 `table` holds the notation and the look-up; the other modules hold the entries, one area each: `bootstrap`,
-`listener`, `hcm`, `compression`, `route`, `cluster`, `core`, `tls`, `access_log`, `extension_types`. `generate` writes
-the page docs/xds_support.md from them.
+`listener`, `hcm`, `compression`, `transcoding`, `route`, `cluster`, `core`, `tls`, `access_log`, `extension_types`.
+`generate` writes the page docs/xds_support.md from them.
 """
 
 from proxy.config.ledger.table import IMPLEMENTED, NO_EFFECT, PAGE, UNSUPPORTED, Support, entries, support_of
