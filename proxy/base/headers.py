@@ -26,6 +26,8 @@ class HeaderMap(dict[str, str]):
 
     #: On the class, so that only a map with repeated names carries an attribute of its own.
     repeated: dict[str, list[str]] | None = None
+    #: The fields as an HTTP/2 header block, for a map that is shared and so never changes; no copy has it.
+    block: bytes | None = None
 
     def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
         pairs = fields if isinstance(fields, list) else list(fields)

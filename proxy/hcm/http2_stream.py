@@ -228,11 +228,15 @@ class Http2ServerStream(Http2Stream):
 
     def write_trailers(self, trailers: HeaderMap | None, *, chunked: bool) -> None:  # noqa: ARG002
         """See `DownstreamCodec`."""
-        block = b"" if trailers is None else render_trailer_block(trailers)
+        block = None
+        if trailers is not None:
+            block = trailers.block
+            if block is None:
+                block = render_trailer_block(trailers)
         if not block:
             self.send_data(b"", True)
             return
-        if self.stream is not None:
+        if self.stream is not None and self.server.manager.counts_bytes:
             self.stream.info.downstream_wire_bytes_sent += len(block) + FRAME_HEADER_SIZE
         self.send_trailers(block)
 

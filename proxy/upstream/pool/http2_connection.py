@@ -11,6 +11,7 @@ from proxy.base.headers import HeaderMap
 from proxy.base.stream_info import StreamInfo, TlsInfo
 from proxy.codec.http2_connection import Http2Connection
 from proxy.codec.http2_frames import FRAME_HEADER_SIZE, Http2ConnectionError
+from proxy.codec.http2_render import render_trailer_block
 from proxy.codec.http2_response import Http2Response
 from proxy.codec.http2_stream import Http2Stream
 from proxy.connection.http2_keepalive import Http2Keepalive
@@ -205,6 +206,8 @@ class Http2UpstreamConnection(Http2Connection, asyncio.Protocol):
     def parse_trailers(self, fields: list[tuple[str, str]], block_size: int) -> tuple[HeaderMap, int]:
         """See `Http2Connection`; with the size on the wire."""
         trailers = self.pool.response_parser.parse_trailers(fields, block_size)
+        # Mostly the same ones again and again, on their way to a client of HTTP/2.
+        trailers.block = render_trailer_block(trailers)
         return trailers, block_size + FRAME_HEADER_SIZE
 
     def wants_write(self) -> None:

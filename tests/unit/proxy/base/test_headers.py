@@ -49,3 +49,9 @@ def test_a_copy_is_independent() -> None:
     assert headers.values_of("x") == ["1", "2"]
     assert headers["accept"] == "a"
     assert isinstance(twin, HeaderMap)
+
+
+def test_a_copy_does_not_claim_the_block_of_its_original():
+    shared = HeaderMap([("grpc-status", "0")])
+    shared.block = b"block"
+    assert shared.copy().block is None
