@@ -23,7 +23,7 @@ from tests.support.http_text import Message, parse_fields
 from tests.support.origin import Answer, OriginConnection
 
 #: How long to wait for what is to come, and to see that nothing more does.
-_PATIENCE = 3.0
+_PATIENCE = 2.0
 _SILENCE = 0.25
 
 
