@@ -63,9 +63,8 @@ class Http2ServerConnection(Http2Lifetime):
             return
         if not self._started:
             self._start()
-        if self._ping_until and self._keepalive is not None:
-            # Whatever comes shows that the client lives, though its answer may be held up.
-            self._ping_until = self.now() + self._keepalive.timeout
+        if self._keepalive is not None:
+            self._keepalive.on_received(self.now())
         try:
             self.receive(data)
         except Http2ConnectionError as error:
@@ -97,6 +96,8 @@ class Http2ServerConnection(Http2Lifetime):
         self._closed = True
         self._end_streams(_TERMINATION, "downstream_remote_disconnect", local=local)
         self._cancel_wake_up()
+        if self._keepalive is not None:
+            self._keepalive.stop()
         if self._started:
             self.manager.stats.downstream_cx_http2_active -= 1
         self.manager.on_connection_lost(self, local=local, active=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from proxy.base.response_flags import ResponseFlag
 from proxy.base.stream_info import ConnectionInfo
 from proxy.codec.http2_connection import Http2Connection
-from proxy.codec.http2_options import KeepaliveOptions
+from proxy.connection.http2_keepalive import Http2Keepalive
 from proxy.hcm.request_plan import Rejection, client_key
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 #: As plain numbers: an operation on an `IntFlag` costs 2 us.
 _TERMINATION: Final = int(ResponseFlag.DOWNSTREAM_CONNECTION_TERMINATION)
 _IDLE: Final = int(ResponseFlag.STREAM_IDLE_TIMEOUT)
-_MILLISECONDS: Final = 1000
 
 
 class Http2Lifetime(Http2Connection, asyncio.Protocol):
@@ -43,9 +42,7 @@ class Http2Lifetime(Http2Connection, asyncio.Protocol):
     _closed = False
     _too_old = False
     _wake_up: Any = None
-    _keepalive: KeepaliveOptions | None = None
-    _ping_at = 0.0
-    _ping_until = 0.0
+    _keepalive: Http2Keepalive | None = None
 
     def __init__(self, manager: ConnectionManager, info: ConnectionInfo) -> None:
         super().__init__(manager.http2_options, client=False, stats=manager.http2_stats)
@@ -92,7 +89,7 @@ class Http2Lifetime(Http2Connection, asyncio.Protocol):
     def sweep(self, now: float, until: float) -> None:
         """Look after a connection without a wake-up of its own; the next look comes at `until`."""
         if self._wake_up is None:
-            watched = self.streams or self.lingering or self.drain_until or self._keepalive is not None
+            watched = self.streams or self.lingering or self.drain_until
             if self.manager.config.max_connection_duration and not self._too_old:
                 watched = True
             if not watched and self._last_request_end + self.manager.shortest_idle > until:
@@ -118,8 +115,6 @@ class Http2Lifetime(Http2Connection, asyncio.Protocol):
             self._check_streams(cast("Iterable[Http2ServerStream]", list(self.streams.values())), now)
         else:
             self._check_idle(now)
-        if self._keepalive is not None and not self._closed:
-            self._check_keepalive(self._keepalive, now)
         if self._closed:
             return
         self._check_age(now)
@@ -230,39 +225,21 @@ class Http2Lifetime(Http2Connection, asyncio.Protocol):
     # -- PING
 
     def _start_keepalive(self) -> None:
-        keepalive = self.options.connection_keepalive
-        if keepalive is not None and keepalive.interval:
-            self._keepalive = keepalive
-            self._await_ping(keepalive)
-
-    def _await_ping(self, keepalive: KeepaliveOptions) -> None:
-        interval = round(keepalive.interval * _MILLISECONDS)
-        spread = int(interval * keepalive.interval_jitter / 100)
-        if spread > 0:
-            interval += self.manager.services.random() % spread
-        self._ping_until = 0.0
-        self._ping_at = self.now() + interval / _MILLISECONDS
-        self.arm(self._ping_at)
-
-    def _check_keepalive(self, keepalive: KeepaliveOptions, now: float) -> None:
-        if self._ping_until:
-            if now >= self._ping_until:
-                self.stats.keepalive_timeout += 1
-                self.abort(_TERMINATION, "")
-                return
-            self.arm(self._ping_until)
-        elif now >= self._ping_at:
-            wall = int(self.manager.services.wall_clock.at(now) * _MILLISECONDS)
-            self.send_ping(wall.to_bytes(8, "big"))
-            self._ping_until = now + keepalive.timeout
-            self.arm(self._ping_until)
-        else:
-            self.arm(self._ping_at)
+        options = self.options.connection_keepalive
+        if options is not None and options.interval:
+            services = self.manager.services
+            self._keepalive = Http2Keepalive(options, self, services.timers, services.random, self.now())
 
     def on_ping_ack(self, opaque: bytes) -> None:  # noqa: ARG002
         """See `Http2Connection`."""
         if self._keepalive is not None:
-            self._await_ping(self._keepalive)
+            self._keepalive.on_ack(self.now())
+
+    def on_keepalive_timeout(self) -> None:
+        """See `PingingConnection`."""
+        if not self._closed and not self.lingering:
+            self.stats.keepalive_timeout += 1
+            self.abort(_TERMINATION, "")
 
     # -- the end
 
