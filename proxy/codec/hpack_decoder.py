@@ -10,9 +10,11 @@ no longer kept, while the table follows the block to its end.
 
 from __future__ import annotations
 
-from typing import Final
+from itertools import chain, islice
+from typing import Any, Final
 
-from proxy.codec.hpack_huffman import decode_huffman
+from proxy.codec.hpack_huffman import decode_huffman, decode_strings
+from proxy.codec.hpack_layout import Layout, learn
 from proxy.codec.hpack_tables import (
     DEFAULT_TABLE_SIZE,
     ENTRY_OVERHEAD,
@@ -38,6 +40,33 @@ _TRUNCATED: Final = "hpack: truncated string"
 _BAD_INDEX: Final = "hpack: invalid index or truncated block"
 #: Index 0 is no entry.
 _STATIC_ENTRIES: Final[list[Field]] = [("", ""), *STATIC_TABLE]
+#: Peers choose the names, so the memo of names has an end: in names, and in bytes of one with its length.
+_MAX_KNOWN_NAMES: Final = 1024
+_MAX_KNOWN_NAME: Final = 64
+_LONGEST_NAME: Final = 2 * _MAX_KNOWN_NAME
+_ANY_WIDTH: Final = 1 << 30
+#: Up to so many fields enter the table with all consequences. The sizes of more, which usually are as many as every
+#: request changes, are not looked at before an index asks what is still there, or until they are so many bytes.
+_FEW: Final = 4
+_LEAST_FOR_LAYOUT: Final = 8
+_MAX_MISSES: Final = 16
+_MAX_TRIALS: Final = 8
+_MAX_LOOSE: Final = 16 * 1024
+#: Encoded name, with the length before it, to the name.
+_known_names: Final[dict[bytes, str]] = {}
+#: First byte of a literal to its name, where that is in the static table and the byte tells all.
+_STATIC_NAMES: Final = [
+    STATIC_TABLE[index - 1][0] if 0 < index < mask and index < FIRST_DYNAMIC_INDEX else ""
+    for byte in range(256)
+    for mask in [0 if byte >= 0x80 or 0x20 <= byte < 0x40 else 0x3F if byte >= 0x40 else 0x0F]
+    for index in [byte & mask]
+]
+#: First bytes of a literal whose name follows.
+_NEW_NAMES: Final = frozenset({0x00, 0x10, 0x40})
+_AUTHORITY_WITHOUT_INDEXING: Final = 0x01
+_PATH_WITHOUT_INDEXING: Final = 0x04
+#: The last static entry as an indexed field.
+_LAST_STATIC: Final = 0x80 | FIRST_DYNAMIC_INDEX - 1
 _WIDEST_STATIC: Final = max(len(name) + len(value) for name, value in STATIC_TABLE)
 
 
@@ -53,9 +82,14 @@ class HpackDecoder:
     __slots__ = (
         "_capacity",
         "_entries",
+        "_last_names",
+        "_layout",
         "_limit",
+        "_loose",
         "_lowest_limit",
         "_max_string_bytes",
+        "_misses",
+        "_trials",
         "_used",
         "_widest",
         "generation",
@@ -79,8 +113,16 @@ class HpackDecoder:
         #: The least limit since the last size update.
         self._lowest_limit = min(max_table_size, DEFAULT_TABLE_SIZE)
         self._max_string_bytes = max_string_bytes
-        #: No entry has ever been larger, in bytes of name and value.
+        #: Bytes of the blocks since entries were last dropped; see `_settle`.
+        self._loose = 0
+        #: No entry has ever been larger, in bytes of name and value. Not exact: it is what a block could bring.
         self._widest = _WIDEST_STATIC
+        #: Of one of the last blocks, if they seemed to have the same, and how many since then have not had it.
+        self._layout: Layout | None = None
+        self._misses = 0
+        self._last_names: list[str] = []
+        #: How often yet to look for one.
+        self._trials = _MAX_TRIALS
         self.generation = 0
         self.memoisable = True
         self.never_indexed: set[str] | None = None
@@ -99,95 +141,217 @@ class HpackDecoder:
         field of SETTINGS_MAX_HEADER_LIST_SIZE). Raises `HpackError`, or `HeaderListTooLarge` when the block is
         valid and its effect on the table has taken place.
         """
-        entries = self._entries
-        fields: list[Field] = []
-        text = ""
-        room = max_list_bytes
-        end = len(block)
-        pos = 0
-        inserted = False
-        never_indexed: set[str] | None = None
         self.memoisable = True
-        used = self._used
-        try:
-            if self._limit < self._capacity or self._lowest_limit < used or (block and 32 <= block[0] < 64):
+        self.never_indexed = None
+        pos = 0
+        if (
+            self._limit < self._capacity
+            or (self._lowest_limit < self._capacity and self._update_due())
+            or (block and 32 <= block[0] < 64)
+        ):
+            try:
                 pos = self._resize(block)
-                used = self._used
-            capacity = self._capacity
+            except IndexError:
+                raise HpackError(_BAD_INDEX) from None
+        fields: list[Any] = []
+        end = len(block)
+        widest = self._widest
+        if self._layout is not None and not pos:
+            fields = self._decode_like_the_last(self._layout, block)
+            if fields:
+                pos = end
+        try:
             while pos < end:
-                byte = block[pos]
+                pos = self._decode_some(block, pos, fields)
+        except IndexError:
+            raise HpackError(_BAD_INDEX) from None
+        if widest < self._widest:
+            widest = self._widest
+        # A bound usually spares counting: an index stands for an entry, a byte of Huffman code for 8/5 bytes.
+        count = len(fields)
+        if count > max_fields or (
+            count * widest + 2 * end > max_list_bytes
+            and sum(map(len, chain.from_iterable(fields))) > max_list_bytes
+        ):
+            raise HeaderListTooLarge(TOO_MANY_HEADERS, 431)
+        if count >= _LEAST_FOR_LAYOUT and not self.memoisable and self._layout is None and self._trials:
+            self._find_layout(block, fields)
+        return fields
+
+    def _decode_like_the_last(self, layout: Layout, block: bytes) -> list[Field]:
+        """The fields of a block of that layout; none if it has another one."""
+        try:
+            values = layout.read(block)
+        except IndexError:
+            values = None
+        if values is None:
+            self._misses += 1
+            if self._misses > _MAX_MISSES:
+                self._layout = None
+            return []
+        self._misses = 0
+        literals = list(zip(layout.names, values, strict=True))
+        if layout.inserted_from < len(literals):
+            self._insert(literals[layout.inserted_from :], len(block))
+        return [*layout.lead, *literals]
+
+    def _find_layout(self, block: bytes, fields: list[Field]) -> None:
+        """Take the layout of a block for that of the next, if the last one had the same names."""
+        names = [name for name, _ in fields]
+        if names == self._last_names:
+            self._trials -= 1
+            self._misses = 0
+            self._layout = learn(block, fields)
+        self._last_names = names
+
+    def _decode_some(self, block: bytes, pos: int, fields: list[Any]) -> int:
+        """Add fields from `pos` on to `fields`, up to an index that means something else because of them.
+
+        The position behind the last. The values of all fields are decoded together, and put into the table
+        then; until then a name stands in the place of its field.
+        """
+        entries = self._entries
+        static_names = _STATIC_NAMES
+        known_names = _known_names
+        end = len(block)
+        text = ""
+        strings: list[bytes] = []
+        places: list[int] = []
+        inserted: list[int] = []
+        while pos < end:
+            byte = block[pos]
+            if 0x80 < byte < 0xFF:
+                if byte > _LAST_STATIC and (inserted or self._loose):
+                    if inserted:
+                        break
+                    self._settle()
+                fields.append(entries[byte & 0x7F])
                 pos += 1
-                if 0x80 < byte < 0xFF:
-                    fields.append(entries[byte & 0x7F])
+                continue
+            name = static_names[byte]
+            if name:
+                length = block[pos + 1]
+                if 0x80 <= length < 0xFF and not 0x10 <= byte < 0x20:
+                    # The commonest: the same as below.
+                    place = len(fields)
+                    places.append(place)
+                    fields.append(name)
+                    if byte >= 0x40:
+                        inserted.append(place)
+                    stop = pos + 2 + length - 0x80
+                    strings.append(block[pos + 2 : stop])
+                    pos = stop
                     continue
-                if byte >= 0x40:
-                    if byte >= 0x80:
-                        if byte == 0x80:
-                            raise HpackError(_BAD_INDEX)
-                        index, pos = _integer(block, pos, 0x7F)
-                        fields.append(entries[index])
-                        continue
-                    index = byte & 0x3F
-                    if index == 0x3F:
-                        index, pos = _integer(block, pos, 0x3F)
-                elif byte < 0x20:
-                    index = byte & 0x0F
-                    if index == 0x0F:
-                        index, pos = _integer(block, pos, 0x0F)
-                else:
-                    raise HpackError("hpack: size update behind a field, or a third one")
-                if index:
-                    name = entries[index][0]
-                else:
-                    name, pos = self._string(block, pos)
-                # As _string() does it; inline, as it runs for every literal.
-                first = block[pos]
                 pos += 1
-                length = first & 0x7F
+            elif byte in _NEW_NAMES:
+                stop = pos + 2 + (block[pos + 1] & 0x7F)
+                name = known_names.get(block[pos + 1 : stop], "")
+                if name:
+                    pos = stop
+                else:
+                    name, pos = self._name(block, pos + 1)
+            else:
+                index, after = _index(block, pos)
+                if index >= FIRST_DYNAMIC_INDEX and (inserted or self._loose):
+                    if inserted:
+                        break
+                    self._settle()
+                pos = after
+                if byte >= 0x80:
+                    fields.append(entries[index])
+                    continue
+                name = entries[index][0]
+            if byte >= 0x40:
+                inserted.append(len(fields))
+            elif byte >= 0x10:
+                if self.never_indexed is None:
+                    self.never_indexed = set()
+                self.never_indexed.add(name)
+            length = block[pos]
+            pos += 1
+            if length >= 0x80:
+                length -= 0x80
                 if length == 0x7F:
                     length, pos = self._long_length(block, pos)
                 stop = pos + length
-                if stop > end:
-                    raise HpackError(_TRUNCATED)
-                if first >= 0x80:
-                    value = decode_huffman(block[pos:stop])
-                else:
-                    if not text:
-                        text = block.decode("latin-1")
-                    value = text[pos:stop]
-                pos = stop
-                size = len(name) + len(value)
-                room -= size
-                field = (name, value)
-                if room >= 0:
-                    fields.append(field)
-                else:
-                    fields.clear()
-                if byte >= 0x40:
-                    inserted = True
-                    entries.insert(FIRST_DYNAMIC_INDEX, field)
-                    used += size + ENTRY_OVERHEAD
-                    if size > self._widest:
-                        self._widest = size
-                    if used > capacity:
-                        used = _evict(entries, used, capacity)
-                elif byte >= 0x10:
-                    if never_indexed is None:
-                        never_indexed = set()
-                    never_indexed.add(name)
-        except IndexError:
-            raise HpackError(_BAD_INDEX) from None
-        self.never_indexed = never_indexed
+                strings.append(block[pos:stop])
+                places.append(len(fields))
+                fields.append(name)
+            else:
+                if length == 0x7F:
+                    length, pos = self._long_length(block, pos)
+                if not text:
+                    text = block.decode("latin-1")
+                stop = pos + length
+                fields.append((name, text[pos:stop]))
+            pos = stop
+        if pos > end:
+            raise HpackError(_TRUNCATED)
+        if strings:
+            for place, value in zip(places, decode_strings(strings), strict=True):
+                fields[place] = (fields[place], value)
         if inserted:
-            self._used = used
-            self.generation += 1
-            self.memoisable = False
-        # The literals are counted; a bound for the indexed fields usually spares counting them.
-        if room < len(fields) * self._widest or len(fields) > max_fields:
-            total = sum([len(name) + len(value) for name, value in fields])
-            if room < 0 or total > max_list_bytes or len(fields) > max_fields:
-                raise HeaderListTooLarge(TOO_MANY_HEADERS, 431)
-        return fields
+            self._insert([fields[place] for place in inserted], end)
+        return pos
+
+    def _insert(self, new: list[Field], block_size: int) -> None:
+        """Put fields of a block into the table, in their order."""
+        if 2 * block_size + _LONGEST_NAME > self._widest:
+            self._widest = 2 * block_size + _LONGEST_NAME
+        entries = self._entries
+        count = len(new)
+        new.reverse()
+        entries[FIRST_DYNAMIC_INDEX:FIRST_DYNAMIC_INDEX] = new
+        if count > _FEW or self._loose:
+            self._loose += block_size
+            if self._loose > _MAX_LOOSE:
+                self._settle()
+        else:
+            # What the first of them drops is what all of them drop first: the oldest.
+            self._used += sum(map(len, chain.from_iterable(new))) + ENTRY_OVERHEAD * count
+            self._evict()
+        self.generation += 1
+        self.memoisable = False
+
+    def _evict(self) -> None:
+        """Drop the oldest entries until the table fits.
+
+        An entry larger than the whole table is the last to go, which leaves the table empty, as it should be.
+        """
+        entries = self._entries
+        used = self._used
+        while used > self._capacity:
+            name, value = entries.pop()
+            used -= len(name) + len(value) + ENTRY_OVERHEAD
+        self._used = used
+
+    def _settle(self) -> None:
+        """Find out which entries the table has room for; the others have been dropped long ago."""
+        entries = self._entries
+        capacity = self._capacity
+        used = 0
+        kept = FIRST_DYNAMIC_INDEX
+        for name, value in islice(entries, FIRST_DYNAMIC_INDEX, None):
+            size = len(name) + len(value) + ENTRY_OVERHEAD
+            if used + size > capacity:
+                break
+            used += size
+            kept += 1
+        del entries[kept:]
+        self._used = used
+        self._loose = 0
+
+    def _name(self, block: bytes, pos: int) -> tuple[str, int]:
+        """The name at `pos`, which is not known, and the position behind it."""
+        name, stop = self._string(block, pos)
+        if stop - pos > _MAX_KNOWN_NAME:
+            # From now on fields with this name may be wider than their blocks.
+            self._widest = _ANY_WIDTH
+        else:
+            if len(_known_names) >= _MAX_KNOWN_NAMES:
+                _known_names.clear()
+            _known_names[block[pos:stop]] = name
+        return name, stop
 
     def _string(self, block: bytes, pos: int) -> tuple[str, int]:
         first = block[pos]
@@ -209,6 +373,8 @@ class HpackDecoder:
 
     def _resize(self, block: bytes) -> int:
         """Apply the size updates that a block starts with; the position behind them."""
+        if self._loose:
+            self._settle()
         pos = updates = 0
         while updates < _MAX_SIZE_UPDATES and pos < len(block) and 32 <= block[pos] < 64:
             size = block[pos] & 0x1F
@@ -219,7 +385,7 @@ class HpackDecoder:
                 raise HpackError("hpack: size update above the limit")
             self._capacity = size
             self._lowest_limit = self._limit
-            self._used = _evict(self._entries, self._used, size)
+            self._evict()
             self.generation += 1
             self.memoisable = False
             updates += 1
@@ -228,18 +394,58 @@ class HpackDecoder:
         return pos
 
     def _update_due(self) -> bool:
+        if self._loose:
+            self._settle()
         return self._lowest_limit < self._used or self._limit < self._capacity
 
 
-def _evict(entries: list[Field], used: int, capacity: int) -> int:
-    """Drop the oldest entries until the table fits; the bytes then in use.
+def _index(block: bytes, pos: int) -> tuple[int, int]:
+    """The index of a field, and the position behind it."""
+    byte = block[pos]
+    if 0x20 <= byte < 0x40:
+        raise HpackError("hpack: size update behind a field, or a third one")
+    mask = 0x7F if byte >= 0x80 else 0x3F if byte >= 0x40 else 0x0F
+    index = byte & mask
+    pos += 1
+    if index == mask:
+        return _integer(block, pos, mask)
+    if not index:
+        raise HpackError(_BAD_INDEX)
+    return index, pos
 
-    An entry larger than the whole table is the last to go, which leaves the table empty, as it should be.
+
+def split_path(block: bytes) -> tuple[bytes, bytes]:
+    """(a block without its path, the encoded path), if the path is not put into the table; else two empty strings.
+
+    Only a path that follows nothing but other pseudo-fields is found. What is left is no block, but as long as
+    the table stands, it tells the other fields apart from those of every other block.
     """
-    while used > capacity:
-        name, value = entries.pop()
-        used -= len(name) + len(value) + ENTRY_OVERHEAD
-    return used
+    pos = 0
+    try:
+        for _ in range(4):
+            byte = block[pos]
+            if 0x80 < byte < 0xFF:
+                pos += 1
+                continue
+            length = block[pos + 1] & 0x7F
+            if length == 0x7F:
+                break
+            stop = pos + 2 + length
+            if byte == _PATH_WITHOUT_INDEXING:
+                if stop > len(block):
+                    break
+                return block[: pos + 1] + block[stop:], block[pos + 1 : stop]
+            if byte != _AUTHORITY_WITHOUT_INDEXING:
+                break
+            pos = stop
+    except IndexError:
+        pass
+    return b"", b""
+
+
+def decode_string(encoded: bytes) -> str:
+    """A string of up to 126 encoded bytes with its length. Raises `HpackError`."""
+    return decode_huffman(encoded[1:]) if encoded[0] >= 0x80 else encoded[1:].decode("latin-1")
 
 
 def _integer(block: bytes, pos: int, value: int) -> tuple[int, int]:

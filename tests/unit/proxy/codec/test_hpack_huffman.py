@@ -8,7 +8,7 @@ from hpack.huffman_table import decode_huffman as reference
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.codec.hpack_huffman import decode_huffman
+from proxy.codec.hpack_huffman import decode_huffman, decode_strings
 from proxy.codec.hpack_tables import HpackError
 
 encode = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH).encode
@@ -81,3 +81,33 @@ def test_a_broken_text_decodes_as_elsewhere(text, data):
     broken = bytearray(encode(text.encode()))
     broken[data.draw(st.integers(0, len(broken) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     assert outcome(decode_huffman, bytes(broken)) == outcome(reference, bytes(broken))
+
+
+@given(st.lists(st.binary(max_size=40), max_size=12))
+def test_many_texts_at_once_come_back(texts):
+    assert decode_strings([encode(text) for text in texts]) == [text.decode("latin-1") for text in texts]
+
+
+@given(
+    st.lists(
+        st.one_of(st.binary(max_size=12), st.text("abc/{", max_size=30).map(str.encode).map(encode)),
+        max_size=8,
+    )
+)
+def test_many_strings_at_once_decode_as_one_by_one(strings):
+    expected = [outcome(reference, data) for data in strings]
+    if None in expected:
+        with pytest.raises(HpackError):
+            decode_strings(strings)
+    else:
+        assert decode_strings(strings) == expected
+
+
+@pytest.mark.parametrize("bad", [b"\x07\xff", b"\x00", b"\xff\xff\xff\xfc", LONG + b"\x06"])
+@pytest.mark.parametrize("place", range(4))
+def test_one_invalid_string_among_others_is_refused(bad, place):
+    good = [encode(b"one"), encode(b"/a/path/that/is/long/enough"), encode(b"")]
+    with pytest.raises(HpackError):
+        decode_strings([*good[:place], bad, *good[place:]])
+    # And leaves nothing behind for the next strings.
+    assert decode_strings(good) == ["one", "/a/path/that/is/long/enough", ""]
