@@ -7,7 +7,7 @@ Strings are not Huffman-coded: that saves a fifth of their bytes and costs more 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from proxy.codec.hpack_tables import STATIC_INDEX, STATIC_NAME_INDEX, STATIC_TABLE, Field
@@ -19,6 +19,8 @@ _LITERAL_PREFIX: Final = 4
 #: Peers choose the names, so the memo of names has an end: in names, and in characters of one.
 _MAX_KNOWN_NAMES: Final = 4096
 _MAX_KNOWN_NAME: Final = 64
+#: The same of methods with their schemes.
+_MAX_STARTS: Final = 64
 
 
 def encode_integer(value: int, prefix_bits: int, flags: int = 0) -> bytes:
@@ -65,10 +67,30 @@ def encode_fields(fields: Iterable[Field], never_indexed: Collection[str] | None
                     continue
                 prefix = prefix or _STATIC_PREFIXES.get(name) or _new_prefix(name)
         length = len(value)
-        if length < 0x7F:
+        if length < len(_LENGTHS):
             parts.append(f"{prefix}{_LENGTHS[length]}{value}")
         else:
             parts.append(f"{prefix}{encode_integer(length, 7).decode('latin-1')}{value}")
+    return "".join(parts).encode("latin-1")
+
+
+def encode_request(method: str, scheme: str, path: str, authority: str, headers: Mapping[str, str]) -> bytes:
+    """The block of a request with these pseudo-fields, in this order, and fields that stand there once."""
+    lengths = _LENGTHS
+    try:
+        parts = [
+            _starts.get((method, scheme)) or _new_start(method, scheme),
+            f"{_PATH}{lengths[len(path)]}{path}",
+            f"{_AUTHORITY}{lengths[len(authority)]}{authority}" if authority else "",
+        ]
+        prefixes = _any_prefixes
+        parts += [f"{prefixes[name]}{lengths[len(value)]}{value}" for name, value in headers.items()]
+    except IndexError:
+        # A long value.
+        pseudo = [(":method", method), (":scheme", scheme), (":path", path)]
+        if authority:
+            pseudo.append((":authority", authority))
+        return encode_fields([*pseudo, *headers.items()])
     return "".join(parts).encode("latin-1")
 
 
@@ -81,10 +103,27 @@ def size_update(size: int) -> bytes:
 
 
 _STATIC_FIELDS: Final = {field: chr(0x80 | index) for field, index in STATIC_INDEX.items()}
-#: One byte of length for strings of up to 126 bytes.
-_LENGTHS: Final = [chr(length) for length in range(0x7F)]
+#: The length before a string, for all but the longest.
+_LENGTHS: Final = [encode_integer(length, 7).decode("latin-1") for length in range(1024)]
 #: Name to the start of its literal without indexing; without the names that have values in the static table.
 _prefixes: Final[dict[str, str]] = {}
+#: (method, scheme) to their encoded fields.
+_starts: Final[dict[tuple[str, str], str]] = {}
+
+
+class _Prefixes(dict[str, str]):
+    """As `_prefixes`, for every name: where nobody looks for the whole field in the static table."""
+
+    def __missing__(self, name: str) -> str:
+        prefix = _literal_name(name, _WITHOUT_INDEXING)
+        if len(name) <= _MAX_KNOWN_NAME:
+            if len(self) >= _MAX_KNOWN_NAMES:
+                self.clear()
+            self[name] = prefix
+        return prefix
+
+
+_any_prefixes: Final = _Prefixes()
 
 
 def _literal_name(name: str, flags: int) -> str:
@@ -106,3 +145,14 @@ def _new_prefix(name: str) -> str:
 _STATIC_PREFIXES: Final = {
     name: _literal_name(name, _WITHOUT_INDEXING) for name, value in STATIC_TABLE if value
 }
+_PATH: Final = _literal_name(":path", _WITHOUT_INDEXING)
+_AUTHORITY: Final = _literal_name(":authority", _WITHOUT_INDEXING)
+
+
+def _new_start(method: str, scheme: str) -> str:
+    start = encode_fields([(":method", method), (":scheme", scheme)]).decode("latin-1")
+    if len(start) <= _MAX_KNOWN_NAME:
+        if len(_starts) >= _MAX_STARTS:
+            _starts.clear()
+        _starts[method, scheme] = start
+    return start

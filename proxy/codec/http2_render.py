@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead, ResponseHead
 from proxy.codec.head_template import HOLES, HeadTemplate
-from proxy.codec.hpack_encoder import encode_field, encode_fields
+from proxy.codec.hpack_encoder import encode_field, encode_fields, encode_request
 
 #: Fields of HTTP/1 alone: they speak of the connection (RFC 9113 section 8.2.2).
 CONNECTION_FIELDS = frozenset(
@@ -48,6 +48,9 @@ def response_fields(head: ResponseHead) -> Iterator[tuple[str, str]]:
 
 def render_request_block(head: RequestHead) -> bytes:
     """The header block of a request."""
+    headers = head.headers
+    if headers.repeated is None and head.method != "CONNECT" and headers.keys().isdisjoint(CONNECTION_FIELDS):
+        return encode_request(head.method, head.scheme or "http", head.path, head.authority, headers)
     return encode_fields(request_fields(head))
 
 

@@ -5,11 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.codec import hpack_encoder
 from proxy.codec.hpack_decoder import HpackDecoder
 from proxy.codec.hpack_encoder import (
     encode_field,
     encode_fields,
     encode_integer,
+    encode_request,
     encode_string,
     size_update,
 )
@@ -88,3 +90,22 @@ def test_another_decoder_understands_us(fields, sensitive):
     decoded = hpack.Decoder(max_header_list_size=1 << 24).decode(block, raw=True)
     assert [(name.decode("latin-1"), value.decode("latin-1")) for name, value in decoded] == fields
     assert not sensitive or not any(field.indexable for field in decoded)
+
+
+@pytest.mark.parametrize("authority", ["", "a.example"])
+@pytest.mark.parametrize("size", [0, 1, 126, 127, 1023, 1024, 5000])
+def test_a_request_at_once(authority, size):
+    headers = {"accept-encoding": "gzip, deflate", "x-long": "v" * size, "n" * 100: "", "cookie": "a=b"}
+    block = encode_request("GET", "http", "/p" + "p" * size, authority, headers)
+    pseudo = [(":method", "GET"), (":scheme", "http"), (":path", "/p" + "p" * size)]
+    pseudo += [(":authority", authority)] if authority else []
+    decoder = HpackDecoder()
+    assert decoder.decode(block) == [*pseudo, *headers.items()]
+    assert decoder.memoisable
+
+
+def test_what_is_kept_of_requests_is_bounded():
+    for number in range(5000):
+        encode_request(f"M{number}", "http", "/", "a", {f"x-{number}": ""})
+    assert len(hpack_encoder._starts) <= 64
+    assert len(hpack_encoder._any_prefixes) <= 4096
