@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
+from proxy.codec.hpack_decoder import decode_string, split_path
 from proxy.codec.hpack_tables import HeaderListTooLarge, HpackError
 from proxy.codec.http2_control import Http2Control, malformed, refused
 from proxy.codec.http2_fields import TOO_MANY_HEADERS, UNEXPECTED_UNDERSCORE
@@ -35,7 +36,10 @@ _PRIORITY_SIZE: Final = 5
 
 
 class Http2FieldSections(Http2Control):
-    """See module. What a block means is remembered by its bytes for as long as the HPACK table stands."""
+    """See module. What a block means is remembered by its bytes for as long as the HPACK table stands.
+
+    What the block of a request means without its path is remembered too, for the same one with other paths.
+    """
 
     def __init__(self, options: Http2Options, *, client: bool, stats: Http2CodecStats) -> None:
         super().__init__(options, client=client, stats=stats)
@@ -49,6 +53,10 @@ class Http2FieldSections(Http2Control):
         self._max_list_bytes = options.max_headers_kb * 1024
         self.heads: dict[bytes, ParsedHead] = {}
         self._trailers: dict[bytes, Any] = {}
+        #: By the block of a request without its path; see `split_path`.
+        self._rests: dict[bytes, Any] = {}
+        #: Hashes of blocks, and of blocks without a path, that have come.
+        self._seen: set[int] = set()
         self._generation = self.decoder.generation
 
     # -- hooks for the owner
@@ -64,6 +72,14 @@ class Http2FieldSections(Http2Control):
         names that may not be put in a table.
         """
         raise NotImplementedError
+
+    def parse_new_head(self, fields: list[tuple[str, str]], block_size: int) -> ParsedHead:
+        """Server: as `parse_head`, for a block that comes for the first time. The result may be `owned`."""
+        return self.parse_head(fields, block_size)
+
+    def other_fields(self, parsed: Any) -> Any:
+        """Server: what makes heads like `parsed` of other paths (`with_any_path`), None if nothing does."""
+        del parsed
 
     def parse_trailers(self, fields: list[tuple[str, str]], block_size: int) -> Any:
         """As `parse_head`, for trailers."""
@@ -158,7 +174,10 @@ class Http2FieldSections(Http2Control):
                 return
             parsed = self.heads.get(block)
             if parsed is None:
-                parsed = self._parse_block(block, self.heads, self.parse_head)
+                if self.client:
+                    parsed = self._parse_block(block, self.heads, self.parse_head)
+                else:
+                    parsed = self._parse_request(block)
             if parsed.informational:
                 if ends:
                     raise Http2MessageError(_BAD_MESSAGE)
@@ -203,6 +222,36 @@ class Http2FieldSections(Http2Control):
             if ends and stream.body_left:
                 raise Http2MessageError(_BAD_MESSAGE)
 
+    def _parse_request(self, block: bytes) -> Any:
+        """What a block means that is not in `heads`."""
+        again = self._has_come(block)
+        rest, path = split_path(block)
+        if rest:
+            known = self._rests.get(rest)
+            if known is not None and not again:
+                with suppress(HpackError):
+                    parsed = known.with_any_path(decode_string(path), len(block))
+                    if parsed is not None:
+                        return parsed
+        parse = self.parse_head if again or (rest and self._has_come(rest)) else self.parse_new_head
+        parsed = self._parse_block(block, self.heads, parse)
+        others = self.other_fields(parsed) if rest and self.decoder.memoisable else None
+        if others is not None:
+            if len(self._rests) >= _MAX_KNOWN_BLOCKS:
+                self._rests.clear()
+            self._rests[rest] = others
+        return parsed
+
+    def _has_come(self, block: bytes) -> bool:
+        seen = self._seen
+        number = hash(block)
+        if number in seen:
+            return True
+        if len(seen) >= _MAX_KNOWN_BLOCKS:
+            seen.clear()
+        seen.add(number)
+        return False
+
     def _parse_block(
         self, block: bytes, known: dict[bytes, Any], parse: Callable[[list[tuple[str, str]], int], Any]
     ) -> Any:
@@ -220,11 +269,16 @@ class Http2FieldSections(Http2Control):
             self._generation = decoder.generation
             self.heads.clear()
             self._trailers.clear()
+            self._rests.clear()
         if too_large:
             self.stats.header_list_size_too_large += 1
             raise Http2MessageError(_LIST_TOO_LARGE, ErrorCode.INTERNAL_ERROR, stream_only=True)
         parsed = parse(fields, len(block))
-        if decoder.memoisable and len(block) <= _MAX_KNOWN_BLOCK_BYTES:
+        if (
+            decoder.memoisable
+            and len(block) <= _MAX_KNOWN_BLOCK_BYTES
+            and not getattr(parsed, "owned", False)
+        ):
             if len(known) >= _MAX_KNOWN_BLOCKS:
                 known.clear()
             known[block] = parsed

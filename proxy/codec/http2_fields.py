@@ -87,7 +87,13 @@ class FieldRules:
         self._special = _SPECIAL if of_request else {**_SPECIAL, "host": PLAIN}
         #: Name → how to treat it; use `kind` for those that are not in it.
         self.kinds: dict[str, int] = dict(self._special)
-        self._authorities: set[str] = set()
+        #: Some of those that are valid.
+        self.authorities: set[str] = set()
+
+    def kind_of(self, name: str) -> int:
+        """How to treat a field of that name (which is no pseudo-field)."""
+        kind = self.kinds.get(name)
+        return self.kind(name) if kind is None else kind
 
     def kind(self, name: str) -> int:
         """How to treat a field of a name that is not in `kinds` yet (and no pseudo-field)."""
@@ -110,15 +116,23 @@ class FieldRules:
             if size > self._max_bytes:
                 raise over_limit(HEADERS_TOO_LARGE)
 
+    def allows(self, count: int, size: int) -> bool:
+        """Whether a field section may have so many fields, and `size` bytes of names and values."""
+        return count <= self._max_count and size <= self._max_bytes
+
+    def bytes_left(self, fields: list[tuple[str, str]]) -> int:
+        """By how much a field section may grow."""
+        return self._max_bytes - sum([len(name) + len(value) for name, value in fields])
+
     def check_authority(self, authority: str) -> None:
         """Raise `Http2MessageError` for what can be no host and port."""
-        if authority in self._authorities:
+        if authority in self.authorities:
             return
         if not _AUTHORITY.fullmatch(authority):
             raise invalid_field()
-        if len(self._authorities) >= _MAX_KNOWN:
-            self._authorities.clear()
-        self._authorities.add(authority)
+        if len(self.authorities) >= _MAX_KNOWN:
+            self.authorities.clear()
+        self.authorities.add(authority)
 
     def parse_trailers(self, fields: list[tuple[str, str]], block_size: int) -> tuple[HeaderMap, int]:
         """(the trailers, how many fields an underscore has cost). Raises `Http2MessageError`."""

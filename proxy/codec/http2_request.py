@@ -1,7 +1,9 @@
 """Request heads of HTTP/2 (RFC 9113 section 8.3.1), as strict and as lenient as Envoy.
 
 A request of the same fields as an earlier one is found by them, whatever connection it comes on; one that differs
-in `:path` only shares what was made of the other fields.
+in `:path` only shares what was made of the other fields. A request that is not expected to come again is not looked
+for and not kept: its names, which are mostly those of an earlier one, tell how to read it, and its values are
+checked all at once.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from proxy.codec.http2_fields import (
     HOST,
     LENGTH,
     PLAIN,
+    REFUSED,
     UNDERSCORE,
     UNEXPECTED_UNDERSCORE,
     FieldRules,
@@ -29,7 +32,7 @@ from proxy.codec.http2_fields import (
     parse_length,
 )
 from proxy.codec.http2_frames import FRAME_HEADER_SIZE
-from proxy.codec.messages import ParsedRequest, SharedFields
+from proxy.codec.messages import SPOKEN_FOR, ParsedRequest, SharedFields
 
 _METHOD: Final = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 _PATH: Final = re.compile(r"[\x21-\x7e\x80-\xff]+")
@@ -47,6 +50,15 @@ _MAX_ID_LENGTH: Final = 126
 _ID_APART: Final = (_REQUEST_ID, "\0")
 _MAX_KNOWN_REQUESTS: Final = 1024
 _MAX_KNOWN_BLOCK_BYTES: Final = 2048
+_MAX_SHAPES: Final = 256
+_MAX_SHAPE_BYTES: Final = 1024
+#: After so many requests in a row with fields that are not known, as many are not looked for, but then a few again.
+_PATIENCE: Final = 64
+_TRIES: Final = 4
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+_SCHEMES: Final = frozenset({"http", "https"})
+_PRINTABLE: Final = bytes(range(0x20, 0x7F))
+_NEEDED: Final = frozenset({":method", ":scheme", ":path", ":authority"})
 
 _Fields = tuple[tuple[str, str], ...]
 
@@ -76,11 +88,13 @@ class KnownFields(SharedFields):
     With `id_apart` they differ in x-request-id too, which is then not among the fields: see `given_id`.
     """
 
-    __slots__ = ("_headers", "_like", "requests")
+    __slots__ = ("_headers", "_like", "_longest_path", "requests")
 
-    def __init__(self, like: Http2Request, *, id_apart: bool = False) -> None:
+    def __init__(self, like: Http2Request, longest_path: int, *, id_apart: bool = False) -> None:
+        """`longest_path` is what a path may have beside these fields."""
         super().__init__()
         self._like = like
+        self._longest_path = longest_path
         self._headers = like.head.headers
         if id_apart:
             self._headers = self._headers.copy()
@@ -101,6 +115,46 @@ class KnownFields(SharedFields):
             request.expect_continue = True
         request.fields = self
         return request
+
+    def with_any_path(self, path: str, block_size: int) -> Http2Request | None:
+        """The request for `path` with these fields; None if that needs a closer look."""
+        if path[:1] != "/" or len(path) > self._longest_path or not _is_path(path):
+            return None
+        return self.with_path(path, block_size)
+
+
+class _Shape:
+    """Where in a field section of certain names stands what is not just a field.
+
+    There are shapes only for requests without anything that may be wrong by its name, or stands there twice.
+    `cookies` are places among the fields, which begin at `start`; `length` is that of content-length, or -1;
+    `names_bytes` is the size of all names.
+    """
+
+    __slots__ = (
+        "authority",
+        "cookies",
+        "has_id",
+        "length",
+        "method",
+        "names_bytes",
+        "ordinary",
+        "path",
+        "scheme",
+        "start",
+    )
+
+    def __init__(self, names: tuple[str, ...], kinds: list[int]) -> None:
+        self.start = start = len(names) - len(kinds)
+        self.method = names.index(":method")
+        self.scheme = names.index(":scheme")
+        self.path = names.index(":path")
+        self.authority = names.index(":authority")
+        self.cookies = [place for place, kind in enumerate(kinds) if kind == COOKIE]
+        self.length = start + kinds.index(LENGTH) if LENGTH in kinds else -1
+        self.names_bytes = sum(map(len, names))
+        self.has_id = _REQUEST_ID in names
+        self.ordinary = not any(name in SPOKEN_FOR or name.startswith("x-envoy-") for name in names[start:])
 
 
 class Http2RequestParser:
@@ -128,10 +182,14 @@ class Http2RequestParser:
         )
         self._rejects_underscores = underscores is UnderscoresAction.REJECT_REQUEST
         self._allow_connect = allow_connect
+        #: Names of a field section to its shape, None if there can be none.
+        self._shapes: dict[tuple[str, ...], _Shape | None] = {}
         self._known: dict[_Fields, KnownFields] = {}
         #: What came once: only then does it pay to keep what is made of it.
         self._seen: set[_Fields] = set()
         self._seen_paths: set[str] = set()
+        #: How often yet to look for new requests in vain.
+        self._patience = _PATIENCE
         self._kept = 0
 
     def parse(self, fields: list[tuple[str, str]], block_size: int) -> Http2Request:
@@ -176,6 +234,83 @@ class Http2RequestParser:
                 seen.add(path)
         return request
 
+    def parse_new(self, fields: list[tuple[str, str]], block_size: int) -> Http2Request:
+        """As `parse`, for a request that is new to its connection; what is returned may be `owned`.
+
+        As long as hardly any of these has the fields of an earlier one, most are not looked for.
+        """
+        if self._patience > 0:
+            request = self.parse(fields, block_size)
+            self._patience = _PATIENCE if request.fields is not None else self._patience - 1
+            return request
+        self._patience -= 1
+        if self._patience <= -_PATIENCE:
+            self._patience = _TRIES
+        return (fields and self._parse_by_names(fields, block_size)) or self.parse(fields, block_size)
+
+    def _parse_by_names(self, fields: list[tuple[str, str]], block_size: int) -> Http2Request | None:
+        """The request, if it is one of the commonest kind and nothing is wrong with it."""
+        names, values = zip(*fields, strict=True)
+        try:
+            shape = self._shapes[names]
+        except KeyError:
+            shape = self._learn(names)
+        if shape is None or (shape.has_id and self._ids_apart):
+            return None
+        text = "".join(values)
+        if text.encode("latin-1").translate(None, _PRINTABLE):
+            return None
+        method = values[shape.method]
+        scheme = values[shape.scheme]
+        path = values[shape.path]
+        authority = values[shape.authority]
+        rules = self._rules
+        if (
+            method not in _METHODS
+            or scheme not in _SCHEMES
+            or path[:1] != "/"
+            or " " in path
+            or authority not in rules.authorities
+            or not rules.allows(len(fields), shape.names_bytes + len(text))
+        ):
+            return None
+        plain = fields[shape.start :]
+        if shape.cookies:
+            crumbs = [plain.pop(place)[1] for place in reversed(shape.cookies)]
+            crumbs.reverse()
+            add_cookies(plain, crumbs)
+        headers = _blank(HeaderMap)
+        headers.update(plain)
+        request = Http2Request(RequestHead(method, path, authority, headers, scheme, "HTTP/2"), block_size)
+        request.owned = True
+        if shape.length >= 0:
+            request.content_length = parse_length(values[shape.length])
+        if shape.ordinary:
+            request.ordinary = True
+        return request
+
+    def _learn(self, names: tuple[str, ...]) -> _Shape | None:
+        """The shape of a field section of `names`, kept for the next."""
+        if sum(map(len, names)) > _MAX_SHAPE_BYTES:
+            return None
+        if len(self._shapes) >= _MAX_SHAPES:
+            self._shapes.clear()
+        shape = None
+        start = len(_NEEDED)
+        if set(names[:start]) == _NEEDED:
+            kinds = [REFUSED if name[:1] == ":" else self._rules.kind_of(name) for name in names[start:]]
+            single = [
+                name for name, kind in zip(names[start:], kinds, strict=True) if kind in (PLAIN, LENGTH)
+            ]
+            if (
+                len(single) + kinds.count(COOKIE) == len(kinds)
+                and len(set(single)) == len(single)
+                and "expect" not in single
+            ):
+                shape = _Shape(names, kinds)
+        self._shapes[names] = shape
+        return shape
+
     @staticmethod
     def _take_id(others: list[tuple[str, str]]) -> str:
         """Put a mark in the place of a plain x-request-id; its value, or ""."""
@@ -217,7 +352,8 @@ class Http2RequestParser:
         if len(self._known) >= _MAX_KNOWN_FIELDS:
             self._known.clear()
             self._kept = 0
-        known = self._known[key] = KnownFields(request, id_apart=bool(given_id))
+        longest_path = self._rules.bytes_left([*key, (":path", "")])
+        known = self._known[key] = KnownFields(request, longest_path, id_apart=bool(given_id))
         if given_id:
             request = known.with_path(request.head.path, request.wire_bytes - FRAME_HEADER_SIZE)
             request.given_id = given_id
@@ -314,6 +450,9 @@ class Http2RequestParser:
             request.upgrade = protocol.lower()
         elif head.method == "CONNECT":
             request.content_length = -1
+
+
+_blank = HeaderMap.__new__
 
 
 def _is_path(value: str) -> bool:

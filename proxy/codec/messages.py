@@ -5,10 +5,31 @@ One is shared between equal messages, so nobody may change it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from proxy.base.messages import RequestHead, ResponseHead
+
+
+#: Fields of requests that proxies read, change or take out; besides them, all that begin with x-envoy-.
+SPOKEN_FOR: Final = frozenset(
+    {
+        "connection",
+        "expect",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "transfer-encoding",
+        "upgrade",
+        "via",
+        "x-forwarded-client-cert",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-port",
+        "x-forwarded-proto",
+        "x-request-id",
+    }
+)
 
 
 class ParsedRequest:
@@ -18,7 +39,8 @@ class ParsedRequest:
     connection closed after the response. `upgrade` is the lower-case protocol that the client asks to change to
     (by Upgrade and Connection, or by extended CONNECT), else "". `header_bytes` is the size of the fields as
     Envoy counts it. `original_names` is kept for `preserve_case` only. `fields` is shared with the requests
-    that differ in their target only.
+    that differ in their target only. `owned` tells that this one is not shared: who has it may change its head.
+    `ordinary` tells that it has no field of `SPOKEN_FOR` or of Envoy's own (x-envoy-*), and none twice.
     """
 
     # Defaults on the class: a request is made for every head, and most fields keep them.
@@ -34,6 +56,8 @@ class ParsedRequest:
     fields: SharedFields | None = None
     #: The client's x-request-id where `head` does not have it, because it shares its fields.
     given_id = ""
+    owned = False
+    ordinary = False
 
     def __init__(self, head: RequestHead, wire_bytes: int) -> None:
         self.head = head

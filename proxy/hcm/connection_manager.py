@@ -40,6 +40,7 @@ from proxy.hcm.stream_state import StreamState
 from proxy.router.hash_policy import HashPolicy
 from proxy.router.per_filter_config import FilterOverrides
 from proxy.router.route import Route
+from proxy.router.route_terms import RouteTerms
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
 from proxy.upstream.pool.base import ConnectionIds, ConnectionPool
@@ -153,6 +154,8 @@ class ConnectionManager:
         }
         self._filters_by_route: dict[int, tuple[Any, tuple[FilterMaker, ...]]] = {}
         self._response_keys: dict[int, tuple[Route, int]] = {}
+        #: By the identity of routes, which their terms keep alive.
+        self._terms: dict[int, RouteTerms] = {}
         self._factories = {one.name: one.factory for one in config.filters}
 
     def _maker(self, one: CompiledHttpFilter) -> Callable[[StreamCallbacks], HttpFilter]:
@@ -273,6 +276,26 @@ class ConnectionManager:
         if known is None:
             known = self._response_keys[id(route)] = (route, next(_numbers))
         return known[1]
+
+    def terms(self, route: Route) -> RouteTerms:
+        """What `route` does to every head alike."""
+        known = self._terms.get(id(route))
+        if known is None:
+            options = self.config.router_options
+            known = self._terms[id(route)] = RouteTerms(
+                route,
+                self.response_key(route),
+                plain_manager=not (
+                    self.keeps_heads
+                    or self.describes_requests
+                    or self.has_filters
+                    or self.formats_upstream_names
+                    or options.strict_check_headers
+                    or options.suppress_grpc_codes
+                ),
+                suppress_envoy_headers=options.suppress_envoy_headers,
+            )
+        return known
 
     def filter_factory(self, name: str) -> HttpFilterFactory | None:
         """The kind of the filter that is configured as `name`."""

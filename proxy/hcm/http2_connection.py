@@ -15,7 +15,7 @@ from proxy.base.response_flags import ResponseFlag
 from proxy.base.stream_info import ConnectionInfo
 from proxy.codec.http2_frames import Http2ConnectionError
 from proxy.codec.http2_limits import PrematureResets
-from proxy.codec.http2_request import Http2Request
+from proxy.codec.http2_request import Http2Request, KnownFields
 from proxy.codec.http2_stream import Http2Stream
 from proxy.hcm.http2_lifetime import Http2Lifetime
 from proxy.hcm.http2_stream import Http2ServerStream
@@ -149,6 +149,14 @@ class Http2ServerConnection(Http2Lifetime):
     def parse_head(self, fields: list[tuple[str, str]], block_size: int) -> Http2Request:
         """See `Http2Connection`."""
         return self.manager.http2_parser.parse(fields, block_size)
+
+    def parse_new_head(self, fields: list[tuple[str, str]], block_size: int) -> Http2Request:
+        """See `Http2Connection`."""
+        return self.manager.http2_parser.parse_new(fields, block_size)
+
+    def other_fields(self, parsed: Http2Request) -> KnownFields | None:
+        """See `Http2Connection`."""
+        return None if parsed.given_id else parsed.fields
 
     def parse_trailers(self, fields: list[tuple[str, str]], block_size: int) -> tuple[HeaderMap, int]:
         """See `Http2Connection`."""

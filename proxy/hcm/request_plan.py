@@ -4,6 +4,9 @@ Everything here depends only on the head, the client's address and the config. S
 parsed head: an equal request from the same client (a client library sends the same head again and again)
 reuses it, which takes about 15 us off a request. What varies from request to request (request id, weighted
 choice, formatters that read the clock) is never part of a kept plan.
+
+A request that nobody else shares (`ParsedRequest.owned`) is changed in place, and if it has no field that speaks of
+the way it came, what is to be added to it is known from the client's requests before.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Final
 
+from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead
 from proxy.base.response_flags import ResponseFlag
 from proxy.base.stream_info import ConnectionInfo, StreamInfo
@@ -30,6 +34,7 @@ from proxy.router.virtual_host import VirtualHost
 
 #: Plans kept per parsed head: one for each client address.
 MAX_PLANS_PER_HEAD: Final = 64
+_MAX_CLIENTS: Final = 256
 
 
 class Rejection:
@@ -75,7 +80,8 @@ class RequestPlan:
     fields for the sake of sharing them (then it is `given_id`). `reusable` tells that an equal head from the
     same client gets the same plan, `repeated` that this has happened: only then is it worth while to render the
     upstream's head with a hole. `reads_facts` is that of the route. `upstream` is what the router derived for a
-    route to one constant cluster, and `upstream_with_body` the same for requests with a body.
+    route to one constant cluster, and `upstream_with_body` the same for requests with a body. `owned` tells that
+    `head` belongs to this request alone, which gets its id there; with `ordinary` as in `ParsedRequest`.
     """
 
     origin: Origin | None = None
@@ -92,9 +98,21 @@ class RequestPlan:
     upstream: UpstreamPlan | None = None
     upstream_with_body: UpstreamPlan | None = None
     prepared: PreparedFields | None = None
+    owned = False
+    ordinary = False
 
     def __init__(self, head: RequestHead) -> None:
         self.head = head
+
+
+class AddedFields:
+    """What a request of one client gets that has no field which speaks of the way it came."""
+
+    __slots__ = ("headers", "origin")
+
+    def __init__(self, headers: HeaderMap, origin: Origin) -> None:
+        self.headers = headers
+        self.origin = origin
 
 
 class PreparedFields:
@@ -123,6 +141,11 @@ class RequestPlanner:
         self._config = config
         self._node = node
         self._draw = draw
+        #: By `client_key`, which clients choose by their number.
+        self._added: dict[str, AddedFields] = {}
+        self._may_add = not (
+            config.early_mutations or config.add_user_agent or config.route_table.internal_only_headers
+        )
 
     def plan(
         self, request: ParsedRequest, connection: ConnectionInfo, info: StreamInfo, client: str
@@ -133,7 +156,13 @@ class RequestPlanner:
             prepared = fields.prepared.get(client)
             if prepared is not None:
                 return self._plan_target(request, connection, info, prepared)
-        plan = RequestPlan(request.head.copy())
+        if request.owned:
+            if request.ordinary and self._may_add:
+                return self._plan_ordinary(request, connection, info, client)
+            plan = RequestPlan(request.head)
+            plan.owned = True
+        else:
+            plan = RequestPlan(request.head.copy())
         if request.given_id:
             plan.generates_id = True
             plan.given_id = request.given_id
@@ -149,6 +178,38 @@ class RequestPlanner:
                 plan.prepared = fields.prepared[client] = PreparedFields(plan)
             self._find_route(plan, info, request)
         return plan
+
+    def _plan_ordinary(
+        self, request: ParsedRequest, connection: ConnectionInfo, info: StreamInfo, client: str
+    ) -> RequestPlan:
+        """The plan of a request that is owned and ordinary."""
+        head = request.head
+        plan = RequestPlan(head)
+        plan.owned = plan.ordinary = True
+        plan.rejection = self._normalize_path(head)
+        if plan.rejection is not None:
+            return plan
+        self._normalize_host(head, connection)
+        added = self._added.get(client)
+        if added is None:
+            added = self._learn_added(connection, client)
+        if self._config.scheme_overwrite:
+            head.scheme = self._config.scheme_overwrite
+        head.headers.update(added.headers)
+        plan.origin = added.origin
+        plan.generates_id = self._config.generate_request_id
+        self._find_route(plan, info, request)
+        return plan
+
+    def _learn_added(self, connection: ConnectionInfo, client: str) -> AddedFields:
+        headers = HeaderMap()
+        origin = apply_forwarding(
+            RequestHead("GET", "/", "", headers, "http", "HTTP/2"), connection, self._config, self._node
+        )
+        if len(self._added) >= _MAX_CLIENTS:
+            self._added.clear()
+        added = self._added[client] = AddedFields(headers, origin)
+        return added
 
     def _may_share(self, request: ParsedRequest) -> bool:
         """Whether what was made of the fields does not depend on the target or the method."""
@@ -286,10 +347,14 @@ class RequestPlanner:
             plan.route = None
             return
         plan.virtual_host = virtual_host
-        number = self._draw()
-        plan.route = virtual_host.route(head, info, lambda: number)
-        plan.reads_facts = plan.route is not None and plan.route.reads_facts
-        plan.reusable = plan.reusable and virtual_host.deterministic
+        if virtual_host.deterministic:
+            route = plan.route = virtual_host.route(head, info, self._draw)
+        else:
+            number = self._draw()
+            route = plan.route = virtual_host.route(head, info, lambda: number)
+            plan.reusable = False
+        if route is not None and route.reads_facts:
+            plan.reads_facts = True
 
     def rerouted(self, plan: RequestPlan, head: RequestHead, info: StreamInfo) -> RequestPlan:
         """The plan for `head` after a filter changed it: same origin, the route chosen anew."""

@@ -26,13 +26,18 @@ class RequestPart(StreamState):
         manager = self.manager
         head = plan.head
         keeps_head = manager.keeps_heads or not plan.reusable
-        if keeps_head:
+        if plan.owned:
+            shares_head = False
+        elif keeps_head:
             head = head.copy()
+            shares_head = False
+        else:
+            shares_head = True
         if keeps_head or plan.reads_facts or manager.describes_requests:
             self._describe_request(request, plan)
         if plan.generates_id:
             self.request_id = request_id = plan.given_id or manager.request_ids.new()
-            if keeps_head:
+            if not shares_head:
                 head.headers["x-request-id"] = request_id
         else:
             self.request_id = plan.request_id

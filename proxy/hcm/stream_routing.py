@@ -17,7 +17,7 @@ from proxy.router.direct_response import DirectResponseAction
 from proxy.router.mirror import start_mirrors
 from proxy.router.per_filter_config import FilterOverrides
 from proxy.router.redirect import RedirectAction
-from proxy.router.response_stats import Charges, charges_for
+from proxy.router.response_stats import INTERNAL_CHARGES, Charges, charges_for
 from proxy.router.route import Route
 from proxy.router.strict_check import failed_check
 from proxy.router.tunnel_request import TunnelRequest
@@ -109,12 +109,14 @@ class RoutingPart(StreamState):
         upstream_plan: UpstreamPlan | None = None
         if self._filters is None:
             upstream_plan = self.plan.upstream if end_stream else self.plan.upstream_with_body
+            if upstream_plan is None and not self.plan.repeated:
+                upstream_plan = self._plan_quickly(route, action, end_stream)
         if upstream_plan is None:
             strict = self.manager.config.router_options.strict_check_headers
             if strict and self._fails_check(action, strict):
                 return
             charges = self._charges(route, action)
-            upstream_plan = self._plan_for_target(route, action, end_stream)
+            upstream_plan = self._plan_for_target(route, action, end_stream, charges)
             upstream_plan.charges = charges
         self._forward_planned(upstream_plan, end_stream)
 
@@ -149,7 +151,33 @@ class RoutingPart(StreamState):
             self.info.virtual_cluster_name = charges.virtual_cluster
         return charges
 
-    def _plan_for_target(self, route: Route, action: ClusterAction, end_stream: bool) -> UpstreamPlan:
+    def _plan_quickly(self, route: Route, action: ClusterAction, end_stream: bool) -> UpstreamPlan | None:
+        """The plan of a request that asks for nothing special, or comes after another with the same fields."""
+        plan = self.plan
+        prepared = plan.prepared
+        if prepared is None and not plan.ordinary:
+            return None
+        manager = self.manager
+        terms = manager.terms(route)
+        if prepared is not None:
+            if terms.charges_by_fields and self.head is plan.head:
+                kept = prepared.upstream.get((terms.number, self.head.method, end_stream))
+                if kept is not None:
+                    return kept.for_target(plan.head)
+            return None
+        if (
+            not terms.ordinary
+            or terms.choice is None
+            or manager.cluster_formatter(terms.choice.cluster_name) is not None
+        ):
+            return None
+        charges = INTERNAL_CHARGES if plan.origin is not None and plan.origin.internal else None
+        response_key = self._response_key(route, action)
+        return terms.plan_ordinary(self.head, charges, response_key, end_stream=end_stream)
+
+    def _plan_for_target(
+        self, route: Route, action: ClusterAction, end_stream: bool, charges: Charges | None
+    ) -> UpstreamPlan:
         """Share the fields with an earlier request of the client, where the route leaves them alone."""
         plan = self.plan
         prepared = plan.prepared
@@ -166,6 +194,7 @@ class RoutingPart(StreamState):
             if plan.generates_id:
                 head.headers["x-request-id"] = REQUEST_ID_HOLE
             kept = self._finish_head(head, route, action, self._cluster_choice(action), end_stream, True)
+            kept.charges = charges
             prepared.upstream[key] = kept
         return self._plan_upstream(route, action, end_stream)
 
@@ -175,8 +204,7 @@ class RoutingPart(StreamState):
             choice is not None
             and self.head is self.plan.head
             and self._filters is None
-            and not (route.request_ops or choice.request_ops or choice.host_rewrite or action.rewrites)
-            and not action.auto_host_rewrite
+            and self.manager.terms(route).leaves_fields_alone
             and not self.manager.formats_upstream_names
             and self.manager.cluster_formatter(choice.cluster_name) is None
         )

@@ -100,7 +100,7 @@ class StreamState:
     @property
     def _shares_head(self) -> bool:
         """Whether `head` is the plan's own, without a request id."""
-        return self.head is self.plan.head
+        return self.head is self.plan.head and not self.plan.owned
 
     def _describe_request(self, request: ParsedRequest, plan: RequestPlan) -> None:
         """Note what only logs, formatters and filters read."""

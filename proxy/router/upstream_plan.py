@@ -89,7 +89,7 @@ class UpstreamPlan:
             self.formatter,
             self.response_ops,
             self.response_key,
-            None,
+            self.charges,
             self,
             grpc=self.grpc,
         )

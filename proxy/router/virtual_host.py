@@ -130,6 +130,11 @@ class VirtualHost:
                 return name
         return "other"
 
+    @property
+    def has_virtual_clusters(self) -> bool:
+        """Whether responses count beside the cluster by more than the route."""
+        return bool(self._virtual_clusters)
+
     def _make_tls_redirect(self, table: TableFacts) -> Route:
         headers = in_order((self.headers, table.headers), most_specific_wins=table.most_specific_wins)
         return Route(

@@ -12,7 +12,7 @@ def test_the_memos_are_bounded():
         assert rules.kind(f"name-{number}") == PLAIN
         rules.check_authority(f"host-{number}")
     assert len(rules.kinds) <= 4096
-    assert len(rules._authorities) <= 4096
+    assert len(rules.authorities) <= 4096
     assert rules.kinds["connection"] == REFUSED
 
 
