@@ -316,7 +316,7 @@ def test_how_tunnels_end(tunnels: Tunnels, near: str, host: str, protocol: str, 
 # -- what hosts answer
 
 #: (status, fields, body, whether the end comes with the head)
-ANSWERS = (
+ANSWERS: tuple[tuple[int, list[tuple[str, str]], bytes, bool], ...] = (
     (101, [("upgrade", "websocket"), ("connection", "upgrade")], b"", False),
     (101, [("upgrade", "other"), ("connection", "upgrade")], b"x", False),
     (101, [("upgrade", "websocket"), ("connection", "upgrade"), ("content-length", "0")], b"", False),

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
+from websockets.http11 import Request, Response
 from websockets.sync.client import ClientConnection, connect
-from websockets.sync.server import Request, Response, Server, ServerConnection, serve
+from websockets.sync.server import Server, ServerConnection, serve
 
 from tests.support.configs import (
     Json,

@@ -11,6 +11,7 @@ import queue
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from tests.support import http2_frames as h2
@@ -22,6 +23,8 @@ from tests.support.http2_origin import OriginStream
 from tests.support.http_text import Message, parse_fields
 from tests.support.origin import Answer, OriginConnection
 
+#: Names and values of fields.
+Fields = Sequence[tuple[str, str]]
 #: How long to wait for what is to come, and to see that nothing more does.
 _PATIENCE = 2.0
 _SILENCE = 0.25
@@ -62,7 +65,7 @@ class TextEnd(End):
         self._head = head
 
     @property
-    def bytes(self) -> bytes:
+    def payload(self) -> bytes:
         return self.received.partition(b"\r\n\r\n")[2] if self._head else self.received
 
     def send(self, data: bytes) -> None:
@@ -88,9 +91,9 @@ class TextEnd(End):
 
     def expect(self, data: bytes) -> bool:
         deadline = time.monotonic() + _PATIENCE
-        while self.bytes != data and self.receive(deadline):
+        while self.payload != data and self.receive(deadline):
             pass
-        return self.bytes == data
+        return self.payload == data
 
     def wait_head(self) -> None:
         deadline = time.monotonic() + _PATIENCE
@@ -115,7 +118,7 @@ class TextEnd(End):
         if self._head:
             first, _, fields = self.received.partition(b"\r\n\r\n")[0].partition(b"\r\n")
             head = (first, sorted(masked(parse_fields(fields))))
-        return head, self.bytes, self.end
+        return head, self.payload, self.end
 
 
 class NearText(TextEnd):
@@ -125,7 +128,7 @@ class NearText(TextEnd):
         super().__init__(Client(port, source=source).socket)
 
     def ask(
-        self, path: str = "/", authority: str = "a", *, protocol: str = "websocket", fields: h2.FieldList = ()
+        self, path: str = "/", authority: str = "a", *, protocol: str = "websocket", fields: Fields = ()
     ) -> None:
         """Ask for an upgrade to `protocol`; without one, CONNECT to the authority."""
         if protocol:
@@ -155,7 +158,7 @@ class NearFrames(End):
         self.stream = self.client.stream(1)
 
     def ask(
-        self, path: str = "/", authority: str = "a", *, protocol: str = "websocket", fields: h2.FieldList = ()
+        self, path: str = "/", authority: str = "a", *, protocol: str = "websocket", fields: Fields = ()
     ) -> None:
         """Ask for an upgrade to `protocol` (RFC 8441); without one, CONNECT to the authority."""
         pseudo = [(":method", "CONNECT"), (":authority", authority)]
@@ -202,7 +205,7 @@ class FarFrames(End):
     def __init__(self, stream: OriginStream) -> None:
         self.stream = stream
 
-    def answer(self, status: int, fields: h2.FieldList = (), *, end: bool = False) -> None:
+    def answer(self, status: int, fields: Fields = (), *, end: bool = False) -> None:
         self.stream.head(status, fields, end=end)
 
     def send(self, data: bytes) -> None:
@@ -232,7 +235,7 @@ class FarFrames(End):
 class FarText(TextEnd):
     """A connection that an HTTP/1 origin got."""
 
-    def answer(self, status: int, fields: h2.FieldList = (), *, end: bool = False) -> None:
+    def answer(self, status: int, fields: Fields = (), *, end: bool = False) -> None:
         """Without a length the body lasts until the close; `end` says that there is none."""
         head = f"HTTP/1.1 {status} X\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields)
         self.send((head + ("content-length: 0\r\n" if end else "") + "\r\n").encode())
