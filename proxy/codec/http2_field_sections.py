@@ -28,6 +28,9 @@ from proxy.codec.http2_stream import Http2Stream, ParsedHead
 #: Peers choose the blocks, so the memos have an end.
 _MAX_KNOWN_BLOCKS: Final = 64
 _MAX_KNOWN_BLOCK_BYTES: Final = 2048
+#: After so many new blocks in a row only one in eight is looked for.
+_PATIENCE: Final = 64
+_SAMPLING: Final = 7
 #: A block this many times as large as what it may hold closes the connection before it is decoded.
 _BLOCK_LIMIT_FACTOR: Final = 4
 _LIST_TOO_LARGE: Final = "http2.header_list_size_too_large"
@@ -57,6 +60,8 @@ class Http2FieldSections(Http2Control):
         self._rests: dict[bytes, Any] = {}
         #: Hashes of blocks, and of blocks without a path, that have come.
         self._seen: set[int] = set()
+        #: How many blocks in a row were new.
+        self._new_blocks = 0
         self._generation = self.decoder.generation
 
     # -- hooks for the owner
@@ -224,15 +229,24 @@ class Http2FieldSections(Http2Control):
 
     def _parse_request(self, block: bytes) -> Any:
         """What a block means that is not in `heads`."""
+        if self._new_blocks > _PATIENCE and self._new_blocks & _SAMPLING:
+            # Not looked for: the blocks before this were all new.
+            self._new_blocks += 1
+            return self._parse_block(block, self.heads, self.parse_new_head)
         again = self._has_come(block)
         rest, path = split_path(block)
-        if rest:
-            known = self._rests.get(rest)
+        known = self._rests.get(rest)
+        if known is None and not again:
+            self._new_blocks += 1
+        else:
+            self._new_blocks = 0
             if known is not None and not again:
-                with suppress(HpackError):
+                try:
                     parsed = known.with_any_path(decode_string(path), len(block))
-                    if parsed is not None:
-                        return parsed
+                except HpackError:
+                    parsed = None
+                if parsed is not None:
+                    return parsed
         parse = self.parse_head if again or (rest and self._has_come(rest)) else self.parse_new_head
         parsed = self._parse_block(block, self.heads, parse)
         others = self.other_fields(parsed) if rest and self.decoder.memoisable else None

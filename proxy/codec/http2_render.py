@@ -14,6 +14,8 @@ CONNECTION_FIELDS = frozenset(
     {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"}
 )
 _SWITCHING_PROTOCOLS = 101
+#: A path as a literal, by its length.
+_PATH_STARTS = tuple(b"\x04" + bytes((length,)) for length in range(127))
 _LENGTHS = tuple(bytes((length,)) for length in range(127))
 
 
@@ -78,6 +80,8 @@ def response_template(head: ResponseHead) -> HeadTemplate:
 
 def path_field(path: str) -> bytes:
     """The `:path` alone, for a block whose rest is kept."""
+    if len(path) < len(_PATH_STARTS):
+        return _PATH_STARTS[len(path)] + path.encode("latin-1")
     return encode_field(":path", path)
 
 

@@ -143,6 +143,7 @@ class RequestPlanner:
         self._draw = draw
         #: By `client_key`, which clients choose by their number.
         self._added: dict[str, AddedFields] = {}
+        self._changes_hosts = config.strip_any_port or config.strip_matching_port or config.strip_trailing_dot
         self._may_add = not (
             config.early_mutations or config.add_user_agent or config.route_table.internal_only_headers
         )
@@ -198,7 +199,8 @@ class RequestPlanner:
         head.headers.update(added.headers)
         plan.origin = added.origin
         plan.generates_id = self._config.generate_request_id
-        self._find_route(plan, info, request)
+        info.request = head
+        self._match(plan, head, info)
         return plan
 
     def _learn_added(self, connection: ConnectionInfo, client: str) -> AddedFields:
@@ -240,7 +242,8 @@ class RequestPlanner:
             self._normalize_host(head, connection)
             plan.generates_id = prepared.generates_id
             plan.request_id = prepared.request_id
-            self._find_route(plan, info, request)
+            info.request = head
+            self._match(plan, head, info)
         return plan
 
     def _prepare(
@@ -307,6 +310,8 @@ class RequestPlanner:
         return None
 
     def _normalize_host(self, head: RequestHead, connection: ConnectionInfo) -> None:
+        if not self._changes_hosts:
+            return
         config = self._config
         if config.strip_any_port:
             head.authority = normalize.strip_port(head.authority, None)

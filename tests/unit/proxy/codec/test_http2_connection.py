@@ -107,6 +107,16 @@ def test_equal_blocks_are_parsed_once_until_the_table_changes():
     assert core.parsed == 3
 
 
+def test_blocks_are_remembered_again_after_many_new_ones():
+    core = server(max_concurrent_streams=5000)
+    for number in range(1, 1001, 2):
+        core.feed(wire.request(number, f"/{number}"))
+    assert core.parsed == 500
+    for number in range(1001, 1201, 2):
+        core.feed(wire.request(number))
+    assert core.parsed < 550
+
+
 def test_blocks_that_change_the_table_are_never_remembered():
     core = server()
     core.feed(wire.headers(1, b"\x40\x01a\x01b", end=True) + wire.headers(3, b"\x40\x01a\x01b\xbf", end=True))

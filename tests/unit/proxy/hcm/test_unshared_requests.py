@@ -110,3 +110,54 @@ def test_requests_that_come_once_are_not_kept():
     for _ in range(300):
         of.connect().send(h2.request(1, "/", fields=[("a", "b")]))
     assert len(parser._known) == 1
+
+
+def spelled(path, value="v"):
+    """A block with its path in the way that most clients send it, and another field."""
+    return (
+        b"\x82\x86\x04"
+        + bytes((len(path),))
+        + path
+        + b"\x01\x01a\x00\x01x"
+        + bytes((len(value),))
+        + value.encode()
+    )
+
+
+def test_other_paths_in_the_same_block():
+    of = Http2Manager(normalize_path=True)
+    client = of.connect()
+    paths = [f"/{number}".encode() for number in range(20)]
+    # In between: one to be normalised, one with a query, and those that no shared fields are for.
+    paths += [b"/a/../b", b"/a?b", b"*", b"", b"/a b", b"/\xe9", b"/last"]
+    for number, path in enumerate(paths):
+        if path in {b"*", b"", b"/a b"}:
+            other = of.connect()
+            for stream in range(4):
+                other.send(h2.headers(2 * stream + 1, spelled(b"/%d" % stream), end=True))
+            other.send(h2.headers(9, spelled(path), end=True))
+            assert other.connection.dead, path
+        else:
+            client.send(h2.headers(2 * number + 1, spelled(path), end=True))
+    lines = [one.head.split(b"\r\n")[0] for one in of.upstream.requests]
+    assert b"GET /b HTTP/1.1" in lines
+    assert b"GET /a?b HTTP/1.1" in lines
+    assert b"GET /\xe9 HTTP/1.1" in lines
+    assert lines[-1] == b"GET /last HTTP/1.1"
+    assert client.connection._rests
+    assert {one.head.split(b"\r\n", 1)[1][:18] for one in of.upstream.requests} == {b"host: a\r\nx: v\r\nx-f"}
+
+
+def test_a_path_that_makes_a_known_block_too_large_is_refused():
+    of = Http2Manager(max_request_headers_kb=1)
+    client = of.connect()
+    value = "v" * 126
+    block = b"".join(b"\x00\x02x" + bytes((97 + number, 126)) + value.encode() for number in range(7))
+    for number in range(6):
+        client.send(h2.headers(2 * number + 1, spelled(b"/%d" % number) + block, end=True))
+    assert client.connection._rests
+    assert len(of.upstream.requests) == 6
+    client.frames()
+    client.send(h2.headers(99, spelled(b"/" + b"p" * 100) + block, end=True))
+    assert [frame.name for frame in client.frames()] == ["RST_STREAM"]
+    assert len(of.upstream.requests) == 6
