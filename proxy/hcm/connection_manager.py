@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import itertools
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Final, Protocol, TypeVar
 
 from proxy.access_log.logger import AccessLogger
@@ -105,7 +106,6 @@ class ConnectionManager:
             config.accept_http_10,
         )
         self.known_heads: dict[bytes, Http1Request] = {}
-        self.http2_stats = _shared(services.stats, Http2CodecStats("http2."))
         self.http2_options = dataclasses.replace(config.http2, stream_buffer_bytes=facts.buffer_limit)
         self.http2_parser = Http2RequestParser(
             config.max_headers_bytes,
@@ -161,6 +161,11 @@ class ConnectionManager:
     def _maker(self, one: CompiledHttpFilter) -> Callable[[StreamCallbacks], HttpFilter]:
         assert one.factory.create is not None
         return one.factory.create(one.config, self.services, self.stats.prefix)
+
+    @cached_property
+    def http2_stats(self) -> Http2CodecStats:
+        """Those of the codec; they show from the first connection of HTTP/2 on, as in Envoy."""
+        return _shared(self.services.stats, Http2CodecStats("http2."))
 
     # -- connections
 
