@@ -222,7 +222,8 @@ def descriptor_set(file: Json | None = None) -> bytes:
     for module in _IMPORTS:
         module.DESCRIPTOR.CopyToProto(files.file.add())
     json_format.ParseDict(file or FILE, files.file.add())
-    return files.SerializeToString()
+    data: bytes = files.SerializeToString()
+    return data
 
 
 _POOL = DescriptorPool()
