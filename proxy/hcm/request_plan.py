@@ -122,7 +122,7 @@ class PreparedFields:
     that change nothing. `takes_id` tells that each request brings its `given_id`.
     """
 
-    __slots__ = ("generates_id", "headers", "origin", "request_id", "scheme", "takes_id", "upstream")
+    __slots__ = ("generates_id", "headers", "last", "origin", "request_id", "scheme", "takes_id", "upstream")
 
     def __init__(self, plan: RequestPlan) -> None:
         self.headers = plan.head.headers
@@ -132,6 +132,15 @@ class PreparedFields:
         self.takes_id = bool(plan.given_id)
         self.request_id = plan.request_id
         self.upstream: dict[tuple[int, str, bool], UpstreamPlan] = {}
+        #: The last request whose plan came from there: its route, its method, whether it ended, and that plan.
+        self.last: tuple[Route, str, bool, UpstreamPlan] | None = None
+
+    def like_the_last(self, plan: RequestPlan, end_stream: bool) -> UpstreamPlan | None:
+        """The upstream's plan for a new target, if it differs from that of the last one in this only."""
+        last = self.last
+        if last is None or last[0] is not plan.route or last[1] != plan.head.method or last[2] != end_stream:
+            return None
+        return last[3].for_target(plan.head)
 
 
 class RequestPlanner:

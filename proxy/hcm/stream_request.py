@@ -65,6 +65,8 @@ class RequestPart(StreamState):
             self._filters.decode_headers(head, end_stream)
         else:
             upstream_plan = plan.upstream if end_stream else plan.upstream_with_body
+            if upstream_plan is None and plan.prepared is not None and shares_head and not plan.repeated:
+                upstream_plan = plan.prepared.like_the_last(plan, end_stream)
             if upstream_plan is None:
                 self.route_request(end_stream)
             else:

@@ -163,6 +163,7 @@ class RoutingPart(StreamState):
             if terms.charges_by_fields and self.head is plan.head:
                 kept = prepared.upstream.get((terms.number, self.head.method, end_stream))
                 if kept is not None:
+                    prepared.last = (route, self.head.method, end_stream, kept)
                     return kept.for_target(plan.head)
             return None
         if (
