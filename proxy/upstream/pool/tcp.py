@@ -42,8 +42,8 @@ class TcpPool(ConnectionPool):
         """See `ConnectionPool`."""
         request = self.next_pending()
         if request is None:
-            connection.idle_since = now = self.now()
-            self.watch(now)
+            connection.be_spare()
+            self.watch(connection.idle_since)
             return
         connection.begin(request)
         request.on_pool_ready(connection)
@@ -52,8 +52,9 @@ class TcpPool(ConnectionPool):
 class TcpConnection(asyncio.Protocol):
     """An `UpstreamConnection` of bytes. Times are monotonic seconds.
 
-    `request` is who hears of what comes; None before there is a user and after it has heard all. `send_data` with
-    the end shuts down our half; the host's end is that of the response, and of ours if it was still open.
+    `request` is who hears of what comes; None before there is a user and after it has heard all. What a host says
+    before the pool knows of the connection waits in `_early` for the user. `send_data` with the end shuts down our
+    half; the host's end is that of the response, and of ours if it was still open.
     """
 
     transport: asyncio.Transport
@@ -79,6 +80,9 @@ class TcpConnection(asyncio.Protocol):
         self._sent_all = False
         self._closing_locally = False
         self._active = False
+        self._spare = False
+        self._early = b""
+        self._ends_early = False
 
     # -- asyncio.Protocol
 
@@ -97,29 +101,40 @@ class TcpConnection(asyncio.Protocol):
         """See `asyncio.Protocol`."""
         self.pool.stats.upstream_cx_rx_bytes_total += len(data)
         request = self.request
-        if request is not None:
+        if self._early:
+            self._early += data
+            self._deliver_early()
+        elif request is not None:
             request.wire_bytes_received += len(data)
             request.on_response_data(data, False)
-        elif not self.requests:
+        elif self._spare:
             # Nobody to hear of it.
             self.close()
+        elif not self.requests:
+            self._early = data
 
     def eof_received(self) -> bool:
         """See `asyncio.Protocol`: the host will send no more, but may still listen."""
+        self._deliver_early()
         request = self.request
         if request is None:
-            return False
+            self._ends_early = not self.requests and not self._spare
+            return self._ends_early
+        self._end(request)
+        return False
+
+    def _end(self, request: PoolRequest) -> None:
         self.request = None
         if not self._sent_all:
             # Envoy gives up the other half then.
             self._closing_locally = self.closed = self._active = True
         request.on_response_data(b"", True)
-        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         del exc
         self.closed = True
+        self._deliver_early()
         request = self.request
         self.request = None
         self.pool.on_lost(self, local=self._closing_locally, active=request is not None or self._active)
@@ -141,9 +156,33 @@ class TcpConnection(asyncio.Protocol):
     # -- the user's side (`UpstreamConnection`)
 
     def begin(self, request: PoolRequest) -> None:
-        """Carry `request` from now on."""
+        """Carry `request` from now on; it hears later of what the host has said already."""
         self.request = request
         self.requests = 1
+        self._spare = False
+        if self._early or self._ends_early:
+            self.pool.loop.call_soon(self._deliver_early)
+
+    def _deliver_early(self) -> None:
+        request = self.request
+        if request is None:
+            return
+        data = self._early
+        if data:
+            self._early = b""
+            request.wire_bytes_received += len(data)
+            request.on_response_data(data, False)
+        if self._ends_early and self.request is request:
+            self._ends_early = False
+            self._end(request)
+            self.transport.close()
+
+    def be_spare(self) -> None:
+        """Nobody wants the connection now; a host that has spoken cannot be kept for later."""
+        self._spare = True
+        self.idle_since = self.pool.now()
+        if self._early or self._ends_early:
+            self.close()
 
     def send_head(self, body: bytes | memoryview, end_stream: bool) -> None:
         """See `UpstreamConnection`: the request's preamble stands for its head, and is answered at once."""

@@ -4,10 +4,18 @@ import asyncio
 
 import pytest
 
+from proxy.upstream.pool import base
 from proxy.upstream.pool.api import FOR_RAW_BYTES, PoolFailure, ResetReason
 from proxy.upstream.pool.connect import ConnectError
 from tests.support.cluster_messages import compiled, endpoint
 from tests.support.upstream_pool import Bench, Request
+
+
+class Eager(Request):
+    """Sends its head at once, as the router does."""
+
+    def on_pool_ready(self, connection):
+        connection.send_head(b"", False)
 
 
 def run(monkeypatch, scenario, *, tls=False):
@@ -62,6 +70,29 @@ def test_the_end_of_our_half(monkeypatch, tls):
         assert request.heard[1:] == [(b"late", False), (b"", True)]
 
     assert run(monkeypatch, scenario, tls=tls).stats.upstream_cx_destroy_remote == 1
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_host_may_speak_before_anybody_listens(monkeypatch, ends):
+    async def scenario(bench):
+        open_connection = bench.connect
+
+        async def connect(loop, host, config, protocol, tls):
+            await open_connection(loop, host, config, protocol, tls)
+            bench.opened[-1].feed(b"220 ")
+            bench.opened[-1].feed(b"hello")
+            if ends:
+                assert protocol.eof_received() is True
+
+        monkeypatch.setattr(base, "open_connection", connect)
+        request = Eager("CONNECT")
+        bench.pool.wait(request)
+        await bench.settle()
+        heard = [(200, b"", False), (b"220 hello", False), (b"", True)]
+        assert request.heard == heard[: 3 if ends else 2]
+        assert bench.opened[0].closed == ends
+
+    run(monkeypatch, scenario)
 
 
 def test_the_end_of_the_hosts_half_is_the_end(monkeypatch):
