@@ -14,6 +14,7 @@ from itertools import chain, islice
 from typing import Any, Final
 
 from proxy.codec.hpack_huffman import decode_huffman, decode_strings
+from proxy.codec.hpack_integer import BAD_INDEX, read_index, read_integer
 from proxy.codec.hpack_layout import Layout, learn
 from proxy.codec.hpack_tables import (
     DEFAULT_TABLE_SIZE,
@@ -32,12 +33,8 @@ MAX_STRING_BYTES: Final = 64 * 1024
 #: No limit on the number of fields.
 UNLIMITED: Final = 1 << 62
 TOO_MANY_HEADERS: Final = "http2.too_many_headers"
-#: As quiche: ten bytes after the prefix, 64 bits.
-_MAX_SHIFT: Final = 63
 _MAX_SIZE_UPDATES: Final = 2
 _TRUNCATED: Final = "hpack: truncated string"
-#: A block that ends within a field fails as a wrong index does; telling them apart would cost time in valid ones.
-_BAD_INDEX: Final = "hpack: invalid index or truncated block"
 #: Index 0 is no entry.
 _STATIC_ENTRIES: Final[list[Field]] = [("", ""), *STATIC_TABLE]
 #: Peers choose the names, so the memo of names has an end: in names, and in bytes of one with its length.
@@ -63,8 +60,6 @@ _STATIC_NAMES: Final = [
 ]
 #: First bytes of a literal whose name follows.
 _NEW_NAMES: Final = frozenset({0x00, 0x10, 0x40})
-_AUTHORITY_WITHOUT_INDEXING: Final = 0x01
-_PATH_WITHOUT_INDEXING: Final = 0x04
 #: The last static entry as an indexed field.
 _LAST_STATIC: Final = 0x80 | FIRST_DYNAMIC_INDEX - 1
 _WIDEST_STATIC: Final = max(len(name) + len(value) for name, value in STATIC_TABLE)
@@ -152,7 +147,7 @@ class HpackDecoder:
             try:
                 pos = self._resize(block)
             except IndexError:
-                raise HpackError(_BAD_INDEX) from None
+                raise HpackError(BAD_INDEX) from None
         fields: list[Any] = []
         end = len(block)
         widest = self._widest
@@ -164,7 +159,7 @@ class HpackDecoder:
             while pos < end:
                 pos = self._decode_some(block, pos, fields)
         except IndexError:
-            raise HpackError(_BAD_INDEX) from None
+            raise HpackError(BAD_INDEX) from None
         if widest < self._widest:
             widest = self._widest
         # A bound usually spares counting: an index stands for an entry, a byte of Huffman code for 8/5 bytes.
@@ -251,7 +246,7 @@ class HpackDecoder:
                 else:
                     name, pos = self._name(block, pos + 1)
             else:
-                index, after = _index(block, pos)
+                index, after = read_index(block, pos)
                 if index >= FIRST_DYNAMIC_INDEX and (inserted or self._loose):
                     if inserted:
                         break
@@ -366,7 +361,7 @@ class HpackDecoder:
         return decode_huffman(data) if first >= 0x80 else data.decode("latin-1"), stop
 
     def _long_length(self, block: bytes, pos: int) -> tuple[int, int]:
-        length, pos = _integer(block, pos, 0x7F)
+        length, pos = read_integer(block, pos, 0x7F)
         if length > self._max_string_bytes:
             raise HpackError("hpack: string too long")
         return length, pos
@@ -380,7 +375,7 @@ class HpackDecoder:
             size = block[pos] & 0x1F
             pos += 1
             if size == 0x1F:
-                size, pos = _integer(block, pos, 0x1F)
+                size, pos = read_integer(block, pos, 0x1F)
             if size > (self._lowest_limit if not updates and self._update_due() else self._limit):
                 raise HpackError("hpack: size update above the limit")
             self._capacity = size
@@ -397,66 +392,3 @@ class HpackDecoder:
         if self._loose:
             self._settle()
         return self._lowest_limit < self._used or self._limit < self._capacity
-
-
-def _index(block: bytes, pos: int) -> tuple[int, int]:
-    """The index of a field, and the position behind it."""
-    byte = block[pos]
-    if 0x20 <= byte < 0x40:
-        raise HpackError("hpack: size update behind a field, or a third one")
-    mask = 0x7F if byte >= 0x80 else 0x3F if byte >= 0x40 else 0x0F
-    index = byte & mask
-    pos += 1
-    if index == mask:
-        return _integer(block, pos, mask)
-    if not index:
-        raise HpackError(_BAD_INDEX)
-    return index, pos
-
-
-def split_path(block: bytes) -> tuple[bytes, bytes]:
-    """(a block without its path, the encoded path), if the path is not put into the table; else two empty strings.
-
-    Only a path that follows nothing but other pseudo-fields is found. What is left is no block, but as long as
-    the table stands, it tells the other fields apart from those of every other block.
-    """
-    pos = 0
-    try:
-        for _ in range(4):
-            byte = block[pos]
-            if 0x80 < byte < 0xFF:
-                pos += 1
-                continue
-            length = block[pos + 1] & 0x7F
-            if length == 0x7F:
-                break
-            stop = pos + 2 + length
-            if byte == _PATH_WITHOUT_INDEXING:
-                if stop > len(block):
-                    break
-                return block[: pos + 1] + block[stop:], block[pos + 1 : stop]
-            if byte != _AUTHORITY_WITHOUT_INDEXING:
-                break
-            pos = stop
-    except IndexError:
-        pass
-    return b"", b""
-
-
-def decode_string(encoded: bytes) -> str:
-    """A string of up to 126 encoded bytes with its length. Raises `HpackError`."""
-    return decode_huffman(encoded[1:]) if encoded[0] >= 0x80 else encoded[1:].decode("latin-1")
-
-
-def _integer(block: bytes, pos: int, value: int) -> tuple[int, int]:
-    """An integer whose prefix is full with `value`, and the position behind it (RFC 7541 section 5.1)."""
-    shift = 0
-    while True:
-        byte = block[pos]
-        pos += 1
-        value += (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, pos
-        shift += 7
-        if shift > _MAX_SHIFT:
-            raise HpackError("hpack: integer too long")

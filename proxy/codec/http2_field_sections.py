@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from proxy.codec.hpack_decoder import decode_string, split_path
+from proxy.codec.hpack_path import decode_string, split_path
 from proxy.codec.hpack_tables import HeaderListTooLarge, HpackError
 from proxy.codec.http2_control import Http2Control, malformed, refused
 from proxy.codec.http2_fields import TOO_MANY_HEADERS, UNEXPECTED_UNDERSCORE

@@ -20,7 +20,6 @@ from proxy.codec.http2_fields import (
     HOST,
     LENGTH,
     PLAIN,
-    REFUSED,
     UNDERSCORE,
     UNEXPECTED_UNDERSCORE,
     FieldRules,
@@ -32,7 +31,8 @@ from proxy.codec.http2_fields import (
     parse_length,
 )
 from proxy.codec.http2_frames import FRAME_HEADER_SIZE
-from proxy.codec.messages import SPOKEN_FOR, ParsedRequest, SharedFields
+from proxy.codec.http2_request_shape import RequestShapes
+from proxy.codec.messages import ParsedRequest, SharedFields
 
 _METHOD: Final = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
 _PATH: Final = re.compile(r"[\x21-\x7e\x80-\xff]+")
@@ -50,15 +50,9 @@ _MAX_ID_LENGTH: Final = 126
 _ID_APART: Final = (_REQUEST_ID, "\0")
 _MAX_KNOWN_REQUESTS: Final = 1024
 _MAX_KNOWN_BLOCK_BYTES: Final = 2048
-_MAX_SHAPES: Final = 256
-_MAX_SHAPE_BYTES: Final = 1024
 #: After so many requests in a row with fields that are not known, as many are not looked for, but then a few again.
 _PATIENCE: Final = 64
 _TRIES: Final = 4
-_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
-_SCHEMES: Final = frozenset({"http", "https"})
-_PRINTABLE: Final = bytes(range(0x20, 0x7F))
-_NEEDED: Final = frozenset({":method", ":scheme", ":path", ":authority"})
 
 _Fields = tuple[tuple[str, str], ...]
 
@@ -123,40 +117,6 @@ class KnownFields(SharedFields):
         return self.with_path(path, block_size)
 
 
-class _Shape:
-    """Where in a field section of certain names stands what is not just a field.
-
-    There are shapes only for requests without anything that may be wrong by its name, or stands there twice.
-    `cookies` are places among the fields, which begin at `start`; `length` is that of content-length, or -1;
-    `names_bytes` is the size of all names.
-    """
-
-    __slots__ = (
-        "authority",
-        "cookies",
-        "has_id",
-        "length",
-        "method",
-        "names_bytes",
-        "ordinary",
-        "path",
-        "scheme",
-        "start",
-    )
-
-    def __init__(self, names: tuple[str, ...], kinds: list[int]) -> None:
-        self.start = start = len(names) - len(kinds)
-        self.method = names.index(":method")
-        self.scheme = names.index(":scheme")
-        self.path = names.index(":path")
-        self.authority = names.index(":authority")
-        self.cookies = [place for place, kind in enumerate(kinds) if kind == COOKIE]
-        self.length = start + kinds.index(LENGTH) if LENGTH in kinds else -1
-        self.names_bytes = sum(map(len, names))
-        self.has_id = _REQUEST_ID in names
-        self.ordinary = not any(name in SPOKEN_FOR or name.startswith("x-envoy-") for name in names[start:])
-
-
 class Http2RequestParser:
     """Parses the field sections of requests under one configuration. See `FieldRules` for the limits.
 
@@ -182,8 +142,7 @@ class Http2RequestParser:
         )
         self._rejects_underscores = underscores is UnderscoresAction.REJECT_REQUEST
         self._allow_connect = allow_connect
-        #: Names of a field section to its shape, None if there can be none.
-        self._shapes: dict[tuple[str, ...], _Shape | None] = {}
+        self._shapes = RequestShapes(self._rules)
         self._known: dict[_Fields, KnownFields] = {}
         #: What came once: only then does it pay to keep what is made of it.
         self._seen: set[_Fields] = set()
@@ -251,65 +210,19 @@ class Http2RequestParser:
     def _parse_by_names(self, fields: list[tuple[str, str]], block_size: int) -> Http2Request | None:
         """The request, if it is one of the commonest kind and nothing is wrong with it."""
         names, values = zip(*fields, strict=True)
-        try:
-            shape = self._shapes[names]
-        except KeyError:
-            shape = self._learn(names)
+        shape = self._shapes.find(names)
         if shape is None or (shape.has_id and self._ids_apart):
             return None
-        text = "".join(values)
-        if text.encode("latin-1").translate(None, _PRINTABLE):
+        head = shape.read(fields, values, self._rules)
+        if head is None:
             return None
-        method = values[shape.method]
-        scheme = values[shape.scheme]
-        path = values[shape.path]
-        authority = values[shape.authority]
-        rules = self._rules
-        if (
-            method not in _METHODS
-            or scheme not in _SCHEMES
-            or path[:1] != "/"
-            or " " in path
-            or authority not in rules.authorities
-            or not rules.allows(len(fields), shape.names_bytes + len(text))
-        ):
-            return None
-        plain = fields[shape.start :]
-        if shape.cookies:
-            crumbs = [plain.pop(place)[1] for place in reversed(shape.cookies)]
-            crumbs.reverse()
-            add_cookies(plain, crumbs)
-        headers = _blank(HeaderMap)
-        headers.update(plain)
-        request = Http2Request(RequestHead(method, path, authority, headers, scheme, "HTTP/2"), block_size)
+        request = Http2Request(head, block_size)
         request.owned = True
         if shape.length >= 0:
             request.content_length = parse_length(values[shape.length])
         if shape.ordinary:
             request.ordinary = True
         return request
-
-    def _learn(self, names: tuple[str, ...]) -> _Shape | None:
-        """The shape of a field section of `names`, kept for the next."""
-        if sum(map(len, names)) > _MAX_SHAPE_BYTES:
-            return None
-        if len(self._shapes) >= _MAX_SHAPES:
-            self._shapes.clear()
-        shape = None
-        start = len(_NEEDED)
-        if set(names[:start]) == _NEEDED:
-            kinds = [REFUSED if name[:1] == ":" else self._rules.kind_of(name) for name in names[start:]]
-            single = [
-                name for name, kind in zip(names[start:], kinds, strict=True) if kind in (PLAIN, LENGTH)
-            ]
-            if (
-                len(single) + kinds.count(COOKIE) == len(kinds)
-                and len(set(single)) == len(single)
-                and "expect" not in single
-            ):
-                shape = _Shape(names, kinds)
-        self._shapes[names] = shape
-        return shape
 
     @staticmethod
     def _take_id(others: list[tuple[str, str]]) -> str:
@@ -450,9 +363,6 @@ class Http2RequestParser:
             request.upgrade = protocol.lower()
         elif head.method == "CONNECT":
             request.content_length = -1
-
-
-_blank = HeaderMap.__new__
 
 
 def _is_path(value: str) -> bool:

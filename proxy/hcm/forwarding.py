@@ -61,6 +61,16 @@ class Origin:
     edge: bool
 
 
+class AddedFields:
+    """What a request of one client gets that has no field which speaks of the way it came."""
+
+    __slots__ = ("headers", "origin")
+
+    def __init__(self, headers: HeaderMap, origin: Origin) -> None:
+        self.headers = headers
+        self.origin = origin
+
+
 @dataclass(frozen=True, slots=True)
 class LocalNode:
     """What this proxy says of itself: its address for x-forwarded-for, its node id and service cluster."""

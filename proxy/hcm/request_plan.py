@@ -26,7 +26,7 @@ from proxy.hcm.config import (
     UNESCAPE_AND_REDIRECT,
     HcmConfig,
 )
-from proxy.hcm.forwarding import LocalNode, Origin, apply_forwarding, remove_hop_by_hop
+from proxy.hcm.forwarding import AddedFields, LocalNode, Origin, apply_forwarding, remove_hop_by_hop
 from proxy.hcm.repeated_fields import REQUEST, join_repeated
 from proxy.router.route import Route
 from proxy.router.upstream_plan import UpstreamPlan
@@ -103,16 +103,6 @@ class RequestPlan:
 
     def __init__(self, head: RequestHead) -> None:
         self.head = head
-
-
-class AddedFields:
-    """What a request of one client gets that has no field which speaks of the way it came."""
-
-    __slots__ = ("headers", "origin")
-
-    def __init__(self, headers: HeaderMap, origin: Origin) -> None:
-        self.headers = headers
-        self.origin = origin
 
 
 class PreparedFields:

@@ -5,8 +5,8 @@ from hpack import Encoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.codec.hpack_decoder import HpackDecoder, decode_string, split_path
-from proxy.codec.hpack_encoder import encode_field, encode_fields, encode_string
+from proxy.codec.hpack_decoder import HpackDecoder
+from proxy.codec.hpack_encoder import encode_field, encode_string
 from proxy.codec.hpack_layout import learn
 from proxy.codec.hpack_tables import STATIC_NAME_INDEX, HeaderListTooLarge, HpackError
 
@@ -126,31 +126,3 @@ def test_blocks_without_a_layout(block):
     decoder = HpackDecoder()
     decoder.decode(inserted("x", ""))
     assert learn(block, decoder.decode(block)) is None
-
-
-@pytest.mark.parametrize("path", ["/", "/a?b", "/" + "x" * 125])
-@pytest.mark.parametrize("start", [b"\x82\x86", b"", encode_field(":authority", "a") + b"\xbe"])
-def test_a_path_is_found(path, start):
-    # "/" alone has an index, but may be spelled out.
-    field = b"\x04" + bytes((len(path),)) + path.encode()
-    rest, encoded = split_path(start + field + b"\xbf")
-    assert decode_string(encoded) == path
-    assert rest == start + b"\x04\xbf"
-
-
-@pytest.mark.parametrize(
-    "block",
-    [
-        b"",
-        b"\x82\x86\x84",
-        encode_fields([("a", "b"), (":path", "/a")]),
-        b"\x44\x02/a",
-        b"\x14\x02/a",
-        b"\x04\x03/a",
-        b"\x04",
-        b"\x04\x7f\x00" + b"/" * 127,
-        b"\x82\x86\x83\x84\x04\x02/a",
-    ],
-)
-def test_no_path_is_found(block):
-    assert split_path(block) == (b"", b"")
