@@ -54,11 +54,15 @@ _HOP_BY_HOP: Final = frozenset({"keep-alive", "proxy-connection", "transfer-enco
 
 @dataclass(slots=True)
 class Origin:
-    """Who sent a request: the address to log, and how far it is trusted."""
+    """Who sent a request: the address to log, and how far it is trusted.
+
+    `direct` tells that the address is that of the connection, whose port differs from connection to connection.
+    """
 
     address: Address
     internal: bool
     edge: bool
+    direct: bool = False
 
 
 class AddedFields:
@@ -124,9 +128,9 @@ def apply_forwarding(
         headers.set("x-forwarded-proto", scheme)
     _set_scheme(head, config, scheme)
     internal = single and address is not None and _is_internal(address, config)
-    origin = Origin(
-        address or connection.remote_address, internal, not internal and config.use_remote_address
-    )
+    own = connection.remote_address
+    address = address or own
+    origin = Origin(address, internal, not internal and config.use_remote_address, address == own)
     if internal:
         headers.set("x-envoy-internal", "true")
     else:

@@ -108,7 +108,7 @@ class StreamState:
         info.downstream_header_bytes_received = request.header_bytes
         info.downstream_wire_bytes_received = request.wire_bytes
         self.original_names = request.original_names
-        if plan.origin is not None:
+        if plan.origin is not None and not plan.origin.direct:
             info.remote_address = plan.origin.address
         route = plan.route
         if route is not None:
