@@ -24,6 +24,7 @@ from proxy.codec.http2_frames import (
     PADDED,
     PREFACE,
     SETTINGS,
+    WINDOW_UPDATE,
     WITH_PRIORITY,
     WORD,
     ErrorCode,
@@ -35,6 +36,9 @@ from proxy.codec.http2_stats import Http2CodecStats
 from proxy.codec.http2_stream import Http2Stream
 
 _unpack: Final = FRAME.unpack_from
+#: What begins a WINDOW_UPDATE, and its size as a whole.
+_UPDATE: Final = 4 << 8 | WINDOW_UPDATE
+_UPDATE_SIZE: Final = FRAME_HEADER_SIZE + 4
 #: By the type of the frame; DATA has its own way.
 _HANDLERS: Final[tuple[Callable[[Http2FieldSections, int, int, bytes], None], ...]] = (
     Http2FieldSections.on_headers_frame,
@@ -216,11 +220,23 @@ class Http2Connection(Http2FieldSections):
     def _receive_with_body(self, stream: Http2Stream, block: bytes, data: bytes, position: int) -> int:
         """A head without END_STREAM, and more bytes from `position` on; the position behind what was taken.
 
-        If a whole DATA frame of the stream follows a known head, the two are handed on together.
+        If a whole DATA frame of the stream follows a known head, the two are handed on together; a WINDOW_UPDATE of
+        the stream may stand between them.
         """
-        word, flags, stream_id = _unpack(data, position)
+        update = 0
+        body = position
+        word, flags, stream_id = _unpack(data, body)
+        if (
+            word == _UPDATE
+            and stream_id == stream.id
+            and body + _UPDATE_SIZE + FRAME_HEADER_SIZE <= len(data)
+        ):
+            # gRPC's clients open the window of each new stream in between.
+            update = body + FRAME_HEADER_SIZE
+            body += _UPDATE_SIZE
+            word, flags, stream_id = _unpack(data, body)
         size = word >> 8
-        start = position + FRAME_HEADER_SIZE
+        start = body + FRAME_HEADER_SIZE
         end: int = start + size
         parsed = self.heads.get(block)
         if (
@@ -256,6 +272,8 @@ class Http2Connection(Http2FieldSections):
         if flags and local_closed and not stream.closed:
             self.forget(stream)
             self.on_stream_closed(stream)
+        if update and not self.dead:
+            self.on_window_update(0, stream_id, data[update : update + 4])
         return end
 
     def _stops(self, kind: int, flags: int, stream_id: int, length: int) -> bool:

@@ -371,3 +371,23 @@ def test_a_goaway_may_be_repeated_and_lowered():
     assert core.gone == [5, 3]
     assert core.peer_last_stream_id == 1
     assert not streams[0].closed
+
+
+@pytest.mark.parametrize("step", [1, 5, 10_000])
+def test_a_window_update_between_head_and_body_counts(step):
+    data = b"".join(
+        wire.headers(number, GET) + wire.window_update(number, 1000) + wire.data(number, b"body", end=True)
+        for number in (1, 3, 5)
+    )
+    core = server()
+    core.feed(data, step)
+    for stream in core.opened.values():
+        assert stream.body == b"body"
+        assert stream.send_window == core.peer_initial_window + 1000
+        assert stream.remote_closed
+    broken = server()
+    broken.feed(wire.headers(1, GET) + wire.data(1, b"body", end=True), step)
+    frames = broken.feed(
+        wire.headers(3, GET) + wire.window_update(3, 0) + wire.data(3, b"body", end=True), step
+    )
+    assert verdict(broken, frames) == (SILENT, 0)
