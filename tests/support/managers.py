@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -85,6 +86,14 @@ def get(target: str = "/", *fields: str, host: str = "example.com", method: str 
 def post(target: str, body: bytes, *fields: str, host: str = "example.com", method: str = "POST") -> bytes:
     """A request with a body of known length."""
     return get(target, f"Content-Length: {len(body)}", *fields, host=host, method=method) + body
+
+
+@contextlib.contextmanager
+def logging_apart(pair: Pair, requests: int) -> Iterator[None]:
+    """Wait until the `requests` inside are logged, so that their lines do not come amid those of the next test."""
+    before = max(pair.both(lambda side: len(side.proxy.access_log(0))))
+    yield
+    pair.both(lambda side: side.proxy.access_log(before + requests))
 
 
 #: (listener, bytes to send, what the origin answers).
