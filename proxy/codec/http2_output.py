@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from proxy.codec.http2_frames import (
     DEFAULT_MAX_FRAME_SIZE,
@@ -35,6 +35,16 @@ _UNLIMITED: Final = 2**32
 _CROWDED_BUFFER: Final = 64 * 1024
 #: A dynamic table size update to 0: the encoder keeps no table, and a peer with a small one must be told.
 NO_TABLE: Final = b"\x20"
+
+
+class Writer(Protocol):
+    """What of a transport takes bytes."""
+
+    def write(self, data: bytes) -> None:
+        """Take bytes."""
+
+    def writelines(self, data: list[bytes | memoryview]) -> None:
+        """Take pieces."""
 
 
 class Http2Output:
@@ -127,17 +137,28 @@ class Http2Output:
         self._note_taken(len(data))
         return data
 
-    def take_chunks(self) -> tuple[list[bytes | memoryview], int]:
-        """As `take`, but in the pieces that were queued, and with their size: large bodies are not copied."""
+    def write_to(self, transport: Writer, *, encrypted: bool) -> int:
+        """Write everything queued; its size. Large bodies go in pieces, which saves a copy.
+
+        Not so over TLS, where each piece would become a record of its own.
+        """
+        if not self.split_frames or encrypted:
+            data = self.take()
+            transport.write(data)
+            return len(data)
         chunks = self.out.copy()
         size = sum(map(len, chunks))
         self._note_taken(size)
-        return chunks, size
+        transport.writelines(chunks)
+        return size
 
-    @property
-    def has_large_chunks(self) -> bool:
-        """Whether `take` would copy pieces of a size that matters."""
-        return self.split_frames > 0
+    def outbound_frames(self) -> tuple[int, int]:
+        """(frames, control frames among them) that wait for the peer, here and in the transport."""
+        self._forget_sent()
+        return (
+            self._taken_frames + len(self.out) - self.split_frames,
+            self._taken_control_frames + self.control_frames,
+        )
 
     def _note_taken(self, size: int) -> None:
         out = self.out
@@ -210,19 +231,23 @@ class Http2Output:
         Called when a count that never looks at the transport says so: this one does.
         """
         options = self.options
-        if self._taken:
+        frames, control = self.outbound_frames()
+        if frames > options.max_outbound_frames:
+            self.stats.outbound_flood += 1
+            raise flood("Too many frames in the outbound queue.")
+        if control > options.max_outbound_control_frames:
+            self.stats.outbound_control_flood += 1
+            raise flood("Too many control frames in the outbound queue.")
+
+    def _forget_sent(self) -> None:
+        """No longer count what has left."""
+        taken = self._taken
+        if taken:
             sent = self._taken_bytes - self.unsent_bytes()
-            taken = self._taken
             while taken and taken[0][0] <= sent:
                 _, frames, control = taken.popleft()
                 self._taken_frames -= frames
                 self._taken_control_frames -= control
-        if self._taken_frames + len(self.out) - self.split_frames > options.max_outbound_frames:
-            self.stats.outbound_flood += 1
-            raise flood("Too many frames in the outbound queue.")
-        if self._taken_control_frames + self.control_frames > options.max_outbound_control_frames:
-            self.stats.outbound_control_flood += 1
-            raise flood("Too many control frames in the outbound queue.")
 
     def outbound_suspect(self) -> bool:
         """Whether `check_outbound` should look."""

@@ -114,15 +114,8 @@ class Http2ServerConnection(Http2Lifetime):
     def _flush(self) -> None:
         self._flush_due = False
         if self.out and not self._closed:
-            if self.has_large_chunks and self.info.tls is None:
-                chunks, size = self.take_chunks()
-                self.manager.stats.downstream_cx_tx_bytes_total += size
-                self.transport.writelines(chunks)
-            else:
-                # Over TLS each piece would become a record of its own.
-                data = self.take()
-                self.manager.stats.downstream_cx_tx_bytes_total += len(data)
-                self.transport.write(data)
+            size = self.write_to(self.transport, encrypted=self.info.tls is not None)
+            self.manager.stats.downstream_cx_tx_bytes_total += size
 
     def unsent_bytes(self) -> int:
         """See `Http2Connection`."""

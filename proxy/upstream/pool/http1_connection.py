@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
-from proxy.base.address import Address, from_socket_name
 from proxy.base.errors import ProtocolError
 from proxy.base.headers import HeaderMap
-from proxy.base.stream_info import StreamInfo, TlsInfo
 from proxy.codec.http1_body import BodyDecoder, ChunkedDecoder, LengthDecoder, UntilCloseDecoder
 from proxy.codec.http1_fields import CODEC_ERROR, find_head_end
 from proxy.codec.http1_render import LAST_CHUNK, fields_size, render_chunk, render_trailers
 from proxy.codec.http1_response import Http1Response
-from proxy.connection.tls import tls_info
-from proxy.upstream.pool.api import PoolRequest, ResetReason
+from proxy.upstream.pool.api import MAX_INFORMATIONAL, PoolRequest, ResetReason
+from proxy.upstream.pool.host_connection import SingleRequestConnection
 
 if TYPE_CHECKING:
     from proxy.upstream.pool.http1 import Http1Pool
@@ -23,61 +20,29 @@ if TYPE_CHECKING:
 #: Parsed response heads kept by the pool's cluster; peers choose them, so there is an end to their number and size.
 MAX_KNOWN_HEADS: Final = 512
 MAX_KNOWN_HEAD_BYTES: Final = 2048
-#: An interim response after another for ever would hold a request hostage (Envoy has no limit here; its stream
-#: idle timeout is not reset by 1xx).
-_MAX_INFORMATIONAL: Final = 100
 #: Methods whose responses are framed differently.
 _UNUSUAL_METHODS: Final = frozenset({"HEAD", "CONNECT"})
 
 
-class Http1UpstreamConnection(asyncio.Protocol):
-    """See module. Times are monotonic seconds. `socket` is the transport's, for `peer_has_closed` alone.
+class Http1UpstreamConnection(SingleRequestConnection):
+    """See module. The pool sets `request`; `request_sent` tells that it is complete."""
 
-    `request` is what the connection carries now; the pool sets it, `request_sent` tells that it is complete.
-    """
-
-    transport: asyncio.Transport
-    local_address: Address
-    remote_address: Address
-    tls: TlsInfo | None = None
+    protocol = "HTTP/1.1"
+    pool: Http1Pool
 
     def __init__(self, pool: Http1Pool, connection_id: int) -> None:
         self.pool = pool
         self.connection_id = connection_id
-        self.connected = False
-        self.closed = False
-        self.draining = False
-        #: Requests that a new connection will take at once.
-        self.capacity = 1
-        self.socket: socket.socket | None = None
-        self.idle_since = 0.0
-        self.connected_at = 0.0
-        self.connect_started_at = 0.0
-        self.requests = 0
-        self.request: PoolRequest | None = None
         self.request_sent = True
         self._keep_alive = True
         self._decoder: BodyDecoder | None = None
         self._buffer = b""
         self._informational = 0
-        self._read_disabled = 0
-        self._closing_locally = False
         self._abandoned = False
         self._tunnel = False
         self._chunked = False
 
     # -- asyncio.Protocol
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See `asyncio.Protocol`."""
-        # The loop's own class, which does not derive from asyncio's.
-        self.transport = transport = cast("asyncio.Transport", transport)
-        limit = self.pool.config.buffer_limit
-        transport.set_write_buffer_limits(high=limit, low=limit // 2)
-        self.local_address = from_socket_name(transport.get_extra_info("sockname"))
-        self.remote_address = from_socket_name(transport.get_extra_info("peername"))
-        self.tls = tls_info(transport)
-        self.connected = True
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
@@ -149,18 +114,6 @@ class Http1UpstreamConnection(asyncio.Protocol):
         else:
             request.on_reset(ResetReason.CONNECTION_TERMINATION, "")
 
-    def pause_writing(self) -> None:
-        """See `asyncio.Protocol`."""
-        self.pool.stats.upstream_flow_control_backed_up_total += 1
-        if self.request is not None:
-            self.request.on_write_paused()
-
-    def resume_writing(self) -> None:
-        """See `asyncio.Protocol`."""
-        self.pool.stats.upstream_flow_control_drained_total += 1
-        if self.request is not None:
-            self.request.on_write_resumed()
-
     # -- the request's side (`UpstreamConnection`)
 
     def send_head(self, body: bytes, end_stream: bool) -> None:
@@ -209,40 +162,12 @@ class Http1UpstreamConnection(asyncio.Protocol):
         self.pool.stats.upstream_cx_tx_bytes_total += len(data)
         self.transport.write(data)
 
-    def describe(self, info: StreamInfo) -> None:
-        """Note in `info` which connection carried the stream."""
-        info.upstream_connection_id = self.connection_id
-        info.upstream_local_address = self.local_address
-        info.upstream_remote_address = self.remote_address
-        info.upstream_tls = self.tls
-        info.upstream_protocol = "HTTP/1.1"
-        info.upstream_connect_start = self.connect_started_at
-        info.upstream_connect_complete = self.connected_at
-        if self.tls is not None:
-            info.upstream_handshake_complete = self.connected_at
-
     def release(self) -> None:
         """Give the connection back unused."""
         self.request = None
         self.request_sent = True
         self.requests -= 1
         self.pool.on_released(self)
-
-    def pause_reading(self) -> None:
-        """See `UpstreamConnection`."""
-        self._read_disabled += 1
-        if self._read_disabled == 1 and not self.closed:
-            self.pool.stats.upstream_flow_control_paused_reading_total += 1
-            self.transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        """See `UpstreamConnection`."""
-        if not self._read_disabled:
-            return
-        self._read_disabled -= 1
-        if self._read_disabled == 0 and not self.closed:
-            self.pool.stats.upstream_flow_control_resumed_reading_total += 1
-            self.transport.resume_reading()
 
     def abandon(self) -> None:
         """See `UpstreamConnection`: what was not sent yet of the request is dropped, not flushed."""
@@ -320,7 +245,7 @@ class Http1UpstreamConnection(asyncio.Protocol):
 
     def _receive_informational(self, response: Http1Response) -> None:
         self._informational += 1
-        if self._informational > _MAX_INFORMATIONAL:
+        if self._informational > MAX_INFORMATIONAL:
             raise ProtocolError(CODEC_ERROR, 502)
         if self.request is not None:
             self.request.on_informational(response)

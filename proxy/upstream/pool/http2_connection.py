@@ -6,55 +6,42 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, cast
 
-from proxy.base.address import Address, from_socket_name
 from proxy.base.headers import HeaderMap
-from proxy.base.stream_info import StreamInfo, TlsInfo
 from proxy.codec.http2_connection import Http2Connection
 from proxy.codec.http2_frames import FRAME_HEADER_SIZE, Http2ConnectionError
 from proxy.codec.http2_render import render_trailer_block
 from proxy.codec.http2_response import Http2Response
 from proxy.codec.http2_stream import Http2Stream
 from proxy.connection.http2_keepalive import Http2Keepalive
-from proxy.connection.tls import tls_info
 from proxy.upstream.pool.api import PoolRequest, ResetReason
+from proxy.upstream.pool.host_connection import HostConnection
 from proxy.upstream.pool.http2_stream import Http2ClientStream
 
 if TYPE_CHECKING:
     from proxy.upstream.pool.http2 import Http2Pool
 
 
-class Http2UpstreamConnection(Http2Connection, asyncio.Protocol):
+class Http2UpstreamConnection(Http2Connection, HostConnection):
     """See module. Times are monotonic seconds.
 
     `free` is how many more streams may be opened now, `active` how many are open. `ready` tells that the pool
     offers the connection. `ending` is why the streams that are still open end, once that is known.
     """
 
-    transport: asyncio.Transport
-    local_address: Address
-    remote_address: Address
-    tls: TlsInfo | None = None
+    protocol = "HTTP/2"
+    pool: Http2Pool
 
     def __init__(self, pool: Http2Pool, connection_id: int) -> None:
         super().__init__(pool.config.http2, client=True, stats=pool.codec_stats)
         self.pool = pool
         self.connection_id = connection_id
-        self.connected = False
-        self.closed = False
-        self.draining = False
         self.ready = False
         self.ending: ResetReason | None = None
-        self.socket: socket.socket | None = None
-        self.idle_since = 0.0
-        self.connected_at = 0.0
-        self.connect_started_at = 0.0
-        self.requests = 0
         self.active = 0
         self.free = 0
         self.capacity = min(pool.peer_limit or 1, pool.max_streams)
         self._awaited = 0
         self._limit = 0
-        self._closing_locally = False
         self._keepalive: Http2Keepalive | None = None
 
     @property
@@ -66,14 +53,7 @@ class Http2UpstreamConnection(Http2Connection, asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
-        # The loop's own class, which does not derive from asyncio's.
-        self.transport = transport = cast("asyncio.Transport", transport)
-        limit = self.pool.config.buffer_limit
-        transport.set_write_buffer_limits(high=limit, low=limit // 2)
-        self.local_address = from_socket_name(transport.get_extra_info("sockname"))
-        self.remote_address = from_socket_name(transport.get_extra_info("peername"))
-        self.tls = tls_info(transport)
-        self.connected = True
+        super().connection_made(transport)
         pool = self.pool
         self.idle_since = now = pool.now()
         self.start()
@@ -173,29 +153,12 @@ class Http2UpstreamConnection(Http2Connection, asyncio.Protocol):
         except OSError:
             return True
 
-    def describe(self, info: StreamInfo) -> None:
-        """Note in `info` which connection carried the stream."""
-        info.upstream_connection_id = self.connection_id
-        info.upstream_local_address = self.local_address
-        info.upstream_remote_address = self.remote_address
-        info.upstream_tls = self.tls
-        info.upstream_protocol = "HTTP/2"
-        info.upstream_connect_start = self.connect_started_at
-        info.upstream_connect_complete = self.connected_at
-        if self.tls is not None:
-            info.upstream_handshake_complete = self.connected_at
-
     def flush(self) -> None:
         """Write what is queued."""
         if self.out and not self.dead:
-            if self.has_large_chunks and self.tls is None:
-                chunks, size = self.take_chunks()
-                self.pool.stats.upstream_cx_tx_bytes_total += size
-                self.transport.writelines(chunks)
-            else:
-                data = self.take()
-                self.pool.stats.upstream_cx_tx_bytes_total += len(data)
-                self.transport.write(data)
+            self.pool.stats.upstream_cx_tx_bytes_total += self.write_to(
+                self.transport, encrypted=self.tls is not None
+            )
 
     # -- the core's side
 

@@ -10,7 +10,7 @@ from proxy.codec.http2_frames import FRAME_HEADER_SIZE, ErrorCode
 from proxy.codec.http2_render import render_trailer_block
 from proxy.codec.http2_response import Http2Response, answer_to_connect
 from proxy.codec.http2_stream import Http2Stream
-from proxy.upstream.pool.api import PoolRequest, ResetReason
+from proxy.upstream.pool.api import MAX_INFORMATIONAL, PoolRequest, ResetReason
 
 if TYPE_CHECKING:
     from proxy.upstream.pool.http2_connection import Http2UpstreamConnection
@@ -24,8 +24,6 @@ _REASONS: Final = {
 }
 #: RST_STREAM with its frame header.
 _RESET_SIZE: Final = 13
-#: An interim response after another for ever would hold a request hostage.
-_MAX_INFORMATIONAL: Final = 100
 
 
 class Http2ClientStream(Http2Stream):
@@ -126,7 +124,7 @@ class Http2ClientStream(Http2Stream):
         request.wire_bytes_received += parsed.wire_bytes
         if parsed.informational:
             self._informational += 1
-            if self._informational > _MAX_INFORMATIONAL:
+            if self._informational > MAX_INFORMATIONAL:
                 self._request_failed(ResetReason.PROTOCOL_ERROR, "")
                 self.reset(ErrorCode.ENHANCE_YOUR_CALM)
             else:

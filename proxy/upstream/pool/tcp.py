@@ -7,18 +7,14 @@ it was there waits for the next user.
 
 from __future__ import annotations
 
-import asyncio
-import socket
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from proxy.base.address import Address, from_socket_name
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import ResponseHead
-from proxy.base.stream_info import StreamInfo, TlsInfo
 from proxy.codec.messages import ParsedResponse
-from proxy.connection.tls import tls_info
 from proxy.upstream.pool.api import PoolRequest, ResetReason
 from proxy.upstream.pool.base import ConnectionPool
+from proxy.upstream.pool.host_connection import SingleRequestConnection
 
 _CONNECTED: Final = ParsedResponse(ResponseHead(200, HeaderMap()), 0)
 
@@ -49,53 +45,26 @@ class TcpPool(ConnectionPool):
         request.on_pool_ready(connection)
 
 
-class TcpConnection(asyncio.Protocol):
-    """An `UpstreamConnection` of bytes. Times are monotonic seconds.
+class TcpConnection(SingleRequestConnection):
+    """An `UpstreamConnection` of bytes.
 
     `request` is who hears of what comes; None before there is a user and after it has heard all. What a host says
     before the pool knows of the connection waits in `_early` for the user. `send_data` with the end shuts down our
     half; the host's end is that of the response, and of ours if it was still open.
     """
 
-    transport: asyncio.Transport
-    local_address: Address
-    remote_address: Address
-    tls: TlsInfo | None = None
+    pool: TcpPool
 
     def __init__(self, pool: TcpPool, connection_id: int) -> None:
         self.pool = pool
         self.connection_id = connection_id
-        #: Requests that a new connection will take at once.
-        self.capacity = 1
-        self.connected = False
-        self.closed = False
-        self.draining = False
-        self.connect_started_at = 0.0
-        self.connected_at = 0.0
-        self.idle_since = 0.0
-        self.requests = 0
-        self.socket: socket.socket | None = None
-        self.request: PoolRequest | None = None
-        self._read_disabled = 0
         self._sent_all = False
-        self._closing_locally = False
         self._active = False
         self._spare = False
         self._early = b""
         self._ends_early = False
 
     # -- asyncio.Protocol
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See `asyncio.Protocol`."""
-        # The loop's own class, which does not derive from asyncio's.
-        self.transport = transport = cast("asyncio.Transport", transport)
-        limit = self.pool.config.buffer_limit
-        transport.set_write_buffer_limits(high=limit, low=limit // 2)
-        self.local_address = from_socket_name(transport.get_extra_info("sockname"))
-        self.remote_address = from_socket_name(transport.get_extra_info("peername"))
-        self.tls = tls_info(transport)
-        self.connected = True
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
@@ -140,18 +109,6 @@ class TcpConnection(asyncio.Protocol):
         self.pool.on_lost(self, local=self._closing_locally, active=request is not None or self._active)
         if request is not None:
             request.on_reset(ResetReason.CONNECTION_TERMINATION, "")
-
-    def pause_writing(self) -> None:
-        """See `asyncio.Protocol`."""
-        self.pool.stats.upstream_flow_control_backed_up_total += 1
-        if self.request is not None:
-            self.request.on_write_paused()
-
-    def resume_writing(self) -> None:
-        """See `asyncio.Protocol`."""
-        self.pool.stats.upstream_flow_control_drained_total += 1
-        if self.request is not None:
-            self.request.on_write_resumed()
 
     # -- the user's side (`UpstreamConnection`)
 
@@ -210,38 +167,11 @@ class TcpConnection(asyncio.Protocol):
         del trailers
         self.send_data(b"", True)
 
-    def describe(self, info: StreamInfo) -> None:
-        """Note in `info` which connection carried the stream."""
-        info.upstream_connection_id = self.connection_id
-        info.upstream_local_address = self.local_address
-        info.upstream_remote_address = self.remote_address
-        info.upstream_tls = self.tls
-        info.upstream_connect_start = self.connect_started_at
-        info.upstream_connect_complete = self.connected_at
-        if self.tls is not None:
-            info.upstream_handshake_complete = self.connected_at
-
     def release(self) -> None:
         """See `UpstreamConnection`."""
         self.request = None
         self.requests = 0
         self.pool.offer(self)
-
-    def pause_reading(self) -> None:
-        """See `UpstreamConnection`."""
-        self._read_disabled += 1
-        if self._read_disabled == 1 and not self.closed:
-            self.pool.stats.upstream_flow_control_paused_reading_total += 1
-            self.transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        """See `UpstreamConnection`."""
-        if not self._read_disabled:
-            return
-        self._read_disabled -= 1
-        if self._read_disabled == 0 and not self.closed:
-            self.pool.stats.upstream_flow_control_resumed_reading_total += 1
-            self.transport.resume_reading()
 
     def abandon(self) -> None:
         """See `UpstreamConnection`: what was not sent yet is dropped."""
