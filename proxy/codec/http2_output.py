@@ -54,6 +54,7 @@ class Http2Output:
         self.options = options
         self.client = client
         self.stats = stats
+        stats.senders.add(self)
         self.out: list[bytes | memoryview] = []
         self.streams: dict[int, Http2Stream] = {}
         #: True after an error or `terminate`: whatever comes then is dropped.

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+from weakref import WeakSet
+
 from proxy.base.stats import StatGroup
 
 
+class Sender(Protocol):
+    """A connection whose waiting frames are counted."""
+
+    def outbound_frames(self) -> tuple[int, int]:
+        """(frames, control frames among them) that wait for the peer."""
+
+
 class Http2CodecStats(StatGroup):
-    """The numbers of all HTTP/2 connections of one side; `prefix` ends with "http2."."""
+    """The numbers of all HTTP/2 connections of one side; `prefix` ends with "http2.".
+
+    The frames that wait for a peer are asked of `senders` when somebody reads. `deferred_stream_close`,
+    `headers_cb_no_stream`, `metadata_empty_frames` and `cookies_total_bytes_too_large` count what cannot happen
+    here: nothing received waits for a stream that has closed, METADATA is refused, and cookies count as fields.
+    """
 
     COUNTERS = (
         "cookies_total_bytes_too_large",
@@ -59,7 +74,18 @@ class Http2CodecStats(StatGroup):
     tx_flush_timeout: int
     tx_reset: int
     deferred_stream_close: int
-    outbound_control_frames_active: int
-    outbound_frames_active: int
     pending_send_bytes: int
     streams_active: int
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__(prefix)
+        self.senders: WeakSet[Sender] = WeakSet()
+
+    def gauges(self) -> dict[str, int]:
+        """See `StatGroup`."""
+        result = super().gauges()
+        for sender in self.senders:
+            frames, control = sender.outbound_frames()
+            result[f"{self.prefix}outbound_frames_active"] += frames
+            result[f"{self.prefix}outbound_control_frames_active"] += control
+        return result

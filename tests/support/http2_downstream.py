@@ -194,7 +194,6 @@ IGNORED = (
     *(f"http.{name}.downstream_cx_destroy_{who}" for name in MANAGERS for who in ("local", "remote")),
     "http2.nghttp2_upstream_connections",
     "http2.oghttp2_downstream_connections",
-    "http2.outbound_frames_active",
 )
 
 

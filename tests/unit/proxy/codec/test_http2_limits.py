@@ -178,3 +178,23 @@ def test_a_stream_stays_small():
         assert tracemalloc.get_traced_memory()[0] / 1000 < 1500
     finally:
         tracemalloc.stop()
+
+
+def test_frames_that_wait_for_the_peer_show_in_the_gauges():
+    core = server()
+    core.feed(OPEN)
+    core.unsent = 1 << 30
+    for _ in range(3):
+        core.send_ping(bytes(8))
+    core.opened[1].send_head(b"\x88", False)
+    core.take()
+    core.feed(wire.ping())
+    gauges = core.stats.gauges()
+    prefix = core.stats.prefix
+    assert gauges[f"{prefix}outbound_frames_active"] >= 5
+    assert gauges[f"{prefix}outbound_control_frames_active"] >= 1
+    core.unsent = 0
+    core.take()
+    gauges = core.stats.gauges()
+    assert gauges[f"{prefix}outbound_frames_active"] == 0
+    assert gauges[f"{prefix}outbound_control_frames_active"] == 0
