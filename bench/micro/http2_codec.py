@@ -39,7 +39,7 @@ _RESPONSE_BLOCK: Final = encode_fields(_RESPONSE)
 class _Head:
     content_length = -1
     informational = False
-    takes_body = True
+    bodyless = False
 
 
 _HEAD: Final = _Head()

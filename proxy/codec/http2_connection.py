@@ -144,7 +144,6 @@ class Http2Connection(Http2FieldSections):
         self.last_stream_id += 2
         stream.id = self.last_stream_id
         self.streams[stream.id] = stream
-        self.opened_streams += 1
         self.stats.streams_active += 1
 
     # -- frames
@@ -246,7 +245,7 @@ class Http2Connection(Http2FieldSections):
             or flags > END_STREAM
             or not 0 < size <= DEFAULT_MAX_FRAME_SIZE
             or end > len(data)
-            or not parsed.takes_body
+            or parsed.bodyless
             or stream.head_received
             or stream.closed
             or stream.ignore_length

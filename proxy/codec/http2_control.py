@@ -77,8 +77,6 @@ class Http2Control(Http2Output):
         #: The peer sent GOAWAY; `peer_last_stream_id` is the last one it may process.
         self.goaway_received = False
         self.peer_last_stream_id = MAX_STREAM_ID
-        #: Streams opened so far, by whichever side opens them.
-        self.opened_streams = 0
         self.initial_recv_window = options.initial_stream_window_size
         self.full_recv_window = options.initial_connection_window_size
         self.recv_window = self.full_recv_window

@@ -163,7 +163,6 @@ class Http2FieldSections(Http2Control):
             self.stats.tx_reset += 1
             self.queue_control(reset_frame(stream_id, ErrorCode.REFUSED_STREAM))
             return None
-        self.opened_streams += 1
         self.stats.streams_active += 1
         stream = self.streams[stream_id] = self.new_stream(stream_id)
         return stream
@@ -220,7 +219,7 @@ class Http2FieldSections(Http2Control):
 
     def _expect_body(self, stream: Http2Stream, parsed: Any, ends: bool) -> None:
         """Hold the body to come against the declared length."""
-        if stream.ignore_length or not parsed.takes_body:
+        if stream.ignore_length or parsed.bodyless:
             stream.body_left = 0
         else:
             stream.body_left = parsed.content_length

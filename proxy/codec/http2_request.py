@@ -67,7 +67,7 @@ class Http2Request(ParsedRequest):
     has_host = True
     #: See `ParsedHead`.
     informational = False
-    takes_body = True
+    bodyless = False
     fields: KnownFields | None
 
     def __init__(self, head: RequestHead, block_size: int) -> None:

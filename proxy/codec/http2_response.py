@@ -36,7 +36,6 @@ class Http2Response(ParsedResponse):
 
     #: See `ParsedHead`: whether another head follows.
     informational = False
-    takes_body = True
 
     def __init__(self, head: ResponseHead, block_size: int) -> None:
         self.head = head
@@ -101,7 +100,6 @@ class Http2ResponseParser:
         if status < 200 or status in (_NO_CONTENT, _NOT_MODIFIED):
             response.informational = status < 200
             response.bodyless = True
-            response.takes_body = False
         return response
 
     def parse_trailers(self, fields: list[tuple[str, str]], block_size: int) -> HeaderMap:

@@ -37,8 +37,8 @@ class ParsedHead(Protocol):
         """A 1xx response: another head follows."""
 
     @property
-    def takes_body(self) -> bool:
-        """Whether a body may follow: false for 1xx, 204 and 304."""
+    def bodyless(self) -> bool:
+        """A head that no body may follow: 1xx, 204 and 304."""
 
 
 class PendingSend:

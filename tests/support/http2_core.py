@@ -20,7 +20,7 @@ class Head:
         values = dict(fields)
         status = values.get(":status", "")
         self.informational = status.startswith("1")
-        self.takes_body = not self.informational and status not in {"204", "304"}
+        self.bodyless = self.informational or status in {"204", "304"}
         self.content_length = int(values.get("content-length", "-1"))
         if "bad" in values:
             raise Http2MessageError("http2.invalid.header.field")
