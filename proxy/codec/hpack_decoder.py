@@ -70,7 +70,6 @@ class HpackDecoder:
 
     `generation` changes whenever the dynamic table does, so what was made of a block's bytes holds as long as it
     stands, provided that `memoisable` was true after that block: it neither inserted nor resized.
-    `never_indexed` holds the names that the last block marked as never to be indexed, or is None.
     After `HpackError` the decoder is of no further use.
     """
 
@@ -89,7 +88,6 @@ class HpackDecoder:
         "_widest",
         "generation",
         "memoisable",
-        "never_indexed",
     )
 
     def __init__(
@@ -120,7 +118,6 @@ class HpackDecoder:
         self._trials = _MAX_TRIALS
         self.generation = 0
         self.memoisable = True
-        self.never_indexed: set[str] | None = None
 
     def set_max_table_size(self, size: int) -> None:
         """Our SETTINGS_HEADER_TABLE_SIZE, in bytes; to be called when the peer has acknowledged it."""
@@ -137,7 +134,6 @@ class HpackDecoder:
         valid and its effect on the table has taken place.
         """
         self.memoisable = True
-        self.never_indexed = None
         pos = 0
         if (
             self._limit < self._capacity
@@ -258,10 +254,6 @@ class HpackDecoder:
                 name = entries[index][0]
             if byte >= 0x40:
                 inserted.append(len(fields))
-            elif byte >= 0x10:
-                if self.never_indexed is None:
-                    self.never_indexed = set()
-                self.never_indexed.add(name)
             length = block[pos]
             pos += 1
             if length >= 0x80:

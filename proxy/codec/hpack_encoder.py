@@ -7,7 +7,7 @@ Strings are not Huffman-coded: that saves a fifth of their bytes and costs more 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from proxy.codec.hpack_tables import STATIC_INDEX, STATIC_NAME_INDEX, STATIC_TABLE, Field
@@ -16,6 +16,8 @@ from proxy.codec.hpack_tables import STATIC_INDEX, STATIC_NAME_INDEX, STATIC_TAB
 _WITHOUT_INDEXING: Final = 0x00
 _NEVER_INDEXED: Final = 0x10
 _LITERAL_PREFIX: Final = 4
+#: Fields whose values no table of a next hop may hold either: there they could be guessed (section 7.1.3).
+_SENSITIVE: Final = frozenset({"authorization", "cookie", "proxy-authorization", "set-cookie"})
 #: Peers choose the names, so the memo of names has an end: in names, and in characters of one.
 _MAX_KNOWN_NAMES: Final = 4096
 _MAX_KNOWN_NAME: Final = 64
@@ -42,13 +44,13 @@ def encode_string(text: str) -> bytes:
     return encode_integer(len(text), 7) + text.encode("latin-1")
 
 
-def encode_field(name: str, value: str, *, never_indexed: bool = False) -> bytes:
-    """One field, name in lower case. `never_indexed` keeps the mark of a sensitive field for the next hop."""
-    return encode_fields(((name, value),), (name,) if never_indexed else None)
+def encode_field(name: str, value: str) -> bytes:
+    """One field, name in lower case."""
+    return encode_fields(((name, value),))
 
 
-def encode_fields(fields: Iterable[Field], never_indexed: Collection[str] | None = None) -> bytes:
-    """A block of `fields`, names in lower case; those whose names are in `never_indexed` keep that mark.
+def encode_fields(fields: Iterable[Field]) -> bytes:
+    """A block of `fields`, names in lower case.
 
     The bytes of several blocks joined are the block of their fields.
     """
@@ -56,16 +58,13 @@ def encode_fields(fields: Iterable[Field], never_indexed: Collection[str] | None
     parts: list[str] = []
     for field in fields:
         name, value = field
-        if never_indexed is not None and name in never_indexed:
-            prefix = _literal_name(name, _NEVER_INDEXED)
-        else:
-            prefix = _prefixes.get(name, "")
-            if not prefix or not value:
-                index = _STATIC_FIELDS.get(field)
-                if index is not None:
-                    parts.append(index)
-                    continue
-                prefix = prefix or _STATIC_PREFIXES.get(name) or _new_prefix(name)
+        prefix = _prefixes.get(name, "")
+        if not prefix or not value:
+            index = _STATIC_FIELDS.get(field)
+            if index is not None:
+                parts.append(index)
+                continue
+            prefix = prefix or _STATIC_PREFIXES.get(name) or _new_prefix(name)
         length = len(value)
         if length < len(_LENGTHS):
             parts.append(f"{prefix}{_LENGTHS[length]}{value}")
@@ -115,7 +114,7 @@ class _Prefixes(dict[str, str]):
     """As `_prefixes`, for every name: where nobody looks for the whole field in the static table."""
 
     def __missing__(self, name: str) -> str:
-        prefix = _literal_name(name, _WITHOUT_INDEXING)
+        prefix = _literal_name(name)
         if len(name) <= _MAX_KNOWN_NAME:
             if len(self) >= _MAX_KNOWN_NAMES:
                 self.clear()
@@ -126,14 +125,16 @@ class _Prefixes(dict[str, str]):
 _any_prefixes: Final = _Prefixes()
 
 
-def _literal_name(name: str, flags: int) -> str:
+def _literal_name(name: str) -> str:
     index = STATIC_NAME_INDEX.get(name, 0)
-    encoded = encode_integer(index, _LITERAL_PREFIX, flags)
+    encoded = encode_integer(
+        index, _LITERAL_PREFIX, _NEVER_INDEXED if name in _SENSITIVE else _WITHOUT_INDEXING
+    )
     return (encoded if index else encoded + encode_string(name)).decode("latin-1")
 
 
 def _new_prefix(name: str) -> str:
-    prefix = _literal_name(name, _WITHOUT_INDEXING)
+    prefix = _literal_name(name)
     if len(name) <= _MAX_KNOWN_NAME:
         if len(_prefixes) >= _MAX_KNOWN_NAMES:
             _prefixes.clear()
@@ -142,11 +143,9 @@ def _new_prefix(name: str) -> str:
 
 
 #: As `_prefixes`, for the names whose whole field has to be looked up first.
-_STATIC_PREFIXES: Final = {
-    name: _literal_name(name, _WITHOUT_INDEXING) for name, value in STATIC_TABLE if value
-}
-_PATH: Final = _literal_name(":path", _WITHOUT_INDEXING)
-_AUTHORITY: Final = _literal_name(":authority", _WITHOUT_INDEXING)
+_STATIC_PREFIXES: Final = {name: _literal_name(name) for name, value in STATIC_TABLE if value}
+_PATH: Final = _literal_name(":path")
+_AUTHORITY: Final = _literal_name(":authority")
 
 
 def _new_start(method: str, scheme: str) -> str:

@@ -73,8 +73,7 @@ class Http2FieldSections(Http2Control):
     def parse_head(self, fields: list[tuple[str, str]], block_size: int) -> ParsedHead:
         """Parse a decoded field section of `block_size` encoded bytes. Raises `Http2MessageError`.
 
-        The result is remembered for equal blocks, so nobody may change it. `decoder.never_indexed` holds the
-        names that may not be put in a table.
+        The result is remembered for equal blocks, so nobody may change it.
         """
         raise NotImplementedError
 

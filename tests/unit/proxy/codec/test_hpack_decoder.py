@@ -55,7 +55,6 @@ def test_the_representations_of_the_rfc(block, field, indexed):
     decoder = HpackDecoder()
     assert decoder.decode(bytes.fromhex(block)) == [field]
     assert decoder.memoisable is not indexed
-    assert decoder.never_indexed == ({"password"} if field[0] == "password" else None)
     if indexed:
         assert decoder.decode(b"\xbe") == [field]
     else:
@@ -146,19 +145,11 @@ def test_the_generation_changes_with_the_table_only():
         (inserted("x-a", "b"), True),
         (b"\xbe\x82", False),
         (size_update(0), True),
-        (encode_field("x-a", "b", never_indexed=True), False),
+        (b"\x10\x03x-a\x01b", False),
     ]:
         before = decoder.generation
         decoder.decode(block)
         assert (decoder.generation != before, not decoder.memoisable) == (changes, changes)
-
-
-def test_never_indexed_is_of_the_last_block():
-    decoder = HpackDecoder()
-    decoder.decode(encode_field("x-a", "b", never_indexed=True) + encode_field("x-c", "d"))
-    assert decoder.never_indexed == {"x-a"}
-    decoder.decode(encode_field("x-a", "b"))
-    assert decoder.never_indexed is None
 
 
 @pytest.mark.parametrize(
@@ -270,7 +261,6 @@ def test_the_table_follows_a_list_that_is_too_large():
     with pytest.raises(HeaderListTooLarge):
         decoder.decode(block, 50)
     assert not decoder.memoisable
-    assert decoder.never_indexed == {"e"}
     assert decoder.decode(b"\xbe\xbf") == [("x-c", "d"), ("x-a", "b" * 100)]
 
 

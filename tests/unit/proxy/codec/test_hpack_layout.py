@@ -119,7 +119,7 @@ def test_the_limits_hold():
         of_literals(1, start=b"\x82\xbe"),
         of_literals(1) + encode_field("x", "y"),
         of_literals(1) + inserted("x", "y" * 200),
-        of_literals(1) + encode_field("x", "y", never_indexed=True),
+        of_literals(1) + b"\x10\x01x\x01y",
     ],
 )
 def test_blocks_without_a_layout(block):
