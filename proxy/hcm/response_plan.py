@@ -108,8 +108,12 @@ def plan_response(
     is_head: bool,
     suppress_envoy_headers: bool,
     http2: bool,
+    has_id: bool,
 ) -> ResponsePlan:
-    """The kept form of a response whose body is `end_stream` (none) or follows, for a client of that version."""
+    """The kept form of a response whose body is `end_stream` (none) or follows, for a client of that version.
+
+    `has_id` tells that the requests have an id, which may be told to the client.
+    """
     plan = ResponsePlan(original.copy())
     plan.reusable = finish_upstream_response(
         plan.head,
@@ -118,7 +122,7 @@ def plan_response(
         service_time=None if suppress_envoy_headers else SERVICE_TIME_HOLE,
         upgrade=False,
     )
-    finish_response(plan.head, config, date=DATE_HOLE, request_id=REQUEST_ID_HOLE)
+    finish_response(plan.head, config, date=DATE_HOLE, request_id=REQUEST_ID_HOLE if has_id else None)
     if not http2:
         plan.chunked = frame_response(plan.head, end_stream=end_stream, is_head=is_head, is_http10=False)
     if plan.reusable:

@@ -156,6 +156,7 @@ class ResponsePart(StreamState):
                 is_head=self.head.method == "HEAD",
                 suppress_envoy_headers=manager.config.router_options.suppress_envoy_headers,
                 http2=self.connection.http2,
+                has_id=self.request_id is not None,
             )
         template = plan.template
         if template is None:

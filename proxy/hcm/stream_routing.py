@@ -361,7 +361,10 @@ class RoutingPart(StreamState):
             return 0
         head = self.head
         return (
-            self.manager.response_key(route) << 2 | (head.protocol == "HTTP/2") << 1 | (head.method == "HEAD")
+            self.manager.response_key(route) << 3
+            | (self.request_id is None) << 2
+            | (head.protocol == "HTTP/2") << 1
+            | (head.method == "HEAD")
         )
 
     def forward_data(self, data: bytes, end_stream: bool) -> None:

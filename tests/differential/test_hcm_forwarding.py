@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from tests.support.configs import TYPE, Json
-from tests.support.differential import Pair
-from tests.support.managers import get, managers_fixture, same_everywhere
+from tests.support.differential import Pair, Side
+from tests.support.http2_client import Http2Client
+from tests.support.managers import get, logging_apart, managers_fixture, same_everywhere
 from tests.support.origin import HELLO
 
 XFF_DETECTION = f"{TYPE}envoy.extensions.http.original_ip_detection.xff.v3.XffConfig"
@@ -157,6 +158,7 @@ x-request-id x-forwarded-proto traceparent set-cookie access-control-allow-origi
 access-control-expose-headers age expires retry-after keep-alive strict-transport-security
 """
 REPEATED = REPEATED_TEXT.split()
+OWN_ID = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nx-request-id: own\r\n\r\n"
 
 pair = managers_fixture(
     {
@@ -168,6 +170,7 @@ pair = managers_fixture(
             "use_remote_address": True,
             "xff_num_trusted_hops": 1,
         },
+        "tell_given_id": {"generate_request_id": False, "always_set_request_id_in_response": True},
     },
     route_config={"internal_only_headers": ["x-int-only"]},
     node={"id": "node-1", "cluster": "cluster-1"},
@@ -213,3 +216,23 @@ def test_x_forwarded_port_is_that_of_the_listener(pair: Pair, manager: str, sent
         kept = bool(sent) and manager != "edge_port"
         wanted = "99" if kept else str(side.proxy.ports[manager])
         assert outcome.request.get("x-forwarded-port") == wanted, side.proxy.name
+
+
+@pytest.mark.parametrize("answer", [HELLO, OWN_ID], ids=["without id", "with its own"])
+def test_without_an_id_there_is_none_to_tell(pair: Pair, answer: bytes) -> None:
+    # What becomes of a response is kept once it has come before.
+    sent: list[tuple[str, ...]] = [(), ("abc",), ("",)] * 4
+    cases = [("tell_given_id", get("/", *(f"X-Request-Id: {one}" for one in ids)), answer) for ids in sent]
+    same_everywhere(pair, cases)
+
+    def told(side: Side) -> list[list[str]]:
+        side.origin.script(answer)
+        with Http2Client(side.proxy.ports["tell_given_id"]) as client:
+            views = [
+                client.request(2 * number + 1, fields=[("x-request-id", one) for one in ids])
+                for number, ids in enumerate(sent)
+            ]
+        return [[value for name, value in view.fields if name == "x-request-id"] for view in views]
+
+    with logging_apart(pair, len(sent)):
+        pair.same_value("x-request-id", told, settle=0)
