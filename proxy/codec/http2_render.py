@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead, ResponseHead
 from proxy.codec.head_template import HOLES, HeadTemplate
-from proxy.codec.hpack_encoder import encode_field, encode_fields, encode_request
+from proxy.codec.hpack_encoder import encode_field, encode_fields, encode_integer, encode_request
 
 #: Fields of HTTP/1 alone: they speak of the connection (RFC 9113 section 8.2.2).
 CONNECTION_FIELDS = frozenset(
@@ -86,8 +86,9 @@ def path_field(path: str) -> bytes:
 
 
 def string(value: bytes) -> bytes:
-    """A value of fewer than 127 bytes, as it goes into a hole (RFC 7541 section 5.2)."""
-    return _LENGTHS[len(value)] + value
+    """A value as it goes into a hole (RFC 7541 section 5.2)."""
+    length = len(value)
+    return (_LENGTHS[length] if length < len(_LENGTHS) else encode_integer(length, 7)) + value
 
 
 def _template(fields: Iterator[tuple[str, str]]) -> HeadTemplate:

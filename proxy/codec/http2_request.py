@@ -44,7 +44,7 @@ _BYTESTREAM: Final = "bytestream"
 _MAX_KNOWN_FIELDS: Final = 512
 _MAX_SEEN: Final = 1024
 _REQUEST_ID: Final = "x-request-id"
-#: What an id may have at most to fit into the hole that is left for it (see `http2_render.string`).
+#: What an id may have at most to be kept apart from the fields.
 _MAX_ID_LENGTH: Final = 126
 #: Stands for an x-request-id among fields that are shared by requests of different ids. No field can have it.
 _ID_APART: Final = (_REQUEST_ID, "\0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -218,16 +219,14 @@ def test_x_forwarded_port_is_that_of_the_listener(pair: Pair, manager: str, sent
         assert outcome.request.get("x-forwarded-port") == wanted, side.proxy.name
 
 
-@pytest.mark.parametrize("answer", [HELLO, OWN_ID], ids=["without id", "with its own"])
-def test_without_an_id_there_is_none_to_tell(pair: Pair, answer: bytes) -> None:
-    # What becomes of a response is kept once it has come before.
-    sent: list[tuple[str, ...]] = [(), ("abc",), ("",)] * 4
-    cases = [("tell_given_id", get("/", *(f"X-Request-Id: {one}" for one in ids)), answer) for ids in sent]
+def same_ids(pair: Pair, manager: str, sent: Sequence[Sequence[str]], answer: bytes) -> None:
+    """Clients of both versions send requests of these ids, and are told the same ones with the responses."""
+    cases = [(manager, get("/", *(f"X-Request-Id: {one}" for one in ids)), answer) for ids in sent]
     same_everywhere(pair, cases)
 
     def told(side: Side) -> list[list[str]]:
         side.origin.script(answer)
-        with Http2Client(side.proxy.ports["tell_given_id"]) as client:
+        with Http2Client(side.proxy.ports[manager]) as client:
             views = [
                 client.request(2 * number + 1, fields=[("x-request-id", one) for one in ids])
                 for number, ids in enumerate(sent)
@@ -236,3 +235,13 @@ def test_without_an_id_there_is_none_to_tell(pair: Pair, answer: bytes) -> None:
 
     with logging_apart(pair, len(sent)):
         pair.same_value("x-request-id", told, settle=0)
+
+
+@pytest.mark.parametrize("answer", [HELLO, OWN_ID], ids=["without id", "with its own"])
+def test_without_an_id_there_is_none_to_tell(pair: Pair, answer: bytes) -> None:
+    # What becomes of a response is kept once it has come before.
+    same_ids(pair, "tell_given_id", [(), ("abc",), ("",)] * 4, answer)
+
+
+def test_long_ids_are_told(pair: Pair) -> None:
+    same_ids(pair, "tell_id", [("a" * length,) for length in (126, 127, 128, 300) for _ in range(3)], HELLO)

@@ -65,6 +65,13 @@ def same(pair, script, send=GET, ignore=(), **options):
     return pair.same_log()
 
 
+@pytest.mark.parametrize("length", [126, 127, 300])
+def test_long_request_ids(pair, length):
+    # What becomes of a head is kept once it has come before.
+    for _ in range(3):
+        same(pair, raw(head(), data(b"hi")), GET.replace(b"id: r", b"id: " + b"r" * length))
+
+
 @pytest.mark.parametrize("code", range(15))
 def test_a_reset_before_the_head(pair, code):
     same(pair, raw(reset(code)))
