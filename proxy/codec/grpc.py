@@ -17,6 +17,8 @@ CONTENT_TYPE: Final = "application/grpc"
 PREFIX_BYTES: Final = 5
 
 _PREFIX: Final = struct.Struct("!BI")
+#: Of the largest number of 64 bits. Python refuses to read thousands.
+_MOST_DIGITS: Final = 20
 
 
 class GrpcStatus(IntEnum):
@@ -96,7 +98,7 @@ def grpc_status(fields: HeaderMap) -> int | None:
     text = fields.get("grpc-status")
     if not text:
         return None
-    return int(text) if text.isascii() and text.isdigit() else -1
+    return int(text) if len(text) <= _MOST_DIGITS and text.isascii() and text.isdigit() else -1
 
 
 def service_and_method(path: str) -> tuple[str, str] | None:

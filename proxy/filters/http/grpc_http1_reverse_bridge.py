@@ -19,6 +19,8 @@ from proxy.config.context import CompileContext
 from proxy.filters.api import FilterStatus, HttpFilter, HttpFilterFactory, StreamCallbacks
 
 _MAX_SIZE: Final = 2**32
+#: Of the largest number of 64 bits. Python refuses to read thousands.
+_MOST_DIGITS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +182,10 @@ class GrpcHttp1ReverseBridgeFilter(HttpFilter):
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isascii() and text.isdigit() else None
+    if text is None or not (text.isascii() and text.isdigit()):
+        return None
+    digits = text.lstrip("0") or "0"
+    return int(digits) if len(digits) <= _MOST_DIGITS else None
 
 
 def _unsupported(content_type: str, status: int) -> str:

@@ -72,7 +72,8 @@ def test_statuses_stand_for_each_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "status"), [("0", 0), ("16", 16), ("99", 99), ("", None), ("x", -1), ("-1", -1)]
+    ("text", "status"),
+    [("0", 0), ("16", 16), ("99", 99), ("", None), ("x", -1), ("-1", -1), ("1" * 5000, -1)],
 )
 def test_a_status_is_read(text: str, status: int | None) -> None:
     assert grpc_status(HeaderMap([("grpc-status", text)])) == status

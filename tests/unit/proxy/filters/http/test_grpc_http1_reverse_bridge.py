@@ -114,6 +114,11 @@ def test_a_field_tells_the_length() -> None:
             "envoy reverse bridge: upstream did not set content length",
         ),
         (
+            {"content_type": PROTO, "x_size": "1" * 5000},
+            "13",
+            "envoy reverse bridge: upstream did not set content length",
+        ),
+        (
             {"content_type": "text/plain"},
             "2",
             "envoy reverse bridge: upstream responded with unsupported content-type text/plain, status code 200",
