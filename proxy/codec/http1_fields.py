@@ -168,7 +168,7 @@ def _parse_length(headers: HeaderMap, value: str) -> int:
         or (headers.repeated is not None and "content-length" in headers.repeated)
     ):
         raise ProtocolError(CODEC_ERROR)
-    length = int(value)
+    length = int(value.lstrip("0") or "0")  # zeros count for the limit of int()
     if length > _MAX_LENGTH:
         raise ProtocolError(CODEC_ERROR)
     return length
