@@ -137,7 +137,7 @@ def by_http2(sent: bytes) -> bytes:
 def same(pair: Pair, cases: Sequence[Case]) -> None:
     """All cases, from a client of each kind."""
     same_everywhere(pair, cases)
-    before = max(pair.both(lambda side: len(side.proxy.access_log(0))))
+    before = pair.lines_logged()
     differences: list[Difference] = []
     for listener, sent, script in cases:
         frames = by_http2(sent)
@@ -156,9 +156,7 @@ def same(pair: Pair, cases: Sequence[Case]) -> None:
         if envoy[0] != outrider[0]:
             differences.append(Difference(name, envoy[0], outrider[0]))
         differences += diff_lists(f"{name}: upstream", envoy[1], outrider[1])
-    wanted = before + len(cases)
-    pair.both(lambda side: side.proxy.access_log(wanted))
-    theirs, ours = pair.both(lambda side: side.proxy.access_log(wanted)[before:])
+    theirs, ours = pair.logged_since(before, len(cases))
     if theirs != ours:
         pairs = [(a, b) for a, b in zip(theirs, ours, strict=False) if a != b]
         differences.append(Difference("access_log", [a for a, _ in pairs], [b for _, b in pairs]))

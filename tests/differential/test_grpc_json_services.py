@@ -13,13 +13,13 @@ from typing import Any, Final
 import grpc
 import pytest
 
-from tests.differential.test_grpc_json_transcoder import chain
 from tests.support.bookstore import SERVICE, message
 from tests.support.client import Client
 from tests.support.compare import diff_replies
 from tests.support.configs import http2_cluster, route
 from tests.support.differential import Pair
 from tests.support.managers import get, managers, post
+from tests.support.transcoder import chain
 
 _ROUTES: Final = [route("grpc", timeout="0s")]
 

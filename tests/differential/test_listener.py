@@ -140,10 +140,10 @@ def on(name: str, data: bytes) -> Callable[[Side], tuple[bytes, str]]:
 @contextlib.contextmanager
 def logged(pair: Pair, mask: Callable[[str], str], lines: int = 1) -> Iterator[list[str]]:
     """What happens inside makes both sides log `lines` equal lines; they are in the list afterwards."""
-    before = max(pair.both(lambda side: len(side.proxy.access_log(0))))
+    before = pair.lines_logged()
     found: list[str] = []
     yield found
-    pair.both(lambda side: side.proxy.access_log(before + lines))
+    pair.logged_since(before, lines)
     found += pair.same_log(lines, mask)
 
 

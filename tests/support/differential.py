@@ -222,6 +222,16 @@ class Pair:
         self.check([] if envoy == outrider else [Difference(where, envoy, outrider)])
         return outrider
 
+    def lines_logged(self) -> int:
+        """How many lines `{{access_log}}` has by now, on the side that has more."""
+        envoy, outrider = self.both(lambda side: side.proxy.access_log(0))
+        return max(len(envoy), len(outrider))
+
+    def logged_since(self, before: int, lines: int) -> tuple[list[str], list[str]]:
+        """What each side logged after its first `before` lines, once that is `lines` lines; Envoy's come first."""
+        self.both(lambda side: side.proxy.access_log(before + lines))
+        return self.both(lambda side: side.proxy.access_log(before + lines)[before:])
+
     def same_log(self, lines: int = 1, mask: Callable[[str], str] = lambda line: line) -> list[str]:
         """The last `lines` lines of `{{access_log}}` must agree after `mask`; those of Outrider."""
         self.both(lambda side: side.proxy.access_log(lines))

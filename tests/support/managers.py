@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -91,38 +91,46 @@ def post(target: str, body: bytes, *fields: str, host: str = "example.com", meth
 @contextlib.contextmanager
 def logging_apart(pair: Pair, requests: int) -> Iterator[None]:
     """Wait until the `requests` inside are logged, so that their lines do not come amid those of the next test."""
-    before = max(pair.both(lambda side: len(side.proxy.access_log(0))))
+    before = pair.lines_logged()
     yield
-    pair.both(lambda side: side.proxy.access_log(before + requests))
+    pair.logged_since(before, requests)
 
 
 #: (listener, bytes to send, what the origin answers).
 Case = tuple[str, bytes, Script]
 
 
-def same_everywhere(pair: Pair, cases: Sequence[Case], **options: Any) -> list[Outcome]:
+def _compare(envoy: Outcome, outrider: Outcome) -> list[Difference]:
+    differences = diff_replies(envoy.reply, outrider.reply)
+    return differences + diff_lists("upstream", envoy.all_requests, outrider.all_requests)
+
+
+def same_everywhere(
+    pair: Pair,
+    cases: Sequence[Case],
+    *,
+    compare: Callable[[Outcome, Outcome], list[Difference]] = _compare,
+    **options: Any,
+) -> list[Outcome]:
     """`Pair.run` for each case, all compared, and as many equal lines in the access log; Outrider's outcomes.
 
     Differences of all cases are told at once.
     """
-    before = max(pair.both(lambda side: len(side.proxy.access_log(0))))
+    before = pair.lines_logged()
     differences: list[Difference] = []
     told = []
     outcomes = []
     for listener_name, sent, script in cases:
         envoy, outrider = pair.run(sent, script, listener=listener_name, **options)
-        found = diff_replies(envoy.reply, outrider.reply)
-        found += diff_lists("upstream", envoy.all_requests, outrider.all_requests)
+        found = compare(envoy, outrider)
         if found:
-            told.append(f"\n  {listener_name} {sent!r}: {', '.join(one.where for one in found)}")
+            told.append(f"\n  {listener_name} {sent[:200]!r}: {', '.join(one.where for one in found)}")
         differences += found
         outcomes.append(outrider)
-    wanted = before + len(cases)
-    pair.both(lambda side: side.proxy.access_log(wanted))
-    logs = pair.both(lambda side: side.proxy.access_log(wanted)[before:])
-    for number, (theirs, ours) in enumerate(zip(*logs, strict=True)):
+    logs = pair.logged_since(before, len(cases))
+    for (listener_name, sent, _), theirs, ours in zip(cases, *logs, strict=True):
         if theirs != ours:
             differences.append(Difference("access_log", theirs, ours))
-            told.append(f"\n  {cases[number][:2]!r}: access log")
+            told.append(f"\n  {listener_name} {sent[:200]!r}: access log")
     pair.check(differences, context="".join(told))
     return outcomes
