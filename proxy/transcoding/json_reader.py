@@ -16,6 +16,8 @@ from proxy.transcoding.status import TranscodeError
 MAX_DEPTH: Final = 100
 #: Bytes of text shown to either side of an error.
 _CONTEXT: Final = 20
+#: Longer text that is cut off in a number or key is read again when there is twice as much: the work stays linear.
+_LONG: Final = 4096
 
 _SPACE: Final = re.compile(rb"[ \t\n\v\f\r]*")
 _PLAIN: Final = {0x22: re.compile(rb'[^"\\]*'), 0x27: re.compile(rb"[^'\\]*")}
@@ -61,7 +63,9 @@ class JsonReader:
     def __init__(self, emit: Callable[[Any], None], *, streaming: bool = False) -> None:
         self._emit = emit
         self._streaming = streaming
-        self._rest = b""
+        self._rest = bytearray()
+        #: The least length of the rest at which it is looked at again.
+        self._worth_reading = 0
         self._text = b""
         self._at = 0
         #: Where to go on if more text is needed.
@@ -75,31 +79,31 @@ class JsonReader:
         self._quote = 0
         self._pieces: list[str] = []
 
-    @property
-    def kept(self) -> int:
-        """How many bytes wait for more."""
-        return len(self._rest)
-
     def feed(self, data: bytes) -> None:
         """Take the next bytes in."""
         if not data:
             return
         self._seen = True
-        data = self._rest + data
+        if self._rest:
+            self._rest += data
+            if len(self._rest) < self._worth_reading:
+                return
+            data = bytes(self._rest)
+        self._read(data)
+
+    def _read(self, data: bytes) -> None:
         try:
             data.decode("utf-8")
             valid = len(data)
         except UnicodeDecodeError as error:
             valid = error.start
-        if not valid:
-            self._rest = data
-            return
         self._text, self._at, self._finishing = data[:valid], 0, False
         self._run()
         self._skip()
         if self._expect is None and self._at < valid:
             raise self._failure("Parsing terminated before end of input.")
-        self._rest = data[self._at :]
+        self._rest = bytearray(data[self._at :])
+        self._worth_reading = 2 * len(self._rest) if len(self._rest) > _LONG else 0
 
     def finish(self) -> None:
         """No more will come. No input at all is an empty object."""
@@ -108,7 +112,9 @@ class JsonReader:
             return
         if self._expect is None and not self._rest:
             return
-        self._text, self._at, self._finishing = self._rest, 0, True
+        if self._worth_reading:
+            self._read(bytes(self._rest))
+        self._text, self._at, self._finishing = bytes(self._rest), 0, True
         try:
             self._rest.decode("utf-8")
         except UnicodeDecodeError:
