@@ -14,6 +14,16 @@ from tests.support import known_differences
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of live processes may fail twice where the machine stalls for longer than the timeouts they wait for.
+
+    A third failure is one. The summary lists what was run again.
+    """
+    for item in items:
+        if item.path.relative_to(ROOT / "tests").parts[0] not in ("unit", "fuzz"):
+            item.add_marker(pytest.mark.flaky(reruns=2, reruns_delay=1))
+
+
 def _children() -> set[int]:
     """Live (not zombie) children of this process, whichever thread started them."""
     found = set()

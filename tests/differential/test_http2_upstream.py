@@ -126,7 +126,10 @@ def test_interim_responses(pair, frames, end):
 )
 @pytest.mark.parametrize("method", [b"GET", b"HEAD"])
 def test_answers(pair, script, method):
-    if method == b"HEAD" and script.body is not None:
+    if method == b"HEAD" and script.trailers:
+        # In one piece: for this client the head is all, and it leaves.
+        script = raw(head(script.status, *script.fields), fields(*script.trailers, end=True))
+    elif method == b"HEAD":
         script = Http2Answer(script.status, script.fields, None)
     same(pair, script, GET.replace(b"GET", method), methods=[method.decode()])
 

@@ -79,7 +79,7 @@ def flood_config() -> Json:
             _listener("plain"),
             _listener("strict", "strict", strict),
             _listener("lenient", "lenient", lenient),
-            _listener("hasty", stream_idle_timeout="0.4s"),
+            _listener("hasty", stream_idle_timeout="1s"),
             _listener("idle", common_http_protocol_options={"idle_timeout": "0.4s"}, drain_timeout="0.2s"),
             _listener("pinging", http2={"connection_keepalive": {"interval": "0.3s", "timeout": "0.2s"}}),
             _listener("few", http2={"max_concurrent_streams": 2}),
