@@ -7,6 +7,7 @@ dies itself, running workers are not affected and the controller starts another 
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import logging
@@ -26,6 +27,10 @@ _DATA_PLANE: Final = ("proxy.app.worker", "proxy.app.data_plane")
 # Ctrl-C and `systemctl stop` reach every process of the service at once; only the controller may act on it.
 _CONTROLLERS_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 _MAX_DESCRIPTORS: Final = 8
+# Parameters of mallopt(3): up to 16 MiB of freed memory stay with a worker, which takes 1 MiB more at a time and
+# uses the heap for what is smaller than 4 MiB. Left to itself, glibc returns the buffers of each large body to the
+# kernel and has them cleared again for the next: 1.9 s of CPU per GB instead of 1.1.
+_ALLOCATOR: Final = ((-1, 16 << 20), (-2, 1 << 20), (-3, 4 << 20))
 
 
 def preload() -> None:
@@ -36,6 +41,14 @@ def preload() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+def _tune_allocator() -> None:
+    """Set `_ALLOCATOR`, which forked processes inherit; other C libraries than glibc have nothing to set."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for parameter, value in _ALLOCATOR:
+            mallopt(parameter, value)
 
 
 class ForkServer(NamedTuple):
@@ -71,6 +84,7 @@ def restart() -> ForkServer:
 def _run(control: socket.socket) -> NoReturn:
     status = 1
     try:
+        _tune_allocator()
         _serve(control)
         status = 0
     except KeyboardInterrupt:

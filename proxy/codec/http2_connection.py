@@ -1,7 +1,8 @@
 """The sans-IO core of HTTP/2 (RFC 9113): one side of one connection; bytes in, hooks out, chunks to write.
 
 The owner subclasses `Http2Connection` together with `asyncio.Protocol`, and `Http2Stream` for its streams.
-Frames are read straight from what arrives; DATA is handed on in the pieces in which it arrives.
+Frames are read straight from what arrives; DATA is handed on as it arrives, frames of one stream that come
+together as one piece.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ _unpack: Final = FRAME.unpack_from
 #: What begins a WINDOW_UPDATE, and its size as a whole.
 _UPDATE: Final = 4 << 8 | WINDOW_UPDATE
 _UPDATE_SIZE: Final = FRAME_HEADER_SIZE + 4
+#: Frames from this size on are handed on together. Small ones stay what they are: their number counts in the limits
+#: on what a peer leaves unread.
+_LARGE: Final = 4096
 #: By the type of the frame; DATA has its own way.
 _HANDLERS: Final[tuple[Callable[[Http2FieldSections, int, int, bytes], None], ...]] = (
     Http2FieldSections.on_headers_frame,
@@ -75,6 +79,8 @@ class Http2Connection(Http2FieldSections):
         self._data_left = 0
         self._padding_left = 0
         self._data_ends = False
+        #: Bytes of frame headers that came with the body bytes which are being handed on.
+        self.data_framing = FRAME_HEADER_SIZE
 
     # -- driving it
 
@@ -178,10 +184,14 @@ class Http2Connection(Http2FieldSections):
                     and stream.head_received
                     and not stream.remote_closed
                 ):
+                    if end <= last and not flags and length >= _LARGE:
+                        position = self._receive_run(stream, data, start, end, length, 1)
+                        continue
                     position = end
                     window = self.recv_window = self.recv_window - length
                     if window < self.recv_low:
                         self._lower_window()
+                    self.data_framing = FRAME_HEADER_SIZE
                     self._receive_data(stream, data[start:end], length, flags)
                 else:
                     if flags & PADDED and length and start == size:
@@ -267,6 +277,7 @@ class Http2Connection(Http2FieldSections):
         if flags:
             stream.remote_closed = True
         local_closed = stream.local_closed
+        self.data_framing = FRAME_HEADER_SIZE
         stream.on_message(parsed, data[start:end], bool(flags))
         if flags and local_closed and not stream.closed:
             self.forget(stream)
@@ -338,6 +349,7 @@ class Http2Connection(Http2FieldSections):
                 self.held += length - payload
             if not payload:
                 if ends:
+                    self.data_framing = FRAME_HEADER_SIZE
                     self._receive_data(stream, b"", 0, 1)
                 elif stream.recv_window < self.stream_recv_low:
                     self._lower_stream_window(stream)
@@ -345,19 +357,32 @@ class Http2Connection(Http2FieldSections):
         self._data_left = payload
         self._padding_left = padding
         self._data_ends = ends
-        return self._go_on_with_data(data, position)
+        return self._go_on_with_data(data, position, FRAME_HEADER_SIZE)
 
-    def _go_on_with_data(self, data: bytes, position: int) -> int:
+    def _go_on_with_data(self, data: bytes, position: int, framing: int = 0) -> int:
         """Hand on what came of the present DATA frame; the position behind it."""
         left = self._data_left
         if left:
+            stream = self._data_stream
+            if (
+                stream is not None
+                and not self._padding_left
+                and not self._data_ends
+                and position + left + FRAME_HEADER_SIZE <= len(data)
+                and not stream.closed
+            ):
+                self._data_left = 0
+                self._data_stream = None
+                return self._receive_run(
+                    stream, data, position, position + left, 0, framing // FRAME_HEADER_SIZE
+                )
             piece = data[position : position + left]
             size = len(piece)
             if not size:
                 return position
             position += size
             self._data_left = left = left - size
-            stream = self._data_stream
+            self.data_framing = framing
             if stream is not None and not stream.closed:
                 self._receive_data(stream, piece, size, not left and self._data_ends)
             if left:
@@ -366,6 +391,70 @@ class Http2Connection(Http2FieldSections):
         padding = min(self._padding_left, len(data) - position)
         self._padding_left -= padding
         return position + padding
+
+    def _receive_run(
+        self, stream: Http2Stream, data: bytes, start: int, end: int, charge: int, frames: int
+    ) -> int:
+        """A DATA frame of `stream` (payload from `start` to `end`) and those that follow it, handed on together.
+
+        `charge` is what the first takes of the connection's window, `frames` is 0 if its header came before. The
+        last may come in part. The position behind what was taken. Handing on costs more than reading: 1 MB in
+        frames of 16 KB costs a fifth less this way.
+        """
+        size = len(data)
+        last = size - FRAME_HEADER_SIZE
+        stream_id = stream.id
+        pieces: list[memoryview] = []
+        total = end - start
+        first = start, end, total, charge, frames
+        flags = left = 0
+        left_ends = False
+        while not flags and end <= last:
+            word, next_flags, next_id = _unpack(data, end)
+            length = word >> 8
+            if (
+                word & 0xFF != DATA
+                or next_id != stream_id
+                or next_flags > END_STREAM
+                or not (_LARGE <= length <= DEFAULT_MAX_FRAME_SIZE or (0 < length < _LARGE and next_flags))
+            ):
+                break
+            if not pieces:
+                view = memoryview(data)
+                pieces.append(view[start:end])
+            start = end + FRAME_HEADER_SIZE
+            end = start + length
+            charge += length
+            frames += 1
+            if end > size:
+                left = end - size
+                end = size
+                left_ends = next_flags == END_STREAM
+            else:
+                flags = next_flags
+            total += end - start
+            pieces.append(view[start:end])
+        body_left = stream.body_left
+        if pieces and (
+            self.recv_window < charge
+            or stream.recv_window < total
+            or 0 <= body_left < total
+            or (flags and 0 <= body_left != total)
+        ):
+            # One of them breaks a rule: those before it count.
+            start, end, total, charge, frames = first
+            pieces = []
+            flags = left = 0
+        if left:
+            self._data_stream = stream
+            self._data_left = left
+            self._data_ends = left_ends
+        window = self.recv_window = self.recv_window - charge
+        if window < self.recv_low:
+            self._lower_window()
+        self.data_framing = frames * FRAME_HEADER_SIZE
+        self._receive_data(stream, b"".join(pieces) if pieces else data[start:end], total, flags)
+        return end
 
     def _receive_data(self, stream: Http2Stream, payload: bytes, size: int, ends: int) -> None:
         """Body bytes of an open stream; the connection's window has been seen to."""

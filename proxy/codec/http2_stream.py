@@ -95,7 +95,7 @@ class Http2Stream:
         raise NotImplementedError
 
     def on_data(self, data: bytes, end_stream: bool) -> None:
-        """Body bytes came, in the pieces in which they arrive; `data` is empty only with `end_stream`."""
+        """Body bytes came, all that arrived at once; `data` is empty only with `end_stream`."""
         raise NotImplementedError
 
     def on_message(self, parsed: Any, data: bytes, end_stream: bool) -> None:
@@ -186,7 +186,6 @@ class Http2Stream:
         size = len(data)
         if (
             self.pending is None
-            and size <= connection.peer_max_frame_size
             and size <= connection.send_window
             and size <= connection.peer_initial_window + self.send_credit
             and connection.writable
@@ -197,14 +196,11 @@ class Http2Stream:
                 connection.wants_write()
             connection.send_window -= size
             self.send_credit -= size
-            connection.data_frames_sent += 1
-            header = _pack(size << 8 | DATA, end_stream, self.id)
             if size <= _SMALL:
-                out.append(header + data)
+                out.append(_pack(size << 8 | DATA, end_stream, self.id) + data)
+                connection.data_frames_sent += 1
             else:
-                out.append(header)
-                out.append(data)
-                connection.split_frames += 1
+                self._frame(data, size, end_stream)
             if end_stream:
                 self._end()
             return
@@ -222,6 +218,31 @@ class Http2Stream:
             self._mark_blocked(pending)
         else:
             self.drain()
+
+    def _frame(self, data: bytes, size: int, end_stream: bool) -> None:
+        """Queue large body bytes, of which nothing need be kept."""
+        connection = self.connection
+        out = connection.out
+        largest = connection.peer_max_frame_size
+        stream_id = self.id
+        frames = 1
+        if size > largest:
+            # Views: a copy would be as dear as all the rest.
+            view = memoryview(data)
+            position = 0
+            header = _pack(largest << 8 | DATA, 0, stream_id)
+            while size - position > largest:
+                out.append(header)
+                out.append(view[position : position + largest])
+                position += largest
+                frames += 1
+            out.append(_pack(size - position << 8 | DATA, end_stream, stream_id))
+            out.append(view[position:])
+        else:
+            out.append(_pack(size << 8 | DATA, end_stream, stream_id))
+            out.append(data)
+        connection.split_frames += frames
+        connection.data_frames_sent += frames
 
     def send_trailers(self, block: bytes) -> None:
         """Send trailers, behind whatever body still waits, and end the stream."""

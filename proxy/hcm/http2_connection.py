@@ -157,11 +157,6 @@ class Http2ServerConnection(Http2Lifetime):
         self.stats.dropped_headers_with_underscores += dropped
         return trailers, block_size
 
-    @property
-    def within_frame(self) -> bool:
-        """Whether what is being handed on is not the end of its DATA frame."""
-        return self._data_left > 0
-
     def on_stream_closed(self, stream: Http2Stream) -> None:  # noqa: ARG002
         """See `Http2Connection`."""
         if not self.streams and not self.dead:

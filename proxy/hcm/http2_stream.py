@@ -118,8 +118,7 @@ class Http2ServerStream(Http2Stream):
             return
         server = self.server
         if server.manager.counts_bytes:
-            size = len(data) if server.within_frame else len(data) + FRAME_HEADER_SIZE
-            stream.info.downstream_wire_bytes_received += size
+            stream.info.downstream_wire_bytes_received += len(data) + server.data_framing
         if end_stream:
             # Completion first: the timeout must run before an answer can come.
             stream.on_request_complete(self.now())

@@ -155,7 +155,7 @@ class Http2ClientStream(Http2Stream):
         request = self.request
         if request is None:
             return
-        request.wire_bytes_received += len(data) + FRAME_HEADER_SIZE
+        request.wire_bytes_received += len(data) + self.connection.data_framing
         if end_stream:
             self._response_complete()
         request.on_response_data(data, end_stream)
