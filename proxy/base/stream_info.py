@@ -61,6 +61,7 @@ class ConnectionInfo:
     requested_server_name = ""
     transport_protocol = "raw_buffer"
     termination_details: str | None = None
+    response_flags = 0  # of ResponseFlag; those of the listener's access log
     transport_failure_reason: str | None = None
     filter_chain_name = ""
     close_type = "Normal"  # or "LocalReset", "RemoteReset"
@@ -182,6 +183,12 @@ class StreamInfo:
     def __init__(self, connection: ConnectionInfo, start_time: float) -> None:
         self.connection = connection
         self.start_time = start_time
+        # Written late in every request: cheap only if the interpreter knows them from the start.
+        self.response = None
+        self.upstream_last_byte_received = 0.0
+        self.response_first_byte_sent = 0.0
+        self.response_complete = 0.0
+        self.bytes_sent = 0
 
     def downstream_address(self) -> Address:
         """The client's address: after XFF for a request, else the connection's."""

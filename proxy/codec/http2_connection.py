@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from proxy.base.own_methods import copy_inherited_methods
 from proxy.codec.http2_control import REMOTE_RESET, malformed, refused
 from proxy.codec.http2_field_sections import Http2FieldSections
 from proxy.codec.http2_frames import (
@@ -67,6 +68,10 @@ class Http2Connection(Http2FieldSections):
     `streams` holds the open streams by id. `dead` is True after an error or `terminate`: whatever comes then is
     dropped.
     """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        copy_inherited_methods(cls, Http2Connection)
 
     def __init__(self, options: Http2Options, *, client: bool, stats: Http2CodecStats) -> None:
         super().__init__(options, client=client, stats=stats)

@@ -74,6 +74,8 @@ class Http2Request(ParsedRequest):
         self.head = head
         self.wire_bytes = self.header_bytes = block_size + FRAME_HEADER_SIZE
         self.plans = {}
+        self.dropped_underscores = 0
+        self.expect_continue = False
 
 
 class KnownFields(SharedFields):

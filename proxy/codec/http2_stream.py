@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from proxy.base.own_methods import copy_inherited_methods
 from proxy.codec.http2_frames import (
     DATA,
     END_HEADERS,
@@ -64,29 +65,37 @@ class Http2Stream:
     followed by `Http2Connection.on_stream_closed`, once. After that every method is a no-op.
     """
 
-    # Defaults on the class: most streams never change most of them.
-    #: Whether the stream has left the table.
-    closed = False
-    head_received = False
-    #: Bytes of the declared content-length still to come, -1 if there is none.
-    body_left = -1
-    #: Set by a client for HEAD: the declared length says nothing about this body.
-    ignore_length = False
-    remote_closed = False
-    local_closed = False
-    pending: PendingSend | None = None
+    # Defaults on the class: few streams change them, and few read them.
     send_blocked = False
     #: The window that the peer has left us is `peer_initial_window` of the connection plus this, so that a change
     #: of the former costs nothing per stream.
     send_credit = 0
-    #: How often reading was stopped and not resumed.
-    pauses = 0
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        copy_inherited_methods(cls, Http2Stream)
 
     def __init__(self, connection: Http2Connection, stream_id: int = 0) -> None:
+        self.set_up(connection, stream_id)
+
+    def set_up(self, connection: Http2Connection, stream_id: int) -> None:
+        """Set all that every stream reads; apart from `__init__` to have a copy in each subclass."""
         self.connection = connection
         #: 0 until a client's stream has been opened.
         self.id = stream_id
         self.recv_window = connection.initial_recv_window
+        #: Whether the stream has left the table.
+        self.closed = False
+        self.head_received = False
+        #: Bytes of the declared content-length still to come, -1 if there is none.
+        self.body_left = -1
+        #: Set by a client for HEAD: the declared length says nothing about this body.
+        self.ignore_length = False
+        self.remote_closed = False
+        self.local_closed = False
+        self.pending: PendingSend | None = None
+        #: How often reading was stopped and not resumed.
+        self.pauses = 0
 
     # -- called by the core; the owner overrides
 

@@ -45,7 +45,7 @@ class Http2ServerStream(Http2Stream):
     done_at = 0.0
 
     def __init__(self, server: Http2ServerConnection, stream_id: int) -> None:
-        Http2Stream.__init__(self, server, stream_id)
+        self.set_up(server, stream_id)
         self.server = server
         self.info: ConnectionInfo = server.info
         self.now = now = server.time
@@ -61,7 +61,8 @@ class Http2ServerStream(Http2Stream):
         server = self.server
         manager = server.manager
         info = stream.info
-        info.request_headers_complete = now = self.now()
+        clock = self.now  # see `Stream._finish`
+        info.request_headers_complete = now = clock()
         plan = parsed.plans.get(server.key)
         if plan is None:
             plan = server.plan(parsed, stream)

@@ -28,7 +28,8 @@ class HttpDate:
 
     def encoded(self) -> bytes:
         """The same as bytes."""
-        now = self._monotonic()
+        monotonic = self._monotonic  # held by the object: called by name, it is looked for in its class first
+        now = monotonic()
         if now >= self._until:
             wall = self._wall_clock.at(now)
             self._until = now + 1.0 - wall % 1.0

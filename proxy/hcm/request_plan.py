@@ -84,25 +84,24 @@ class RequestPlan:
     `head` belongs to this request alone, which gets its id there; with `ordinary` as in `ParsedRequest`.
     """
 
-    origin: Origin | None = None
-    rejection: Rejection | None = None
-    virtual_host: VirtualHost | None = None
-    route: Route | None = None
-    reusable = True
-    repeated = False
-    reads_facts = False
-    generates_id = False
-    given_id = ""
-    request_id: str | None = None
-    upgrade = ""
-    upstream: UpstreamPlan | None = None
-    upstream_with_body: UpstreamPlan | None = None
-    prepared: PreparedFields | None = None
-    owned = False
-    ordinary = False
-
     def __init__(self, head: RequestHead) -> None:
         self.head = head
+        self.origin: Origin | None = None
+        self.rejection: Rejection | None = None
+        self.virtual_host: VirtualHost | None = None
+        self.route: Route | None = None
+        self.reusable = True
+        self.repeated = False
+        self.reads_facts = False
+        self.generates_id = False
+        self.given_id = ""
+        self.request_id: str | None = None
+        self.upgrade = ""
+        self.upstream: UpstreamPlan | None = None
+        self.upstream_with_body: UpstreamPlan | None = None
+        self.prepared: PreparedFields | None = None
+        self.owned = False
+        self.ordinary = False
 
 
 class PreparedFields:

@@ -154,6 +154,9 @@ class Stream(RequestPart, RoutingPart, ResponsePart, ReplyPart):
             self.connection.resume_reading()
         if self.may_upgrade:
             self.manager.stats.downstream_cx_upgrades_active -= 1
-        self.info.response_complete = now = self.connection.now()
+        clock = (
+            self.connection.now
+        )  # a method that the object holds: called by name, it is looked for in its class
+        self.info.response_complete = now = clock()
         self.manager.stream_ended(self.info)
         self.connection.on_stream_done(self, now)

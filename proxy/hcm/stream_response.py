@@ -45,7 +45,8 @@ class ResponsePart(StreamState):
     def on_upstream_response(self, response: ParsedResponse, body: bytes, end_stream: bool) -> None:
         """The response head, with what has come of the body."""
         info = self.info
-        self.last_activity = info.upstream_first_byte_received = now = self.connection.now()
+        clock = self.connection.now  # see `Stream._finish`
+        self.last_activity = info.upstream_first_byte_received = now = clock()
         if self._redirect_policy is not None and internal_redirect.follow(
             self, self._redirect_policy, response
         ):

@@ -39,30 +39,20 @@ class StreamState:
     upstream_plan: UpstreamPlan | None = None
     route_timeout: float = 0.0
     deadline: float = 0.0
-    max_duration_deadline: float = 0.0
-    upstream_deadline: float = 0.0
     idle_timeout: float = 0.0
     request_complete = False
     response_started = False
     response_complete = False
     #: Whether bytes pass in both directions without a frame of HTTP/1 around them.
     upgraded = False
-    #: Whether the client may have the upgrade that it asks for; the host may still refuse it.
-    may_upgrade = False
     redirects = 0
     destroyed = False
-    #: Body bytes that came with the head, and whether they are all; taken by whoever sends the head on.
-    early_body: bytes | None = None
     early_end = False
     original_names: dict[str, str] | None = None
     original_response_names: dict[str, str] | None = None
     #: Whether the client speaks gRPC: as the request came in, before filters changed it. None if none could.
     asks_grpc: bool | None = None
-    _filters: FilterManager | None = None
     _response_chunked = False
-    _write_paused = False
-    _mirrors: list[Any] | None = None
-    _redirect_policy: InternalRedirectPolicy | None = None
     _body_copy: list[bytes] | None = None
     _redirected_to: list[Route] | None = None
     _choice: ClusterChoice | None = None
@@ -73,6 +63,17 @@ class StreamState:
         self.info = StreamInfo(connection.info, now)
         self.last_activity = now
         self.idle_timeout = manager.config.stream_idle_timeout
+        # Read for every request; a default on the class would cost several times as much.
+        self.max_duration_deadline = 0.0
+        self.upstream_deadline = 0.0
+        #: Whether the client may have the upgrade that it asks for; the host may still refuse it.
+        self.may_upgrade = False
+        #: Body bytes that came with the head, and whether they are all; taken by whoever sends the head on.
+        self.early_body: bytes | None = None
+        self._filters: FilterManager | None = None
+        self._write_paused = False
+        self._mirrors: list[Any] | None = None
+        self._redirect_policy: InternalRedirectPolicy | None = None
 
     @property
     def route(self) -> Route | None:

@@ -85,20 +85,12 @@ class ResponseSink(Protocol):
 class UpstreamRequest:
     """See module. `request_id` goes into the place that `head` has for it. When `over`, nothing more will come."""
 
-    upgrading = ""
     preamble = b""
-    #: Whether the request is unpacked here, and its bytes go on as they are.
-    raw = False
     client_speaks_http2 = False
-    #: Whether the status that ends a gRPC response tells how the host did.
-    grpc = False
     _outcome_open = False
-    charges: Charges | None = None
     _connection: UpstreamConnection | None = None
     _pool: Any = None
-    _pending: list[bytes] | None = None
     _pending_bytes = 0
-    _pending_trailers: HeaderMap | None = None
     _complete = False
     _counted = False
     _response_started = False
@@ -125,6 +117,14 @@ class UpstreamRequest:
         self.method = method
         self.head = head
         self.request_id = request_id
+        self.upgrading = ""
+        #: Whether the request is unpacked here, and its bytes go on as they are.
+        self.raw = False
+        #: Whether the status that ends a gRPC response tells how the host did.
+        self.grpc = False
+        self.charges: Charges | None = None
+        self._pending: list[bytes] | None = None
+        self._pending_trailers: HeaderMap | None = None
 
     # -- the stream's side
 
@@ -240,7 +240,8 @@ class UpstreamRequest:
         info = self._stream.info
         info.upstream_host = self.host
         info.upstream_connection = connection
-        info.upstream_pool_ready = info.upstream_first_byte_sent = now = self._pool.now()
+        clock = self._pool.now  # held by the object: called by name, it is looked for in its class first
+        info.upstream_pool_ready = info.upstream_first_byte_sent = now = clock()
         body = b""
         if self._pending is not None:
             body = b"".join(self._pending)

@@ -36,7 +36,7 @@ class Http2ClientStream(Http2Stream):
     connection: Http2UpstreamConnection
 
     def __init__(self, connection: Http2UpstreamConnection, request: PoolRequest) -> None:
-        Http2Stream.__init__(self, connection)
+        self.set_up(connection, 0)
         self.request: PoolRequest | None = request
         if request.method == "HEAD":
             self.ignore_length = True

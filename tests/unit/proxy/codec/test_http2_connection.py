@@ -59,6 +59,51 @@ def test_data_is_handed_on_as_it_arrives():
     ]
 
 
+LARGE = b"x" * 5000
+
+
+def test_large_frames_of_a_stream_come_as_one_piece():
+    core = server()
+    core.feed(OPEN + wire.data(1, LARGE) + wire.data(1, LARGE) + wire.data(1, b"end", end=True))
+    assert core.opened[1].events[1:] == [("data", LARGE + LARGE + b"end", True)]
+
+
+def test_small_frames_stay_apart():
+    core = server()
+    core.feed(OPEN + wire.data(1, LARGE) + wire.data(1, b"a") + wire.data(1, b"b") + wire.data(1, LARGE))
+    assert [event[1] for event in core.opened[1].events[1:]] == [LARGE, b"a", b"b", LARGE]
+
+
+@pytest.mark.parametrize("cut", [1, 9, 100, 5008, 5009, 5010, 6000, 10017, 10018, 10020, 15000])
+def test_the_piece_of_a_frame_joins_the_whole_ones(cut):
+    sent = wire.data(1, LARGE) + wire.data(1, b"y" * 5000) + wire.data(1, b"z" * 5000, end=True)
+    core = server()
+    core.feed(OPEN)
+    core.feed(sent[:cut])
+    core.feed(sent[cut:])
+    stream = core.opened[1]
+    assert stream.body == LARGE + b"y" * 5000 + b"z" * 5000
+    assert stream.events[-1][2]
+    assert len(stream.events) <= 3
+    assert stream.recv_window == core.initial_recv_window - 15000
+
+
+def test_large_frames_of_several_streams_are_told_apart():
+    core = server()
+    core.feed(OPEN + wire.request(3, method="POST", end=False))
+    core.feed(b"".join(wire.data(number, bytes([number]) * 5000) for number in (1, 3, 3, 1)))
+    assert core.opened[1].body == b"\1" * 10000
+    assert core.opened[3].body == b"\3" * 10000
+
+
+def test_what_came_before_a_frame_that_is_too_much_counts():
+    core = server()
+    head = wire.request(1, method="POST", fields=[("content-length", "10000")], end=False)
+    answer = core.feed(head + wire.data(1, LARGE) + wire.data(1, LARGE) + wire.data(1, LARGE, end=True))
+    assert core.opened[1].body == LARGE + LARGE
+    assert verdict(core, answer) == (RESET, Code.PROTOCOL_ERROR)
+
+
 def test_a_response_with_interim_heads_and_trailers():
     core = client()
     stream = core.request()
