@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from proxy.base.runtime import Runtime
@@ -56,3 +56,5 @@ class WorkerServices:
     worker_index: int = 0
     #: What this machine calls itself in x-forwarded-for when the client is on it.
     local_address: str = "127.0.0.1"
+    #: What several filters or clusters have together, by a key that begins with its kind.
+    shared: dict[Any, Any] = field(default_factory=dict)

@@ -18,6 +18,10 @@ envoy.filters.network extensions.filters.network.http_connection_manager.v3 http
 envoy.filters.network extensions.filters.network.echo.v3 echo Echo
 envoy.filters.network extensions.filters.network.direct_response.v3 config Config
 envoy.filters.network extensions.filters.network.connection_limit.v3 connection_limit ConnectionLimit
+envoy.filters.network extensions.filters.network.local_ratelimit.v3 local_rate_limit LocalRateLimit
+envoy.filters.network extensions.filters.network.rbac.v3 rbac RBAC
+envoy.filters.network extensions.filters.network.set_filter_state.v3 set_filter_state Config
+envoy.filters.network extensions.filters.network.sni_cluster.v3 sni_cluster SniCluster
 envoy.filters.http extensions.filters.http.router.v3 router Router
 envoy.filters.http extensions.filters.http.header_mutation.v3 header_mutation HeaderMutation
 envoy.filters.http extensions.filters.http.cors.v3 cors Cors
@@ -78,6 +82,18 @@ for _line in _TABLE.split("\n"):
             _name = f"envoy.{_package}.{_message}"
             _modules[_name] = f"envoy.{_package}.{_module}_pb2"
             _categories.setdefault(_category, []).append(_name)
+
+#: Messages of others than Envoy: category, full name, module.
+_FOREIGN = (
+    (
+        "envoy.filters.network",
+        "istio.envoy.config.filter.network.tcp_cluster_rewrite.v2alpha1.TcpClusterRewrite",
+        "proxy.config.istio_messages",
+    ),
+)
+for _category, _name, _module in _FOREIGN:
+    _modules[_name] = _module
+    _categories.setdefault(_category, []).append(_name)
 
 _WELL_KNOWN_MODULES = {
     "Any": "any", "Duration": "duration", "Empty": "empty", "ListValue": "struct", "Struct": "struct",

@@ -17,6 +17,7 @@ from proxy.base.services import WorkerServices
 from proxy.base.stream_info import ConnectionInfo, DrainState, StreamInfo
 from proxy.connection.sockets import ListenAddress
 from proxy.downstream.filter_chain import FilterChain
+from proxy.downstream.late_gates import guarded
 from proxy.downstream.listener_stats import ListenerStats
 from proxy.filters.api import ConnectionGate, ListenerFacts
 
@@ -80,11 +81,15 @@ class LiveChain:
     @classmethod
     def create(cls, config: FilterChain, services: WorkerServices, facts: ListenerFacts) -> LiveChain:
         """Make the filters of a chain."""
-        gates = tuple(one.factory.create(one.config, services, facts) for one in config.gates)
+        made = [one.factory.create(one.config, services, facts) for one in config.gates]
+        gates = tuple(gate for gate in made if not getattr(gate, "after_handshake", False))
+        late = tuple(gate for gate in made if getattr(gate, "after_handshake", False))
         terminal = config.terminal
         create_protocol = None
         if terminal is not None:
             create_protocol = terminal.factory.create(terminal.config, services, facts).create_protocol
+            if late:
+                create_protocol = guarded(late, create_protocol, services)
         tls = None
         if config.tls is not None:
             from proxy.downstream.handshake import DownstreamTls  # needs ssl, which plain text does not
@@ -97,7 +102,6 @@ class AcceptedConnection(ConnectionInfo):
     """A connection of a listener, which hears of its end."""
 
     acceptor: Acceptor | None = None
-    response_flags = 0
 
     def on_closed(self) -> None:
         """Run the callbacks, then tell the listener; further calls do nothing."""

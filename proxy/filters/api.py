@@ -38,6 +38,7 @@ class ConnectionGate(Protocol):
     """A network filter that only decides whether a new connection may go on.
 
     `reject_delay` is how many seconds a refused connection stays open unanswered before it is closed.
+    A gate with an attribute `after_handshake` that is true is asked when the TLS handshake is over.
     """
 
     reject_delay: float

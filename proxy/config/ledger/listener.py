@@ -1,4 +1,4 @@
-"""`Listener`, filter chains, and the network filters other than the HTTP connection manager."""
+"""`Listener`, filter chains, and the network filters without an area of their own."""
 
 TABLE = """
 envoy.config.listener.v3.Listener

@@ -24,6 +24,7 @@ from proxy.config.ledger import (
     extension_types,
     hcm,
     listener,
+    network_filters,
     route,
     tls,
     transcoding,
@@ -50,6 +51,7 @@ class Support:
 AREAS: tuple[tuple[str, str], ...] = (
     ("Bootstrap", bootstrap.TABLE),
     ("Listeners", listener.TABLE),
+    ("Network filters", network_filters.TABLE),
     ("HTTP connection manager", hcm.TABLE),
     ("Compression", compression.TABLE),
     ("gRPC-JSON transcoding", transcoding.TABLE),

@@ -9,6 +9,11 @@ _MODULES = (
     "proxy.filters.network.echo",
     "proxy.filters.network.direct_response",
     "proxy.filters.network.connection_limit",
+    "proxy.filters.network.local_ratelimit",
+    "proxy.filters.network.rbac",
+    "proxy.filters.network.set_filter_state",
+    "proxy.filters.network.sni_cluster",
+    "proxy.filters.network.tcp_cluster_rewrite",
     "proxy.hcm.connection_manager",
 )
 
