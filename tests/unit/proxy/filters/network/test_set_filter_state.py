@@ -137,4 +137,5 @@ def test_the_rewrite_may_come_in_a_typed_struct() -> None:
         typed_struct_pb2.TypedStruct(type_url=f"x/{tcp_cluster_rewrite.FACTORY.type_name}", value=fields)
     )
     unpacked = unpack(message, "p", CompileContext())
+    assert unpacked is not None
     assert (unpacked.cluster_pattern, unpacked.cluster_replacement) == ("a", "b")
