@@ -151,10 +151,12 @@ class ControllerAdminState:
     def certificates(self) -> Iterable[LoadedCertificate]:
         """Certificates of every listener and cluster."""
         controller = self._controller
+        watch = controller.secrets
+        secrets = {plan.key: serialized for plan, serialized, _ in watch.resources()} if watch else {}
         for plan in controller.config.listeners:
-            yield from certificates_of_listener(listener_pb2.Listener.FromString(plan.serialized))
+            yield from certificates_of_listener(listener_pb2.Listener.FromString(plan.serialized), secrets)
         for _name, serialized in controller.config.clusters:
-            yield from certificates_of_cluster(cluster_pb2.Cluster.FromString(serialized))
+            yield from certificates_of_cluster(cluster_pb2.Cluster.FromString(serialized), secrets)
 
     def days_until_first_expiry(self) -> int:
         """For `server.days_until_first_cert_expiring`; looked up anew every hour."""

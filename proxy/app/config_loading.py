@@ -27,7 +27,9 @@ from proxy.downstream.listener import INBOUND, compile_listener
 logger = logging.getLogger("proxy.config.loading")
 
 if TYPE_CHECKING:
+    from proxy.app.secret_files import LoadingSecrets
     from proxy.config.loader import Loaded
+    from proxy.connection.tls_secrets import SecretPlan
 
 # So many are compiled in a process of their own, beside the listeners: 10,000 take 0.7 s.
 MANY_CLUSTERS: Final = 1000
@@ -57,6 +59,8 @@ class LoadedConfig:
     listeners: list[ListenerPlan]
     dns_clusters: list[int]
     layers: tuple[Layer, ...]
+    #: Those that some TLS context refers to.
+    secrets: tuple[SecretPlan, ...] = ()
     warnings: list[str] = field(default_factory=list)
 
 
@@ -180,12 +184,13 @@ def _compile(
         else None,
         node=bootstrap.node,
         eager=True,
+        secrets=_secrets(bootstrap),
     )
     context.problems += layers_context.problems
     apart = len(bootstrap.static_resources.clusters) > MANY_CLUSTERS
     compiling = _Child(lambda: _compile_clusters(bootstrap, context)) if apart else None
     listeners = _compile_listeners(bootstrap, context)
-    clusters, dns_clusters, problems, warnings = (
+    clusters, dns_clusters, problems, warnings, secrets = (
         compiling.result() if compiling is not None else _compile_clusters(bootstrap, context)
     )
     context.problems += problems
@@ -200,6 +205,7 @@ def _compile(
         listeners=listeners,
         dns_clusters=dns_clusters,
         layers=layers,
+        secrets=tuple(({} if context.secrets is None else context.secrets.plans | secrets).values()),
         warnings=[str(warning) for warning in all_warnings],
     )
     return config, [loaded.positions.place(problem) for problem in context.problems]
@@ -279,15 +285,26 @@ def _refuse_shared_addresses(
                 )
 
 
+def _secrets(bootstrap: Any) -> LoadingSecrets | None:
+    """What TLS contexts ask for secrets; None where nothing can ask: it costs time to import."""
+    if b"transport_sockets.tls" not in bootstrap.static_resources.SerializeToString():
+        return None
+    from proxy.app.secret_files import LoadingSecrets
+
+    return LoadingSecrets(
+        {secret.name: secret.SerializeToString() for secret in bootstrap.static_resources.secrets}
+    )
+
+
 def _compile_clusters(
     bootstrap: Any, shared: CompileContext
-) -> tuple[list[tuple[str, bytes]], list[int], list[Problem], list[Problem]]:
-    """Names with serialised messages, places of DNS clusters, problems, warnings."""
+) -> tuple[list[tuple[str, bytes]], list[int], list[Problem], list[Problem], dict[str, SecretPlan]]:
+    """Names with serialised messages, places of DNS clusters, problems, warnings, secrets."""
     from proxy.upstream.cluster import compile_cluster
     from proxy.upstream.cluster_config import Discovery
 
     context = CompileContext(
-        shared.runtime, shared.wall_clock, shared.known_clusters, shared.node, eager=True
+        shared.runtime, shared.wall_clock, shared.known_clusters, shared.node, True, shared.secrets
     )
     clusters: list[tuple[str, bytes]] = []
     resolved: list[int] = []
@@ -305,4 +322,5 @@ def _compile_clusters(
         if config.discovery is not Discovery.STATIC:
             resolved.append(index)
         clusters.append((message.name, message.SerializeToString()))
-    return clusters, resolved, context.problems, context.warnings
+    plans = {} if shared.secrets is None else shared.secrets.plans
+    return clusters, resolved, context.problems, context.warnings, plans

@@ -12,7 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from envoy.config.bootstrap.v3 import bootstrap_pb2
 
@@ -39,6 +39,9 @@ from proxy.app.worker_table import WorkerHandle, WorkerTable
 from proxy.base.stats import StatGroup, StatRegistry, StatsSum, collect
 from proxy.upstream.circuit_breaker import SharedSlots
 from proxy.version import version_number
+
+if TYPE_CHECKING:
+    from proxy.app.secret_watch import SecretWatch
 
 logger = logging.getLogger("proxy.app.controller")
 
@@ -116,6 +119,7 @@ class Controller:
         self.workers.on_message = self._on_message
         self.workers.on_lost = self._on_worker_lost
         self.workers.on_hopeless = self._on_hopeless
+        self.secrets = self._watch_secrets()
         self.names = NameResolution(loop, config, self._hosts_resolved, self.registry, random_draw())
         self._log_file = log_file
         self._admin: Any = None
@@ -138,12 +142,24 @@ class Controller:
             self._bind()
             self._note_runtime()
             self.workers.start()
+            if self.secrets is not None:
+                self.secrets.start(self.loop)
             self._admin = admin = start_admin(self)
             await admin.start()
             await self._until_exit(self._initialize())
             return await self._exit
         finally:
             await self._close(admin)
+
+    def _watch_secrets(self) -> SecretWatch | None:
+        if not self.config.secrets:
+            return None
+        from proxy.app.secret_watch import SecretWatch  # YAML and TLS, which most controllers need not
+
+        return SecretWatch(self.config.secrets, self.registry, self._secret_changed)
+
+    def _secret_changed(self, key: str, serialized: bytes) -> None:
+        self.workers.broadcast(("secret", key, serialized))
 
     def request_exit(self, status: int, reason: str) -> None:
         """End without waiting for connections; logs are flushed."""
@@ -317,6 +333,8 @@ class Controller:
         if self._drain is not None:
             self._drain.cancel()
         await self.names.close()
+        if self.secrets is not None:
+            self.secrets.close()
         for listener in self.listeners.values():
             listener.refuse()
         self.workers.end()
@@ -348,6 +366,7 @@ class Controller:
             "listener_columns": self._columns,
             "runtime": self.runtime_values(),
             "local_address": own_address(options.local_address_ip_version),
+            "secrets": self.secrets is not None,
             "node": self.bootstrap.node.SerializeToString(),
             "flush_interval": options.file_flush_interval_msec / 1000,
             "flush_size": options.file_flush_min_size_kb * 1024,
@@ -359,6 +378,9 @@ class Controller:
 
     def _configure(self, handle: WorkerHandle) -> None:
         """Send a new worker all that the others have."""
+        if self.secrets is not None:
+            for key, serialized in self.secrets.values().items():
+                handle.send(("secret", key, serialized))
         first = 0
         for group in slices(self.config.clusters):
             handle.send(("clusters", first, group))

@@ -86,8 +86,14 @@ class Worker:
         draw = random_draw()
         node = base_pb2.Node.FromString(settings["node"])
 
+        self._secrets: Any = None
+        if settings["secrets"]:
+            from proxy.connection.tls_secrets import SecretStore  # TLS, which most workers need not
+
+            self._secrets = SecretStore()
+
         def context() -> CompileContext:
-            return CompileContext(runtime, wall_clock, None, node)
+            return CompileContext(runtime, wall_clock, None, node, secrets=self._secrets)
 
         self._context = context
         self._sinks = SinkManager(loop, settings["flush_interval"], settings["flush_size"])
@@ -139,6 +145,10 @@ class Worker:
 
     def _update_hosts(self, name: str, resolved: list[Any]) -> None:
         self._clusters.update_hosts(name, resolved)
+
+    def _update_secret(self, key: str, serialized: bytes) -> None:
+        if self._secrets is not None:
+            self._secrets.update(key, serialized)
 
     def _replace_runtime(self, values: dict[str, str]) -> None:
         self.services.runtime.replace(values)
@@ -310,6 +320,7 @@ class Worker:
         "listener": _add_listener,
         "reopen_logs": _reopen_logs,
         "runtime": _replace_runtime,
+        "secret": _update_secret,
         "serve": _start_serving,
         "stop": _stop,
         "watch_connections": _watch_connections,

@@ -21,6 +21,7 @@ class CompileContext:
     `known_clusters` is what `validate_clusters` checks against; None means "do not check".
     `node` is the `envoy.config.core.v3.Node` of the bootstrap, or None.
     `eager` asks to compile now what is otherwise compiled at first use, so that every problem shows.
+    `secrets` is the `proxy.connection.tls_secrets.SecretStore` that TLS contexts ask, or None.
     """
 
     def __init__(
@@ -30,12 +31,14 @@ class CompileContext:
         known_clusters: Container[str] | None = None,
         node: Any = None,
         eager: bool = False,
+        secrets: Any = None,
     ) -> None:
         self.runtime = runtime or Runtime()
         self.wall_clock = wall_clock or WallClock()
         self.known_clusters = known_clusters
         self.node = node
         self.eager = eager
+        self.secrets = secrets
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
 

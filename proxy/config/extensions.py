@@ -14,7 +14,13 @@ TYPE_URL_PREFIX = "type.googleapis.com/"
 
 # ruff: noqa: E501
 _TABLE = """
+envoy.filters.listener extensions.filters.listener.http_inspector.v3 http_inspector HttpInspector
+envoy.filters.listener extensions.filters.listener.local_ratelimit.v3 local_ratelimit LocalRateLimit
+envoy.filters.listener extensions.filters.listener.original_dst.v3 original_dst OriginalDst
+envoy.filters.listener extensions.filters.listener.proxy_protocol.v3 proxy_protocol ProxyProtocol
+envoy.filters.listener extensions.filters.listener.tls_inspector.v3 tls_inspector TlsInspector
 envoy.filters.network extensions.filters.network.http_connection_manager.v3 http_connection_manager HttpConnectionManager
+envoy.filters.network extensions.filters.network.tcp_proxy.v3 tcp_proxy TcpProxy
 envoy.filters.network extensions.filters.network.echo.v3 echo Echo
 envoy.filters.network extensions.filters.network.direct_response.v3 config Config
 envoy.filters.network extensions.filters.network.connection_limit.v3 connection_limit ConnectionLimit
@@ -52,6 +58,7 @@ envoy.formatter extensions.formatter.req_without_query.v3 req_without_query ReqW
 envoy.formatter extensions.formatter.metadata.v3 metadata Metadata
 envoy.transport_sockets.downstream extensions.transport_sockets.raw_buffer.v3 raw_buffer RawBuffer
 envoy.transport_sockets.downstream extensions.transport_sockets.tls.v3 tls DownstreamTlsContext
+envoy.tls.cert_validator extensions.transport_sockets.tls.v3 tls_spiffe_validator_config SPIFFECertValidatorConfig
 envoy.transport_sockets.upstream extensions.transport_sockets.raw_buffer.v3 raw_buffer RawBuffer
 envoy.transport_sockets.upstream extensions.transport_sockets.tls.v3 tls UpstreamTlsContext
 envoy.upstream_options extensions.upstreams.http.v3 http_protocol_options HttpProtocolOptions
@@ -208,6 +215,10 @@ _SITES: dict[str, tuple[str, ...]] = {
     "envoy.config.core.v3.SubstitutionFormatString.formatters": ("envoy.formatter",),
     "envoy.config.listener.v3.Filter.typed_config": ("envoy.filters.network",),
     "envoy.config.listener.v3.FilterChain.transport_socket": _DOWNSTREAM_SOCKET,
+    "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext.custom_validator_config": (
+        "envoy.tls.cert_validator",
+    ),
+    "envoy.config.listener.v3.ListenerFilter.typed_config": ("envoy.filters.listener",),
     "envoy.config.route.v3.FilterConfig.config": _PER_ROUTE,
     "envoy.config.route.v3.InternalRedirectPolicy.predicates": ("envoy.internal_redirect_predicates",),
     "envoy.config.route.v3.Route.typed_per_filter_config": _PER_ROUTE,

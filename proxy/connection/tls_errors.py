@@ -53,16 +53,37 @@ _RENAMED: Final = {
 }
 _SSL_LIBRARY: Final = 16 << 24
 
+#: For a connection that came before its secrets.
+SECRET_MISSING: Final = "TLS error: Secret is not supplied by SDS"  # noqa: S105  (a text)
 NO_CERTIFICATE: Final = "PEER_DID_NOT_RETURN_A_CERTIFICATE"
 VERIFY_FAILED: Final = "CERTIFICATE_VERIFY_FAILED"
 
 
-class NameMismatch(ssl.SSLCertVerificationError):
+class PeerRefused(ssl.SSLCertVerificationError):
+    """The peer's certificate is trusted, but a check of our own says no. `details` are Envoy's words for it."""
+
+    def __init__(self, details: str) -> None:
+        super().__init__(1, details)
+        self.details = details
+
+
+class NameMismatch(PeerRefused):
     """The peer's certificate has none of the wanted subject alternative names."""
 
     def __init__(self, names: list[str]) -> None:
-        super().__init__(1, f"SAN matcher, certificate SANs are [{', '.join(names)}]")
+        super().__init__(f"SAN matcher, certificate SANs are [{', '.join(names)}]")
         self.names = names
+
+
+class PinMismatch(PeerRefused):
+    """The peer's certificate, or its key, is none of those that were pinned."""
+
+    def __init__(self) -> None:
+        super().__init__("cert hash and spki")
+
+
+class ChainRefused(PeerRefused):
+    """The chain is not what the validation context wants."""
 
 
 def reason_name(error: BaseException) -> str:
@@ -81,8 +102,8 @@ def failure_reason(error: BaseException) -> str | None:
     if not name:
         return None
     text = f"TLS_error:|{_SSL_LIBRARY + _REASONS.get(name, 0)}:SSL routines:OPENSSL_internal:{name}"
-    if isinstance(error, NameMismatch):
-        text += f":verify cert failed: {error.args[1]}"
+    if isinstance(error, PeerRefused):
+        text += f":verify cert failed: {error.details}"
     elif isinstance(error, ssl.SSLCertVerificationError):
         cause = getattr(error, "verify_message", "")
         text += f":verify cert failed: X509_verify_cert: certificate verification error: {cause}"

@@ -14,6 +14,7 @@ from typing import Any
 
 from proxy.config.context import CompileContext
 from proxy.config.data_source import read_data_source
+from proxy.connection.tls_selection import Certificate
 
 _KEY_REASONS = {
     "KEY_VALUES_MISMATCH": "the private key does not match the certificate",
@@ -35,8 +36,8 @@ def _memory_file(content: bytes) -> Iterator[str]:
         os.close(descriptor)
 
 
-def load_certificate(context: ssl.SSLContext, message: Any, path: str, ctx: CompileContext) -> bytes:
-    """Use a `TlsCertificate`; returns the leaf in DER, b"" with a problem reported if it is unusable."""
+def read_certificate(message: Any, path: str, ctx: CompileContext) -> Certificate | None:
+    """A `TlsCertificate`, readable and with a fitting key; None with a problem reported if it is unusable."""
     problems = len(ctx.problems)
     chain = _required(message, "certificate_chain", b"CERTIFICATE-----", path, ctx)
     key = _required(message, "private_key", b"PRIVATE KEY-----", path, ctx)
@@ -44,23 +45,25 @@ def load_certificate(context: ssl.SSLContext, message: Any, path: str, ctx: Comp
     if message.HasField("password"):
         password = read_data_source(message.password, f"{path}.password", ctx)
     if len(ctx.problems) > problems:
-        return b""
+        return None
     try:
-        with _memory_file(chain) as chain_file, _memory_file(key) as key_file:
-            # The callable keeps OpenSSL from asking the terminal.
-            context.load_cert_chain(chain_file, key_file, lambda: password)
-        return ssl.PEM_cert_to_DER_cert(_first_certificate(chain))
+        certificate = Certificate(chain, key, password, ssl.PEM_cert_to_DER_cert(_first_certificate(chain)))
+        use_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate)
     except (ssl.SSLError, ValueError) as error:
         ctx.problem(path, f"cannot use this certificate and key: {_explain(error)}")
-    return b""
+        return None
+    return certificate
 
 
-def load_authorities(context: ssl.SSLContext, source: Any, path: str, ctx: CompileContext) -> None:
+def use_certificate(context: ssl.SSLContext, certificate: Certificate) -> None:
+    """Show `certificate` to peers, beside those of other key types; raises `ssl.SSLError`."""
+    with _memory_file(certificate.chain) as chain_file, _memory_file(certificate.key) as key_file:
+        # The callable keeps OpenSSL from asking the terminal.
+        context.load_cert_chain(chain_file, key_file, lambda: certificate.password)
+
+
+def load_authorities(context: ssl.SSLContext, content: bytes, path: str, ctx: CompileContext) -> None:
     """Trust the certificates of a PEM bundle, intermediate ones too (Envoy accepts partial chains)."""
-    problems = len(ctx.problems)
-    content = read_data_source(source, path, ctx)
-    if len(ctx.problems) > problems:
-        return
     try:
         context.load_verify_locations(cadata=content.decode("ascii", "ignore"))
     except (ssl.SSLError, ValueError) as error:
@@ -69,13 +72,9 @@ def load_authorities(context: ssl.SSLContext, source: Any, path: str, ctx: Compi
 
 
 def load_revocations(
-    context: ssl.SSLContext, source: Any, path: str, ctx: CompileContext, *, leaf_only: bool
+    context: ssl.SSLContext, content: bytes, path: str, ctx: CompileContext, *, leaf_only: bool
 ) -> None:
     """Refuse certificates on the revocation lists of a PEM file; each issuer needs a list, as in Envoy."""
-    problems = len(ctx.problems)
-    content = read_data_source(source, path, ctx)
-    if len(ctx.problems) > problems:
-        return
     try:
         with _memory_file(content) as file:
             context.load_verify_locations(cafile=file)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ssl
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from proxy.base.stats import StatGroup
 from proxy.base.stream_info import TlsInfo
-from proxy.connection.tls_errors import NO_CERTIFICATE, VERIFY_FAILED, NameMismatch, reason_name
+from proxy.connection.tls_errors import NO_CERTIFICATE, VERIFY_FAILED, NameMismatch, PinMismatch, reason_name
+from proxy.connection.tls_secrets import RotatingTls
 
 
 class SslStats(StatGroup):
@@ -35,6 +36,7 @@ class SslStats(StatGroup):
     fail_verify_no_cert: int
     fail_verify_error: int
     fail_verify_san: int
+    fail_verify_cert_hash: int
 
     def __init__(self, prefix: str) -> None:
         super().__init__(prefix)
@@ -62,9 +64,43 @@ class SslStats(StatGroup):
         name = "" if error is None else reason_name(error)
         if isinstance(error, NameMismatch):
             self.fail_verify_san += 1
+        elif isinstance(error, PinMismatch):
+            self.fail_verify_cert_hash += 1
         elif name == VERIFY_FAILED:
             self.fail_verify_error += 1
         elif name == NO_CERTIFICATE:
             self.fail_verify_no_cert += 1
         elif isinstance(error, ssl.SSLError):
             self.connection_error += 1
+
+
+class SecretStats(StatGroup):
+    """`listener.<address>.server_ssl_socket_factory.*` and `cluster.<name>.client_ssl_socket_factory.*`."""
+
+    COUNTERS: ClassVar[tuple[str, ...]] = (
+        "ssl_context_update_by_sds",
+        "downstream_context_secrets_not_ready",
+        "upstream_context_secrets_not_ready",
+    )
+
+    ssl_context_update_by_sds: int
+    downstream_context_secrets_not_ready: int
+    upstream_context_secrets_not_ready: int
+
+    def __init__(self, prefix: str) -> None:
+        super().__init__(prefix)
+        #: Contexts whose updates are counted: those of one worker, as all workers have the same.
+        self.counted: list[RotatingTls[Any]] = []
+
+    def counters(self) -> dict[str, int]:
+        """See `StatGroup`."""
+        values = super().counters()
+        updates = sum(tls.updates for tls in self.counted)
+        if updates:
+            values[f"{self.prefix}ssl_context_update_by_sds"] = updates
+        return values
+
+    def count(self, tls: Any) -> None:
+        """Count the updates of `tls`, if it can have any."""
+        if isinstance(tls, RotatingTls):
+            self.counted.append(tls)

@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 from proxy.base.services import WorkerServices
 from proxy.base.stream_info import ConnectionInfo, TlsInfo
-from proxy.connection.tls import CheckedSslObject, DownstreamTlsConfig, describe
-from proxy.connection.tls_errors import failure_reason
-from proxy.connection.tls_stats import SslStats
+from proxy.connection.tls import DownstreamTls as TlsConfig
+from proxy.connection.tls import describe
+from proxy.connection.tls_errors import SECRET_MISSING, failure_reason
+from proxy.connection.tls_object import CheckedSslObject
+from proxy.connection.tls_stats import SecretStats, SslStats
 from proxy.filters.api import ListenerFacts
 
 #: Seconds for a handshake when the config sets no bound (Envoy has none then).
@@ -39,13 +41,18 @@ class DownstreamTls:
     """Makes server handshakes for one filter chain."""
 
     def __init__(
-        self, config: DownstreamTlsConfig, timeout: float, services: WorkerServices, facts: ListenerFacts
+        self, config: TlsConfig, timeout: float, services: WorkerServices, facts: ListenerFacts
     ) -> None:
         self.config = config
         self.timed = timeout > 0
         self.timeout = timeout if timeout > 0 else DEFAULT_TIMEOUT
         self.loop = services.loop
-        self.stats = _stats_of(f"{facts.stat_prefix}ssl.", services)
+        self.stats = _stats_of(SslStats, f"{facts.stat_prefix}ssl.", services)
+        self._secret_stats = _stats_of(
+            SecretStats, f"{facts.stat_prefix}server_ssl_socket_factory.", services
+        )
+        if services.worker_index == 0:
+            self._secret_stats.count(config)
         self.buffer_limit = facts.buffer_limit
         self._ssl_protocol = _ssl_protocol_class(services.loop)
 
@@ -57,7 +64,14 @@ class DownstreamTls:
         on_timeout: Callable[[], None],
     ) -> None:
         """Shake hands on `transport`; the protocol is made and connected when that has succeeded."""
-        handshake = _Handshake(self, transport, connection, create_protocol, on_timeout)
+        config = self.config.current()
+        if config is None:
+            self._secret_stats.downstream_context_secrets_not_ready += 1
+            connection.transport_failure_reason = SECRET_MISSING
+            transport.set_protocol(_Closing(connection))
+            transport.close()
+            return
+        handshake = _Handshake(self, config.context, transport, connection, create_protocol, on_timeout)
         protocol = self._ssl_protocol(
             self.loop, handshake, handshake, handshake, True, None, True, self.timeout, _SHUTDOWN_TIMEOUT
         )
@@ -65,14 +79,29 @@ class DownstreamTls:
         protocol.connection_made(transport)
 
 
-def _stats_of(prefix: str, services: WorkerServices) -> SslStats:
+_Group = TypeVar("_Group", SslStats, SecretStats)
+
+
+def _stats_of(kind: type[_Group], prefix: str, services: WorkerServices) -> _Group:
     """All chains of a listener share one group."""
     known = services.stats.get(prefix)
-    if isinstance(known, SslStats):
+    if isinstance(known, kind):
         return known
-    stats = SslStats(prefix)
+    stats = kind(prefix)
     services.stats.add(prefix, stats)
     return stats
+
+
+class _Closing(asyncio.Protocol):
+    """Reports the end of a connection that is being closed."""
+
+    def __init__(self, connection: ConnectionInfo) -> None:
+        self._connection = connection
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        del exc
+        self._connection.on_closed()
 
 
 class _Handshake(asyncio.Protocol):
@@ -83,17 +112,19 @@ class _Handshake(asyncio.Protocol):
     (`connection_made`, `connection_lost`) it hears of success.
     """
 
-    __slots__ = ("_connection", "_create_protocol", "_error", "_on_timeout", "_tls", "_transport")
+    __slots__ = ("_connection", "_context", "_create_protocol", "_error", "_on_timeout", "_tls", "_transport")
 
     def __init__(
         self,
         tls: DownstreamTls,
+        context: ssl.SSLContext,
         transport: asyncio.Transport,
         connection: ConnectionInfo,
         create_protocol: CreateProtocol,
         on_timeout: Callable[[], None],
     ) -> None:
         self._tls = tls
+        self._context = context
         self._transport: asyncio.Transport | None = transport
         self._connection = connection
         self._create_protocol = create_protocol
@@ -105,7 +136,7 @@ class _Handshake(asyncio.Protocol):
 
     def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, **options: Any) -> ssl.SSLObject:
         """See `ssl.SSLContext.wrap_bio`."""
-        made = cast("CheckedSslObject", self._tls.config.context.wrap_bio(incoming, outgoing, **options))
+        made = cast("CheckedSslObject", self._context.wrap_bio(incoming, outgoing, **options))
         made.on_failure = self._fail
         return made
 
@@ -156,7 +187,6 @@ class _Handshake(asyncio.Protocol):
         ssl_object.on_failure = None
         connection, tls = self._connection, self._tls
         info = describe(ssl_object, connection.tls)
-        info.local_certificate_der = tls.config.certificate_der
         tls.stats.succeeded(info, reused=bool(ssl_object.session_reused))
         if tls.buffer_limit:
             secured.set_write_buffer_limits(tls.buffer_limit)

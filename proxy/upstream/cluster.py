@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from proxy.base.address import Address
 from proxy.base.runtime import Runtime
@@ -48,6 +49,7 @@ class Cluster:
         "host_set",
         "name",
         "removed",
+        "ssl_stats",
         "stats",
     )
 
@@ -69,6 +71,8 @@ class Cluster:
         self.stats.common_counters = self._common_counters
         self.stats.common_gauges = self._common_gauges
         self.removed = False
+        #: A `proxy.connection.tls_stats.SslStats`, of a cluster with TLS.
+        self.ssl_stats: Any = None
         self._runtime = runtime
         self.draw = draw
         self._slots = slots

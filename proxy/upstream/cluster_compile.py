@@ -175,23 +175,18 @@ def _transports(message: Any, protocol: UpstreamProtocol, path: str, ctx: Compil
     from proxy.connection.tls import compile_upstream_tls
 
     inner = f"{path}.transport_socket.typed_config"
-    transport = compile_upstream_tls(tls, inner, ctx)
-    if tls.common_tls_context.alpn_protocols:
-        return transport, transport
     match protocol:
-        case UpstreamProtocol.HTTP1:
-            offers = _HTTP1_ALPN
         case UpstreamProtocol.HTTP2:
             offers = _HTTP2_ALPN
         case UpstreamProtocol.AUTO:
             offers = _HTTP2_ALPN + _HTTP1_ALPN
-        case UpstreamProtocol.DOWNSTREAM:
-            http2 = compile_upstream_tls(tls, inner, CompileContext())
-            transport.context.set_alpn_protocols(_HTTP1_ALPN)
-            http2.context.set_alpn_protocols(_HTTP2_ALPN)
-            return transport, http2
-    transport.context.set_alpn_protocols(offers)
-    return transport, transport
+        case _:
+            offers = _HTTP1_ALPN
+    transport = compile_upstream_tls(tls, inner, ctx, offers)
+    if protocol is not UpstreamProtocol.DOWNSTREAM or tls.common_tls_context.alpn_protocols:
+        return transport, transport
+    silent = CompileContext(node=ctx.node, secrets=ctx.secrets)
+    return transport, compile_upstream_tls(tls, inner, silent, _HTTP2_ALPN)
 
 
 def _tls_context(message: Any, path: str, ctx: CompileContext) -> Any:

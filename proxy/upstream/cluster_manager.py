@@ -113,13 +113,29 @@ class ClusterManager:
             cluster.update_resolved(resolved)
         self._live[name] = cluster
         self._stats.add(f"cluster.{name}", cluster.stats)
+        if config.transport is not None:
+            self._add_tls_stats(cluster)
         return cluster
+
+    def _add_tls_stats(self, cluster: Cluster) -> None:
+        from proxy.connection.tls_stats import SecretStats, SslStats  # needs ssl, which plain text does not
+
+        config = cluster.config
+        cluster.ssl_stats = SslStats(f"cluster.{config.stat_name}.ssl.")
+        secrets = SecretStats(f"cluster.{config.stat_name}.client_ssl_socket_factory.")
+        if self._worker == 0:
+            secrets.count(config.transport)
+        self._stats.add(f"cluster.{cluster.name} ssl", cluster.ssl_stats)
+        self._stats.add(f"cluster.{cluster.name} secrets", secrets)
 
     def _drop_live(self, name: str) -> None:
         cluster = self._live.pop(name, None)
         if cluster is not None:
             cluster.close()
             self._stats.remove(f"cluster.{name}")
+            if cluster.ssl_stats is not None:
+                self._stats.remove(f"cluster.{name} ssl")
+                self._stats.remove(f"cluster.{name} secrets")
 
     def _host_removed(self, host: Host) -> None:
         if self.on_host_removed is not None:

@@ -29,11 +29,15 @@ def downstream(message: dict[str, Any]) -> tuple[DownstreamTlsConfig, list[str]]
     """A compiled DownstreamTlsContext and its problems."""
     ctx = CompileContext()
     parsed = json_format.ParseDict(message, tls_pb2.DownstreamTlsContext())
-    return compile_downstream_tls(parsed, "tls", ctx), [str(problem) for problem in ctx.problems]
+    config = compile_downstream_tls(parsed, "tls", ctx).current()
+    assert config is not None
+    return config, [str(problem) for problem in ctx.problems]
 
 
 def upstream(message: dict[str, Any]) -> tuple[UpstreamTlsConfig, list[str]]:
     """A compiled UpstreamTlsContext and its problems."""
     ctx = CompileContext()
     parsed = json_format.ParseDict(message, tls_pb2.UpstreamTlsContext())
-    return compile_upstream_tls(parsed, "tls", ctx), [str(problem) for problem in ctx.problems]
+    config = compile_upstream_tls(parsed, "tls", ctx).current()
+    assert config is not None
+    return config, [str(problem) for problem in ctx.problems]

@@ -20,14 +20,13 @@ envoy.config.bootstrap.v3.Bootstrap
   - comes with stats sinks: stats_sinks stats_eviction_interval
   - comes with tracing: tracing
   - comes with the overload manager: overload_manager
-  - comes with SDS: certificate_provider_instances
+  - name the certificates, or use SDS: certificate_provider_instances
   - bootstrap_extensions listener_manager
   - use --log-format: application_log_config
   - x-envoy is the only prefix: header_prefix
 
 envoy.config.bootstrap.v3.Bootstrap.StaticResources
-  + listeners clusters
-  - comes with SDS: secrets
+  + listeners clusters secrets
 
 envoy.config.bootstrap.v3.Bootstrap.DeferredStatOptions
   + enable_deferred_creation_stats

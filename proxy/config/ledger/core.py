@@ -62,9 +62,20 @@ envoy.config.core.v3.BindConfig
 envoy.config.core.v3.TcpKeepalive
   + keepalive_probes keepalive_time keepalive_interval
 
+envoy.config.core.v3.ConfigSource
+  + path path_config_source resource_api_version
+  ~ files are here at once: initial_fetch_timeout
+  - comes with xDS: api_config_source ads self authorities
+
+envoy.config.core.v3.PathConfigSource
+  + path watched_directory
+
+envoy.config.core.v3.WatchedDirectory
+  + path
+
 envoy.config.core.v3.DataSource
   + filename inline_bytes inline_string environment_variable
-  - comes with SDS: watched_directory
+  ~ only files of secrets are watched: watched_directory
 
 envoy.config.core.v3.TypedExtensionConfig
   + name typed_config

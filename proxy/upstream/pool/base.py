@@ -195,6 +195,8 @@ class ConnectionPool:
                 self.loop, self.host, self.config, connection, self.transport_config()
             )
         except ConnectError as error:
+            if self.cluster.ssl_stats is not None and error.__cause__ is not None:
+                self.cluster.ssl_stats.failed(error.__cause__)
             self._connect_failed(connection, error)
             return
         except asyncio.CancelledError:
@@ -203,6 +205,9 @@ class ConnectionPool:
         now = self.now()
         connection = self.settled(connection)
         connection.socket = sock
+        if self.cluster.ssl_stats is not None and connection.tls is not None:
+            reused = connection.transport.get_extra_info("ssl_object").session_reused
+            self.cluster.ssl_stats.succeeded(connection.tls, reused=bool(reused))
         connection.connected_at = now
         self.stats.upstream_cx_connect_ms.record(int((now - connection.connect_started_at) * 1000))
         task = asyncio.current_task()

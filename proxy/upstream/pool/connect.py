@@ -10,7 +10,7 @@ import ssl
 from typing import Any, Final
 
 from proxy.base.address import Address
-from proxy.connection.tls_errors import failure_reason
+from proxy.connection.tls_errors import SECRET_MISSING, failure_reason
 from proxy.upstream.cluster_config import BindConfig, ClusterConfig, KeepaliveConfig
 from proxy.upstream.host import Host
 
@@ -69,6 +69,10 @@ async def _open(
     protocol: asyncio.Protocol,
     tls: Any,
 ) -> socket.socket:
+    if tls is not None:
+        tls = tls.current()
+        if tls is None:
+            raise ConnectError(SECRET_MISSING)
     sock = _make_socket(host.address, config)
     try:
         await loop.sock_connect(sock, host.address.sockaddr)
@@ -79,7 +83,7 @@ async def _open(
                 lambda: protocol,
                 sock=sock,
                 ssl=tls.context,
-                server_hostname=tls.sni or "",
+                server_hostname=tls.server_name(host.hostname),
                 ssl_handshake_timeout=config.connect_timeout,
             )
     except BaseException:

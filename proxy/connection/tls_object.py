@@ -1,0 +1,92 @@
+"""What the standard library's TLS lacks for a proxy: checks at the end of a handshake, the name a client asked for,
+sessions to resume.
+
+Both classes stand where the event loop expects the standard library's.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections import deque
+from collections.abc import Callable
+from typing import Any, cast
+
+from proxy.connection.tls_checks import PeerChecks, server_name_presented
+from proxy.connection.tls_errors import NameMismatch
+from proxy.connection.tls_names import names_of
+
+
+class CheckedSslObject(ssl.SSLObject):
+    """An `SSLObject` whose handshake also runs `checks`; `requested_sni` is what a client sent.
+
+    With `checks_server_name` the peer's certificate must be for the name that was sent to it as SNI.
+    With `on_failure` set, a failed handshake is told to it and then looks as if more input were needed: the
+    loop's TLS drops the line before the alert is out whenever an error reaches it.
+    """
+
+    checks: PeerChecks | None = None
+    checks_server_name = False
+    requested_sni = ""
+    on_failure: Callable[[ssl.SSLError], None] | None = None
+    #: Takes the session of a client for later connections.
+    sessions: deque[ssl.SSLSession] | None = None
+
+    def do_handshake(self) -> None:
+        """As the standard library's; raises a `PeerRefused` for a certificate that a check does not like."""
+        try:
+            super().do_handshake()
+            if self.checks is not None:
+                self.checks.run(self)
+            if self.checks_server_name and self.server_hostname:
+                self._check_server_name(self.server_hostname)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            if self.on_failure is None:
+                raise
+            self.on_failure(error)
+            raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "handshake failed") from None
+        if self.sessions is not None and self.version() != "TLSv1.3":
+            self._keep_session(self.sessions)
+
+    def unwrap(self) -> None:
+        """As the standard library's. TLS 1.3 sends sessions after the handshake: by now they are here."""
+        if self.sessions is not None:
+            self._keep_session(self.sessions)
+        super().unwrap()
+
+    def _keep_session(self, sessions: deque[ssl.SSLSession]) -> None:
+        session = self.session
+        if session is not None and (session.has_ticket or session.id):
+            sessions.append(session)
+
+    def _check_server_name(self, name: str) -> None:
+        if not server_name_presented(self, name):
+            raise NameMismatch([presented for _, presented in names_of(self.getpeercert())])
+
+
+class TlsContext(ssl.SSLContext):
+    """A context of either side. `certificate_der` is the (first) certificate that it shows, b"" if none.
+
+    `sessions` keeps a client's last sessions, newest last; a connection resumes the newest.
+    """
+
+    certificate_der = b""
+    sessions: deque[ssl.SSLSession] | None = None
+
+    def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
+        """See `ssl.SSLContext.wrap_bio`."""
+        made = cast("CheckedSslObject", super().wrap_bio(*args, **options))
+        sessions = self.sessions
+        if sessions is not None:
+            made.sessions = sessions
+            if sessions:
+                # A session of TLS 1.3 should be used once (RFC 8446, C.4); those of 1.2 come back each time.
+                made.session = sessions.pop() if len(sessions) > 1 else sessions[-1]
+        return made
+
+
+def use_checks(context: ssl.SSLContext, checks: PeerChecks, *, server_name: bool = False) -> None:
+    """Let every handshake of `context` run `checks`, and match the server's name if asked to."""
+    attributes = {"checks": checks if checks.any else None, "checks_server_name": server_name}
+    context.sslobject_class = type("SslObject", (CheckedSslObject,), attributes)
