@@ -55,6 +55,17 @@ _NAMED_TYPES: dict[str, str] = {
     "envoy.filters.http.cors": "envoy.extensions.filters.http.cors.v3.Cors",
     "envoy.buffer": "envoy.extensions.filters.http.buffer.v3.Buffer",
     "envoy.filters.http.buffer": "envoy.extensions.filters.http.buffer.v3.Buffer",
+    **{
+        f"{prefix}.{name}": f"envoy.extensions.filters.listener.{name}.v3.{message}"
+        for prefix in ("envoy.listener", "envoy.filters.listener")
+        for name, message in (
+            ("http_inspector", "HttpInspector"),
+            ("original_dst", "OriginalDst"),
+            ("original_src", "OriginalSrc"),
+            ("proxy_protocol", "ProxyProtocol"),
+            ("tls_inspector", "TlsInspector"),
+        )
+    },
     "envoy.file_access_log": "envoy.extensions.access_loggers.file.v3.FileAccessLog",
     "envoy.access_loggers.file": "envoy.extensions.access_loggers.file.v3.FileAccessLog",
 }
@@ -327,6 +338,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "envoy.config.listener.v3.FilterChain": (_tls_socket(_TLS + "DownstreamTlsContext"),),
     "envoy.config.listener.v3.FilterChainMatch": (_renamed("sni_domains", "server_names"),),
     "envoy.config.listener.v3.Filter": (_named_extension,),
+    "envoy.config.listener.v3.ListenerFilter": (_named_extension,),
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter": (_named_extension,),
     "envoy.config.accesslog.v3.AccessLog": (_named_extension,),
     _HCM: (_hcm_idle_timeout,),

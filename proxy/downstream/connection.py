@@ -136,7 +136,7 @@ class Acceptor(asyncio.Protocol):
         self._only = chains[config.only_chain.number] if config.only_chain is not None else None
         self._services = services
         self._now = services.loop.time
-        self._stats = stats
+        self.stats = stats
         self._drain = drain
         self._next_id = next_id
         self._own_count = own_count
@@ -145,7 +145,8 @@ class Acceptor(asyncio.Protocol):
         self._runtime = services.runtime
         self._limit_key = config.limit_key
         self._high_water = config.buffer_limit or _UNLIMITED_BUFFER
-        self._unmap = where.ipv4_compat
+        self.bound = config.bind_to_port
+        self.ipv4_compat = self._unmap = where.ipv4_compat
         # Any other socket can only have taken a connection to its own address.
         various = local.ip in {"0.0.0.0", "::"} or where.transparent
         self._fixed_local = None if various else local
@@ -162,15 +163,25 @@ class Acceptor(asyncio.Protocol):
         if self._over_limit():
             accepted.abort()
             return
-        connection = self._describe(accepted)
+        self._choose(accepted, self._describe(accepted))
+
+    def adopt(self, transport: asyncio.Transport, connection: AcceptedConnection, data: bytes) -> None:
+        """Serve a connection that another listener has accepted and read `data` from."""
+        self._enter(connection)
+        self._choose(transport, connection, data)
+
+    def _choose(
+        self, transport: asyncio.Transport, connection: AcceptedConnection, data: bytes = b""
+    ) -> None:
+        """Find the filter chain and begin; `data` has been read already."""
         chain = self._only
         if chain is None:
             found = self._config.index.match(connection)
             if found is None:
-                self._refuse_unmatched(accepted, connection)
+                self._refuse_unmatched(transport, connection)
                 return
             chain = self._chains[found.number]
-        self._begin(accepted, connection, chain)
+        self._begin(transport, connection, chain, data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """A connection went that was refused: nothing has been counted for it."""
@@ -184,12 +195,12 @@ class Acceptor(asyncio.Protocol):
             and not self._config.ignore_global_limit
             and self._global_count.total() >= self._runtime.integer(GLOBAL_LIMIT_KEY, 2**63)
         ):
-            self._stats.downstream_global_cx_overflow += 1
+            self.stats.downstream_global_cx_overflow += 1
             return True
         if self._limit_key in values and self._own_count.total() >= self._runtime.integer(
             self._limit_key, 2**63
         ):
-            self._stats.downstream_cx_overflow += 1
+            self.stats.downstream_cx_overflow += 1
             return True
         return False
 
@@ -203,12 +214,17 @@ class Acceptor(asyncio.Protocol):
         elif remote.path == "@":
             remote = local  # Envoy's name for a client whose unix socket has none
         connection = AcceptedConnection(self._next_id(), remote, local, self._now(), self._drain)
+        self._enter(connection)
+        return connection
+
+    def _enter(self, connection: AcceptedConnection) -> None:
+        """Write on a connection whose it is."""
         config = self._config
+        connection.drain = self._drain
         connection.listener_name = config.name
         connection.listener_address = self.local.text
         connection.buffer_limit = config.buffer_limit
         connection.listener_metadata = config.metadata
-        return connection
 
     def _local_address(self, name: Any) -> Address:
         known = self._local_addresses.get(name)
@@ -221,17 +237,19 @@ class Acceptor(asyncio.Protocol):
         return known
 
     def _refuse_unmatched(self, transport: asyncio.Transport, connection: AcceptedConnection) -> None:
-        self._stats.no_filter_chain_match += 1
+        self.stats.no_filter_chain_match += 1
         connection.response_flags = ResponseFlag.NO_ROUTE_FOUND
         self._log(connection, "filter_chain_not_found")
         transport.abort()
 
-    def _begin(self, transport: asyncio.Transport, connection: AcceptedConnection, chain: LiveChain) -> None:
+    def _begin(
+        self, transport: asyncio.Transport, connection: AcceptedConnection, chain: LiveChain, data: bytes
+    ) -> None:
         connection.acceptor = self
         connection.filter_chain_name = chain.config.name
         connection.filter_chain_metadata = chain.config.metadata
         self._transports[connection.id] = transport
-        stats = self._stats
+        stats = self.stats
         stats.downstream_cx_total += 1
         stats.downstream_cx_active += 1
         self._own_count.increase()
@@ -250,16 +268,18 @@ class Acceptor(asyncio.Protocol):
             protocol.connection_made(transport)
         else:
             chain.tls.start(transport, connection, chain.create_protocol, self._on_handshake_timeout)
+        if data:
+            _replay(transport, data)
 
     def _on_handshake_timeout(self) -> None:
-        self._stats.downstream_cx_transport_socket_connect_timeout += 1
+        self.stats.downstream_cx_transport_socket_connect_timeout += 1
 
     # -- the end
 
     def connection_closed(self, connection: AcceptedConnection) -> None:
         """Take a connection off the books and log it."""
         self._transports.pop(connection.id, None)
-        stats = self._stats
+        stats = self.stats
         stats.downstream_cx_active -= 1
         stats.downstream_cx_destroy += 1
         stats.downstream_cx_length_ms.record(int((self._now() - connection.start_time) * 1000))
@@ -290,6 +310,21 @@ class Acceptor(asyncio.Protocol):
         info.response_code_details = details
         info.connection_termination_details = connection.termination_details
         self._access_log.log(info, "NotSet")
+
+
+def _replay(transport: asyncio.Transport, data: bytes) -> None:
+    """Give a transport's protocol bytes that somebody else has read."""
+    protocol: Any = transport.get_protocol()
+    get_buffer = getattr(protocol, "get_buffer", None)
+    if get_buffer is None:
+        protocol.data_received(data)
+        return
+    while data and not transport.is_closing():
+        buffer = get_buffer(len(data))
+        size = min(len(buffer), len(data))
+        buffer[:size] = data[:size]
+        protocol.buffer_updated(size)
+        data = data[size:]
 
 
 class _Refused(asyncio.Protocol):

@@ -12,11 +12,14 @@ from proxy.base.address import Address
 from proxy.base.services import WorkerServices
 from proxy.base.stream_info import DrainState
 from proxy.config.context import CompileContext
+from proxy.config.durations import seconds
 from proxy.connection.sockets import ListenAddress, local_address, stop_listening
 from proxy.downstream.connection import Acceptor, ConnectionCounter, LiveChain, LocalCounter
+from proxy.downstream.directory import ListenerDirectory
 from proxy.downstream.filter_chain import FilterChain, compile_filter_chain
 from proxy.downstream.filter_chain_match import FilterChainIndex
 from proxy.downstream.listen_address import compile_listen_addresses
+from proxy.downstream.listener_filters import ListenerFilterConfig, compile_listener_filters
 from proxy.downstream.listener_stats import ListenerStats
 from proxy.filters.api import ListenerFacts
 
@@ -24,6 +27,7 @@ INBOUND = 1
 MODIFY_ONLY = 1
 
 _DEFAULT_BUFFER_LIMIT = 1024 * 1024
+_DEFAULT_FILTERS_TIMEOUT: Final = 15.0
 # Connections that are accepted at most when a listener stops: clients that keep coming must not prevent it.
 _MOST_WAITING: Final = 4096
 # The event loop accepts one connection per handle and turn, and a turn costs system calls of its own: so each
@@ -38,6 +42,9 @@ class ListenerConfig:
     `addresses` say where the controller binds; with `bind_to_port` false nobody does.
     `only_chain` is set if every connection gets that chain, so that nothing is to be looked up.
     `buffer_limit` is in bytes, 0 for none. `access_logs` are those of `proxy.access_log.compile`.
+    `filters` look at a connection before its chain is chosen, for `filters_timeout` seconds at most (0 for ever);
+    then it is closed, or goes on if `continue_on_timeout`. With `hand_off` a redirected connection goes to the
+    listener of its original destination.
     """
 
     name: str
@@ -54,6 +61,10 @@ class ListenerConfig:
     only_chain: FilterChain | None
     access_logs: tuple[Any, ...]
     metadata: Any = None
+    filters: tuple[ListenerFilterConfig, ...] = ()
+    filters_timeout: float = _DEFAULT_FILTERS_TIMEOUT
+    continue_on_timeout: bool = False
+    hand_off: bool = False
 
     @property
     def limit_key(self) -> str:
@@ -98,6 +109,10 @@ def compile_listener(message: Any, path: str, ctx: CompileContext) -> ListenerCo
         only_chain=_only_chain(message, chains),
         access_logs=access_logs,
         metadata=message.metadata if message.HasField("metadata") else None,
+        filters=compile_listener_filters(message, path, ctx),
+        filters_timeout=seconds(message, "listener_filters_timeout", _DEFAULT_FILTERS_TIMEOUT),
+        continue_on_timeout=message.continue_on_listener_filters_timeout,
+        hand_off=message.use_original_dst.value,
     )
 
 
@@ -168,8 +183,10 @@ class Listener:
         next_id: Any,
         own_count: ConnectionCounter | None = None,
         global_count: ConnectionCounter | None = None,
+        directory: ListenerDirectory | None = None,
     ) -> None:
         self.config = config
+        self._directory = directory or ListenerDirectory()
         self.drain_state = DrainState()
         self.stats = _stats_of(config, services)
         self._services = services
@@ -194,6 +211,7 @@ class Listener:
             global_count or LocalCounter(),
             _access_logger(config, services),
         )
+        self._rules = self._sniffing_rules(facts) if config.filters else None
         self._acceptors: list[Acceptor] = []
 
     async def start(self, sockets: list[socket.socket]) -> None:
@@ -209,11 +227,44 @@ class Listener:
                     break  # out of descriptors: one by one will do
                 self._servers.append(await self._serve(acceptor, again, where))
 
+    def start_unbound(self) -> None:
+        """Take the connections that other listeners hand over for the config's addresses, which nobody binds."""
+        for where in self.config.addresses:
+            self.acceptor(where.address, where)
+
     def acceptor(self, local: Address, where: ListenAddress) -> Acceptor:
         """What takes the connections of a socket bound to `local`."""
-        made = Acceptor(*self._acceptor_facts, local=local, where=where)
+        if self._rules is None:
+            made = Acceptor(*self._acceptor_facts, local=local, where=where)
+        else:
+            from proxy.downstream.sniffing import SniffingAcceptor  # few listeners have listener filters
+
+            made = SniffingAcceptor(*self._acceptor_facts, rules=self._rules, local=local, where=where)
         self._acceptors.append(made)
+        self._directory.add(made)
         return made
+
+    def _sniffing_rules(self, facts: ListenerFacts) -> Any:
+        from proxy.downstream.sniffing import LiveListenerFilter, LoopStats, SniffingRules
+
+        config, services = self.config, self._services
+        loop_key = f"{config.stat_prefix}loop"
+        loop_stats = services.stats.get(loop_key)
+        if not isinstance(loop_stats, LoopStats):
+            loop_stats = LoopStats(config.stat_prefix)
+            if config.hand_off:
+                services.stats.add(loop_key, loop_stats)
+        return SniffingRules(
+            tuple(
+                LiveListenerFilter(one.factory.create(one.config, services, facts), one.disabled)
+                for one in config.filters
+            ),
+            config.filters_timeout,
+            config.continue_on_timeout,
+            config.hand_off,
+            self._directory,
+            loop_stats,
+        )
 
     async def _serve(
         self, acceptor: Acceptor, listening: socket.socket, where: ListenAddress
@@ -249,6 +300,8 @@ class Listener:
 
     def stop(self) -> None:
         """Refuse further connections; other processes may accept on the same sockets."""
+        for acceptor in self._acceptors:
+            self._directory.remove(acceptor)
         for server in self._servers:
             server.close()
         self._servers.clear()

@@ -8,6 +8,7 @@ from itertools import count
 
 from proxy.base.services import WorkerServices
 from proxy.downstream.connection import ConnectionCounter, LocalCounter
+from proxy.downstream.directory import ListenerDirectory
 from proxy.downstream.listener import INBOUND, MODIFY_ONLY, Listener, ListenerConfig
 
 
@@ -25,6 +26,7 @@ class ListenerManager:
         self._counter = counter
         self._global_count = counter("") if counter else LocalCounter()
         self._next_id = count(1).__next__
+        self._directory = ListenerDirectory()
         self.listeners: dict[str, Listener] = {}
         self.draining: list[Listener] = []
 
@@ -35,9 +37,11 @@ class ListenerManager:
         connections with `close_drained` when the drain time is over.
         """
         own = self._counter(config.name) if self._counter else None
-        listener = Listener(config, self._services, self._next_id, own, self._global_count)
+        listener = Listener(config, self._services, self._next_id, own, self._global_count, self._directory)
         if config.bind_to_port:
             await listener.start(sockets)
+        else:
+            listener.start_unbound()
         replaced = self.listeners.pop(config.name, None)
         self.listeners[config.name] = listener
         if replaced is not None:

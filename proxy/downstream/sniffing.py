@@ -1,0 +1,252 @@
+"""Runs listener filters on a new connection, before its filter chain is chosen.
+
+A `Sniffer` is the protocol of a connection for as long as a filter waits for bytes. Whatever has been read is then
+given to the terminal filter's protocol, or to the TLS handshake, as if it had come only now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+from proxy.base.stats import StatGroup
+from proxy.base.stream_info import ConnectionInfo
+from proxy.downstream.connection import AcceptedConnection, Acceptor
+from proxy.downstream.directory import ListenerDirectory
+from proxy.downstream.listener_filters import Matches
+from proxy.filters.listener.api import DONE, REJECT, Decision, Inspection, ListenerFilter
+
+#: Why a connection to the proxy itself is closed: `%RESPONSE_CODE_DETAILS%` of the listener's access log.
+LOOP = "loop"
+
+
+class LoopStats(StatGroup):
+    """`listener.<address>.downstream_cx_loop`: connections that wanted to go to the proxy itself."""
+
+    COUNTERS: ClassVar[tuple[str, ...]] = ("downstream_cx_loop",)
+
+    downstream_cx_loop: int
+
+
+@dataclass(frozen=True, slots=True)
+class LiveListenerFilter:
+    """A filter of a listener in a worker."""
+
+    filter: ListenerFilter
+    disabled: Matches | None
+
+
+@dataclass(frozen=True, slots=True)
+class SniffingRules:
+    """What a listener with listener filters does before it chooses a chain.
+
+    `timeout` is in seconds, 0 for none; a connection over it goes on if `continue_on_timeout`, else it is closed.
+    With `hand_off` a connection goes to the listener of its restored destination.
+    """
+
+    filters: tuple[LiveListenerFilter, ...]
+    timeout: float
+    continue_on_timeout: bool
+    hand_off: bool
+    directory: ListenerDirectory
+    loop_stats: LoopStats
+
+
+class SniffingAcceptor(Acceptor):
+    """An acceptor whose connections pass listener filters first."""
+
+    def __init__(self, *facts: Any, rules: SniffingRules, **places: Any) -> None:
+        super().__init__(*facts, **places)
+        self.rules = rules
+        self.timers = self._services.timers
+        self.now = self._now
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `Acceptor`."""
+        accepted = cast("asyncio.Transport", transport)
+        if self._over_limit():
+            accepted.abort()
+            return
+        self._sniff(accepted, self._describe(accepted), b"", self.rules.hand_off)
+
+    def adopt(self, transport: asyncio.Transport, connection: AcceptedConnection, data: bytes) -> None:
+        """See `Acceptor`; a connection is handed over once at most."""
+        self._enter(connection)
+        self._sniff(transport, connection, data, hand_off=False)
+
+    def _sniff(
+        self, transport: asyncio.Transport, connection: AcceptedConnection, data: bytes, hand_off: bool
+    ) -> None:
+        self._transports[connection.id] = transport
+        self.stats.downstream_pre_cx_active += 1
+        self._own_count.increase()
+        self._global_count.increase()
+        Sniffer(self, transport, connection, data, hand_off).start()
+
+    def _leave(self, connection: ConnectionInfo) -> None:
+        del self._transports[connection.id]
+        self.stats.downstream_pre_cx_active -= 1
+        self._own_count.decrease()
+        self._global_count.decrease()
+
+    def passed(
+        self, transport: asyncio.Transport, connection: AcceptedConnection, data: bytes, hand_off: bool
+    ) -> None:
+        """Every filter is content: choose who serves the connection."""
+        self._leave(connection)
+        if connection.local_address_restored:
+            directory = self.rules.directory
+            connection.destination_is_proxy = directory.owns(connection.local_address)
+            if self.rules.hand_off:
+                found = directory.find(connection.local_address)
+                if found is self and connection.destination_is_proxy:
+                    self._refuse_loop(transport, connection)
+                    return
+                if hand_off and found is not None and found is not self:
+                    found.adopt(transport, connection, data)
+                    return
+        self._choose(transport, connection, data)
+
+    def refused(self, connection: AcceptedConnection) -> None:
+        """A filter or the client has ended a connection that no chain has been chosen for."""
+        self._leave(connection)
+        self._log(connection, None)
+
+    def _refuse_loop(self, transport: asyncio.Transport, connection: AcceptedConnection) -> None:
+        self.rules.loop_stats.downstream_cx_loop += 1
+        connection.termination_details = LOOP
+        self._log(connection, LOOP)
+        transport.abort()
+
+
+class Sniffer(asyncio.Protocol):
+    """One connection in the hands of the listener filters."""
+
+    __slots__ = (
+        "_acceptor",
+        "_connection",
+        "_data",
+        "_hand_off",
+        "_inspection",
+        "_needed",
+        "_next",
+        "_timer",
+        "_transport",
+    )
+
+    def __init__(
+        self,
+        acceptor: SniffingAcceptor,
+        transport: asyncio.Transport,
+        connection: AcceptedConnection,
+        data: bytes,
+        hand_off: bool,
+    ) -> None:
+        self._acceptor = acceptor
+        self._transport: asyncio.Transport | None = transport
+        self._connection = connection
+        self._data = data
+        self._hand_off = hand_off
+        self._next = 0
+        self._inspection: Inspection | None = None
+        self._needed = 0
+        self._timer: Any = None
+
+    def start(self) -> None:
+        """Ask the filters; wait for bytes if one needs them."""
+        self._run()
+        if self._transport is not None:
+            self._transport.set_protocol(self)
+            acceptor = self._acceptor
+            if acceptor.rules.timeout > 0:
+                self._timer = acceptor.timers.wake(acceptor.now() + acceptor.rules.timeout, self)
+
+    def _run(self) -> None:
+        """Go on from the next filter."""
+        filters = self._acceptor.rules.filters
+        connection = self._connection
+        while self._next < len(filters):
+            one = filters[self._next]
+            self._next += 1
+            if one.disabled is not None and one.disabled(connection):
+                continue
+            decision = one.filter.accept(connection, cast("asyncio.Transport", self._transport))
+            if decision is Decision.CONTINUE:
+                continue
+            if decision is Decision.REJECT:
+                self._refuse()
+                return
+            self._inspection = decision
+            if not self._data or not self._inspect():
+                return
+        self._pass()
+
+    def _inspect(self) -> bool:
+        """Show the present filter what has come; whether the next one has its turn."""
+        inspection = cast("Inspection", self._inspection)
+        verdict = inspection.feed(self._data)
+        if verdict == DONE:
+            if inspection.consumed:
+                self._data = self._data[inspection.consumed :]
+            self._needed = 0
+            return True
+        if verdict == REJECT:
+            self._refuse()
+        else:
+            self._needed = verdict
+        return False
+
+    def _end(self) -> asyncio.Transport | None:
+        """Stop waiting; the transport, None if that has happened before."""
+        transport, self._transport = self._transport, None
+        if self._timer is not None:
+            self._acceptor.timers.cancel(self._timer)
+            self._timer = None
+        return transport
+
+    def _pass(self) -> None:
+        transport = self._end()
+        if transport is not None:
+            self._acceptor.passed(transport, self._connection, self._data, self._hand_off)
+
+    def _refuse(self) -> None:
+        transport = self._end()
+        if transport is not None:
+            self._acceptor.refused(self._connection)
+            transport.abort()
+
+    def on_wake(self, now: float) -> None:
+        """The filters have waited too long."""
+        del now
+        self._timer = None
+        if self._transport is None:
+            return
+        acceptor = self._acceptor
+        acceptor.stats.downstream_pre_cx_timeout += 1
+        if acceptor.rules.continue_on_timeout:
+            self._pass()
+        else:
+            self._refuse()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        self._data = data = self._data + data if self._data else data
+        if self._transport is not None and len(data) >= self._needed and self._inspect():
+            self._run()
+
+    def eof_received(self) -> None:
+        """The client sends no more, so that the filter waits in vain."""
+        self._gone(error=False)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The line broke, or was closed from here."""
+        self._gone(error=exc is not None)
+
+    def _gone(self, *, error: bool) -> None:
+        if self._transport is not None:
+            if error:
+                self._acceptor.stats.downstream_listener_filter_error += 1
+            else:
+                self._acceptor.stats.downstream_listener_filter_remote_close += 1
+            self._refuse()

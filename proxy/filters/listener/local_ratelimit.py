@@ -1,0 +1,105 @@
+"""`envoy.filters.listener.local_ratelimit`: closes connections that come faster than a token bucket allows.
+
+Each worker has a bucket of its own for each listener, as each of Envoy's listeners has one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from proxy.base.services import WorkerServices
+from proxy.base.stats import StatGroup
+from proxy.base.stream_info import ConnectionInfo
+from proxy.base.token_bucket import TokenBucket, TokenBucketConfig
+from proxy.config.context import CompileContext
+from proxy.config.durations import seconds
+from proxy.filters.api import ListenerFacts
+from proxy.filters.listener.api import Decision, ListenerFilterFactory
+
+_SHORTEST_INTERVAL = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class LocalRateLimitConfig:
+    """`runtime_key` "" means that `enabled` always holds."""
+
+    stat_prefix: str
+    bucket: TokenBucketConfig
+    enabled: bool
+    runtime_key: str
+
+
+class LocalRateLimitStats(StatGroup):
+    """`listener_local_ratelimit.<stat_prefix>.*`."""
+
+    COUNTERS: ClassVar[tuple[str, ...]] = ("rate_limited",)
+
+    rate_limited: int
+
+
+class LocalRateLimitFilter:
+    """The filter; see `proxy.filters.listener.api.ListenerFilter`."""
+
+    def __init__(
+        self, config: LocalRateLimitConfig, services: WorkerServices, stats: LocalRateLimitStats
+    ) -> None:
+        self._config = config
+        self._runtime = services.runtime
+        self._now = services.loop.time
+        self._bucket = TokenBucket(config.bucket, self._now())
+        self._stats = stats
+
+    def accept(self, connection: ConnectionInfo, transport: asyncio.BaseTransport) -> Decision:
+        """Take a token, or refuse."""
+        del connection, transport
+        config = self._config
+        enabled = config.enabled
+        if config.runtime_key:
+            enabled = self._runtime.boolean(config.runtime_key, enabled)
+        if not enabled or self._bucket.take(self._now()):
+            return Decision.CONTINUE
+        self._stats.rate_limited += 1
+        return Decision.REJECT
+
+
+def _compile(message: Any, path: str, ctx: CompileContext) -> LocalRateLimitConfig:
+    bucket = message.token_bucket
+    interval = seconds(bucket, "fill_interval", 0.0)
+    if interval < _SHORTEST_INTERVAL:
+        ctx.problem(
+            f"{path}.token_bucket.fill_interval", "local rate limit token bucket fill timer must be >= 50ms"
+        )
+        interval = _SHORTEST_INTERVAL
+    gated = message.HasField("runtime_enabled")
+    return LocalRateLimitConfig(
+        stat_prefix=message.stat_prefix,
+        bucket=TokenBucketConfig(
+            bucket.max_tokens,
+            bucket.tokens_per_fill.value if bucket.HasField("tokens_per_fill") else 1,
+            interval,
+        ),
+        enabled=message.runtime_enabled.default_value.value if gated else True,
+        runtime_key=message.runtime_enabled.runtime_key if gated else "",
+    )
+
+
+def _create(
+    config: LocalRateLimitConfig, services: WorkerServices, listener: ListenerFacts
+) -> LocalRateLimitFilter:
+    del listener
+    prefix = f"listener_local_ratelimit.{config.stat_prefix}."
+    stats = services.stats.get(prefix)
+    if not isinstance(stats, LocalRateLimitStats):
+        stats = LocalRateLimitStats(prefix)
+        services.stats.add(prefix, stats)
+    return LocalRateLimitFilter(config, services, stats)
+
+
+FACTORY = ListenerFilterFactory(
+    name="envoy.filters.listener.local_ratelimit",
+    type_name="envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit",
+    compile=_compile,
+    create=_create,
+)
