@@ -21,6 +21,7 @@ envoy.filters.listener extensions.filters.listener.proxy_protocol.v3 proxy_proto
 envoy.filters.listener extensions.filters.listener.tls_inspector.v3 tls_inspector TlsInspector
 envoy.filters.network extensions.filters.network.http_connection_manager.v3 http_connection_manager HttpConnectionManager
 envoy.filters.network extensions.filters.network.tcp_proxy.v3 tcp_proxy TcpProxy
+envoy.filters.network extensions.filters.network.tcp_proxy.v3 tcp_proxy TcpProxy
 envoy.filters.network extensions.filters.network.echo.v3 echo Echo
 envoy.filters.network extensions.filters.network.direct_response.v3 config Config
 envoy.filters.network extensions.filters.network.connection_limit.v3 connection_limit ConnectionLimit

@@ -26,6 +26,7 @@ from proxy.config.ledger import (
     listener,
     network_filters,
     route,
+    tcp_proxy,
     tls,
     transcoding,
 )
@@ -52,6 +53,7 @@ AREAS: tuple[tuple[str, str], ...] = (
     ("Bootstrap", bootstrap.TABLE),
     ("Listeners", listener.TABLE),
     ("Network filters", network_filters.TABLE),
+    ("TCP proxy", tcp_proxy.TABLE),
     ("HTTP connection manager", hcm.TABLE),
     ("Compression", compression.TABLE),
     ("gRPC-JSON transcoding", transcoding.TABLE),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-#: Modules with a `FACTORY`; the HTTP connection manager is a network filter with a package of its own.
+#: Modules with a `FACTORY`; the TCP proxy and the HTTP connection manager have packages of their own.
 _MODULES = (
     "proxy.filters.network.echo",
     "proxy.filters.network.direct_response",
@@ -14,6 +14,7 @@ _MODULES = (
     "proxy.filters.network.set_filter_state",
     "proxy.filters.network.sni_cluster",
     "proxy.filters.network.tcp_cluster_rewrite",
+    "proxy.tcp_proxy.filter",
     "proxy.hcm.connection_manager",
 )
 

@@ -1,0 +1,6 @@
+"""`envoy.filters.network.tcp_proxy`: carries the bytes of a connection to a host of a cluster and back.
+
+In the order of a connection's way: `config` (compiled), `filter` (one of a filter chain, live in a worker),
+`session` (a client's connection), `upstream` (the connection to the host), `log_entry` and `stats` (what is told of
+it).
+"""

@@ -1,0 +1,122 @@
+"""`envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy` compiled."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, Final
+
+from proxy.base.regex import wire_text
+from proxy.base.stream_info import ConnectionInfo
+from proxy.config.context import CompileContext
+from proxy.config.durations import seconds
+
+#: A name in `ConnectionInfo.filter_state`: the cluster of this connection (a str) instead of the configured one.
+CLUSTER_KEY: Final = "envoy.tcp_proxy.cluster"
+#: The same for the idle timeout, in milliseconds.
+IDLE_TIMEOUT_KEY: Final = "envoy.tcp_proxy.per_connection_idle_timeout_ms"
+
+_DEFAULT_IDLE_TIMEOUT: Final = 3600.0
+
+Hash = Callable[[ConnectionInfo], int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedNames:
+    """Cluster names, and for each the sum of the weights up to and including its own."""
+
+    names: tuple[str, ...]
+    bounds: tuple[int, ...]
+
+    def pick(self, number: int) -> str:
+        """The name for a draw from 0 to 2**64-1."""
+        return self.names[bisect_right(self.bounds, number % self.bounds[-1])]
+
+
+@dataclass(frozen=True, slots=True)
+class TcpProxyConfig:
+    """The config of one filter. Times are seconds, 0.0 for none.
+
+    Either `cluster` or `weighted` is set. `max_duration_jitter` is a fraction of `max_duration` that may be added
+    to it. `access_logs` are those of `proxy.access_log.compile`.
+    """
+
+    stat_prefix: str
+    cluster: str
+    weighted: WeightedNames | None
+    idle_timeout: float
+    max_attempts: int
+    max_duration: float
+    max_duration_jitter: float
+    access_logs: tuple[Any, ...]
+    log_interval: float
+    logs_connected: bool
+    hash: Hash | None
+
+    def cluster_for(self, connection: ConnectionInfo, draw: Callable[[], int]) -> str:
+        """The name of the cluster of one connection; weighted clusters cannot be overridden, as in Envoy."""
+        if self.weighted is not None:
+            return self.weighted.pick(draw())
+        return str(connection.filter_state.get(CLUSTER_KEY) or self.cluster)
+
+    def idle_timeout_for(self, connection: ConnectionInfo) -> float:
+        """The idle timeout of one connection."""
+        own = connection.filter_state.get(IDLE_TIMEOUT_KEY)
+        return self.idle_timeout if own is None else int(own) / 1000
+
+
+def compile_tcp_proxy(message: Any, path: str, ctx: CompileContext) -> TcpProxyConfig:
+    """Compile the message of a filter; problems go to `ctx`."""
+    access_logs: tuple[Any, ...] = ()
+    if message.access_log:
+        from proxy.access_log.compile import compile_access_logs  # many filters have none
+
+        access_logs = compile_access_logs(message.access_log, f"{path}.access_log", ctx)
+    options = message.access_log_options
+    old_way = not message.HasField("access_log_options")
+    source = message if old_way else options
+    return TcpProxyConfig(
+        stat_prefix=message.stat_prefix,
+        cluster=message.cluster,
+        weighted=_weighted(message.weighted_clusters) if message.HasField("weighted_clusters") else None,
+        idle_timeout=seconds(message, "idle_timeout", _DEFAULT_IDLE_TIMEOUT),
+        max_attempts=message.max_connect_attempts.value if message.HasField("max_connect_attempts") else 1,
+        max_duration=seconds(message, "max_downstream_connection_duration", 0.0),
+        max_duration_jitter=message.max_downstream_connection_duration_jitter_percentage.value / 100,
+        access_logs=access_logs,
+        log_interval=seconds(source, "access_log_flush_interval", 0.0),
+        logs_connected=source.flush_access_log_on_connected,
+        hash=_hash(message.hash_policy[0]) if message.hash_policy else None,
+    )
+
+
+def _weighted(message: Any) -> WeightedNames | None:
+    if not message.clusters or not all(entry.weight for entry in message.clusters):
+        return None  # the check of the message has said so
+    return WeightedNames(
+        tuple(entry.name for entry in message.clusters),
+        tuple(accumulate(entry.weight for entry in message.clusters)),
+    )
+
+
+def _hash(message: Any) -> Hash | None:
+    import xxhash  # few filters need it
+
+    def hash_text(text: str) -> int:
+        return xxhash.xxh64_intdigest(text.encode("latin-1"))
+
+    match message.WhichOneof("policy_specifier"):
+        case "source_ip":
+            return lambda connection: hash_text(connection.remote_address.ip)
+        case "filter_state":
+            key = message.filter_state.key
+
+            def of_state(connection: ConnectionInfo) -> int | None:
+                value = connection.filter_state.get(key)
+                return None if value is None else hash_text(wire_text(str(value)))
+
+            return of_state
+        case _:
+            return None

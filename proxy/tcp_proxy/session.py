@@ -1,0 +1,352 @@
+"""One client's connection, from its acceptance to the entry in the access log.
+
+Bytes go straight from one transport to the other: a read is one call here (or in `upstream`) and one of the
+other's `write`. What the client says before there is a host is held; Envoy leaves it in the socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from proxy.base.response_flags import ResponseFlag
+from proxy.base.stream_info import ConnectionInfo
+from proxy.tcp_proxy.log_entry import log_entry
+from proxy.tcp_proxy.upstream import DialFailure, Upstream
+
+if TYPE_CHECKING:
+    from proxy.tcp_proxy.filter import TcpProxyFilter
+    from proxy.upstream.cluster import Cluster
+    from proxy.upstream.host import Host
+
+_NEVER: Final = float("inf")
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Cut a connection with a TCP reset; what was not sent is dropped."""
+    raw = transport.get_extra_info("socket")
+    if raw is not None and raw.family != socket.AF_UNIX:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    transport.abort()
+
+
+class TcpSession(asyncio.Protocol):
+    """See module. Times are monotonic seconds.
+
+    `upstream` is the connection to the host, or the attempt to make one; None before, between and after.
+    `last_upstream` is the one that was connected. `bytes_received` is what the client has said, `bytes_sent` what it
+    was told.
+    """
+
+    __slots__ = (
+        "_buffered",
+        "_deadline",
+        "_early",
+        "_ended",
+        "_idle_timeout",
+        "_log_at",
+        "_paused",
+        "_timer",
+        "_write",
+        "attempts",
+        "bytes_received",
+        "bytes_sent",
+        "cluster",
+        "connection",
+        "failure_reason",
+        "finished",
+        "flags",
+        "host",
+        "last_active",
+        "last_upstream",
+        "now",
+        "owner",
+        "stats",
+        "transport",
+        "upstream",
+    )
+
+    def __init__(self, owner: TcpProxyFilter, connection: ConnectionInfo) -> None:
+        self.owner = owner
+        self.connection = connection
+        self.stats = owner.stats
+        self.now = owner.now
+        self.transport: asyncio.Transport | None = None
+        self.upstream: Upstream | None = None
+        self.last_upstream: Upstream | None = None
+        self.cluster: Cluster | None = None
+        self.host: Host | None = None
+        self.attempts = 0
+        self.flags = 0
+        self.failure_reason = ""
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self.last_active = 0.0
+        self.finished = False  # whether the client has said all that it will say
+        self._write: Any = None  # of the host's transport, once that is connected
+        self._early = b""
+        self._paused = False
+        self._ended = False
+        self._timer: Any = None
+        self._idle_timeout = 0.0
+        self._deadline = _NEVER
+        self._log_at = _NEVER
+        self._buffered = 0
+
+    # -- asyncio.Protocol: the client's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Look for a host."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.stats.downstream_cx_total += 1
+        config = self.owner.config
+        now = self.now()
+        if config.max_duration:
+            jitter = config.max_duration_jitter * (self.owner.draw() / 2**64)
+            self._deadline = now + config.max_duration * (1 + jitter)
+        if config.log_interval and self.owner.logger is not None:
+            self._log_at = now + config.log_interval
+        if self._deadline != _NEVER or self._log_at != _NEVER:
+            self._arm(now)
+        self._find_host()
+
+    def data_received(self, data: bytes) -> None:
+        """Pass it on."""
+        write = self._write
+        if write is None:
+            self._hold(data)
+            return
+        size = len(data)
+        self.last_active = self.now()
+        self.bytes_received += size
+        self.stats.downstream_cx_rx_bytes_total += size
+        self.upstream.stats.upstream_cx_tx_bytes_total += size  # type: ignore[union-attr]
+        write(data)
+
+    def eof_received(self) -> bool:
+        """The client will say no more, but may still listen."""
+        self.finished = True
+        upstream = self.upstream
+        if upstream is None or not upstream.connected:
+            return True
+        upstream.finish()
+        if upstream.finished:
+            self._close_both()
+        return True
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        if self.upstream is not None:
+            self.upstream.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        if self.upstream is not None:
+            self.upstream.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has gone, or was sent away."""
+        self.transport = None
+        upstream, self.upstream = self.upstream, None
+        self._write = None
+        self._early = b""
+        if upstream is not None:
+            if isinstance(exc, ConnectionResetError):
+                self.flags |= ResponseFlag.DOWNSTREAM_REMOTE_RESET
+                self.connection.close_type = "RemoteReset"
+            upstream.leave(reset=exc is not None)
+        self._end()
+
+    # -- finding a host
+
+    def _find_host(self) -> None:
+        owner = self.owner
+        connection = self.connection
+        cluster = owner.clusters.get(owner.config.cluster_for(connection, owner.draw))
+        if cluster is None:
+            self.stats.downstream_cx_no_route += 1
+            self._refuse(ResponseFlag.NO_CLUSTER_FOUND)
+            return
+        self.cluster = cluster
+        if not cluster.breakers[0].connections.available:
+            cluster.stats.upstream_cx_overflow += 1
+            self._refuse(ResponseFlag.UPSTREAM_OVERFLOW)
+            return
+        if self.attempts >= owner.config.max_attempts:
+            cluster.stats.upstream_cx_connect_attempts_exceeded += 1
+            self._refuse(ResponseFlag.UPSTREAM_RETRY_LIMIT_EXCEEDED)
+            return
+        policy = owner.config.hash
+        host = cluster.choose_host(policy(connection) if policy is not None else None)
+        if host is None:
+            self._refuse(ResponseFlag.NO_HEALTHY_UPSTREAM)
+            return
+        self.attempts += 1
+        self.upstream = upstream = Upstream(self, cluster, host)
+        upstream.dial()
+
+    def _refuse(self, flag: int) -> None:
+        self.flags |= flag
+        if self.transport is not None:
+            self._cut()
+
+    def _cut(self) -> None:
+        """Close without sending what waits; bytes of the client's that nobody has read make that a reset."""
+        transport = self.transport
+        assert transport is not None
+        if self._early:
+            reset(transport)
+        else:
+            transport.abort()
+
+    def on_dial_failed(self, host: Host, failure: DialFailure, reason: str) -> None:
+        """No connection to `host`; `reason` is the transport's, "" if there is none."""
+        self.upstream = None
+        self.host = host
+        self.failure_reason = reason
+        if failure is not DialFailure.LOCAL:
+            self.flags |= ResponseFlag.UPSTREAM_CONNECTION_FAILURE
+        if self.transport is not None:
+            self._find_host()
+
+    def on_connected(self, upstream: Upstream) -> None:
+        """The host is there: what was held goes to it, and from now on bytes pass."""
+        transport = self.transport
+        assert transport is not None
+        self.host = upstream.host
+        self.last_upstream = upstream
+        self.failure_reason = ""
+        self._write = upstream.transport.write
+        upstream.write_down = transport.write
+        now = self.last_active = self.now()
+        if self._early:
+            early, self._early = self._early, b""
+            self.data_received(early)
+            if self._paused:
+                self._paused = False
+                transport.resume_reading()
+        if self.finished:
+            upstream.finish()
+        owner = self.owner
+        self._idle_timeout = owner.config.idle_timeout_for(self.connection)
+        if self._idle_timeout:
+            self._arm(now)
+        if owner.config.logs_connected and owner.logger is not None:
+            self._log("TcpUpstreamConnected")
+
+    def _hold(self, data: bytes) -> None:
+        self._early += data
+        if len(self._early) >= self.connection.buffer_limit > 0 and not self._paused:
+            assert self.transport is not None
+            self._paused = True
+            self.transport.pause_reading()
+
+    # -- the host's side
+
+    def on_upstream_finished(self) -> None:
+        """The host will say no more."""
+        transport = self.transport
+        if transport is None:
+            return
+        if self.finished:
+            self._close_both()
+        elif transport.can_write_eof():
+            transport.write_eof()
+        else:
+            transport.close()
+
+    def on_upstream_lost(self, was_reset: bool) -> None:
+        """The connection to the host is gone, not by our doing."""
+        self.upstream = None
+        self._write = None
+        transport = self.transport
+        if transport is None:
+            return
+        if was_reset:
+            self.flags |= ResponseFlag.UPSTREAM_REMOTE_RESET
+            reset(transport)
+        else:
+            transport.close()
+
+    def pause_reading(self) -> None:
+        """The host does not read as fast as the client writes."""
+        if self.transport is not None and not self._paused and not self.transport.is_closing():
+            self._paused = True
+            self.stats.downstream_flow_control_paused_reading_total += 1
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """The host reads again."""
+        if self.transport is not None and self._paused and not self.transport.is_closing():
+            self._paused = False
+            self.stats.downstream_flow_control_resumed_reading_total += 1
+            self.transport.resume_reading()
+
+    # -- time
+
+    def _arm(self, now: float) -> None:
+        idle_at = _NEVER
+        if self._idle_timeout:
+            idle_at = self.last_active + self._idle_timeout
+        when = min(idle_at, self._deadline, self._log_at)
+        if self._timer is not None:
+            self.owner.timers.cancel(self._timer)
+        self._timer = self.owner.timers.wake(max(when, now), self) if when != _NEVER else None
+
+    def on_wake(self, now: float) -> None:
+        """A deadline may have come; see `Timers`."""
+        self._timer = None
+        transport = self.transport
+        if transport is None:
+            return
+        if now >= self._deadline:
+            self.stats.max_downstream_connection_duration += 1
+            self.flags |= ResponseFlag.DURATION_TIMEOUT
+            self._cut()
+            return
+        if self._idle_timeout and now >= self.last_active + self._idle_timeout:
+            # Bytes that leave count as those that come: only what does not move at all is idle.
+            buffered = transport.get_write_buffer_size()
+            if self.upstream is not None:
+                buffered += self.upstream.transport.get_write_buffer_size()
+            if buffered == self._buffered:
+                self.stats.idle_timeout += 1
+                self._cut()
+                return
+            self.last_active = now
+            self._buffered = buffered
+        if now >= self._log_at:
+            self._log_at = now + self.owner.config.log_interval
+            self._log("TcpPeriodic")
+        self._arm(now)
+
+    # -- the end
+
+    def _close_both(self) -> None:
+        """Both have said all; what waits still goes out."""
+        transport, upstream = self.transport, self.upstream
+        if upstream is not None:
+            self.upstream = None
+            self._write = None
+            upstream.leave(both_finished=True)
+        if transport is not None:
+            transport.close()
+
+    def _end(self) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        if self._timer is not None:
+            self.owner.timers.cancel(self._timer)
+            self._timer = None
+        connection: Any = self.connection
+        connection.response_flags = self.flags
+        if self.owner.logger is not None:
+            self._log("TcpConnectionEnd")
+        connection.on_closed()
+
+    def _log(self, log_type: str) -> None:
+        self.owner.logger.log(log_entry(self, self.now()), log_type)

@@ -1,0 +1,345 @@
+"""The connection to a host that carries one session, from the attempt to make it to its end.
+
+It keeps the books of the cluster and the host as Envoy's pool of TCP connections does, but there is no pool: such a
+connection serves one client and is never used again. Envoy's pool, too, opens one for each client and closes those
+whose client has gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from typing import TYPE_CHECKING, Any, cast
+
+from proxy.base.address import from_socket_name
+from proxy.base.stream_info import StreamInfo
+from proxy.upstream.pool.connect import ConnectError, open_connection, reason_of
+
+if TYPE_CHECKING:
+    from proxy.tcp_proxy.session import TcpSession
+    from proxy.upstream.cluster import Cluster
+    from proxy.upstream.host import Host
+
+
+class DialFailure(Enum):
+    """Why there is no connection; REMOTE is a refusal, LOCAL a limit or an error of this machine."""
+
+    LOCAL = 0
+    REMOTE = 1
+    TIMEOUT = 2
+
+
+class Upstream(asyncio.Protocol):
+    """See module. Times are monotonic seconds.
+
+    `connected` holds from then on; `finished` says that the host will say no more. `write_down` is the `write` of
+    the client's transport, set by the session when it is connected.
+    """
+
+    __slots__ = (
+        "_addresses",
+        "_limits",
+        "_local",
+        "_paused",
+        "_task",
+        "_timer",
+        "_tls",
+        "cluster",
+        "connect_started_at",
+        "connected",
+        "connected_at",
+        "connection_id",
+        "draining",
+        "finished",
+        "host",
+        "session",
+        "stats",
+        "transport",
+        "write_down",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, session: TcpSession, cluster: Cluster, host: Host) -> None:
+        self.session: TcpSession | None = session
+        self.cluster = cluster
+        self.stats = cluster.stats
+        self.host = host
+        self.connection_id = session.owner.next_upstream_id()
+        self.connected = False
+        self.finished = False
+        self.draining: Any = None  # the `TcpProxyStats` to tell when what waits has gone out
+        self.write_down: Any = None
+        self.connected_at = 0.0
+        self._limits = cluster.breakers[0]
+        self._local = False
+        self._paused = False
+        self._task: asyncio.Task[Any] | None = None
+        self._timer: Any = None
+        self._addresses: Any = None
+        self._tls: Any = None
+
+    # -- the attempt
+
+    def dial(self) -> None:
+        """Begin to connect; the session hears of the outcome, perhaps before this returns."""
+        session = self.session
+        assert session is not None
+        limits, stats, host_stats = self._limits, self.stats, self.host.stats
+        if not limits.pending_requests.try_acquire():
+            stats.upstream_rq_pending_overflow += 1
+            self._report(DialFailure.LOCAL, "")
+            return
+        if host_stats.cx_active >= limits.max_connections_per_host:
+            limits.pending_requests.release()
+            stats.upstream_cx_overflow += 1
+            self._report(DialFailure.LOCAL, "")
+            return
+        stats.upstream_rq_pending_total += 1
+        stats.upstream_rq_pending_active += 1
+        host_stats.rq_pending_active += 1
+        limits.connections.acquire()
+        stats.upstream_cx_total += 1
+        stats.upstream_cx_active += 1
+        host_stats.cx_total += 1
+        host_stats.cx_active += 1
+        owner = session.owner
+        config = self.cluster.config
+        address = self.host.address
+        self.connect_started_at = now = owner.now()
+        loop = owner.loop
+        if config.transport is None and config.bind is None and config.keepalive is None and not address.path:
+            self._timer = owner.timers.wake(now + config.connect_timeout, self)
+            connecting: Any = loop.create_connection(lambda: self, address.ip, address.port)
+        else:
+            connecting = open_connection(loop, self.host, config, self, config.transport)
+        self._task = task = loop.create_task(connecting, name="tcp_proxy connect")
+        task.add_done_callback(self._on_dialled)
+
+    def on_wake(self, now: float) -> None:
+        """The time to connect is over; see `Timers`."""
+        del now
+        self._timer = None
+        if self._task is not None and not self.connected:
+            task, self._task = self._task, None
+            task.cancel()
+            self._failed(DialFailure.TIMEOUT, "")
+
+    def _on_dialled(self, task: asyncio.Task[Any]) -> None:
+        if self._task is None:
+            return  # given up before
+        self._task = None
+        error = task.exception() if not task.cancelled() else None
+        if self.connected:
+            return
+        if isinstance(error, ConnectError):
+            if error.timeout:
+                self._failed(DialFailure.TIMEOUT, "")
+            else:
+                self._failed(DialFailure.LOCAL if error.local else DialFailure.REMOTE, error.reason)
+        elif isinstance(error, OSError):
+            self._failed(DialFailure.REMOTE, reason_of(error))
+        elif not task.cancelled():
+            self._failed(DialFailure.LOCAL, str(error or ""))
+
+    def _failed(self, failure: DialFailure, reason: str) -> None:
+        stats = self.stats
+        self._leave_queue()
+        self._forget()
+        stats.upstream_rq_pending_failure_eject += 1
+        stats.upstream_cx_connect_fail += 1
+        self.host.stats.cx_connect_fail += 1
+        stats.upstream_cx_destroy += 1
+        if failure is DialFailure.TIMEOUT:
+            stats.upstream_cx_connect_timeout += 1
+            stats.upstream_cx_destroy_local += 1
+        else:
+            stats.upstream_cx_destroy_remote += 1
+        self._report(failure, reason)
+
+    def _report(self, failure: DialFailure, reason: str) -> None:
+        session, self.session = self.session, None
+        if session is not None:
+            session.on_dial_failed(self.host, failure, reason)
+
+    def _leave_queue(self) -> None:
+        if self._timer is not None:
+            assert self.session is not None
+            self.session.owner.timers.cancel(self._timer)
+            self._timer = None
+        self._limits.pending_requests.release()
+        self.stats.upstream_rq_pending_active -= 1
+        self.host.stats.rq_pending_active -= 1
+
+    def _forget(self) -> None:
+        self.stats.upstream_cx_active -= 1
+        self.host.stats.cx_active -= 1
+        self._limits.connections.release()
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        self.transport = made = cast("asyncio.Transport", transport)
+        session = self.session
+        if session is None:  # given up in the same turn of the loop
+            made.abort()
+            return
+        limit = self.cluster.config.buffer_limit
+        made.set_write_buffer_limits(high=limit, low=limit // 2)
+        self._leave_queue()
+        self.connected = True
+        self.connected_at = now = session.now()
+        stats, host_stats = self.stats, self.host.stats
+        stats.upstream_cx_connect_ms.record(int((now - self.connect_started_at) * 1000))
+        stats.upstream_rq_total += 1
+        stats.upstream_rq_active += 1
+        host_stats.rq_total += 1
+        host_stats.rq_active += 1
+        self._limits.requests.acquire()
+        if session.owner.logger is not None:
+            self._addresses = (
+                from_socket_name(made.get_extra_info("sockname")),
+                from_socket_name(made.get_extra_info("peername")),
+            )
+            if self.cluster.config.transport is not None:
+                from proxy.connection.tls import tls_info  # few clusters of bytes are encrypted here
+
+                self._tls = tls_info(made)
+        session.on_connected(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass it on to the client."""
+        size = len(data)
+        self.stats.upstream_cx_rx_bytes_total += size
+        session = self.session
+        if session is None:
+            # Nobody to hear of it: what is left to send is given up, as in Envoy.
+            self.transport.abort()
+            return
+        session.last_active = session.now()
+        session.bytes_sent += size
+        session.stats.downstream_cx_tx_bytes_total += size
+        self.write_down(data)
+
+    def eof_received(self) -> bool:
+        """The host will say no more, but may still listen."""
+        self.finished = True
+        session = self.session
+        if session is not None:
+            session.on_upstream_finished()
+        return True
+
+    def pause_writing(self) -> None:
+        """The host does not read."""
+        self.stats.upstream_flow_control_backed_up_total += 1
+        if self.session is not None:
+            self.session.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The host reads again."""
+        self.stats.upstream_flow_control_drained_total += 1
+        if self.session is not None:
+            self.session.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone."""
+        if not self.connected:
+            return
+        session, self.session = self.session, None
+        self._count_end(active=session is not None or self.draining is not None)
+        if self.draining is not None:
+            self.draining.upstream_flush_active -= 1
+            self.draining = None
+        if session is not None:
+            session.on_upstream_lost(isinstance(exc, ConnectionResetError))
+
+    def _count_end(self, *, active: bool) -> None:
+        self._forget()
+        stats, host_stats = self.stats, self.host.stats
+        stats.upstream_rq_active -= 1
+        host_stats.rq_active -= 1
+        self._limits.requests.release()
+        stats.upstream_cx_destroy += 1
+        if self._local:
+            stats.upstream_cx_destroy_local += 1
+        else:
+            stats.upstream_cx_destroy_remote += 1
+        if active:
+            stats.upstream_cx_destroy_with_active_rq += 1
+            if self._local:
+                stats.upstream_cx_destroy_local_with_active_rq += 1
+            else:
+                stats.upstream_cx_destroy_remote_with_active_rq += 1
+        length = asyncio.get_running_loop().time() - self.connected_at
+        stats.upstream_cx_length_ms.record(int(length * 1000))
+        stats.upstream_rq_per_cx.record(1)
+
+    # -- the session's side
+
+    def finish(self) -> None:
+        """The client will say no more; TLS cannot say so on its own."""
+        if not self.transport.is_closing() and self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def leave(self, *, reset: bool = False, both_finished: bool = False) -> None:
+        """The session is over: what waits is still sent, unless the client's connection was `reset`."""
+        session, self.session = self.session, None
+        assert session is not None
+        if not self.connected:
+            self._give_up(session)
+            return
+        self._local = not both_finished
+        if reset:
+            from proxy.tcp_proxy.session import reset as cut
+
+            cut(self.transport)
+        else:
+            if self.transport.get_write_buffer_size():
+                self.draining = session.stats
+                self.draining.upstream_flush_total += 1
+                self.draining.upstream_flush_active += 1
+                if self._paused:
+                    self._paused = False
+                    self.transport.resume_reading()
+            self.transport.close()
+
+    def _give_up(self, session: TcpSession) -> None:
+        if self._task is None:
+            return
+        task, self._task = self._task, None
+        self.session = session
+        self._leave_queue()
+        self.session = None
+        self._forget()
+        task.cancel()
+        self.stats.upstream_rq_cancelled += 1
+        self.stats.upstream_cx_connect_fail += 1
+        self.host.stats.cx_connect_fail += 1
+        self.stats.upstream_cx_destroy += 1
+        self.stats.upstream_cx_destroy_local += 1
+
+    def pause_reading(self) -> None:
+        """The client does not read as fast as the host writes."""
+        if self.connected and not self._paused and not self.transport.is_closing():
+            self._paused = True
+            self.stats.upstream_flow_control_paused_reading_total += 1
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """The client reads again."""
+        if self.connected and self._paused and not self.transport.is_closing():
+            self._paused = False
+            self.stats.upstream_flow_control_resumed_reading_total += 1
+            self.transport.resume_reading()
+
+    def describe(self, info: StreamInfo) -> None:
+        """Note in `info` which connection carried the session."""
+        info.upstream_connection_id = self.connection_id
+        if self._addresses is not None:
+            info.upstream_local_address, info.upstream_remote_address = self._addresses
+        info.upstream_tls = self._tls
+        info.upstream_connect_start = self.connect_started_at
+        info.upstream_connect_complete = self.connected_at
+        info.upstream_pool_requested = self.connect_started_at
+        info.upstream_pool_ready = self.connected_at
