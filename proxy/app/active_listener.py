@@ -8,6 +8,7 @@ from proxy.app.config_loading import ListenerPlan
 from proxy.base.address import Address
 from proxy.base.errors import UsageError
 from proxy.connection.sockets import (
+    ListenAddress,
     local_address,
     open_sockets,
     remove_socket_file,
@@ -24,15 +25,21 @@ class ActiveListener:
         self.sockets: list[list[socket.socket]] = []
         self.draining = False
         try:
-            for where in plan.addresses:
+            for where in self._bound:
                 self.sockets.append(open_sockets(plan.name, where, workers))
         except UsageError:
             self.close()
             raise
 
     def addresses(self) -> list[Address]:
-        """What it is bound to, with the real ports."""
+        """What it is bound to, with the real ports; the configured addresses if nothing is bound."""
+        if not self.plan.bound:
+            return [where.address for where in self.plan.addresses]
         return [local_address(sockets[0]) for sockets in self.sockets]
+
+    @property
+    def _bound(self) -> tuple[ListenAddress, ...]:
+        return self.plan.addresses if self.plan.bound else ()
 
     def of_worker(self, index: int) -> list[socket.socket]:
         """The sockets that one worker accepts on, in order of the addresses."""
@@ -40,7 +47,7 @@ class ActiveListener:
 
     def listen(self) -> None:
         """Let connections come in. Raises `UsageError`."""
-        for where, sockets in zip(self.plan.addresses, self.sockets, strict=True):
+        for where, sockets in zip(self._bound, self.sockets, strict=True):
             start_listening(self.plan.name, where, sockets)
 
     def refuse(self) -> None:
@@ -51,7 +58,7 @@ class ActiveListener:
 
     def close(self) -> None:
         """Close every socket and remove socket files."""
-        for where, sockets in zip(self.plan.addresses, self.sockets, strict=False):
+        for where, sockets in zip(self._bound, self.sockets, strict=False):
             for sock in sockets:
                 sock.close()
             remove_socket_file(where)

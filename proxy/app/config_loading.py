@@ -37,13 +37,14 @@ MANY_CLUSTERS: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class ListenerPlan:
-    """A listener as the controller knows it: bytes for the workers, addresses to bind, direction for
+    """A listener as the controller knows it: bytes for the workers, addresses to bind (if `bound`), direction for
     drains."""
 
     name: str
     serialized: bytes
     addresses: tuple[ListenAddress, ...]
     inbound: bool
+    bound: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +254,6 @@ def _compile_listeners(bootstrap: Any, context: CompileContext) -> list[Listener
     for index, message in enumerate(bootstrap.static_resources.listeners):
         path = f"static_resources.listeners[{index}]"
         config = compile_listener(message, path, context)
-        addresses = config.addresses if config.bind_to_port else ()
         # A listener without a name gets a random one in Envoy; ours is stable, so that stats and logs are.
         key = message.name or f"listener-{index}"
         if key in plans:
@@ -261,7 +261,9 @@ def _compile_listeners(bootstrap: Any, context: CompileContext) -> list[Listener
                 f"{path}.name", f"replaces static_resources.listeners[{places[key]}], which has the same name"
             )
         inbound = config.traffic_direction == INBOUND
-        plans[key] = ListenerPlan(key, message.SerializeToString(), addresses, inbound)
+        plans[key] = ListenerPlan(
+            key, message.SerializeToString(), config.addresses, inbound, config.bind_to_port
+        )
         places[key] = index
     _refuse_shared_addresses(plans.values(), places, context)
     return list(plans.values())
@@ -301,7 +303,6 @@ def _compile_clusters(
 ) -> tuple[list[tuple[str, bytes]], list[int], list[Problem], list[Problem], dict[str, SecretPlan]]:
     """Names with serialised messages, places of DNS clusters, problems, warnings, secrets."""
     from proxy.upstream.cluster import compile_cluster
-    from proxy.upstream.cluster_config import Discovery
 
     context = CompileContext(
         shared.runtime, shared.wall_clock, shared.known_clusters, shared.node, True, shared.secrets
@@ -319,7 +320,7 @@ def _compile_clusters(
                 f"also static_resources.clusters[{first[message.name]}]",
             )
         first.setdefault(message.name, index)
-        if config.discovery is not Discovery.STATIC:
+        if config.dns is not None:
             resolved.append(index)
         clusters.append((message.name, message.SerializeToString()))
     plans = {} if shared.secrets is None else shared.secrets.plans

@@ -305,7 +305,8 @@ class Controller:
         milliseconds = int((self.loop.time() - self.started_at) * 1000)
         self.server_stats.initialization_time_ms.record(milliseconds)
         for name, listener in self.listeners.items():
-            logger.info("listener %s accepts on %s", name, ", ".join(map(str, listener.addresses())))
+            verb = "accepts on" if listener.plan.bound else "is handed connections to"
+            logger.info("listener %s %s %s", name, verb, ", ".join(map(str, listener.addresses())))
         logger.info("starting main dispatch loop")
         if not self.bootstrap.stats_flush_on_admin:
             self.loop.call_later(self._flush_seconds(), self._flush_stats)

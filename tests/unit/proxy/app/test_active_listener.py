@@ -27,6 +27,16 @@ def test_each_worker_gets_a_socket_of_its_own_per_address() -> None:
         listener.close()
 
 
+def test_a_listener_without_a_port_shows_its_configured_address() -> None:
+    listener = ActiveListener(
+        ListenerPlan("a", b"", (ListenAddress(Address("192.0.2.1", 80)),), False, bound=False), workers=2
+    )
+    listener.listen()
+    assert listener.of_worker(1) == []
+    assert listener.addresses() == [Address("192.0.2.1", 80)]
+    listener.close()
+
+
 def test_after_refuse_nobody_can_connect() -> None:
     listener = ActiveListener(plan(Address("127.0.0.1", 0)), workers=2)
     try:

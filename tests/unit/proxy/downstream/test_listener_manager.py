@@ -40,6 +40,9 @@ class _Socket:
     def getsockname(self) -> tuple[str, int]:
         return ("10.0.0.1", 8000)
 
+    def dup(self) -> None:
+        raise OSError("out of descriptors")
+
 
 class Worker:
     def __init__(self) -> None:
