@@ -33,7 +33,8 @@ def compile_listener_filters(
 ) -> tuple[ListenerFilterConfig, ...]:
     """The listener filters of a `Listener` in order, with those that other fields ask for behind them."""
     added = _asked_for(message)
-    if not message.listener_filters and not added:
+    needs_tls_inspector = _needs_tls_inspector(message)
+    if not message.listener_filters and not added and not needs_tls_inspector:
         return ()
     from proxy.filters.listener import register_all  # not for the many listeners without any
 
@@ -43,7 +44,7 @@ def compile_listener_filters(
         for i, one in enumerate(message.listener_filters)
     ]
     known = [one for one in filters if one is not None]
-    if _needs_tls_inspector(message) and not any(one.factory.type_name == _TLS_INSPECTOR for one in known):
+    if needs_tls_inspector and not any(one.factory.type_name == _TLS_INSPECTOR for one in known):
         ctx.warning(
             f"{path}.listener_filters",
             "filter chain match rules require the TLS inspector, which is not among them: it is added",

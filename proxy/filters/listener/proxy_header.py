@@ -65,8 +65,11 @@ def read_proxy_header(data: bytes) -> ProxyHeader | int:
 
 def version_of(data: bytes) -> int:
     """Which version's signature `data` has; 0 if neither or if it is too short to tell."""
-    if len(data) >= _V2_HEADER and data.startswith(V2_SIGNATURE):
-        return 2
+    if len(data) >= _V2_HEADER:
+        if data.startswith(V2_SIGNATURE):
+            return 2
+        if not data.startswith(V1_SIGNATURE):
+            return 0
     return 1 if data.find(b"\r\n", 0, _LONGEST_V1) > 0 else 0
 
 
