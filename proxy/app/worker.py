@@ -113,6 +113,7 @@ class Worker:
             worker_index=index,
             local_address=settings["local_address"],
         )
+        self._clusters.services = self.services
         columns: dict[str, int] = settings["listener_columns"]
         self._listeners = ListenerManager(
             self.services, lambda name: SharedCounter(counts, index, columns[name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from typing import Final
 
@@ -51,6 +52,19 @@ class Address:
 
     def __hash__(self) -> int:
         return hash(self.text)
+
+
+def parse_ip_port(text: str) -> Address | None:
+    """The address that `1.2.3.4:80` or `[::1]:80` names, None if the text is neither."""
+    host, _, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    try:
+        ip = ipaddress.ip_address(host[1:-1] if bracketed else host)
+    except ValueError:
+        return None
+    if (ip.version == 6) != bracketed or not (port.isascii() and port.isdigit()) or len(port) > 5:
+        return None
+    return Address(str(ip), int(port)) if int(port) <= 65535 else None
 
 
 def from_socket_name(name: object) -> Address:

@@ -21,7 +21,6 @@ envoy.filters.listener extensions.filters.listener.proxy_protocol.v3 proxy_proto
 envoy.filters.listener extensions.filters.listener.tls_inspector.v3 tls_inspector TlsInspector
 envoy.filters.network extensions.filters.network.http_connection_manager.v3 http_connection_manager HttpConnectionManager
 envoy.filters.network extensions.filters.network.tcp_proxy.v3 tcp_proxy TcpProxy
-envoy.filters.network extensions.filters.network.tcp_proxy.v3 tcp_proxy TcpProxy
 envoy.filters.network extensions.filters.network.echo.v3 echo Echo
 envoy.filters.network extensions.filters.network.direct_response.v3 config Config
 envoy.filters.network extensions.filters.network.connection_limit.v3 connection_limit ConnectionLimit
@@ -63,6 +62,7 @@ envoy.tls.cert_validator extensions.transport_sockets.tls.v3 tls_spiffe_validato
 envoy.transport_sockets.upstream extensions.transport_sockets.raw_buffer.v3 raw_buffer RawBuffer
 envoy.transport_sockets.upstream extensions.transport_sockets.tls.v3 tls UpstreamTlsContext
 envoy.upstream_options extensions.upstreams.http.v3 http_protocol_options HttpProtocolOptions
+envoy.clusters extensions.clusters.aggregate.v3 cluster ClusterConfig
 envoy.clusters extensions.clusters.dns.v3 dns_cluster DnsCluster
 envoy.load_balancing_policies extensions.load_balancing_policies.round_robin.v3 round_robin RoundRobin
 envoy.load_balancing_policies extensions.load_balancing_policies.least_request.v3 least_request LeastRequest

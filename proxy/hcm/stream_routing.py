@@ -228,7 +228,9 @@ class RoutingPart(StreamState):
         if upstream_plan.charges is not None:
             info.virtual_cluster_name = upstream_plan.charges.virtual_cluster
         hash_policy = action.hash_policy
-        host = cluster.choose_host(None if hash_policy is None else manager.request_hash(hash_policy, self))
+        request_hash = None if hash_policy is None else manager.request_hash(hash_policy, self)
+        by_stream = cluster.choose_by_stream
+        host = cluster.choose_host(request_hash) if by_stream is None else by_stream(info, request_hash)
         if host is None:
             cluster.stats.codes[503] += 1
             if upstream_plan.charges is not None:

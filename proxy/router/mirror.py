@@ -77,7 +77,7 @@ def start_mirrors(
         cluster = manager.clusters.get(name) if name else None
         if cluster is None:
             continue
-        host = cluster.choose_host(None)
+        host = cluster.host_for(info)
         if host is None:
             cluster.stats.codes[503] += 1
             INTERNAL_CHARGES.count(cluster.stats, 503)

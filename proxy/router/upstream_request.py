@@ -111,7 +111,9 @@ class UpstreamRequest:
         request_id: bytes,
     ) -> None:
         self._stream = stream
-        self.cluster = cluster
+        self.cluster = host.cluster or cluster
+        #: Where responses are counted: an aggregate counts those of its members' hosts.
+        self._charged = cluster.stats
         self.host = host
         self._priority = priority
         self.method = method
@@ -267,15 +269,15 @@ class UpstreamRequest:
             self._count(status)
 
     def _count(self, status: int) -> None:
-        self.cluster.stats.codes[status] += 1
+        self._charged.codes[status] += 1
         if self.charges is not None:
-            self.charges.count(self.cluster.stats, status)
+            self.charges.count(self._charged, status)
 
     def uncount(self, status: int) -> None:
         """Take back a response that nobody will see."""
-        self.cluster.stats.codes[status] -= 1
+        self._charged.codes[status] -= 1
         if self.charges is not None:
-            self.charges.count(self.cluster.stats, status, -1)
+            self.charges.count(self._charged, status, -1)
 
     def _fail_before_response(self, failure: PoolFailure, detail: str) -> None:
         self.over = True
@@ -306,9 +308,9 @@ class UpstreamRequest:
         """See `PoolRequest`."""
         self._response_started = True
         status = response.head.status
-        self.cluster.stats.codes[status] += 1
+        self._charged.codes[status] += 1
         if self.charges is not None:
-            self.charges.count(self.cluster.stats, status)
+            self.charges.count(self._charged, status)
         if status >= 500:
             self.host.stats.rq_error += 1
         elif self.grpc:

@@ -7,6 +7,7 @@ from typing import Any
 
 from proxy.base.address import Address
 from proxy.base.runtime import Runtime
+from proxy.base.stream_info import StreamInfo
 from proxy.upstream.circuit_breaker import ResourceManager, SharedSlots
 from proxy.upstream.cluster_compile import compile_cluster
 from proxy.upstream.cluster_config import ClusterConfig, Discovery
@@ -27,7 +28,9 @@ class Cluster:
     """One cluster of one worker.
 
     `choose_host(hash)` gives the host for the next request, or None when there is none to use (counted in
-    `upstream_cx_none_healthy`). `breakers` is indexed by routing priority. `hosts` are all current hosts.
+    `upstream_cx_none_healthy`). Where `choose_by_stream` is not None the host depends on the stream, and that
+    function takes its place: `host_for` chooses between them. The host may then be that of another cluster.
+    `breakers` is indexed by routing priority. `hosts` are all current hosts.
     `draw` gives random integers from 0 to 2**64-1.
     `removed` turns True when the cluster itself has gone from the configuration.
     """
@@ -43,6 +46,7 @@ class Cluster:
         "_socket_matches",
         "_worker",
         "breakers",
+        "choose_by_stream",
         "choose_host",
         "config",
         "draw",
@@ -71,6 +75,7 @@ class Cluster:
         self.stats.common_counters = self._common_counters
         self.stats.common_gauges = self._common_gauges
         self.removed = False
+        self.choose_by_stream: Callable[[StreamInfo, int | None], Host | None] | None = None
         #: A `proxy.connection.tls_stats.SslStats`, of a cluster with TLS.
         self.ssl_stats: Any = None
         self._runtime = runtime
@@ -99,6 +104,16 @@ class Cluster:
     def hosts(self) -> tuple[Host, ...]:
         """All current hosts, usable or not."""
         return self.host_set.hosts
+
+    def host_for(self, info: StreamInfo, request_hash: int | None = None) -> Host | None:
+        """The host for one stream or TCP connection, None when there is none to use."""
+        if self.choose_by_stream is not None:
+            return self.choose_by_stream(info, request_hash)
+        return self.choose_host(request_hash)
+
+    def replace_hosts(self, hosts: Sequence[Host]) -> None:
+        """Take the whole list of hosts of a cluster that makes its own."""
+        self._install(hosts)
 
     def apply_runtime(self) -> None:
         """Read anew what the runtime may override."""
@@ -152,6 +167,8 @@ class Cluster:
         if before != after:
             self._membership_changes += 1
             self._socket_matches += len(after - before)
+        for host in after - before:
+            host.cluster = self
         for host in before - after:
             self._retire(host)
 
@@ -190,14 +207,14 @@ class Cluster:
 
     def _common_counters(self) -> dict[str, int]:
         result = {"default.total_match_count": self._socket_matches}
-        if self.config.discovery is Discovery.STATIC:
+        if self.config.dns is None:
             result["membership_change"] = self._membership_changes
         return result
 
     def _common_gauges(self) -> dict[str, int]:
         result: dict[str, int] = {}
         # The controller, which resolves names, reports the membership of DNS clusters.
-        if self.config.discovery is Discovery.STATIC:
+        if self.config.dns is None:
             hosts = self.host_set
             result = {
                 "membership_total": len(hosts.hosts),

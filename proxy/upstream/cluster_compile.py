@@ -20,6 +20,7 @@ from proxy.upstream.cluster_config import (
 from proxy.upstream.compile_dns import compile_dns
 from proxy.upstream.compile_endpoints import compile_endpoints, ip_literal
 from proxy.upstream.compile_http_options import compile_http_options
+from proxy.upstream.compile_kind import KINDS, compile_kind
 from proxy.upstream.compile_lb import compile_lb
 from proxy.upstream.fields import wrapped
 
@@ -34,8 +35,10 @@ _HTTP2_ALPN: Final = ["h2"]
 
 def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConfig:
     """Check a cluster and freeze it; what is wrong goes to `ctx`."""
-    discovery, dns_message = _discovery(message, path, ctx)
-    dns = None if discovery is Discovery.STATIC else compile_dns(message, dns_message, path, ctx)
+    discovery, extension = _discovery(message, path, ctx)
+    kind = compile_kind(message, extension, path, ctx) if discovery is Discovery.BY_STREAM else None
+    resolves = discovery in {Discovery.STRICT_DNS, Discovery.LOGICAL_DNS}
+    dns = compile_dns(message, extension, path, ctx) if resolves else None
     endpoints = compile_endpoints(message, discovery, path, ctx)
     choice = compile_http_options(message, path, ctx)
     transport, http2_transport = _transports(message, choice.protocol, path, ctx)
@@ -46,7 +49,7 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
         connect_timeout=_connect_timeout(message, path, ctx),
         buffer_limit=wrapped(message, "per_connection_buffer_limit_bytes", 1024 * 1024),
         endpoints=endpoints,
-        lb=compile_lb(message, path, ctx),
+        lb=compile_lb(message, path, ctx, provided=kind is not None),
         breakers=_breakers(message.circuit_breakers, f"{path}.circuit_breakers", ctx),
         protocol=choice.protocol,
         http=choice.http,
@@ -60,6 +63,7 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
         pool_per_downstream_connection=message.connection_pool_per_downstream_connection,
         wait_for_warm=wrapped(message, "wait_for_warm_on_init", True),
         close_on_host_set_change=message.common_lb_config.close_connections_on_host_set_change,
+        kind=kind,
     )
 
 
@@ -67,9 +71,12 @@ def _discovery(message: Any, path: str, ctx: CompileContext) -> tuple[Discovery,
     if not message.HasField("cluster_type"):
         number = message.type if message.HasField("type") else 0
         name = message.DESCRIPTOR.enum_types_by_name["DiscoveryType"].values_by_number[number].name
+        if name == "ORIGINAL_DST":
+            return Discovery.BY_STREAM, None
         if name in Discovery.__members__:
             return Discovery[name], None
-        ctx.problem(f"{path}.type", f"{name} is not supported; STATIC, STRICT_DNS and LOGICAL_DNS are")
+        reason = f"{name} is not supported; STATIC, STRICT_DNS, LOGICAL_DNS and ORIGINAL_DST are"
+        ctx.problem(f"{path}.type", reason)
         return Discovery.STATIC, None
     inner_path = f"{path}.cluster_type.typed_config"
     custom = unpack(message.cluster_type.typed_config, inner_path, ctx)
@@ -77,6 +84,8 @@ def _discovery(message: Any, path: str, ctx: CompileContext) -> tuple[Discovery,
         if not message.cluster_type.HasField("typed_config"):
             ctx.problem(f"{path}.cluster_type", f"type {message.cluster_type.name!r} is not supported")
         return Discovery.STATIC, None
+    if custom.DESCRIPTOR.full_name in KINDS:
+        return Discovery.BY_STREAM, custom
     if custom.DESCRIPTOR.full_name != DNS_CLUSTER:
         ctx.problem(inner_path, f"{custom.DESCRIPTOR.full_name} is not a cluster type")
         return Discovery.STATIC, None

@@ -22,6 +22,8 @@ class Discovery(Enum):
     STATIC = "STATIC"
     STRICT_DNS = "STRICT_DNS"
     LOGICAL_DNS = "LOGICAL_DNS"
+    #: Hosts are made or borrowed as streams ask for them, see `ClusterConfig.kind`.
+    BY_STREAM = "BY_STREAM"
 
 
 class UpstreamProtocol(Enum):
@@ -147,6 +149,27 @@ class KeepaliveConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class OriginalDstConfig:
+    """Where an ORIGINAL_DST cluster looks for the destination besides the connection.
+
+    `header` is a lower-case name, "" for none; `metadata` are the keys down to the value in dynamic metadata.
+    `port` replaces that of the destination. `cleanup_interval` is in seconds.
+    """
+
+    header: str = ""
+    metadata: tuple[str, ...] = ()
+    port: int | None = None
+    cleanup_interval: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class AggregateConfig:
+    """The clusters of an aggregate, the preferred first."""
+
+    clusters: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterConfig:
     """A cluster, ready to be used. `breakers` is indexed by routing priority (0 default, 1 high).
 
@@ -175,3 +198,5 @@ class ClusterConfig:
     pool_per_downstream_connection: bool = False
     wait_for_warm: bool = True
     close_on_host_set_change: bool = False
+    #: `OriginalDstConfig` or the like for a cluster without hosts of its own.
+    kind: Any = None

@@ -12,8 +12,10 @@ from collections.abc import Callable, Sequence
 from envoy.config.cluster.v3 import cluster_pb2
 
 from proxy.base.runtime import Runtime
+from proxy.base.services import WorkerServices
 from proxy.base.stats import StatRegistry
 from proxy.config.context import CompileContext
+from proxy.upstream.choosers import make_chooser
 from proxy.upstream.circuit_breaker import SharedSlots
 from proxy.upstream.cluster import Cluster, Resolved, compile_cluster
 from proxy.upstream.host import Host
@@ -46,6 +48,8 @@ class ClusterManager:
         self._worker = worker_index
         self._context = context
         self.on_host_removed = on_host_removed
+        #: The worker's; a cluster whose hosts depend on the stream needs them.
+        self.services: WorkerServices | None = None
         self._known: dict[str, tuple[bytes, int]] = {}
         self._live: dict[str, Cluster] = {}
         self._resolved: dict[str, Sequence[Resolved]] = {}
@@ -111,6 +115,7 @@ class ClusterManager:
         resolved = self._resolved.get(name)
         if resolved is not None:
             cluster.update_resolved(resolved)
+        cluster.choose_by_stream = make_chooser(cluster, self, self.services)
         self._live[name] = cluster
         self._stats.add(f"cluster.{name}", cluster.stats)
         if config.transport is not None:

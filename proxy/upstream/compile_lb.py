@@ -18,9 +18,14 @@ _EXTENSIONS: Final = {
 _FULL_SCAN: Final = 1  # LeastRequest.SelectionMethod.FULL_SCAN
 
 
-def compile_lb(message: Any, path: str, ctx: CompileContext) -> LbConfig:
-    """The policy in force; `load_balancing_policy` wins over `lb_policy`, as in Envoy."""
+def compile_lb(message: Any, path: str, ctx: CompileContext, *, provided: bool = False) -> LbConfig:
+    """The policy in force; `load_balancing_policy` wins over `lb_policy`, as in Envoy.
+
+    `provided` tells that the type of the cluster brings its own, which the config must then ask for.
+    """
     threshold = _panic_threshold(message, path, ctx)
+    if provided:
+        return LbConfig(panic_threshold=threshold)
     if message.HasField("load_balancing_policy"):
         return _from_extensions(message, threshold, f"{path}.load_balancing_policy", ctx)
     number = message.lb_policy

@@ -66,14 +66,16 @@ class HostStats:
 class Host:
     """A live endpoint of one cluster in one worker.
 
-    `weight` is at least 1. `metadata` is the `core.v3.Metadata` of the endpoint or None. `pools` belongs to
-    the pool code (key: routing priority, see `FOR_HTTP2_CLIENTS`). `removed` turns True when the cluster no
-    longer lists the host: requests in flight finish, no new one starts, and its pools drain.
+    `weight` is at least 1. `metadata` is the `core.v3.Metadata` of the endpoint or None. `cluster` is the
+    `Cluster` that lists the host. `pools` belongs to the pool code (key: routing priority, see
+    `FOR_HTTP2_CLIENTS`). `removed` turns True when the cluster no longer lists the host: requests in flight
+    finish, no new one starts, and its pools drain.
     """
 
     __slots__ = (
         "address",
         "canary",
+        "cluster",
         "health",
         "hostname",
         "locality",
@@ -104,6 +106,7 @@ class Host:
         self.locality = locality
         self.metadata = metadata
         self.canary = canary
+        self.cluster: Any = None
         self.removed = False
         self.stats = HostStats()
         self.pools: dict[int, Any] = {}

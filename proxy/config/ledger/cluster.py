@@ -10,8 +10,7 @@ envoy.config.cluster.v3.Cluster
   + typed_dns_resolver_config wait_for_warm_on_init upstream_bind_config least_request_lb_config
   + round_robin_lb_config common_lb_config transport_socket metadata upstream_connection_options
   + load_balancing_policy connection_pool_per_downstream_connection
-  + http2_protocol_options protocol_selection
-  ~ clusters are dropped when unused by a rule of our own: cleanup_interval
+  + http2_protocol_options protocol_selection original_dst_lb_config cleanup_interval
   ~ there are no active health checks yet: close_connections_on_host_health_failure
   ~ there are no active health checks yet: ignore_health_on_host_removal
   ~ these numbers are not kept: track_timeout_budgets track_cluster_stats
@@ -21,11 +20,17 @@ envoy.config.cluster.v3.Cluster
   - comes with xDS: eds_cluster_config lrs_server lrs_report_endpoint_metrics
   - comes with more balancing policies: lb_subset_config ring_hash_lb_config maglev_lb_config
   - comes with more balancing policies: preconnect_policy
-  - comes with L4 and TLS: original_dst_lb_config transport_socket_matches transport_socket_matcher filters
+  - comes with L4 and TLS: transport_socket_matches transport_socket_matcher filters
   - upstream_config
 
 envoy.config.cluster.v3.Cluster.CustomClusterType
   + name typed_config
+
+envoy.config.cluster.v3.Cluster.OriginalDstLbConfig
+  + use_http_header http_header_name upstream_port_override metadata_key
+
+envoy.extensions.clusters.aggregate.v3.ClusterConfig
+  + clusters
 
 envoy.config.cluster.v3.Cluster.RefreshRate
   + base_interval max_interval

@@ -176,6 +176,12 @@ envoy.type.matcher.v3.RegexMatchAndSubstitute
 envoy.type.matcher.v3.MetadataMatcher
   + filter path value invert
 
+envoy.type.metadata.v3.MetadataKey
+  + key path
+
+envoy.type.metadata.v3.MetadataKey.PathSegment
+  + key
+
 envoy.type.matcher.v3.MetadataMatcher.PathSegment
   + key
 

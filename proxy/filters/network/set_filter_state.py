@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from proxy.base.address import Address
+from proxy.base.address import parse_ip_port
 from proxy.base.services import WorkerServices
 from proxy.base.stream_info import ConnectionInfo, StreamInfo
 from proxy.config.context import CompileContext
@@ -17,19 +16,6 @@ from proxy.formatter.body_format import compile_substitution
 
 #: The object for a text, or None if the text is none.
 Make = Callable[[str], Any]
-
-
-def _address(text: str) -> Address | None:
-    host, _, port = text.rpartition(":")
-    try:
-        ip = ipaddress.ip_address(host[1:-1] if host.startswith("[") else host)
-    except ValueError:
-        return None
-    if not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        return None
-    if (ip.version == 6) != host.startswith("["):
-        return None
-    return Address(str(ip), int(port))
 
 
 def _number(text: str) -> int | None:
@@ -42,7 +28,7 @@ def _text(text: str) -> str:
 
 _FACTORIES: Final[Mapping[str, Make]] = {
     CLUSTER_KEY: _text,
-    "envoy.network.transport_socket.original_dst_address": _address,
+    "envoy.network.transport_socket.original_dst_address": parse_ip_port,
     "envoy.network.upstream_server_name": _text,
     "envoy.upstream.dynamic_host": _text,
     "envoy.upstream.dynamic_port": _number,

@@ -106,6 +106,11 @@ class ConnectionPool:
             f"connecting={len(self._connecting)} pending={len(self._pending)}>"
         )
 
+    @property
+    def in_use(self) -> bool:
+        """Whether there are connections, or requests that wait for one."""
+        return bool(self._connections or self._connecting or self._pending)
+
     # -- for subclasses to fill in
 
     def make_connection(self) -> Any:

@@ -1,0 +1,61 @@
+"""Clusters whose hosts depend on the stream: ORIGINAL_DST and the extensions that work alike."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from proxy.config.context import CompileContext
+from proxy.config.durations import seconds
+from proxy.upstream.cluster_config import AggregateConfig, OriginalDstConfig
+from proxy.upstream.fields import wrapped
+
+AGGREGATE: Final = "envoy.extensions.clusters.aggregate.v3.ClusterConfig"
+KINDS: Final = frozenset({AGGREGATE})
+
+_DEFAULT_HEADER: Final = "x-envoy-original-dst-host"
+
+
+def compile_kind(message: Any, extension: Any, path: str, ctx: CompileContext) -> Any:
+    """The `ClusterConfig.kind` of a cluster; `extension` is the message of its type, None for ORIGINAL_DST."""
+    _check_policy(message, extension, path, ctx)
+    if extension is None:
+        return _original_dst(message, path, ctx)
+    if not extension.clusters:
+        ctx.problem(f"{path}.cluster_type.typed_config.clusters", "value must contain at least 1 item(s)")
+    return AggregateConfig(tuple(extension.clusters))
+
+
+def _check_policy(message: Any, extension: Any, path: str, ctx: CompileContext) -> None:
+    policies = message.DESCRIPTOR.enum_types_by_name["LbPolicy"].values_by_number
+    policy = policies[message.lb_policy].name
+    if policy != "CLUSTER_PROVIDED":
+        kind = "ORIGINAL_DST" if extension is None else message.cluster_type.name
+        ctx.problem(
+            f"{path}.lb_policy",
+            f"LB policy {policy} is not valid for Cluster type {kind}. Only 'CLUSTER_PROVIDED' is allowed with "
+            f"cluster type '{kind}'",
+        )
+
+
+def _original_dst(message: Any, path: str, ctx: CompileContext) -> OriginalDstConfig:
+    if message.HasField("load_assignment"):
+        reason = "ORIGINAL_DST clusters must have no load assignment configured"
+        ctx.problem(f"{path}.load_assignment", reason)
+    config = message.original_dst_lb_config
+    header = ""
+    if config.use_http_header:
+        header = config.http_header_name.lower() or _DEFAULT_HEADER
+    elif config.http_header_name:
+        ctx.problem(
+            f"{path}.original_dst_lb_config.http_header_name",
+            "set use_http_header to true if http_header_name is desired",
+        )
+    metadata: tuple[str, ...] = ()
+    if config.HasField("metadata_key"):
+        metadata = (config.metadata_key.key, *(segment.key for segment in config.metadata_key.path))
+    return OriginalDstConfig(
+        header,
+        metadata,
+        wrapped(config, "upstream_port_override", None),
+        seconds(message, "cleanup_interval", 5.0),
+    )
