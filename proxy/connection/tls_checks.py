@@ -31,6 +31,7 @@ _SPIFFE_SCHEME: Final = "spiffe://"
 #: `ssl` keeps the numbers of its encodings to itself.
 _ENCODING_DER: Final = 2
 _SHA256_BYTES: Final = 32
+_NO_ISSUER: Final = "X509_verify_cert: certificate verification error: unable to get local issuer certificate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class PeerChecks:
     """See module.
 
     `hashes` and `spki_hashes` are SHA-256 digests, of which one must fit if there are any. `max_depth` is the most
-    certificates between the peer's and the anchor, -1 for any number. `trust_domains` is, by SPIFFE trust domain,
+    certificates behind the peer's, its anchor among them, -1 for any number; Envoy takes 0 for 1. `trust_domains` is, by SPIFFE trust domain,
     the DER of the certificates that may anchor its chains; None leaves trust domains alone.
     """
 
@@ -69,17 +70,17 @@ class PeerChecks:
         der = ssl_object.getpeercert(True)
         if not der:
             return
-        if self.trust_domains is not None:
+        # A resumed session has no chain; it was checked when the session began.
+        fresh = not ssl_object.session_reused
+        if self.trust_domains is not None and fresh:
             self._check_trust_domain(ssl_object, der)
-        if self.max_depth >= 0 and len(verified_chain(ssl_object)) - 2 > self.max_depth:
-            raise ChainRefused(
-                "X509_verify_cert: certificate verification error at depth "
-                f"{self.max_depth + 1}: certificate chain too long"
-            )
+        if self.max_depth >= 0 and fresh and len(verified_chain(ssl_object)) - 1 > max(self.max_depth, 1):
+            raise ChainRefused(_NO_ISSUER)  # what BoringSSL says of a chain that it may not follow
         if self.names:
             names = names_of(ssl_object.getpeercert())
             if not any_matches(self.names, names):
-                raise NameMismatch([name for _, name in names])
+                words = "" if self.trust_domains is None else "SAN match"  # of Envoy's SPIFFE validator
+                raise NameMismatch([name for _, name in names], words)
         if (self.hashes or self.spki_hashes) and not self._pinned(der):
             raise PinMismatch
 
@@ -98,9 +99,7 @@ class PeerChecks:
             raise ChainRefused("no trust bundle store")
         chain = verified_chain(ssl_object)
         if not chain or chain[-1] not in anchors:
-            raise ChainRefused(
-                "X509_verify_cert: certificate verification error: unable to get local issuer certificate"
-            )
+            raise ChainRefused(_NO_ISSUER)
 
 
 def compile_peer_checks(message: Any, path: str, ctx: CompileContext) -> tuple[PeerChecks, bytes]:
@@ -161,7 +160,10 @@ def trust_domain_of(names: list[tuple[str, str]]) -> str:
 
 
 def _may_sign(der: bytes) -> bool:
-    """Whether a certificate is an authority's: no identity document may be (X509-SVID, section 5.2)."""
+    """Whether a certificate may be an authority's: no identity document may be (X509-SVID, section 5.2).
+
+    One that says nothing of its usage may be anything, as in Envoy.
+    """
     from cryptography import x509
 
     extensions = x509.load_der_x509_certificate(der).extensions
@@ -173,7 +175,7 @@ def _may_sign(der: bytes) -> bool:
     try:
         usage = extensions.get_extension_for_class(x509.KeyUsage).value
     except x509.ExtensionNotFound:
-        return False
+        return True
     return usage.key_cert_sign or usage.crl_sign
 
 

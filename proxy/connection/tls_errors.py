@@ -53,6 +53,8 @@ _RENAMED: Final = {
 }
 _SSL_LIBRARY: Final = 16 << 24
 
+#: X509_V_ERR_UNABLE_TO_GET_CRL and X509_V_ERR_CERT_REVOKED.
+_REVOCATION_CODES: Final = frozenset({3, 23})
 #: For a connection that came before its secrets.
 SECRET_MISSING: Final = "TLS error: Secret is not supplied by SDS"  # noqa: S105  (a text)
 NO_CERTIFICATE: Final = "PEER_DID_NOT_RETURN_A_CERTIFICATE"
@@ -70,8 +72,8 @@ class PeerRefused(ssl.SSLCertVerificationError):
 class NameMismatch(PeerRefused):
     """The peer's certificate has none of the wanted subject alternative names."""
 
-    def __init__(self, names: list[str]) -> None:
-        super().__init__(f"SAN matcher, certificate SANs are [{', '.join(names)}]")
+    def __init__(self, names: list[str], details: str = "") -> None:
+        super().__init__(details or f"SAN matcher, certificate SANs are [{', '.join(names)}]")
         self.names = names
 
 
@@ -106,6 +108,8 @@ def failure_reason(error: BaseException) -> str | None:
         text += f":verify cert failed: {error.details}"
     elif isinstance(error, ssl.SSLCertVerificationError):
         cause = getattr(error, "verify_message", "")
+        if getattr(error, "verify_code", 0) in _REVOCATION_CODES:
+            cause = f"certificate revocation check against provided CRLs failed: {cause}"
         text += f":verify cert failed: X509_verify_cert: certificate verification error: {cause}"
     elif name == NO_CERTIFICATE:
         text += ":peer did not provide required client certificate"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 
@@ -34,20 +34,27 @@ class Issued:
 
 
 class Authority:
-    """A certificate authority that writes into `directory`; `certificate` is its PEM file."""
+    """A certificate authority that writes into `directory`; `certificate` is its PEM file.
 
-    def __init__(self, directory: Path, name: str = "test authority") -> None:
+    With a `parent` it is an intermediate one, and what it issues has its certificate behind the leaf.
+    """
+
+    def __init__(
+        self, directory: Path, name: str = "test authority", parent: Authority | None = None
+    ) -> None:
         self._directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self._count = 0
+        signer = parent or self
         certificate = (
-            self._builder(self._name, self._key.public_key())
+            signer._builder(self._name, self._key.public_key())
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(self._key, hashes.SHA256())
+            .sign(signer._key, hashes.SHA256())
         )
         self.certificate = directory / f"{name.replace(' ', '-')}.pem"
         self.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        self._behind_leaf = self.certificate.read_bytes() if parent is not None else b""
 
     def issue(
         self,
@@ -55,9 +62,12 @@ class Authority:
         common_name: str | None = None,
         starts_in: datetime.timedelta = datetime.timedelta(hours=-1),
         lasts: datetime.timedelta = datetime.timedelta(days=2),
+        rsa_key: bool = False,
     ) -> Issued:
         """A leaf certificate; a name may be a DNS name, an IP address or a URI (`spiffe://...`)."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey = (
+            rsa.generate_private_key(65537, 2048) if rsa_key else ec.generate_private_key(ec.SECP256R1())
+        )
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name or names[0][:64])])
         certificate = (
             self._builder(subject, key.public_key(), starts_in, lasts)
@@ -69,13 +79,28 @@ class Authority:
                 x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
                 critical=False,
             )
+            .add_extension(
+                x509.KeyUsage(
+                    digital_signature=True,
+                    key_encipherment=rsa_key,
+                    content_commitment=False,
+                    data_encipherment=False,
+                    key_agreement=False,
+                    key_cert_sign=False,
+                    crl_sign=False,
+                    encipher_only=False,
+                    decipher_only=False,
+                ),
+                critical=True,
+            )
             .sign(self._key, hashes.SHA256())
         )
         self._count += 1
         stem = f"leaf-{self._count}"
         certificate_path = self._directory / f"{stem}.pem"
         key_path = self._directory / f"{stem}.key"
-        certificate_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        leaf = certificate.public_bytes(serialization.Encoding.PEM)
+        certificate_path.write_bytes(leaf + self._behind_leaf)
         key_path.write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM,
@@ -84,6 +109,25 @@ class Authority:
             )
         )
         return Issued(certificate_path, key_path)
+
+    def revoke(self, *revoked: Issued) -> Path:
+        """A revocation list with the leaves of `revoked`."""
+        now = datetime.datetime.now(datetime.UTC)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._name)
+            .last_update(now - datetime.timedelta(hours=1))
+            .next_update(now + datetime.timedelta(days=1))
+        )
+        for one in revoked:
+            number = x509.load_pem_x509_certificate(one.certificate.read_bytes()).serial_number
+            builder = builder.add_revoked_certificate(
+                x509.RevokedCertificateBuilder().serial_number(number).revocation_date(now).build()
+            )
+        self._count += 1
+        path = self._directory / f"revoked-{self._count}.pem"
+        path.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        return path
 
     def client_context(self, issued: Issued | None = None, alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
         """A client context that trusts this authority and shows `issued`."""
@@ -98,7 +142,7 @@ class Authority:
     def _builder(
         self,
         subject: x509.Name,
-        public_key: ec.EllipticCurvePublicKey,
+        public_key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
         starts_in: datetime.timedelta = datetime.timedelta(hours=-1),
         lasts: datetime.timedelta = datetime.timedelta(days=2),
     ) -> x509.CertificateBuilder:
