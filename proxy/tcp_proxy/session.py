@@ -12,7 +12,7 @@ import struct
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from proxy.base.response_flags import ResponseFlag
-from proxy.base.stream_info import ConnectionInfo
+from proxy.base.stream_info import ConnectionInfo, StreamInfo
 from proxy.tcp_proxy.log_entry import log_entry
 from proxy.tcp_proxy.upstream import DialFailure, Upstream
 
@@ -37,8 +37,8 @@ class TcpSession(asyncio.Protocol):
     """See module. Times are monotonic seconds.
 
     `upstream` is the connection to the host, or the attempt to make one; None before, between and after.
-    `last_upstream` is the one that was connected. `bytes_received` is what the client has said, `bytes_sent` what it
-    was told.
+    `last_upstream` is the one that was connected. `bytes_received` is what the client has said, `bytes_sent` what
+    it was told.
     """
 
     __slots__ = (
@@ -155,7 +155,6 @@ class TcpSession(asyncio.Protocol):
         self._early = b""
         if upstream is not None:
             if isinstance(exc, ConnectionResetError):
-                self.flags |= ResponseFlag.DOWNSTREAM_REMOTE_RESET
                 self.connection.close_type = "RemoteReset"
             upstream.leave(reset=exc is not None)
         self._end()
@@ -168,33 +167,39 @@ class TcpSession(asyncio.Protocol):
         cluster = owner.clusters.get(owner.config.cluster_for(connection, owner.draw))
         if cluster is None:
             self.stats.downstream_cx_no_route += 1
-            self._refuse(ResponseFlag.NO_CLUSTER_FOUND)
+            self._refuse(ResponseFlag.NO_CLUSTER_FOUND, 3)
             return
         self.cluster = cluster
         if not cluster.breakers[0].connections.available:
             cluster.stats.upstream_cx_overflow += 1
-            self._refuse(ResponseFlag.UPSTREAM_OVERFLOW)
+            self._refuse(ResponseFlag.UPSTREAM_OVERFLOW, 2)
             return
         if self.attempts >= owner.config.max_attempts:
             cluster.stats.upstream_cx_connect_attempts_exceeded += 1
-            self._refuse(ResponseFlag.UPSTREAM_RETRY_LIMIT_EXCEEDED)
+            self._refuse(ResponseFlag.UPSTREAM_RETRY_LIMIT_EXCEEDED, 0)
             return
         policy = owner.config.hash
-        host = cluster.choose_host(policy(connection) if policy is not None else None)
+        client_hash = policy(connection) if policy is not None else None
+        if cluster.choose_by_stream is None:
+            host = cluster.choose_host(client_hash)
+        else:
+            host = cluster.choose_by_stream(StreamInfo(connection, connection.start_time), client_hash)
         if host is None:
-            self._refuse(ResponseFlag.NO_HEALTHY_UPSTREAM)
+            self._refuse(ResponseFlag.NO_HEALTHY_UPSTREAM, 1)
             return
         self.attempts += 1
-        self.upstream = upstream = Upstream(self, cluster, host)
+        self.upstream = upstream = Upstream(self, host.cluster, host)
         upstream.dial()
 
-    def _refuse(self, flag: int) -> None:
+    def _refuse(self, flag: int, number: int) -> None:
+        """No host; `number` is Envoy's for the reason."""
         self.flags |= flag
         if self.transport is not None:
-            self._cut()
+            self._cut(f"tcp_initializion_failure:{number}")  # spelled as Envoy does
 
-    def _cut(self) -> None:
+    def _cut(self, reason: str) -> None:
         """Close without sending what waits; bytes of the client's that nobody has read make that a reset."""
+        self.connection.local_close_reason = reason
         transport = self.transport
         assert transport is not None
         if self._early:
@@ -202,8 +207,8 @@ class TcpSession(asyncio.Protocol):
         else:
             transport.abort()
 
-    def on_dial_failed(self, host: Host, failure: DialFailure, reason: str) -> None:
-        """No connection to `host`; `reason` is the transport's, "" if there is none."""
+    def on_dial_failed(self, host: Host | None, failure: DialFailure, reason: str) -> None:
+        """No connection to `host` (None: not even tried); `reason` is the transport's, "" if there is none."""
         self.upstream = None
         self.host = host
         self.failure_reason = reason
@@ -218,10 +223,12 @@ class TcpSession(asyncio.Protocol):
         assert transport is not None
         self.host = upstream.host
         self.last_upstream = upstream
-        self.failure_reason = ""
         self._write = upstream.transport.write
         upstream.write_down = transport.write
         now = self.last_active = self.now()
+        owner = self.owner
+        if owner.config.logs_connected and owner.logger is not None:
+            self._log("TcpUpstreamConnected")
         if self._early:
             early, self._early = self._early, b""
             self.data_received(early)
@@ -230,12 +237,9 @@ class TcpSession(asyncio.Protocol):
                 transport.resume_reading()
         if self.finished:
             upstream.finish()
-        owner = self.owner
         self._idle_timeout = owner.config.idle_timeout_for(self.connection)
         if self._idle_timeout:
             self._arm(now)
-        if owner.config.logs_connected and owner.logger is not None:
-            self._log("TcpUpstreamConnected")
 
     def _hold(self, data: bytes) -> None:
         self._early += data
@@ -267,6 +271,7 @@ class TcpSession(asyncio.Protocol):
             return
         if was_reset:
             self.flags |= ResponseFlag.UPSTREAM_REMOTE_RESET
+            self.connection.close_type = "LocalReset"
             reset(transport)
         else:
             transport.close()
@@ -305,7 +310,7 @@ class TcpSession(asyncio.Protocol):
         if now >= self._deadline:
             self.stats.max_downstream_connection_duration += 1
             self.flags |= ResponseFlag.DURATION_TIMEOUT
-            self._cut()
+            self._cut("max_connection_duration_reached")
             return
         if self._idle_timeout and now >= self.last_active + self._idle_timeout:
             # Bytes that leave count as those that come: only what does not move at all is idle.
@@ -314,7 +319,7 @@ class TcpSession(asyncio.Protocol):
                 buffered += self.upstream.transport.get_write_buffer_size()
             if buffered == self._buffered:
                 self.stats.idle_timeout += 1
-                self._cut()
+                self._cut("tcp_session_idle_timeout")
                 return
             self.last_active = now
             self._buffered = buffered

@@ -88,12 +88,12 @@ class Upstream(asyncio.Protocol):
         limits, stats, host_stats = self._limits, self.stats, self.host.stats
         if not limits.pending_requests.try_acquire():
             stats.upstream_rq_pending_overflow += 1
-            self._report(DialFailure.LOCAL, "")
+            self._report(None, DialFailure.LOCAL, "")
             return
         if host_stats.cx_active >= limits.max_connections_per_host:
             limits.pending_requests.release()
             stats.upstream_cx_overflow += 1
-            self._report(DialFailure.LOCAL, "")
+            self._report(None, DialFailure.LOCAL, "")
             return
         stats.upstream_rq_pending_total += 1
         stats.upstream_rq_pending_active += 1
@@ -155,12 +155,12 @@ class Upstream(asyncio.Protocol):
             stats.upstream_cx_destroy_local += 1
         else:
             stats.upstream_cx_destroy_remote += 1
-        self._report(failure, reason)
+        self._report(self.host, failure, reason)
 
-    def _report(self, failure: DialFailure, reason: str) -> None:
+    def _report(self, host: Host | None, failure: DialFailure, reason: str) -> None:
         session, self.session = self.session, None
         if session is not None:
-            session.on_dial_failed(self.host, failure, reason)
+            session.on_dial_failed(host, failure, reason)
 
     def _leave_queue(self) -> None:
         if self._timer is not None:
