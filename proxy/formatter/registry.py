@@ -44,8 +44,6 @@ UNSUPPORTED = {
     "CEL": "CEL expressions are not supported",
     "TYPED_CEL": "CEL expressions are not supported",
     "DOWNSTREAM_CX_RTT": "the round-trip time of a connection is not measured",
-    "TLS_JA3_FINGERPRINT": "TLS client fingerprints are not computed",
-    "TLS_JA4_FINGERPRINT": "TLS client fingerprints are not computed",
     "FILE_CONTENT": "the formatter extension envoy.formatter.file_content is not supported",
     "SECRET": "the formatter extension envoy.formatter.generic_secret is not supported",
 }

@@ -228,6 +228,8 @@ OPERATORS: dict[str, OperatorSpec] = {
     ),
     "UPSTREAM_HEADER_BYTES_SENT": fact(lambda info: info.upstream_header_bytes_sent, facts=Facts.BYTES),
     "REQUESTED_SERVER_NAME": OperatorSpec(_requested_server_name, Argument.OPTIONAL),
+    "TLS_JA3_FINGERPRINT": fact(lambda info: info.connection.ja3_fingerprint or None),
+    "TLS_JA4_FINGERPRINT": fact(lambda info: info.connection.ja4_fingerprint or None),
     "ROUTE_NAME": fact(lambda info: info.route_name or None, kept=True, facts=Facts.REQUEST),
     "VIRTUAL_CLUSTER_NAME": fact(lambda info: info.virtual_cluster_name, kept=True),
     "CONNECTION_ID": fact(lambda info: info.connection.id),

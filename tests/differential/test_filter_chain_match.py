@@ -1,4 +1,4 @@
-"""The table of filter chain cases, and random ones, held against real Envoy.
+"""The table of filter chain cases, and random ones, held against real Envoy and the running proxy.
 
 Each case is a listener; the chain that Envoy picks names itself through the direct_response filter. A PROXY
 protocol header sets the addresses, a ClientHello the server name and the application protocols.
@@ -23,6 +23,8 @@ from tests.support.filter_chain_cases import (
     random_arrivals,
     random_cases,
 )
+from tests.support.outrider import Outrider
+from tests.support.proxy_process import ProxyProcess
 
 
 def _chain(name: str, match: dict[str, Any]) -> dict[str, Any]:
@@ -100,29 +102,29 @@ def _sound(case: Case) -> bool:
 ALL = [*CASES, *filter(_sound, random_cases(60, seed=7))]
 
 
-@pytest.fixture(scope="module")
-def envoy() -> Iterator[Envoy]:
+@pytest.fixture(scope="module", params=[Envoy, Outrider], ids=["envoy", "outrider"])
+def proxy(request: pytest.FixtureRequest) -> Iterator[ProxyProcess]:
     config = {
         "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": "{{admin_port}}"}}},
         "static_resources": {"listeners": [_listener(i, case) for i, case in enumerate(ALL)]},
     }
-    with Envoy(config, listeners=[f"l{i}" for i in range(len(ALL))]) as started:
+    with request.param(config, listeners=[f"l{i}" for i in range(len(ALL))]) as started:
         yield started
 
 
 @pytest.mark.parametrize("number", range(len(CASES)), ids=lambda number: CASES[number].title)
-def test_envoy_picks_the_chains_of_the_table(envoy: Envoy, number: int) -> None:
-    port = envoy.ports[f"l{number}"]
+def test_the_chains_of_the_table_are_picked(proxy: ProxyProcess, number: int) -> None:
+    port = proxy.ports[f"l{number}"]
     wanted = CASES[number].arrivals
     assert [_ask(port, arrival) for arrival, _ in wanted] == [expected for _, expected in wanted]
 
 
-def test_envoy_picks_the_same_chains_among_random_ones(envoy: Envoy) -> None:
+def test_the_same_chains_are_picked_among_random_ones(proxy: ProxyProcess) -> None:
     picked = set()
     for number in range(len(CASES), len(ALL)):
         index, _ = compile_chains(ALL[number].chains)
         for arrival in random_arrivals(12, seed=number):
             ours = index.match(describe(arrival))
-            assert _ask(envoy.ports[f"l{number}"], arrival) == ours, (ALL[number], arrival)
+            assert _ask(proxy.ports[f"l{number}"], arrival) == ours, (ALL[number], arrival)
             picked.add(ours)
     assert len(picked) > 3

@@ -1,7 +1,8 @@
 """Reads a TLS ClientHello out of the first bytes of a connection, however they are cut.
 
 Accepted is what BoringSSL accepts up to the point where it knows the server name, because that is where Envoy's
-tls_inspector stops. Sources: RFC 8446 (4.1.2, 4.2, 5.1), RFC 6066 (3), RFC 7301 (3.1).
+tls_inspector stops: before versions, compression methods and most extensions are looked at.
+Sources: RFC 8446 (4.1.2, 4.2, 5.1), RFC 6066 (3), RFC 7301 (3.1).
 """
 
 from __future__ import annotations
@@ -26,15 +27,13 @@ _CLIENT_HELLO: Final = 1
 
 _SERVER_NAME: Final = 0
 _ALPN: Final = 16
-_SUPPORTED_VERSIONS: Final = 43
-_KNOWN_VERSIONS: Final = frozenset({0x0301, 0x0302, 0x0303, 0x0304})
 _LONGEST_NAME: Final = 255
 
 _TWO: Final = Struct(">HH").unpack_from
 
 
 class ClientHello:
-    """What a ClientHello says; `protocols` in the client's order.
+    """What a ClientHello says; `protocols` in the client's order, `version` in its oldest field.
 
     `server_name` is in lower case; "" if it named none. `ciphers` and `extensions` are the raw lists.
     """
@@ -145,14 +144,12 @@ def parse_client_hello(data: bytes, at: int, end: int) -> ClientHello | None:
     at += size
     if at >= end or size < 2 or size & 1:
         return None
-    size = data[at]
-    at += 1
-    methods = data[at : at + size]
-    at += size
-    if at > end or 0 not in methods:
+    size = data[at]  # of the compression methods
+    at += 1 + size
+    if at > end or not size:
         return None
     if at == end:
-        return ClientHello("", (), version, ciphers, b"") if version >= 0x0301 else None
+        return ClientHello("", (), version, ciphers, b"")
     if at + 2 > end or data[at] << 8 | data[at + 1] != end - at - 2:
         return None
     return _parse_extensions(data, at + 2, end, version, ciphers)
@@ -164,7 +161,6 @@ def _parse_extensions(data: bytes, at: int, end: int, version: int, ciphers: byt
     count = 0
     server_name = ""
     protocols: tuple[str, ...] = ()
-    versions: tuple[int, int] | None = None
     two = _TWO
     while at < end:
         if at + 4 > end:
@@ -184,12 +180,8 @@ def _parse_extensions(data: bytes, at: int, end: int, version: int, ciphers: byt
             server_name = name
         elif kind == _ALPN:
             protocols = _protocols(data, start, at)
-        elif kind == _SUPPORTED_VERSIONS:
-            versions = (start, at)
     if len(seen) != count:
         return None  # one extension twice
-    if version < 0x0301 if versions is None else not _speaks(data, *versions):
-        return None
     return ClientHello(server_name, protocols, version, ciphers, data[first:end])
 
 
@@ -220,11 +212,3 @@ def _protocols(data: bytes, at: int, end: int) -> tuple[str, ...]:
             return ()
         names.append(data[start:at].decode("latin-1"))
     return tuple(names)
-
-
-def _speaks(data: bytes, at: int, end: int) -> bool:
-    """Whether a supported_versions extension is well-formed and has a version from TLS 1.0 to 1.3."""
-    size = end - at - 1
-    if size < 2 or size & 1 or data[at] != size:
-        return False
-    return any(data[i] << 8 | data[i + 1] in _KNOWN_VERSIONS for i in range(at + 1, end, 2))

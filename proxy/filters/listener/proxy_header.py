@@ -18,6 +18,7 @@ V1_SIGNATURE: Final = b"PROXY "
 V2_SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
 
 _LONGEST_V1: Final = 108
+_LONGEST_READ: Final = 232  # before a version is known
 _V2_HEADER: Final = 16
 _LOCAL, _PROXY = 0, 1
 _STREAM, _DATAGRAM = 1, 2
@@ -55,7 +56,9 @@ def read_proxy_header(data: bytes) -> ProxyHeader | int:
             return _read_v2(data)
         if not data.startswith(V1_SIGNATURE):
             raise MalformedHeaderError(0)
-    end = data.find(b"\r\n", 0, _LONGEST_V1)
+    end = data.find(b"\r\n", 0, _LONGEST_READ)
+    if end > _LONGEST_V1 - 2:
+        raise MalformedHeaderError(1)
     if end > 0:
         return _read_v1(data[:end], end + 2)
     if len(data) > _LONGEST_V1:
@@ -91,13 +94,13 @@ def _read_v1(line: bytes, size: int) -> ProxyHeader:
 def _address(family: socket.AddressFamily, host: bytes, port: bytes) -> Address:
     # Like the C functions behind Envoy: text ends at a NUL, an interface follows a "%", a number may have a sign.
     text, _, _interface = host.split(b"\0")[0].decode("latin-1").partition("%")
-    digits = port.strip(_SPACES)
-    digits = digits.removeprefix(b"+")
+    digits = port.strip(_SPACES).removeprefix(b"+")
     try:
         packed = socket.inet_pton(family, text)
         if _interface and family != socket.AF_INET6:
             raise MalformedHeaderError(1)
-        number = int(digits) if digits.isdigit() and len(digits) < 20 else 65536
+        digits = digits.lstrip(b"0") or digits[-1:]
+        number = int(digits) if digits.isdigit() and len(digits) < 6 else 65536
     except (OSError, ValueError) as error:
         raise MalformedHeaderError(1) from error
     if number > 65535:

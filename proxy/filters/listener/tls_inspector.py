@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from proxy.base.services import WorkerServices
 from proxy.base.stats import Histogram, StatGroup
@@ -14,6 +14,10 @@ from proxy.filters.api import ListenerFacts
 from proxy.filters.listener.api import DONE, REJECT, Inspection, ListenerFilterFactory
 from proxy.filters.listener.client_hello import FOUND, LONGEST, NOT_TLS, HelloReader
 from proxy.filters.listener.fingerprints import ja3, ja4
+
+#: What may stand in a ClientHello's version field: TLS 1.0 to 1.3.
+_OLDEST_VERSION: Final = 0x0301
+_NEWEST_VERSION: Final = 0x0304
 
 METADATA = "envoy.filters.listener.tls_inspector"
 
@@ -83,8 +87,7 @@ class TlsInspection(HelloReader):
         end = min(len(data), limit)
         verdict = super().feed(data, end)
         if verdict == FOUND:
-            self._found()
-            return DONE
+            return self._found()
         stats = of.stats
         if verdict == NOT_TLS:
             stats.bytes_processed.record(self.read)
@@ -103,18 +106,21 @@ class TlsInspection(HelloReader):
             return REJECT
         return min(verdict, limit)
 
-    def _found(self) -> None:
+    def _found(self) -> int:
         of, connection, hello = self._filter, self._connection, self.hello
         assert hello is not None
         stats = of.stats
-        stats.tls_found += 1
         stats.bytes_processed.record(self.read)
-        connection.transport_protocol = "tls"
         if hello.server_name:
             stats.sni_found += 1
             connection.requested_server_name = hello.server_name
         else:
             stats.sni_not_found += 1
+        if not _OLDEST_VERSION <= hello.version <= _NEWEST_VERSION:
+            stats.tls_not_found += 1
+            return REJECT
+        stats.tls_found += 1
+        connection.transport_protocol = "tls"
         if hello.protocols:
             stats.alpn_found += 1
             connection.requested_application_protocols = hello.protocols
@@ -124,6 +130,7 @@ class TlsInspection(HelloReader):
             connection.ja3_fingerprint = ja3(hello)
         if of.config.ja4:
             connection.ja4_fingerprint = ja4(hello)
+        return DONE
 
     def _failed(self, reason: str) -> None:
         connection = self._connection

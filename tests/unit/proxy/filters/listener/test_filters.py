@@ -88,6 +88,13 @@ def test_a_bare_hello_is_counted() -> None:
     }
 
 
+@pytest.mark.parametrize("version", [0x0300, 0x0305])
+def test_a_hello_of_another_version_is_refused(version: int) -> None:
+    case = Case(TLS)
+    assert case.feed(records(message(version=version))) == REJECT
+    assert case.counted() == {"tls_inspector.tls_not_found": 1, "tls_inspector.sni_not_found": 1}
+
+
 def test_plain_text_goes_on() -> None:
     case = Case(TLS)
     assert case.feed(b"SSH-2.0-x") == DONE
