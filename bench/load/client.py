@@ -2,8 +2,8 @@
 
 Closed loop: each of `--connections` sends its next request when the reply to the last is there. Prints
 one JSON object: requests, errors, seconds, p50_ms, p99_ms. Modes: `keepalive`, `close` (a connection for each
-request), `paths` (a new path each time), `post` (a body of 2,000 bytes), `abort` (every second request is
-given up by closing the connection right after sending it).
+request), `reconnect` (the same, but only the client closes), `paths` (a new path each time), `post` (a body of 2,000
+bytes), `abort` (every second request is given up by closing the connection right after sending it).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import uvloop
 
 _PATHS = 5000
 _BODY = b"x" * 2000
-MODES = ("keepalive", "close", "paths", "post", "abort")
+MODES = ("keepalive", "close", "reconnect", "paths", "post", "abort")
 
 
 @dataclass
@@ -91,7 +91,7 @@ class ClientProtocol(asyncio.Protocol):
         tally.times.append(time.monotonic() - self._sent)
         tally.requests += 1
         tally.errors += not data.startswith(b"HTTP/1.1 2")
-        if self._mode == "close":
+        if self._mode in {"close", "reconnect"}:
             self._sent = 0.0
             self._transport.close()
         else:

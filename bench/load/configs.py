@@ -5,6 +5,7 @@ from __future__ import annotations
 from bench.load.certificate import Certificate
 
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_TCP_PROXY = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _ROUTER = "envoy.extensions.filters.http.router.v3.Router"
 _FILE_LOG = "envoy.extensions.access_loggers.file.v3.FileAccessLog"
 
@@ -28,6 +29,19 @@ static_resources:
           route_config:
             name: local
             virtual_hosts:
+"""
+_TCP = """\
+admin:
+  address: {{socket_address: {{address: 127.0.0.1, port_value: {admin_port}}}}}
+static_resources:
+  listeners:
+  - name: ingress
+    address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.tcp_proxy
+        typed_config: {{"@type": type.googleapis.com/{tcp_proxy}, stat_prefix: ingress, cluster: origin}}
+  clusters:
 """
 _ACCESS_LOG = """\
           access_log:
@@ -102,6 +116,13 @@ def small(
         + "  clusters:\n"
         + _CLUSTER.format(name="origin", port=origin_port)
         + (_HTTP2 if http2 else "")
+    )
+
+
+def tcp(port: int, admin_port: int, origin_port: int) -> str:
+    """One listener whose bytes go to one cluster as they are."""
+    return _TCP.format(port=port, admin_port=admin_port, tcp_proxy=_TCP_PROXY) + _CLUSTER.format(
+        name="origin", port=origin_port
     )
 
 

@@ -15,6 +15,7 @@ from bench.load.http2_scenarios import HTTP2_SCENARIOS
 from bench.load.processes import cpu_seconds, descriptors, memory
 from bench.load.settings import Round, Sample, Scenario, Settings, order
 from bench.load.subjects import Subject, running_origin
+from bench.load.tcp_scenarios import TCP_SCENARIOS
 
 
 def _load_sample(subject: Subject, mode: str, settings: Settings) -> Sample:
@@ -143,5 +144,6 @@ SCENARIOS: Final = {
         Scenario("memory", "small config, one worker and further ones", _memory),
         Scenario("soak", "2 million requests of mixed clients", _soak, series=True),
         *HTTP2_SCENARIOS,
+        *TCP_SCENARIOS,
     )
 }
