@@ -205,6 +205,7 @@ _SITES: dict[str, tuple[str, ...]] = {
     "envoy.config.bootstrap.v3.Bootstrap.typed_dns_resolver_config": ("envoy.network.dns_resolver",),
     "envoy.config.cluster.v3.Cluster.CustomClusterType.typed_config": ("envoy.clusters",),
     "envoy.config.cluster.v3.Cluster.transport_socket": _UPSTREAM_SOCKET,
+    "envoy.config.cluster.v3.Cluster.TransportSocketMatch.transport_socket": _UPSTREAM_SOCKET,
     "envoy.config.cluster.v3.Cluster.typed_dns_resolver_config": ("envoy.network.dns_resolver",),
     "envoy.config.cluster.v3.Cluster.typed_extension_protocol_options": ("envoy.upstream_options",),
     "envoy.config.cluster.v3.LoadBalancingPolicy.Policy.typed_extension_config": (

@@ -38,9 +38,10 @@ _NO_ISSUER: Final = "X509_verify_cert: certificate verification error: unable to
 class PeerChecks:
     """See module.
 
-    `hashes` and `spki_hashes` are SHA-256 digests, of which one must fit if there are any. `max_depth` is the most
-    certificates behind the peer's, its anchor among them, -1 for any number; Envoy takes 0 for 1. `trust_domains` is, by SPIFFE trust domain,
-    the DER of the certificates that may anchor its chains; None leaves trust domains alone.
+    `hashes` and `spki_hashes` are SHA-256 digests, of which one must fit if there are any. `max_depth` is the
+    most certificates behind the peer's, its anchor among them, -1 for any number; 0 means 1, as in Envoy.
+    `trust_domains` is, by SPIFFE trust domain, the DER of the certificates that may anchor its chains; None leaves
+    trust domains alone.
     """
 
     names: tuple[NameTest, ...] = ()

@@ -86,7 +86,8 @@ class Cluster:
         self._on_host_removed = on_host_removed
         self._membership_changes = 0
         self._resolved: dict[Resolved, Host] = {}
-        self._socket_matches = 0
+        names = ("default", *(match.name for match in config.transport_matches))
+        self._socket_matches = dict.fromkeys(names, 0)
         default, high = config.breakers
         self.breakers = (
             ResourceManager(config.name, 0, default, slots, index, worker),
@@ -166,7 +167,10 @@ class Cluster:
         self.choose_host = self._balancer()
         if before != after:
             self._membership_changes += 1
-            self._socket_matches += len(after - before)
+            for host in after - before:
+                match = self.config.match_of(host.metadata)
+                name = "default" if match is None else match.name
+                self._socket_matches[name] += 1
         for host in after - before:
             host.cluster = self
         for host in before - after:
@@ -206,7 +210,7 @@ class Cluster:
         return choose_in_panic
 
     def _common_counters(self) -> dict[str, int]:
-        result = {"default.total_match_count": self._socket_matches}
+        result = {f"{name}.total_match_count": count for name, count in self._socket_matches.items()}
         if self.config.dns is None:
             result["membership_change"] = self._membership_changes
         return result

@@ -15,6 +15,7 @@ from proxy.upstream.cluster_config import (
     Discovery,
     KeepaliveConfig,
     SocketOptionConfig,
+    TransportMatch,
     UpstreamProtocol,
 )
 from proxy.upstream.compile_dns import compile_dns
@@ -41,7 +42,7 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
     dns = compile_dns(message, extension, path, ctx) if resolves else None
     endpoints = compile_endpoints(message, discovery, path, ctx)
     choice = compile_http_options(message, path, ctx)
-    transport, http2_transport = _transports(message, choice.protocol, path, ctx)
+    transport, http2_transport = _transports(message, choice.protocol, f"{path}.transport_socket", ctx)
     return ClusterConfig(
         name=message.name,
         stat_name=message.alt_stat_name or message.name,
@@ -59,6 +60,7 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
         keepalive=_keepalive(message),
         transport=transport,
         http2_transport=http2_transport,
+        transport_matches=_transport_matches(message, choice.protocol, path, ctx),
         metadata=message.metadata if message.HasField("metadata") else None,
         pool_per_downstream_connection=message.connection_pool_per_downstream_connection,
         wait_for_warm=wrapped(message, "wait_for_warm_on_init", True),
@@ -173,17 +175,32 @@ def _keepalive(message: Any) -> KeepaliveConfig | None:
     )
 
 
+def _transport_matches(
+    message: Any, protocol: UpstreamProtocol, path: str, ctx: CompileContext
+) -> tuple[TransportMatch, ...]:
+    names: set[str] = set()
+    matches: list[TransportMatch] = []
+    for i, one in enumerate(message.transport_socket_matches):
+        at = f"{path}.transport_socket_matches[{i}]"
+        if one.name in names:
+            ctx.problem(f"{at}.name", f"socket match name {one.name!r} is used twice")
+        names.add(one.name)
+        transports = _transports(one, protocol, f"{at}.transport_socket", ctx)
+        matches.append(TransportMatch(one.name, dict(one.match.fields), *transports))
+    return tuple(matches)
+
+
 def _transports(message: Any, protocol: UpstreamProtocol, path: str, ctx: CompileContext) -> tuple[Any, Any]:
     """TLS for connections of HTTP/1 and of HTTP/2; the same object where they need not differ."""
-    tls = _tls_context(message, f"{path}.transport_socket", ctx)
+    tls = _tls_context(message, path, ctx)
     if tls is None:
         if protocol is UpstreamProtocol.AUTO:
-            ctx.problem(f"{path}.transport_socket", "choosing the protocol by ALPN needs TLS")
+            ctx.problem(path, "choosing the protocol by ALPN needs TLS")
         return None, None
     # Only clusters with TLS pay for importing it.
     from proxy.connection.tls import compile_upstream_tls
 
-    inner = f"{path}.transport_socket.typed_config"
+    inner = f"{path}.typed_config"
     match protocol:
         case UpstreamProtocol.HTTP2:
             offers = _HTTP2_ALPN

@@ -5,15 +5,18 @@ Times are seconds; sizes are bytes unless the name says kilobytes. Defaults are 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 from proxy.base.address import Address
 from proxy.codec.http2_options import Http2Options
 from proxy.upstream.circuit_breaker import DEFAULT_THRESHOLDS, Thresholds
 from proxy.upstream.host import NO_LOCALITY, Health, Host, Locality
 from proxy.upstream.lb.api import LbConfig
+
+_MATCH_NAMESPACE: Final = "envoy.transport_socket_match"
 
 
 class Discovery(Enum):
@@ -170,6 +173,25 @@ class AggregateConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class TransportMatch:
+    """How to speak to hosts whose metadata has every one of `criteria` under `envoy.transport_socket_match`."""
+
+    name: str
+    criteria: Mapping[str, Any]
+    transport: Any
+    http2_transport: Any
+
+    def fits(self, metadata: Any) -> bool:
+        """Whether a host with this `core.v3.Metadata` (or None) is one of them."""
+        if not self.criteria:
+            return True
+        if metadata is None or _MATCH_NAMESPACE not in metadata.filter_metadata:
+            return False
+        present = metadata.filter_metadata[_MATCH_NAMESPACE].fields
+        return all(name in present and present[name] == value for name, value in self.criteria.items())
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterConfig:
     """A cluster, ready to be used. `breakers` is indexed by routing priority (0 default, 1 high).
 
@@ -194,9 +216,28 @@ class ClusterConfig:
     keepalive: KeepaliveConfig | None = None
     transport: Any = None
     http2_transport: Any = None
+    #: Take the place of the two above for the hosts that they fit; the first that fits counts.
+    transport_matches: tuple[TransportMatch, ...] = ()
     metadata: Any = None
     pool_per_downstream_connection: bool = False
     wait_for_warm: bool = True
     close_on_host_set_change: bool = False
     #: `OriginalDstConfig` or the like for a cluster without hosts of its own.
     kind: Any = None
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether any host is spoken to by TLS."""
+        return self.transport is not None or any(one.transport is not None for one in self.transport_matches)
+
+    def match_of(self, metadata: Any) -> TransportMatch | None:
+        """What applies to a host with this `core.v3.Metadata`; None for the cluster's own transport."""
+        for one in self.transport_matches:
+            if one.fits(metadata):
+                return one
+        return None
+
+    def transport_of(self, metadata: Any) -> Any:
+        """How to speak bytes or HTTP/1 to a host with this `core.v3.Metadata`."""
+        match = self.match_of(metadata)
+        return self.transport if match is None else match.transport

@@ -118,7 +118,7 @@ class ClusterManager:
         cluster.choose_by_stream = make_chooser(cluster, self, self.services)
         self._live[name] = cluster
         self._stats.add(f"cluster.{name}", cluster.stats)
-        if config.transport is not None:
+        if config.encrypts:
             self._add_tls_stats(cluster)
         return cluster
 
@@ -129,7 +129,8 @@ class ClusterManager:
         cluster.ssl_stats = SslStats(f"cluster.{config.stat_name}.ssl.")
         secrets = SecretStats(f"cluster.{config.stat_name}.client_ssl_socket_factory.")
         if self._worker == 0:
-            secrets.count(config.transport)
+            for transport in (config.transport, *(one.transport for one in config.transport_matches)):
+                secrets.count(transport)
         self._stats.add(f"cluster.{cluster.name} ssl", cluster.ssl_stats)
         self._stats.add(f"cluster.{cluster.name} secrets", secrets)
 

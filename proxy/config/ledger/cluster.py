@@ -20,8 +20,13 @@ envoy.config.cluster.v3.Cluster
   - comes with xDS: eds_cluster_config lrs_server lrs_report_endpoint_metrics
   - comes with more balancing policies: lb_subset_config ring_hash_lb_config maglev_lb_config
   - comes with more balancing policies: preconnect_policy
-  - comes with L4 and TLS: transport_socket_matches transport_socket_matcher filters
+  + transport_socket_matches
+  - name the sockets in transport_socket_matches: transport_socket_matcher
+  - network filters of upstream connections are not supported: filters
   - upstream_config
+
+envoy.config.cluster.v3.Cluster.TransportSocketMatch
+  + name match transport_socket
 
 envoy.config.cluster.v3.Cluster.CustomClusterType
   + name typed_config

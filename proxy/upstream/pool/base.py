@@ -78,6 +78,7 @@ class ConnectionPool:
     ) -> None:
         self.config: ClusterConfig = cluster.config
         self.host = host
+        self.match = self.config.match_of(host.metadata)
         self.stats = cluster.stats
         self.cluster = cluster
         self.loop = loop
@@ -123,7 +124,7 @@ class ConnectionPool:
 
     def transport_config(self) -> Any:
         """How connections are encrypted; None for plain text."""
-        return self.config.transport
+        return self.config.transport if self.match is None else self.match.transport
 
     # -- the request's side
 

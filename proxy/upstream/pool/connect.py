@@ -41,17 +41,17 @@ async def open_connection(
     host: Host,
     config: ClusterConfig,
     protocol: asyncio.Protocol,
-    tls: Any = None,
+    tls: Any,
 ) -> socket.socket:
     """Connect `protocol` to `host`; gives the socket, which belongs to the transport. Raises `ConnectError`.
 
-    `tls` is what `compile_upstream_tls` made, by default the cluster's `transport`.
+    `tls` is what `compile_upstream_tls` made, None for plain text.
 
     The time limit is the cluster's `connect_timeout`, TLS handshake included.
     """
     try:
         async with asyncio.timeout(config.connect_timeout):
-            return await _open(loop, host, config, protocol, tls or config.transport)
+            return await _open(loop, host, config, protocol, tls)
     except TimeoutError:
         raise ConnectError("", timeout=True) from None
     except OSError as error:

@@ -78,7 +78,7 @@ class Http2Pool(ConnectionPool):
 
     def transport_config(self) -> Any:
         """See `ConnectionPool`."""
-        return self.config.http2_transport
+        return self.config.http2_transport if self.match is None else self.match.http2_transport
 
     # -- the connection's side
 

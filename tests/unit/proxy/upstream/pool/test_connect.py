@@ -36,7 +36,7 @@ class Loop:
 
 def opened(loop, config):
     host = Cluster(config, Runtime(), lambda: 0).hosts[0]
-    return asyncio.run(open_connection(loop, host, config, asyncio.Protocol()))
+    return asyncio.run(open_connection(loop, host, config, asyncio.Protocol(), None))
 
 
 def test_a_connection_goes_to_the_host_without_delay():
