@@ -91,12 +91,12 @@ class TlsInspection(HelloReader):
         stats = of.stats
         if verdict == NOT_TLS:
             stats.bytes_processed.record(self.read)
+            stats.tls_not_found += 1
             if of.config.close_on_error:
                 if end >= limit:
                     stats.client_hello_too_large += 1
                     self._failed("ClientHelloTooLarge")
                 return REJECT
-            stats.tls_not_found += 1
             self._failed("ClientHelloNotDetected")
             return DONE
         if end >= limit:
@@ -111,6 +111,10 @@ class TlsInspection(HelloReader):
         assert hello is not None
         stats = of.stats
         stats.bytes_processed.record(self.read)
+        if of.config.ja3:
+            connection.ja3_fingerprint = ja3(hello)
+        if of.config.ja4:
+            connection.ja4_fingerprint = ja4(hello)
         if hello.server_name:
             stats.sni_found += 1
             connection.requested_server_name = hello.server_name
@@ -126,10 +130,6 @@ class TlsInspection(HelloReader):
             connection.requested_application_protocols = hello.protocols
         else:
             stats.alpn_not_found += 1
-        if of.config.ja3:
-            connection.ja3_fingerprint = ja3(hello)
-        if of.config.ja4:
-            connection.ja4_fingerprint = ja4(hello)
         return DONE
 
     def _failed(self, reason: str) -> None:

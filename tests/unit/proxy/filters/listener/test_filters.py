@@ -108,7 +108,7 @@ def test_plain_text_goes_on() -> None:
 def test_plain_text_may_be_refused() -> None:
     case = Case(TLS, closeConnectionOnClientHelloParsingErrors=True)
     assert case.feed(b"SSH-2.0-x") == REJECT
-    assert case.counted() == {}
+    assert case.counted() == {"tls_inspector.tls_not_found": 1}
 
 
 def test_a_hello_over_the_limit_is_refused() -> None:
