@@ -2,8 +2,8 @@
 
 Closed loop: each of `--connections` sends its next request when the reply to the last is there. Prints
 one JSON object: requests, errors, seconds, p50_ms, p99_ms. Modes: `keepalive`, `close` (a connection for each
-request), `reconnect` (the same, but only the client closes), `paths` (a new path each time), `post` (a body of 2,000
-bytes), `abort` (every second request is given up by closing the connection right after sending it).
+request), `reconnect` (the same, but only the client closes), `paths` (a new path each time), `post` (a body of
+2,000 bytes), `abort` (every second request is given up by closing the connection right after sending it).
 """
 
 from __future__ import annotations

@@ -44,12 +44,14 @@ class TcpSession(asyncio.Protocol):
     __slots__ = (
         "_buffered",
         "_deadline",
+        "_dial_until",
         "_early",
         "_ended",
         "_idle_timeout",
         "_log_at",
         "_paused",
         "_timer",
+        "_wakes_at",
         "_write",
         "attempts",
         "bytes_received",
@@ -93,6 +95,8 @@ class TcpSession(asyncio.Protocol):
         self._timer: Any = None
         self._idle_timeout = 0.0
         self._deadline = _NEVER
+        self._dial_until = _NEVER
+        self._wakes_at = _NEVER
         self._log_at = _NEVER
         self._buffered = 0
 
@@ -226,6 +230,7 @@ class TcpSession(asyncio.Protocol):
         self._write = upstream.transport.write
         upstream.write_down = transport.write
         now = self.last_active = self.now()
+        self._dial_until = _NEVER
         owner = self.owner
         if owner.config.logs_connected and owner.logger is not None:
             self._log("TcpUpstreamConnected")
@@ -292,21 +297,36 @@ class TcpSession(asyncio.Protocol):
 
     # -- time
 
+    def wait_until(self, moment: float, now: float) -> None:
+        """Have `upstream.time_out` called at `moment` unless it is connected by then."""
+        self._dial_until = moment
+        self._arm(now)
+
     def _arm(self, now: float) -> None:
-        idle_at = _NEVER
+        """See to it that `on_wake` is called in time; earlier does no harm."""
+        when = min(self._dial_until, self._deadline, self._log_at)
         if self._idle_timeout:
-            idle_at = self.last_active + self._idle_timeout
-        when = min(idle_at, self._deadline, self._log_at)
+            when = min(when, self.last_active + self._idle_timeout)
+        if when == _NEVER or when >= self._wakes_at:
+            return
         if self._timer is not None:
             self.owner.timers.cancel(self._timer)
-        self._timer = self.owner.timers.wake(max(when, now), self) if when != _NEVER else None
+        self._wakes_at = when = max(when, now)
+        self._timer = self.owner.timers.wake(when, self)
 
     def on_wake(self, now: float) -> None:
         """A deadline may have come; see `Timers`."""
         self._timer = None
+        self._wakes_at = _NEVER
         transport = self.transport
         if transport is None:
             return
+        if now >= self._dial_until:
+            self._dial_until = _NEVER
+            if self.upstream is not None:
+                self.upstream.time_out()
+            if self.transport is None or transport.is_closing():
+                return
         if now >= self._deadline:
             self.stats.max_downstream_connection_duration += 1
             self.flags |= ResponseFlag.DURATION_TIMEOUT
@@ -315,7 +335,7 @@ class TcpSession(asyncio.Protocol):
         if self._idle_timeout and now >= self.last_active + self._idle_timeout:
             # Bytes that leave count as those that come: only what does not move at all is idle.
             buffered = transport.get_write_buffer_size()
-            if self.upstream is not None:
+            if self.upstream is not None and self.upstream.connected:
                 buffered += self.upstream.transport.get_write_buffer_size()
             if buffered == self._buffered:
                 self.stats.idle_timeout += 1

@@ -42,7 +42,6 @@ class Upstream(asyncio.Protocol):
         "_local",
         "_paused",
         "_task",
-        "_timer",
         "_tls",
         "cluster",
         "connect_started_at",
@@ -75,7 +74,6 @@ class Upstream(asyncio.Protocol):
         self._local = False
         self._paused = False
         self._task: asyncio.Task[Any] | None = None
-        self._timer: Any = None
         self._addresses: Any = None
         self._tls: Any = None
 
@@ -108,18 +106,17 @@ class Upstream(asyncio.Protocol):
         address = self.host.address
         self.connect_started_at = now = owner.now()
         loop = owner.loop
-        if config.transport is None and config.bind is None and config.keepalive is None and not address.path:
-            self._timer = owner.timers.wake(now + config.connect_timeout, self)
+        transport = config.transport_of(self.host.metadata)
+        if transport is None and config.bind is None and config.keepalive is None and not address.path:
+            session.wait_until(now + config.connect_timeout, now)
             connecting: Any = loop.create_connection(lambda: self, address.ip, address.port)
         else:
-            connecting = open_connection(loop, self.host, config, self, config.transport)
+            connecting = open_connection(loop, self.host, config, self, transport)
         self._task = task = loop.create_task(connecting, name="tcp_proxy connect")
         task.add_done_callback(self._on_dialled)
 
-    def on_wake(self, now: float) -> None:
-        """The time to connect is over; see `Timers`."""
-        del now
-        self._timer = None
+    def time_out(self) -> None:
+        """The time to connect is over."""
         if self._task is not None and not self.connected:
             task, self._task = self._task, None
             task.cancel()
@@ -163,10 +160,6 @@ class Upstream(asyncio.Protocol):
             session.on_dial_failed(host, failure, reason)
 
     def _leave_queue(self) -> None:
-        if self._timer is not None:
-            assert self.session is not None
-            self.session.owner.timers.cancel(self._timer)
-            self._timer = None
         self._limits.pending_requests.release()
         self.stats.upstream_rq_pending_active -= 1
         self.host.stats.rq_pending_active -= 1
@@ -202,7 +195,7 @@ class Upstream(asyncio.Protocol):
                 from_socket_name(made.get_extra_info("sockname")),
                 from_socket_name(made.get_extra_info("peername")),
             )
-            if self.cluster.config.transport is not None:
+            if self.cluster.config.encrypts:
                 from proxy.connection.tls import tls_info  # few clusters of bytes are encrypted here
 
                 self._tls = tls_info(made)
@@ -287,7 +280,7 @@ class Upstream(asyncio.Protocol):
         session, self.session = self.session, None
         assert session is not None
         if not self.connected:
-            self._give_up(session)
+            self._give_up()
             return
         self._local = not both_finished
         if reset:
@@ -304,13 +297,11 @@ class Upstream(asyncio.Protocol):
                     self.transport.resume_reading()
             self.transport.close()
 
-    def _give_up(self, session: TcpSession) -> None:
+    def _give_up(self) -> None:
         if self._task is None:
             return
         task, self._task = self._task, None
-        self.session = session
         self._leave_queue()
-        self.session = None
         self._forget()
         task.cancel()
         self.stats.upstream_rq_cancelled += 1

@@ -29,6 +29,7 @@ PROXIES: dict[str, Json] = {
     "dead": {"cluster": "dead"},
     "persistent": {"cluster": "dead", "max_connect_attempts": 3},
     "luckier": {"cluster": "half_dead", "max_connect_attempts": 2},
+    "stuck": {"cluster": "stuck"},
     "empty": {"cluster": "empty"},
     "unknown": {"cluster": "nowhere"},
     "full": {"cluster": "full"},
@@ -103,6 +104,7 @@ def config() -> Json:
             cluster("first"),
             cluster("dead", "{{deaf_port}}"),
             cluster("half_dead", "{{deaf_port}}", "{{origin_port}}"),
+            cluster("stuck", "{{crowded_port}}", connect_timeout="1s"),
             {"name": "empty", "type": "STATIC", "connect_timeout": "1s"},
             cluster("full", "{{origin_port}}", **full),
             cluster("unqueued", "{{origin_port}}", **unqueued),
@@ -117,13 +119,19 @@ def pair() -> Iterator[Pair]:
         "second": lambda: Origin(take_over=answer),
         "first": lambda: Origin(take_over=speak_first),
     }
-    with socket.socket() as deaf:  # bound, so that nobody else listens there
-        deaf.bind(("127.0.0.1", 0))
+    with socket.socket() as deaf, socket.socket() as full, contextlib.ExitStack() as waiting:
+        deaf.bind(("127.0.0.1", 0))  # so that nobody else listens there
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(3):  # more than the kernel keeps: it does not answer further clients
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(full.getsockname())
         with Pair(
             config(),
             origins=origins,
             listeners=(*PROXIES, "server_first"),
-            values={"deaf_port": deaf.getsockname()[1]},
+            values={"deaf_port": deaf.getsockname()[1], "crowded_port": full.getsockname()[1]},
         ) as started:
             yield started
 
@@ -302,6 +310,7 @@ def test_a_small_buffer(pair: Pair) -> None:
     [
         ("dead", ("dead",)),
         ("persistent", ("dead",)),
+        ("stuck", ("stuck",)),
         ("empty", ("empty",)),
         ("unknown", ()),
         ("unqueued", ("unqueued",)),
