@@ -20,7 +20,7 @@ Note = Callable[[str, Node], None]
 Rule = Callable[[MappingNode, Note], None]
 
 _TYPE_PATTERNS = tuple(
-    (re.compile(pattern), replacement)
+    (re.compile(f"^{pattern}"), replacement)
     for pattern, replacement in (
         (
             r"envoy\.config\.filter\.(network|http|listener)\.(\w+)\.v2\w*\.",

@@ -63,8 +63,7 @@ RULES: dict[str, Json] = {
     "tls": {"policies": {"p": policy(None, {"authenticated": {}})}},
     "named": {"policies": {"p": policy({"requested_server_name": {"exact": ""}}, {"remote_ip": LOOPBACK})}},
 }  # fmt: skip
-SHADOW = {
-    "stat_prefix": "shadow",
+SHADOW: Json = {
     "rules": RULES["allowed"],
     "shadow_rules": RULES["denied"],
     "shadow_rules_stat_prefix": "sh",
@@ -88,7 +87,7 @@ pair = pair_fixture(
         "static_resources": {
             "listeners": [
                 *(listener(name, rbac(name, rules=rules)) for name, rules in RULES.items()),
-                listener("shadow", rbac(SHADOW.pop("stat_prefix"), **SHADOW)),
+                listener("shadow", rbac("shadow", **SHADOW)),
                 listener("empty", rbac("empty")),
                 listener("state", STATE),
                 listener("limited", LIMITED),

@@ -52,7 +52,7 @@ AGGREGATE = {
     },
 }
 TO_ORIGIN = state(envoy__network__transport_socket__original_dst_address="127.0.0.1:{{origin_port}}")
-LISTENERS = {
+LISTENERS: dict[str, tuple[Any, ...]] = {
     "renamed": ("empty", state(envoy__tcp_proxy__cluster="origin")),
     "unknown": ("origin", state(envoy__tcp_proxy__cluster="nowhere")),
     "directed": ("original", TO_ORIGIN),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from proxy.base.services import WorkerServices
 from proxy.base.stream_info import ConnectionInfo, DrainState, TlsInfo
 from proxy.filters.api import ListenerFacts
 from proxy.filters.network.rbac import FACTORY, NAMESPACE, RbacFilter
+from tests.support.certs import Authority
 from tests.support.listeners import (
     accept,
     chain,
@@ -103,6 +106,17 @@ def test_principals(principal: dict[str, Any], identified: bool) -> None:
 def test_any_tls_connection_is_authenticated_unless_a_name_is_asked_for() -> None:
     of = connection(tls=TlsInfo())
     assert allows(policy(principals=[{"authenticated": {}}]), of)
+    assert not allows(policy(principals=[{"authenticated": {"principal_name": {"exact": "a"}}}]), of)
+
+
+def test_a_certificate_s_names_and_its_subject_are_principals(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    issued = authority.issue("spiffe://a/b", "b.test", common_name="owner")
+    of = connection(tls=TlsInfo())
+    pem = issued.certificate.read_text()
+    of.tls.peer_certificate_der = ssl.PEM_cert_to_DER_cert(pem[: pem.index("-----END") + 25])  # type: ignore[union-attr]
+    for name in ("spiffe://a/b", "b.test", "CN=owner"):
+        assert allows(policy(principals=[{"authenticated": {"principal_name": {"exact": name}}}]), of)
     assert not allows(policy(principals=[{"authenticated": {"principal_name": {"exact": "a"}}}]), of)
 
 
