@@ -365,9 +365,10 @@ def describe(ssl_object: ssl.SSLObject, info: TlsInfo | None = None) -> TlsInfo:
     context = ssl_object.context
     if isinstance(context, TlsContext):
         info.local_certificate_der = context.certificate_der
-    if context.verify_mode != ssl.CERT_NONE:
+    verified = context.verify_mode != ssl.CERT_NONE
+    if verified or isinstance(context, TlsContext):
         info.peer_certificate_der = ssl_object.getpeercert(True) or b""
-        if info.peer_certificate_der:
+        if verified and info.peer_certificate_der:
             info.peer_chain_der = verified_chain(ssl_object)
     if info.version != "TLSv1.3" and ssl_object.session is not None:
         info.session_id = ssl_object.session.id.hex()
