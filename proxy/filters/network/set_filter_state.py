@@ -26,12 +26,11 @@ def _text(text: str) -> str:
     return text
 
 
+#: Only what somebody here reads: anything else is refused rather than set to no effect.
 _FACTORIES: Final[Mapping[str, Make]] = {
     CLUSTER_KEY: _text,
     "envoy.network.transport_socket.original_dst_address": parse_ip_port,
-    "envoy.network.upstream_server_name": _text,
-    "envoy.upstream.dynamic_host": _text,
-    "envoy.upstream.dynamic_port": _number,
+    "envoy.tcp_proxy.per_connection_idle_timeout_ms": _number,
     "envoy.string": _text,
     "envoy.hashable_string": _text,
 }
