@@ -58,7 +58,7 @@ class ConnectionInfo:
     ja3_fingerprint = ""  # of that ClientHello, if the filter was told to compute it
     ja4_fingerprint = ""
     local_address_restored = False  # `local_address` is the destination from before a redirect
-    destination_is_proxy = False  # that destination is a listening socket of this proxy: going there would loop
+    destination_is_proxy = False  # that destination is this proxy: going there would loop
 
     # Defaults on the class, so that an accepted connection writes only what differs.
     tls: TlsInfo | None = None
