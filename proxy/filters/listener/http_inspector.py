@@ -15,7 +15,8 @@ from proxy.filters.listener.api import DONE, REJECT, Decision, Inspection, Liste
 
 _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _LONGEST_LINE: Final = 64 * 1024
-_REQUEST_LINE: Final = re.compile(rb"[^ \t]+[ \t]+[^ \t]+[ \t]+HTTP/(\d\.\d)[ \t\r]*\Z")
+_REQUEST_LINE: Final = re.compile(rb"[!#$%&'*+.^_`|~\w-]+[ \t]+[^ \t]+[ \t]+HTTP/(\d\.\d)[ \t\r]*\Z")
+_OLD_REQUEST_LINE: Final = re.compile(rb"GET[ \t]+[^ \t\r]+[ \t\r]*\Z")  # HTTP/0.9
 
 
 class HttpInspectorStats(StatGroup):
@@ -81,9 +82,9 @@ class _HttpInspection:
             stats.read_error += 1
             return REJECT
         line = _REQUEST_LINE.match(data[:end])
-        if line is None:
+        if line is None and _OLD_REQUEST_LINE.match(data[:end]) is None:
             stats.http_not_found += 1
-        elif line[1] == b"1.1":
+        elif line is not None and line[1] == b"1.1":
             stats.http11_found += 1
             self._connection.requested_application_protocols = ("http/1.1",)
         else:

@@ -129,6 +129,8 @@ HTTP = "http_inspector.v3.HttpInspector"
         (b"GET / HTTP/1.1\r\n", ("http/1.1",), "http11_found"),
         (b"GET / HTTP/1.0\n", ("http/1.0",), "http10_found"),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", ("h2c",), "http2_found"),
+        (b"GET /\r\n", ("http/1.0",), "http10_found"),
+        (b"G(T / HTTP/1.1\r\n", (), "http_not_found"),
         (b"hello\r\n", (), "http_not_found"),
         (b"\r\n", (), "http_not_found"),
     ],
