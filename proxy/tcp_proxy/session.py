@@ -133,13 +133,13 @@ class TcpSession(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client will say no more, but may still listen."""
         self.finished = True
-        upstream = self.upstream
-        if upstream is None or not upstream.connected:
-            return True
-        upstream.finish()
-        if upstream.finished:
-            self._close_both()
-        return True
+        transport, upstream = self.transport, self.upstream
+        if upstream is not None and upstream.connected:
+            upstream.finish()
+            if upstream.finished:
+                self._close_both()
+        # The loop cannot keep one half of a TLS connection open.
+        return transport is not None and transport.can_write_eof()
 
     def pause_writing(self) -> None:
         """The client does not read."""

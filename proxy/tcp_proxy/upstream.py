@@ -221,7 +221,8 @@ class Upstream(asyncio.Protocol):
         session = self.session
         if session is not None:
             session.on_upstream_finished()
-        return True
+        # The loop cannot keep one half of a TLS connection open.
+        return self.transport.can_write_eof()
 
     def pause_writing(self) -> None:
         """The host does not read."""
