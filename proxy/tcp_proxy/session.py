@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from proxy.upstream.host import Host
 
 _NEVER: Final = float("inf")
+#: Bytes that are held for a host that is not connected yet, where the listener sets no limit.
+_MOST_HELD: Final = 1 << 20
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 
 
@@ -206,6 +208,10 @@ class TcpSession(asyncio.Protocol):
         self.connection.local_close_reason = reason
         transport = self.transport
         assert transport is not None
+        upstream, self.upstream = self.upstream, None
+        self._write = None
+        if upstream is not None:
+            upstream.leave()
         if self._early:
             reset(transport)
         else:
@@ -248,7 +254,8 @@ class TcpSession(asyncio.Protocol):
 
     def _hold(self, data: bytes) -> None:
         self._early += data
-        if len(self._early) >= self.connection.buffer_limit > 0 and not self._paused:
+        limit = self.connection.buffer_limit or _MOST_HELD
+        if len(self._early) >= limit and not self._paused:
             assert self.transport is not None
             self._paused = True
             self.transport.pause_reading()
@@ -258,7 +265,7 @@ class TcpSession(asyncio.Protocol):
     def on_upstream_finished(self) -> None:
         """The host will say no more."""
         transport = self.transport
-        if transport is None:
+        if transport is None or transport.is_closing():
             return
         if self.finished:
             self._close_both()
