@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from proxy.base.messages import RequestHead, ResponseHead
 
 
+#: Why a connection ends whose original destination is the proxy itself.
+LOOP: Final = "loop"
 #: Shared by all connections that carry none; nobody changes it.
 _NOTHING: Final[dict[str, Any]] = {}
 

@@ -11,14 +11,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 from proxy.base.stats import StatGroup
-from proxy.base.stream_info import ConnectionInfo
+from proxy.base.stream_info import LOOP, ConnectionInfo
 from proxy.downstream.connection import AcceptedConnection, Acceptor
 from proxy.downstream.directory import ListenerDirectory
 from proxy.downstream.listener_filters import Matches
 from proxy.filters.listener.api import DONE, REJECT, Decision, Inspection, ListenerFilter
-
-#: Why a connection to the proxy itself is closed: `%RESPONSE_CODE_DETAILS%` of the listener's access log.
-LOOP = "loop"
 
 
 class LoopStats(StatGroup):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from proxy.base.address import Address, parse_ip_port
 from proxy.base.services import WorkerServices
-from proxy.base.stream_info import StreamInfo
+from proxy.base.stream_info import LOOP, StreamInfo
 from proxy.upstream.cluster_config import OriginalDstConfig
 from proxy.upstream.host import Host
 
@@ -56,6 +56,10 @@ class OriginalDst:
         if found is None and self._config.header:
             found = self._parsed(_field(info, self._config.header))
         if found is None and connection.local_address_restored:
+            if connection.destination_is_proxy and self._config.port is None:
+                # The redirect sends the new connection here again, and so on without end.
+                connection.termination_details = LOOP
+                return None
             found = connection.local_address
         return found
 

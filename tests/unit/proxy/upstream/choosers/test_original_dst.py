@@ -60,6 +60,14 @@ def test_the_local_address_counts_only_if_it_was_restored() -> None:
     assert setup.cluster.stats.upstream_cx_none_healthy == 1
 
 
+def test_nobody_is_sent_to_the_proxy_itself() -> None:
+    info = stream(restored=True)
+    info.connection.destination_is_proxy = True
+    assert chosen(Setup(), info) is None
+    assert info.connection.termination_details == "loop"
+    assert chosen(Setup(upstream_port_override=8080), info) == Address("1.2.3.4", 8080)
+
+
 def test_the_order_is_filter_state_metadata_header_connection() -> None:
     setup = Setup(use_http_header=True, metadata_key={"key": "n", "path": [{"key": "k"}]})
     info = stream(("x-envoy-original-dst-host", "1.1.1.1:1"), restored=True)
