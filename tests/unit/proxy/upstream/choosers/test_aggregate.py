@@ -7,6 +7,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from envoy.extensions.clusters.aggregate.v3 import cluster_pb2 as _  # the message, for the JSON below
 
 from proxy.base.address import Address
 from proxy.base.runtime import Runtime
