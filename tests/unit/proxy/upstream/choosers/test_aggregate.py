@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from envoy.extensions.clusters.aggregate.v3 import cluster_pb2 as _  # the message, for the JSON below
+from envoy.extensions.clusters.aggregate.v3 import cluster_pb2
 
 from proxy.base.address import Address
 from proxy.base.runtime import Runtime
@@ -30,7 +30,7 @@ def aggregate(members: dict[str, Cluster], *names: str) -> Cluster:
     kind = {
         "name": "envoy.clusters.aggregate",
         "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.clusters.aggregate.v3.ClusterConfig",
+            "@type": f"type.googleapis.com/{cluster_pb2.ClusterConfig.DESCRIPTOR.full_name}",
             "clusters": list(names),
         },
     }
