@@ -17,7 +17,7 @@ run: $(VENV)/.installed
 	@exec $(BIN)/outrider demo $(ARGS)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 check: lint types
 	$(BIN)/python -m pytest -q tests/unit

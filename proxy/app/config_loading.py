@@ -244,8 +244,23 @@ def _check_rest(bootstrap: Any, context: CompileContext) -> None:
     from proxy.app.admin_runner import compile_plan  # not needed by the fork server, which shares this module
 
     compile_plan(bootstrap, context)
+    _check_secrets(bootstrap.static_resources.secrets, context)
     if bootstrap.HasField("stats_flush_interval") and bootstrap.stats_flush_on_admin:
         context.problem("stats_flush_on_admin", "stats_flush_interval is set too; only one of them may be")
+
+
+def _check_secrets(secrets: Any, context: CompileContext) -> None:
+    """What holds for all static secrets, whether anybody asks for them or not."""
+    seen: set[tuple[str, str]] = set()
+    for index, secret in enumerate(secrets):
+        at = f"static_resources.secrets[{index}]"
+        kind = secret.WhichOneof("type")
+        if kind is None:
+            context.problem(at, "a secret needs a tls_certificate or a validation_context")
+        elif (kind, secret.name) in seen:
+            context.problem(f"{at}.name", f"Duplicate static {kind} secret name {secret.name}")
+        else:
+            seen.add((kind, secret.name))
 
 
 def _compile_listeners(bootstrap: Any, context: CompileContext) -> list[ListenerPlan]:
@@ -294,7 +309,10 @@ def _secrets(bootstrap: Any) -> LoadingSecrets | None:
     from proxy.app.secret_files import LoadingSecrets
 
     return LoadingSecrets(
-        {secret.name: secret.SerializeToString() for secret in bootstrap.static_resources.secrets}
+        {
+            f"{secret.WhichOneof('type')}/{secret.name}": secret.SerializeToString()
+            for secret in bootstrap.static_resources.secrets
+        }
     )
 
 

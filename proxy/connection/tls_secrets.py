@@ -62,7 +62,7 @@ class SecretSource:
 
 
 class SecretStore:
-    """All secrets that a process knows, by the key of their plan."""
+    """All secrets that a process knows, by the key of their plan; `static` by "kind/name"."""
 
     def __init__(
         self, values: Mapping[str, bytes] | None = None, static: Mapping[str, bytes] | None = None
@@ -85,7 +85,7 @@ class SecretStore:
 def named_secret(message: Any, kind: str, path: str, ctx: CompileContext) -> SecretSource:
     """The secret of an `SdsSecretConfig`."""
     store: SecretStore = ctx.secrets or SecretStore()
-    plan = SecretPlan(f"static/{message.name}", message.name, kind, watched=False)
+    plan = SecretPlan(f"static/{kind}/{message.name}", message.name, kind, watched=False)
     if message.HasField("sds_config"):
         at = f"{path}.sds_config"
         if message.sds_config.resource_api_version == _VERSION_2:
@@ -111,7 +111,7 @@ def named_secret(message: Any, kind: str, path: str, ctx: CompileContext) -> Sec
             return SecretSource()
         plan = SecretPlan(f"file/{file}/{message.name}", message.name, kind, file)
     elif ctx.secrets is not None and store.static:
-        plan = SecretPlan(plan.key, plan.name, kind, static=store.static.get(plan.name, b""), watched=False)
+        plan = SecretPlan(plan.key, plan.name, kind, static=store.static.get(f"{kind}/{plan.name}", b""), watched=False)
     return store.want(plan, path, ctx)
 
 
