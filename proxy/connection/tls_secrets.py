@@ -111,7 +111,8 @@ def named_secret(message: Any, kind: str, path: str, ctx: CompileContext) -> Sec
             return SecretSource()
         plan = SecretPlan(f"file/{file}/{message.name}", message.name, kind, file)
     elif ctx.secrets is not None and store.static:
-        plan = SecretPlan(plan.key, plan.name, kind, static=store.static.get(f"{kind}/{plan.name}", b""), watched=False)
+        static = store.static.get(f"{kind}/{plan.name}", b"")
+        plan = SecretPlan(plan.key, plan.name, kind, static=static, watched=False)
     return store.want(plan, path, ctx)
 
 

@@ -176,8 +176,6 @@ REFUSED_DOCUMENTS = (
     "node: {id: @x}",
     "node: {id: 'x}",
     "node:\n  id: x\n cluster: y",
-    "static_resources: {secrets: {}}",
-    "static_resources: {secrets: [{name: a, tls_certificate: {}}, {name: a, tls_certificate: {}}]}",
     "layered_runtime: {layers: [{name: a}]}",
 )
 

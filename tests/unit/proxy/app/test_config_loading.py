@@ -109,6 +109,17 @@ def test_nothing_to_load_is_said_with_a_remedy() -> None:
     assert problem == "Invalid path: /nonexistent.yaml (No such file or directory)"
 
 
+def test_static_secrets_are_checked_though_nobody_asks_for_them() -> None:
+    text = "static_resources: {secrets: [{name: a}, %s]}"
+    (problem,) = problems(Options(config_yaml=text % "{name: b, tls_certificate: {}}"))
+    assert "static_resources.secrets[0]: a secret needs" in problem
+    twice = (
+        "{name: a, validation_context: {}}, {name: a, tls_certificate: {}}, {name: a, tls_certificate: {}}"
+    )
+    _, problem = problems(Options(config_yaml=text % twice))
+    assert "static_resources.secrets[3].name: Duplicate static tls_certificate secret name a" in problem
+
+
 def test_a_child_process_gives_the_same_config_or_the_same_problems() -> None:
     options = Options(config_yaml=config((listener("a", 24400),), (cluster("x"),)))
     assert LoadingChild(options).result().listeners == load(options).listeners
