@@ -27,7 +27,7 @@ from proxy.formatter.spec import (
 from proxy.formatter.wire import to_wire
 
 _SPACE_TO_UNDERSCORE = str.maketrans(" \t\n\v\f\r", "______")
-_HOST_CHARACTERS = frozenset(string.ascii_letters + string.digits + ".-")
+_HOST_CHARACTERS = frozenset(string.ascii_letters + string.digits + ".-_")
 
 #: Attributes of `StreamInfo` behind the time points of `COMMON_DURATION`.
 TIME_POINTS = {

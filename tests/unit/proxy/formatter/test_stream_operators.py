@@ -86,7 +86,8 @@ def test_spaces_in_details_become_underscores_unless_allowed() -> None:
     [
         ("", "", "-"),
         ("", "a.example", "a.example"),
-        ("", "r_example.com", "invalid:r_example.com"),
+        ("", "r_example.com", "r_example.com"),
+        ("", "r example_com", "invalid:r_example_com"),
         ("(SNI_FIRST)", "", "ex.com"),
         ("(SNI_FIRST)", "a.example", "a.example"),
         ("(HOST_FIRST)", "a.example", "ex.com"),
