@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 
 class Histogram:
@@ -77,6 +77,9 @@ class StatGroup:
         return {}
 
 
+Group = TypeVar("Group", bound=StatGroup)
+
+
 class StatRegistry:
     """All groups of one process. One per worker and one in the controller; never global."""
 
@@ -90,6 +93,14 @@ class StatRegistry:
     def get(self, key: str) -> StatGroup | None:
         """The group under `key`, for parts that share one."""
         return self._groups.get(key)
+
+    def shared(self, kind: type[Group], prefix: str) -> Group:
+        """The group of that kind and prefix, new if there is none: parts of one name and place count together."""
+        key = f"{kind.__name__} {prefix}"
+        found = self._groups.get(key)
+        if not isinstance(found, kind):
+            found = self._groups[key] = kind(prefix)
+        return found
 
     def remove(self, key: str) -> None:
         """Forget a group, as when its cluster or listener is removed."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, cast
 
 from proxy.base.services import WorkerServices
 from proxy.base.stream_info import ConnectionInfo, TlsInfo
@@ -47,9 +47,9 @@ class DownstreamTls:
         self.timed = timeout > 0
         self.timeout = timeout if timeout > 0 else DEFAULT_TIMEOUT
         self.loop = services.loop
-        self.stats = _stats_of(SslStats, f"{facts.stat_prefix}ssl.", services)
-        self._secret_stats = _stats_of(
-            SecretStats, f"{facts.stat_prefix}server_ssl_socket_factory.", services
+        self.stats = services.stats.shared(SslStats, f"{facts.stat_prefix}ssl.")
+        self._secret_stats = services.stats.shared(
+            SecretStats, f"{facts.stat_prefix}server_ssl_socket_factory."
         )
         if services.worker_index == 0:
             self._secret_stats.count(config)
@@ -77,19 +77,6 @@ class DownstreamTls:
         )
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
-
-
-_Group = TypeVar("_Group", SslStats, SecretStats)
-
-
-def _stats_of(kind: type[_Group], prefix: str, services: WorkerServices) -> _Group:
-    """All chains of a listener share one group."""
-    known = services.stats.get(prefix)
-    if isinstance(known, kind):
-        return known
-    stats = kind(prefix)
-    services.stats.add(prefix, stats)
-    return stats
 
 
 class _Closing(asyncio.Protocol):

@@ -248,12 +248,8 @@ class Listener:
         from proxy.downstream.sniffing import LiveListenerFilter, LoopStats, SniffingRules
 
         config, services = self.config, self._services
-        loop_key = f"{config.stat_prefix}loop"
-        loop_stats = services.stats.get(loop_key)
-        if not isinstance(loop_stats, LoopStats):
-            loop_stats = LoopStats(config.stat_prefix)
-            if config.hand_off:
-                services.stats.add(loop_key, loop_stats)
+        prefix = config.stat_prefix
+        loop_stats = services.stats.shared(LoopStats, prefix) if config.hand_off else LoopStats(prefix)
         return SniffingRules(
             tuple(
                 LiveListenerFilter(one.factory.create(one.config, services, facts), one.disabled)

@@ -142,26 +142,8 @@ def charges_for(
         names.append(f"{prefix}route.{route.stat_prefix}.")
     if not names and not alternatives and not hides_codes:
         return INTERNAL_CHARGES if internal else None
-    requests = [_request_stats(registry, name) for name in names]
+    requests = [registry.shared(RequestStats, name) for name in names]
     others = []
     if alternatives:
-        others.append(_alternative_stats(registry, f"cluster.{stat_name(cluster_name)}.{alternatives}."))
+        others.append(registry.shared(AlternativeStats, f"cluster.{stat_name(cluster_name)}.{alternatives}."))
     return Charges(requests, others, internal, virtual_cluster, hides_codes)
-
-
-def _request_stats(registry: StatRegistry, prefix: str) -> RequestStats:
-    known = registry.get(prefix)
-    if isinstance(known, RequestStats):
-        return known
-    made = RequestStats(prefix)
-    registry.add(prefix, made)
-    return made
-
-
-def _alternative_stats(registry: StatRegistry, prefix: str) -> AlternativeStats:
-    known = registry.get(prefix)
-    if isinstance(known, AlternativeStats):
-        return known
-    made = AlternativeStats(prefix)
-    registry.add(prefix, made)
-    return made

@@ -44,11 +44,7 @@ class TcpProxyFilter:
 
 def _create(config: TcpProxyConfig, services: WorkerServices, listener: ListenerFacts) -> TcpProxyFilter:
     del listener
-    prefix = f"tcp.{config.stat_prefix}."
-    stats = services.stats.get(prefix)
-    if not isinstance(stats, TcpProxyStats):
-        stats = TcpProxyStats(prefix)
-        services.stats.add(prefix, stats)
+    stats = services.stats.shared(TcpProxyStats, f"tcp.{config.stat_prefix}.")
     return TcpProxyFilter(config, services, stats)
 
 

@@ -3,23 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from proxy.base.headers import HeaderMap
-from proxy.base.stats import StatGroup, StatRegistry
 from proxy.config.context import CompileContext
-
-_Group = TypeVar("_Group", bound=StatGroup)
-
-
-def shared_stats(registry: StatRegistry, prefix: str, kind: type[_Group]) -> _Group:
-    """The group of that kind and prefix: filters of the same name and place count together."""
-    key = f"{kind.__name__} {prefix}"
-    found = registry.get(key)
-    if not isinstance(found, kind):
-        found = kind(prefix)
-        registry.add(key, found)
-    return found
 
 
 def compile_feature_flag(flag: Any, context: CompileContext) -> Callable[[], bool]:

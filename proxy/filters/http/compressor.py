@@ -16,7 +16,7 @@ from proxy.base.stats import StatRegistry
 from proxy.compression.api import Compressor, CompressorLibrary
 from proxy.filters.api import FilterStatus, HttpFilter, HttpFilterFactory, StreamCallbacks
 from proxy.filters.http.accept_encoding import Decision, Reason, choose_encoding
-from proxy.filters.http.coding import forbids_transforming, is_upgrade, shared_stats
+from proxy.filters.http.coding import forbids_transforming, is_upgrade
 from proxy.filters.http.compressor_config import (
     CompressorConfig,
     CompressorRouteConfig,
@@ -35,9 +35,9 @@ class CompressorStats:
     __slots__ = ("negotiation", "request", "response")
 
     def __init__(self, registry: StatRegistry, prefix: str, response_prefix: str) -> None:
-        self.negotiation = shared_stats(registry, prefix, NegotiationStats)
-        self.request = shared_stats(registry, f"{prefix}request.", DirectionStats)
-        self.response = shared_stats(registry, f"{prefix}{response_prefix}", DirectionStats)
+        self.negotiation = registry.shared(NegotiationStats, prefix)
+        self.request = registry.shared(DirectionStats, f"{prefix}request.")
+        self.response = registry.shared(DirectionStats, f"{prefix}{response_prefix}")
 
 
 class ChainState:

@@ -18,7 +18,7 @@ from proxy.compression.api import Decompressor, DecompressorLibrary
 from proxy.compression.libraries import compile_decompressor_library
 from proxy.config.context import CompileContext
 from proxy.filters.api import FilterStatus, HttpFilter, HttpFilterFactory, StreamCallbacks
-from proxy.filters.http.coding import compile_feature_flag, forbids_transforming, shared_stats
+from proxy.filters.http.coding import compile_feature_flag, forbids_transforming
 
 
 class DirectionStats(StatGroup):
@@ -57,9 +57,9 @@ class DecompressorStats:
     __slots__ = ("library", "request", "response")
 
     def __init__(self, services: WorkerServices, prefix: str, library: DecompressorLibrary) -> None:
-        self.request = shared_stats(services.stats, f"{prefix}request.", DirectionStats)
-        self.response = shared_stats(services.stats, f"{prefix}response.", DirectionStats)
-        self.library = shared_stats(services.stats, f"{prefix}decompressor_library.", library.stats)
+        self.request = services.stats.shared(DirectionStats, f"{prefix}request.")
+        self.response = services.stats.shared(DirectionStats, f"{prefix}response.")
+        self.library = services.stats.shared(library.stats, f"{prefix}decompressor_library.")
 
 
 class _Body:

@@ -12,7 +12,6 @@ from typing import Any, Final
 from proxy.base.services import WorkerServices
 from proxy.config.context import CompileContext
 from proxy.filters.api import HttpFilter, HttpFilterFactory, StreamCallbacks
-from proxy.filters.http.coding import shared_stats
 
 _TYPE_NAME: Final = "envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder"
 
@@ -30,7 +29,7 @@ def _create(
     from proxy.filters.http.grpc_json_request import TranscoderStats
     from proxy.filters.http.grpc_json_response import GrpcJsonTranscoderFilter
 
-    stats = shared_stats(services.stats, stat_prefix, TranscoderStats)
+    stats = services.stats.shared(TranscoderStats, stat_prefix)
     return lambda callbacks: GrpcJsonTranscoderFilter(callbacks, config, stats)
 
 

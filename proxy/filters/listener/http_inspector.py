@@ -99,11 +99,7 @@ def _compile(message: Any, path: str, ctx: CompileContext) -> None:
 
 def _create(config: None, services: WorkerServices, listener: ListenerFacts) -> HttpInspector:
     del config, listener
-    stats = services.stats.get("http_inspector.")
-    if not isinstance(stats, HttpInspectorStats):
-        stats = HttpInspectorStats("http_inspector.")
-        services.stats.add("http_inspector.", stats)
-    return HttpInspector(stats)
+    return HttpInspector(services.stats.shared(HttpInspectorStats, "http_inspector."))
 
 
 FACTORY = ListenerFilterFactory(

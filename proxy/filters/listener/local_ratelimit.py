@@ -89,11 +89,7 @@ def _create(
     config: LocalRateLimitConfig, services: WorkerServices, listener: ListenerFacts
 ) -> LocalRateLimitFilter:
     del listener
-    prefix = f"listener_local_ratelimit.{config.stat_prefix}."
-    stats = services.stats.get(prefix)
-    if not isinstance(stats, LocalRateLimitStats):
-        stats = LocalRateLimitStats(prefix)
-        services.stats.add(prefix, stats)
+    stats = services.stats.shared(LocalRateLimitStats, f"listener_local_ratelimit.{config.stat_prefix}.")
     return LocalRateLimitFilter(config, services, stats)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from proxy.base.address import Address
 from proxy.base.services import WorkerServices
@@ -29,8 +29,6 @@ _METADATA = "envoy.filters.listener.proxy_protocol"
 _LEGACY_STATS = "downstream_cx_proxy_proto_error"
 _INCLUDE_ALL = 0
 _DYNAMIC_METADATA = 0
-
-Group = TypeVar("Group", bound=StatGroup)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,25 +84,17 @@ class ProxyProtocolFilter:
     def __init__(self, config: ProxyProtocolConfig, services: WorkerServices) -> None:
         self.config = config
         prefix = f"proxy_proto.{config.stat_prefix}." if config.stat_prefix else "proxy_proto."
-        self.general = _group(services, ProxyProtocolStats, prefix)
-        self.legacy = _group(services, LegacyStats, "")
+        self.general = services.stats.shared(ProxyProtocolStats, prefix)
+        self.legacy = services.stats.shared(LegacyStats, "")
         self.versions = {
-            version: _group(services, VersionStats, f"{prefix}versions.v{version}.") for version in (1, 2)
+            version: services.stats.shared(VersionStats, f"{prefix}versions.v{version}.")
+            for version in (1, 2)
         }
 
     def accept(self, connection: ConnectionInfo, transport: asyncio.BaseTransport) -> Inspection:
         """It always needs bytes."""
         del transport
         return _ProxyInspection(self, connection)
-
-
-def _group(services: WorkerServices, kind: type[Group], prefix: str) -> Group:
-    key = prefix or _LEGACY_STATS
-    known = services.stats.get(key)
-    if not isinstance(known, kind):
-        known = kind(prefix)
-        services.stats.add(key, known)
-    return known
 
 
 class _ProxyInspection:

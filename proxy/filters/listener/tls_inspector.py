@@ -157,11 +157,7 @@ def _compile(message: Any, path: str, ctx: CompileContext) -> TlsInspectorConfig
 
 def _create(config: TlsInspectorConfig, services: WorkerServices, listener: ListenerFacts) -> TlsInspector:
     del listener
-    stats = services.stats.get("tls_inspector.")
-    if not isinstance(stats, TlsInspectorStats):
-        stats = TlsInspectorStats("tls_inspector.")
-        services.stats.add("tls_inspector.", stats)
-    return TlsInspector(config, stats)
+    return TlsInspector(config, services.stats.shared(TlsInspectorStats, "tls_inspector."))
 
 
 FACTORY = ListenerFilterFactory(

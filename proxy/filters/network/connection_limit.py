@@ -90,11 +90,7 @@ def _create(
     config: ConnectionLimitConfig, services: WorkerServices, listener: ListenerFacts
 ) -> ConnectionLimitFilter:
     del listener
-    prefix = f"connection_limit.{config.stat_prefix}."
-    stats = services.stats.get(prefix)
-    if not isinstance(stats, ConnectionLimitStats):
-        stats = ConnectionLimitStats(prefix)
-        services.stats.add(prefix, stats)
+    stats = services.stats.shared(ConnectionLimitStats, f"connection_limit.{config.stat_prefix}.")
     return ConnectionLimitFilter(config, services.runtime, stats)
 
 

@@ -102,11 +102,7 @@ def _create(
     config: LocalRateLimitConfig, services: WorkerServices, listener: ListenerFacts
 ) -> LocalRateLimitFilter:
     del listener
-    prefix = f"local_rate_limit.{config.stat_prefix}."
-    stats = services.stats.get(prefix)
-    if not isinstance(stats, LocalRateLimitStats):
-        stats = LocalRateLimitStats(prefix)
-        services.stats.add(prefix, stats)
+    stats = services.stats.shared(LocalRateLimitStats, f"local_rate_limit.{config.stat_prefix}.")
     return LocalRateLimitFilter(config, services, _bucket(config, services), stats)
 
 

@@ -7,7 +7,7 @@ included: the same facts are known then, and nothing is said to a client that is
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from proxy.base.services import WorkerServices
 from proxy.base.stats import StatGroup
@@ -19,8 +19,6 @@ from proxy.filters.network.rbac_rules import LOG, Rules, compile_rules, with_val
 
 NAMESPACE: Final = "envoy.filters.network.rbac"
 _CONTINUOUS: Final = 1
-
-Group = TypeVar("Group", bound=StatGroup)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,23 +122,13 @@ def _create(config: RbacConfig, services: WorkerServices, listener: ListenerFact
     prefix = _dotted(config.stat_prefix) + "rbac."
     return RbacFilter(
         config,
-        _group(services, RbacStats, prefix),
-        _group(services, ShadowStats, prefix + _dotted(config.shadow_prefix)),
+        services.stats.shared(RbacStats, prefix),
+        services.stats.shared(ShadowStats, prefix + _dotted(config.shadow_prefix)),
     )
 
 
 def _dotted(prefix: str) -> str:
     return prefix if not prefix or prefix.endswith(".") else prefix + "."
-
-
-def _group(services: WorkerServices, kind: type[Group], prefix: str) -> Group:
-    key = f"{kind.__name__} {prefix}"
-    known = services.stats.get(key)
-    if isinstance(known, kind):
-        return known
-    made = kind(prefix)
-    services.stats.add(key, made)
-    return made
 
 
 FACTORY = NetworkFilterFactory(
