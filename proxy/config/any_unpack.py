@@ -21,6 +21,14 @@ def unpack(any_message: Any, path: str, ctx: CompileContext) -> Any | None:
     return message
 
 
+def unpack_extension(message: Any, path: str, ctx: CompileContext) -> Any | None:
+    """The message in the `typed_config` of an extension, which must be there; else None, and a problem."""
+    if not message.HasField("typed_config") or not message.typed_config.type_url:
+        ctx.problem(f"{path}.typed_config", f"a typed_config is required (name {message.name!r})")
+        return None
+    return unpack(message.typed_config, f"{path}.typed_config", ctx)
+
+
 def unpack_any(any_message: Any) -> tuple[Any | None, str]:
     """The message in an Any or None, and why it cannot be had (empty when the Any is empty)."""
     type_url: str = any_message.type_url

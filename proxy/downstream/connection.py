@@ -81,9 +81,14 @@ class LiveChain:
     @classmethod
     def create(cls, config: FilterChain, services: WorkerServices, facts: ListenerFacts) -> LiveChain:
         """Make the filters of a chain."""
-        made = [one.factory.create(one.config, services, facts) for one in config.gates]
-        gates = tuple(gate for gate in made if not getattr(gate, "after_handshake", False))
-        late = tuple(gate for gate in made if getattr(gate, "after_handshake", False))
+        gates, late = (
+            tuple(
+                one.factory.create(one.config, services, facts)
+                for one in config.gates
+                if one.factory.after_handshake is after
+            )
+            for after in (False, True)
+        )
         terminal = config.terminal
         create_protocol = None
         if terminal is not None:

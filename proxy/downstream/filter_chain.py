@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.config.any_unpack import unpack
+from proxy.config.any_unpack import unpack_extension
 from proxy.config.context import CompileContext
 from proxy.config.durations import seconds
 from proxy.filters.api import NetworkFilterFactory, network_filter
@@ -61,7 +61,7 @@ def _compile_filter(message: Any, path: str, ctx: CompileContext) -> NetworkFilt
     if message.WhichOneof("config_type") == "config_discovery":
         ctx.problem(f"{path}.config_discovery", "filter configuration discovery is not supported")
         return None
-    unpacked = _unpack(message, path, ctx)
+    unpacked = unpack_extension(message, path, ctx)
     if unpacked is None:
         return None
     type_name = unpacked.DESCRIPTOR.full_name
@@ -94,7 +94,7 @@ def _compile_transport_socket(message: Any, path: str, ctx: CompileContext) -> A
     if not message.HasField("transport_socket"):
         return None
     at = f"{path}.transport_socket"
-    unpacked = _unpack(message.transport_socket, at, ctx)
+    unpacked = unpack_extension(message.transport_socket, at, ctx)
     if unpacked is None:
         return None
     match unpacked.DESCRIPTOR.full_name:
@@ -107,11 +107,3 @@ def _compile_transport_socket(message: Any, path: str, ctx: CompileContext) -> A
         case name:
             ctx.problem(f"{at}.typed_config", f"{name} is not a downstream transport socket")
     return None
-
-
-def _unpack(message: Any, path: str, ctx: CompileContext) -> Any:
-    """The message in `typed_config`, or None with a problem reported."""
-    if not message.HasField("typed_config") or not message.typed_config.type_url:
-        ctx.problem(f"{path}.typed_config", f"a typed_config is required (name {message.name!r})")
-        return None
-    return unpack(message.typed_config, f"{path}.typed_config", ctx)

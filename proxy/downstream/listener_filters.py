@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from proxy.base.stream_info import ConnectionInfo
-from proxy.config.any_unpack import unpack
+from proxy.config.any_unpack import unpack_extension
 from proxy.config.context import CompileContext
 from proxy.filters.listener.api import ListenerFilterFactory, listener_filter
 
@@ -86,10 +86,7 @@ def _compile_one(message: Any, path: str, ctx: CompileContext) -> ListenerFilter
     if message.WhichOneof("config_type") == "config_discovery":
         ctx.problem(f"{path}.config_discovery", "filter configuration discovery is not supported")
         return None
-    if not message.HasField("typed_config") or not message.typed_config.type_url:
-        ctx.problem(f"{path}.typed_config", f"a typed_config is required (name {message.name!r})")
-        return None
-    unpacked = unpack(message.typed_config, f"{path}.typed_config", ctx)
+    unpacked = unpack_extension(message, path, ctx)
     if unpacked is None:
         return None
     factory = listener_filter(unpacked.DESCRIPTOR.full_name)

@@ -38,7 +38,6 @@ class ConnectionGate(Protocol):
     """A network filter that only decides whether a new connection may go on.
 
     `reject_delay` is how many seconds a refused connection stays open unanswered before it is closed.
-    A gate with an attribute `after_handshake` that is true is asked when the TLS handshake is over.
     """
 
     reject_delay: float
@@ -56,13 +55,17 @@ class TerminalFilter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NetworkFilterFactory:
-    """How to make one kind of network filter. `create` returns a `ConnectionGate` or a `TerminalFilter`."""
+    """How to make one kind of network filter. `create` returns a `ConnectionGate` or a `TerminalFilter`.
+
+    A gate that is `after_handshake` is asked when the TLS handshake is over.
+    """
 
     name: str
     type_name: str
     terminal: bool
     compile: Callable[[Any, str, CompileContext], Any]
     create: Callable[[Any, WorkerServices, ListenerFacts], Any]
+    after_handshake: bool = False
 
 
 _network: dict[str, NetworkFilterFactory] = {}

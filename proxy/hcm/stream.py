@@ -154,9 +154,8 @@ class Stream(RequestPart, RoutingPart, ResponsePart, ReplyPart):
             self.connection.resume_reading()
         if self.may_upgrade:
             self.manager.stats.downstream_cx_upgrades_active -= 1
-        clock = (
-            self.connection.now
-        )  # a method that the object holds: called by name, it is looked for in its class
+        # Called by name, a method that the object itself holds would be looked for in its class first.
+        clock = self.connection.now
         self.info.response_complete = now = clock()
         self.manager.stream_ended(self.info)
         self.connection.on_stream_done(self, now)

@@ -7,12 +7,11 @@ other's `write`. What the client says before there is a host is held; Envoy leav
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from proxy.base.response_flags import ResponseFlag
 from proxy.base.stream_info import ConnectionInfo, StreamInfo
+from proxy.connection.reset import reset
 from proxy.tcp_proxy.log_entry import log_entry
 from proxy.tcp_proxy.upstream import DialFailure, Upstream
 
@@ -24,15 +23,6 @@ if TYPE_CHECKING:
 _NEVER: Final = float("inf")
 #: Bytes that are held for a host that is not connected yet, where the listener sets no limit.
 _MOST_HELD: Final = 1 << 20
-_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
-
-
-def reset(transport: asyncio.Transport) -> None:
-    """Cut a connection with a TCP reset; what was not sent is dropped."""
-    raw = transport.get_extra_info("socket")
-    if raw is not None and raw.family != socket.AF_UNIX:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-    transport.abort()
 
 
 class TcpSession(asyncio.Protocol):

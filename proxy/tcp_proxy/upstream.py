@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from proxy.base.address import from_socket_name
 from proxy.base.stream_info import StreamInfo
+from proxy.connection.reset import reset as cut
 from proxy.upstream.pool.connect import ConnectError, open_connection, reason_of
 
 if TYPE_CHECKING:
@@ -285,8 +286,6 @@ class Upstream(asyncio.Protocol):
             return
         self._local = not both_finished
         if reset:
-            from proxy.tcp_proxy.session import reset as cut
-
             cut(self.transport)
         else:
             if self.transport.get_write_buffer_size():

@@ -14,11 +14,9 @@ from proxy.base.stats import StatGroup
 from proxy.base.stream_info import ConnectionInfo
 from proxy.base.token_bucket import TokenBucket, TokenBucketConfig
 from proxy.config.context import CompileContext
-from proxy.config.durations import seconds
+from proxy.config.token_buckets import compile_token_bucket
 from proxy.filters.api import ListenerFacts
 from proxy.filters.listener.api import Decision, ListenerFilterFactory
-
-_SHORTEST_INTERVAL = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +63,10 @@ class LocalRateLimitFilter:
 
 
 def _compile(message: Any, path: str, ctx: CompileContext) -> LocalRateLimitConfig:
-    bucket = message.token_bucket
-    interval = seconds(bucket, "fill_interval", 0.0)
-    if interval < _SHORTEST_INTERVAL:
-        ctx.problem(
-            f"{path}.token_bucket.fill_interval", "local rate limit token bucket fill timer must be >= 50ms"
-        )
-        interval = _SHORTEST_INTERVAL
     gated = message.HasField("runtime_enabled")
     return LocalRateLimitConfig(
         stat_prefix=message.stat_prefix,
-        bucket=TokenBucketConfig(
-            bucket.max_tokens,
-            bucket.tokens_per_fill.value if bucket.HasField("tokens_per_fill") else 1,
-            interval,
-        ),
+        bucket=compile_token_bucket(message.token_bucket, f"{path}.token_bucket", ctx),
         enabled=message.runtime_enabled.default_value.value if gated else True,
         runtime_key=message.runtime_enabled.runtime_key if gated else "",
     )

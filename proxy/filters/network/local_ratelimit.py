@@ -6,7 +6,7 @@ The bucket is that of this worker; filters with the same `share_key` and the sam
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 from proxy.base.response_flags import ResponseFlag
 from proxy.base.services import WorkerServices
@@ -14,11 +14,8 @@ from proxy.base.stats import StatGroup
 from proxy.base.stream_info import ConnectionInfo
 from proxy.base.token_bucket import TokenBucket, TokenBucketConfig
 from proxy.config.context import CompileContext
-from proxy.config.durations import seconds
+from proxy.config.token_buckets import compile_token_bucket
 from proxy.filters.api import ListenerFacts, NetworkFilterFactory
-
-#: Envoy's lower bound for `fill_interval`, seconds.
-_SHORTEST_FILL: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,24 +75,11 @@ def _compile(message: Any, path: str, ctx: CompileContext) -> LocalRateLimitConf
     gated = message.HasField("runtime_enabled")
     return LocalRateLimitConfig(
         stat_prefix=message.stat_prefix,
-        bucket=_compile_bucket(message.token_bucket, f"{path}.token_bucket", ctx),
+        bucket=compile_token_bucket(message.token_bucket, f"{path}.token_bucket", ctx),
         enabled=message.runtime_enabled.default_value.value if gated else True,
         runtime_key=message.runtime_enabled.runtime_key if gated else "",
         share_key=message.share_key,
     )
-
-
-def _compile_bucket(message: Any, path: str, ctx: CompileContext) -> TokenBucketConfig:
-    per_fill = message.tokens_per_fill.value if message.HasField("tokens_per_fill") else 1
-    if message.max_tokens < 1:
-        ctx.problem(f"{path}.max_tokens", "value must be greater than 0")
-    if per_fill < 1:
-        ctx.problem(f"{path}.tokens_per_fill", "value must be greater than 0")
-    interval = seconds(message, "fill_interval", 0.0)
-    if interval < _SHORTEST_FILL:
-        ctx.problem(f"{path}.fill_interval", "local rate limit token bucket fill timer must be >= 50ms")
-        interval = _SHORTEST_FILL
-    return TokenBucketConfig(message.max_tokens, per_fill, interval)
 
 
 def _create(

@@ -53,8 +53,6 @@ class ShadowStats(StatGroup):
 class RbacFilter:
     """The gate; see `proxy.filters.api.ConnectionGate`. Asked when the TLS handshake is over."""
 
-    after_handshake = True
-
     def __init__(self, config: RbacConfig, stats: RbacStats, shadow_stats: ShadowStats) -> None:
         self._rules = config.rules
         self._shadow_rules = config.shadow_rules
@@ -137,4 +135,5 @@ FACTORY = NetworkFilterFactory(
     terminal=False,
     compile=_compile,
     create=_create,
+    after_handshake=True,
 )
