@@ -51,11 +51,9 @@ _UNVERIFIED_CLIENTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class DownstreamTlsConfig:
-    """How to be a TLS server. `verifies` tells whether clients are asked for a certificate."""
+    """How to be a TLS server."""
 
     context: ssl.SSLContext
-    verifies: bool
-    certificate_der: bytes
 
     def current(self) -> Self:
         """Itself; see `RotatingTls`."""
@@ -68,8 +66,6 @@ class UpstreamTlsConfig:
 
     context: ssl.SSLContext
     sni: str
-    verifies: bool
-    certificate_der: bytes
     auto_host_sni: bool = False
 
     def current(self) -> Self:
@@ -90,7 +86,7 @@ def compile_downstream_tls(message: Any, path: str, ctx: CompileContext) -> Down
     sources = _secrets(message.common_tls_context, f"{path}.common_tls_context", ctx)
     if not sources:
         return _downstream(message, path, ctx)
-    rotating = RotatingTls(sources, lambda at: _downstream(_with_secrets(message, sources), path, at), path)
+    rotating = RotatingTls(sources, lambda at: _downstream(_with_secrets(message, sources), path, at))
     rotating.prepare(ctx)
     return rotating
 
@@ -106,7 +102,7 @@ def compile_upstream_tls(
     if not sources:
         return _upstream(message, path, ctx, default_alpn)
     rotating = RotatingTls(
-        sources, lambda at: _upstream(_with_secrets(message, sources), path, at, default_alpn), path
+        sources, lambda at: _upstream(_with_secrets(message, sources), path, at, default_alpn)
     )
     rotating.prepare(ctx)
     return rotating
@@ -215,14 +211,14 @@ def _downstream(message: Any, path: str, ctx: CompileContext) -> DownstreamTlsCo
     if not common.tls_certificates:
         ctx.problem(f"{at}.tls_certificates", "no TLS certificates found for server context")
     if not certificates or ctx.problems:
-        return DownstreamTlsConfig(first, validation.trusts, b"")
+        return DownstreamTlsConfig(first)
     selection = Selection(
         certificates,
         lambda chosen: make(chosen, ctx),
         full_scan=message.full_scan_certs_on_sni_mismatch.value,
     )
     selection.default.sni_callback = sni_callback(selection, required=message.require_sni.value)
-    return DownstreamTlsConfig(selection.default, validation.trusts, certificates[0].der)
+    return DownstreamTlsConfig(selection.default)
 
 
 def _upstream(message: Any, path: str, ctx: CompileContext, default_alpn: Sequence[str]) -> UpstreamTlsConfig:
@@ -261,7 +257,7 @@ def _upstream(message: Any, path: str, ctx: CompileContext, default_alpn: Sequen
         )
     certificates = _certificates(common, at, ctx)
     _show(context, certificates, at, ctx)
-    return UpstreamTlsConfig(context, message.sni, verifies, context.certificate_der, message.auto_host_sni)
+    return UpstreamTlsConfig(context, message.sni, message.auto_host_sni)
 
 
 class _Validation:

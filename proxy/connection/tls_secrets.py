@@ -133,14 +133,11 @@ class RotatingTls(Generic[Made]):
     A change that makes no usable context leaves the former one in use. Connections keep the one they began with.
     """
 
-    __slots__ = ("_made", "_make", "_path", "_sources", "_versions")
+    __slots__ = ("_made", "_make", "_sources", "_versions")
 
-    def __init__(
-        self, sources: tuple[SecretSource, ...], make: Callable[[CompileContext], Made], path: str
-    ) -> None:
+    def __init__(self, sources: tuple[SecretSource, ...], make: Callable[[CompileContext], Made]) -> None:
         self._sources = sources
         self._make = make
-        self._path = path
         self._made: Made | None = None
         self._versions: list[int] = []
 
