@@ -10,6 +10,7 @@ from proxy.base.stream_info import ConnectionInfo
 from proxy.filters.api import ListenerFacts, NetworkFilterFactory
 from proxy.tcp_proxy.config import TcpProxyConfig, compile_tcp_proxy
 from proxy.tcp_proxy.session import TcpSession
+from proxy.tcp_proxy.splice import PipeStock
 from proxy.tcp_proxy.stats import TcpProxyStats
 
 
@@ -26,6 +27,7 @@ class TcpProxyFilter:
         self.clusters = services.clusters
         self.draw = services.random
         self.logger: Any = None
+        self.pipes: PipeStock = services.shared.setdefault("tcp_proxy.pipes", PipeStock())
         self._last_upstream_id = 0
         if config.access_logs:
             from proxy.access_log.logger import AccessLogger  # many filters have none

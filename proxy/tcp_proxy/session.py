@@ -13,6 +13,7 @@ from proxy.base.response_flags import ResponseFlag
 from proxy.base.stream_info import ConnectionInfo, StreamInfo
 from proxy.connection.reset import reset
 from proxy.tcp_proxy.log_entry import log_entry
+from proxy.tcp_proxy.splice import LARGE, LARGE_READS, Relay, begin
 from proxy.tcp_proxy.upstream import DialFailure, Upstream
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class TcpSession(asyncio.Protocol):
         "_early",
         "_ended",
         "_idle_timeout",
+        "_large_reads",
         "_log_at",
         "_paused",
         "_timer",
@@ -58,6 +60,7 @@ class TcpSession(asyncio.Protocol):
         "last_upstream",
         "now",
         "owner",
+        "relay",
         "stats",
         "transport",
         "upstream",
@@ -91,6 +94,8 @@ class TcpSession(asyncio.Protocol):
         self._wakes_at = _NEVER
         self._log_at = _NEVER
         self._buffered = 0
+        self._large_reads = 0
+        self.relay: Relay | None = None  # moves what the client says, in place of `data_received`
 
     # -- asyncio.Protocol: the client's side
 
@@ -121,6 +126,34 @@ class TcpSession(asyncio.Protocol):
         self.stats.downstream_cx_rx_bytes_total += size
         self.upstream.stats.upstream_cx_tx_bytes_total += size  # type: ignore[union-attr]
         write(data)
+        if size >= LARGE:
+            self._large_reads += 1
+            if self._large_reads >= LARGE_READS:
+                self._begin_relay()
+
+    def _begin_relay(self) -> None:
+        self._large_reads = 0
+        upstream = self.upstream
+        if type(upstream) is Upstream and not self._paused and self.relay is None:
+            owner = self.owner
+            self.relay = begin(owner.loop, owner.pipes, self, self.transport, upstream.transport)
+
+    def moved(self, size: int) -> None:
+        """See `proxy.tcp_proxy.splice.Reader`."""
+        self.last_active = self.now()
+        self.bytes_received += size
+        self.stats.downstream_cx_rx_bytes_total += size
+        self.upstream.stats.upstream_cx_tx_bytes_total += size  # type: ignore[union-attr]
+
+    def stalled(self) -> None:
+        """See `proxy.tcp_proxy.splice.Reader`."""
+        self.stats.downstream_flow_control_paused_reading_total += 1
+        self.upstream.stats.upstream_flow_control_backed_up_total += 1  # type: ignore[union-attr]
+
+    def resumed(self) -> None:
+        """See `proxy.tcp_proxy.splice.Reader`."""
+        self.stats.downstream_flow_control_resumed_reading_total += 1
+        self.upstream.stats.upstream_flow_control_drained_total += 1  # type: ignore[union-attr]
 
     def eof_received(self) -> bool:
         """The client will say no more, but may still listen."""
@@ -145,8 +178,10 @@ class TcpSession(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone, or was sent away."""
-        self.transport = None
-        upstream, self.upstream = self.upstream, None
+        upstream = self.upstream
+        if upstream is not None:
+            upstream.stop_relays()
+        self.transport = self.upstream = None
         self._write = None
         self._early = b""
         if upstream is not None:
@@ -333,7 +368,7 @@ class TcpSession(asyncio.Protocol):
             # Bytes that leave count as those that come: only what does not move at all is idle.
             buffered = transport.get_write_buffer_size()
             if self.upstream is not None and self.upstream.connected:
-                buffered += self.upstream.transport.get_write_buffer_size()
+                buffered += self.upstream.transport.get_write_buffer_size() + self.upstream.relayed
             if buffered == self._buffered:
                 self.stats.idle_timeout += 1
                 self._cut("tcp_session_idle_timeout")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from proxy.base.address import from_socket_name
 from proxy.base.stream_info import StreamInfo
 from proxy.connection.reset import reset as cut
+from proxy.tcp_proxy.splice import LARGE, LARGE_READS, Relay, begin
 from proxy.upstream.pool.connect import ConnectError, open_connection, reason_of
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Upstream(asyncio.Protocol):
 
     __slots__ = (
         "_addresses",
+        "_large_reads",
         "_limits",
         "_local",
         "_paused",
@@ -52,6 +54,7 @@ class Upstream(asyncio.Protocol):
         "draining",
         "finished",
         "host",
+        "relay",
         "session",
         "stats",
         "transport",
@@ -77,6 +80,8 @@ class Upstream(asyncio.Protocol):
         self._task: asyncio.Task[Any] | None = None
         self._addresses: Any = None
         self._tls: Any = None
+        self._large_reads = 0
+        self.relay: Relay | None = None  # moves what the host says, in place of `data_received`
 
     # -- the attempt
 
@@ -112,7 +117,7 @@ class Upstream(asyncio.Protocol):
             session.wait_until(now + config.connect_timeout, now)
             connecting: Any = loop.create_connection(lambda: self, address.ip, address.port)
         else:
-            connecting = open_connection(loop, self.host, config, self, transport)
+            connecting = open_connection(loop, self.host, config, self, transport, session.connection)
         self._task = task = loop.create_task(connecting, name="tcp_proxy connect")
         task.add_done_callback(self._on_dialled)
 
@@ -215,6 +220,52 @@ class Upstream(asyncio.Protocol):
         session.bytes_sent += size
         session.stats.downstream_cx_tx_bytes_total += size
         self.write_down(data)
+        if size >= LARGE:
+            self._large_reads += 1
+            if self._large_reads >= LARGE_READS:
+                self._begin_relay()
+
+    def _begin_relay(self) -> None:
+        self._large_reads = 0
+        session = self.session
+        if session is not None and session.transport is not None and not self._paused and self.relay is None:
+            owner = session.owner
+            self.relay = begin(owner.loop, owner.pipes, self, self.transport, session.transport)
+
+    def moved(self, size: int) -> None:
+        """See `proxy.tcp_proxy.splice.Reader`."""
+        self.stats.upstream_cx_rx_bytes_total += size
+        session = self.session
+        assert session is not None
+        session.last_active = session.now()
+        session.bytes_sent += size
+        session.stats.downstream_cx_tx_bytes_total += size
+
+    def stalled(self) -> None:
+        """See `proxy.tcp_proxy.splice.Reader`."""
+        self.stats.upstream_flow_control_paused_reading_total += 1
+
+    def resumed(self) -> None:
+        """See `proxy.tcp_proxy.splice.Reader`."""
+        self.stats.upstream_flow_control_resumed_reading_total += 1
+
+    @property
+    def relayed(self) -> int:
+        """How many bytes of both directions are in pipes."""
+        session, pending = self.session, 0
+        if self.relay is not None:
+            pending += self.relay.pending
+        if session is not None and session.relay is not None:
+            pending += session.relay.pending
+        return pending
+
+    def stop_relays(self) -> None:
+        """Read and write from now on; what is in pipes goes before what is written next."""
+        session = self.session
+        if session is not None and session.relay is not None:
+            session.relay.stop()
+        if self.relay is not None:
+            self.relay.stop()
 
     def eof_received(self) -> bool:
         """The host will say no more, but may still listen."""
@@ -241,6 +292,7 @@ class Upstream(asyncio.Protocol):
         """The connection is gone."""
         if not self.connected:
             return
+        self.stop_relays()
         session, self.session = self.session, None
         self._count_end(active=session is not None or self.draining is not None)
         if self.draining is not None:
@@ -279,6 +331,7 @@ class Upstream(asyncio.Protocol):
 
     def leave(self, *, reset: bool = False, both_finished: bool = False) -> None:
         """The session is over: what waits is still sent, unless the client's connection was `reset`."""
+        self.stop_relays()
         session, self.session = self.session, None
         assert session is not None
         if not self.connected:

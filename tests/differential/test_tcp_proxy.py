@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -309,6 +310,28 @@ def test_much_to_a_client_that_reads_late(pair: Pair) -> None:
         f"cluster.origin.upstream_flow_control_{what}_reading_total" for what in ("paused", "resumed")
     )
     assert same(pair, "plain", play, ignore=ignore).outcome == (5_000_000, "closed")
+
+
+def test_much_both_ways_and_then_a_half_close(pair: Pair) -> None:
+    data = b"echo" + bytes(range(256)) * (6_000_000 // 256)
+
+    def play(client: Client) -> Any:
+        def send() -> None:
+            client.send(data)
+            client.socket.shutdown(socket.SHUT_WR)
+
+        sending = threading.Thread(target=send)
+        sending.start()
+        back, end = client.rest()
+        sending.join()
+        return back == data + b"<end>", end
+
+    ignore = tuple(
+        f"{scope}_flow_control_{what}_total"
+        for scope in ("tcp.plain.downstream", "cluster.origin.upstream")
+        for what in ("paused_reading", "resumed_reading", "backed_up", "drained")
+    )
+    assert same(pair, "plain", play, ignore=ignore).outcome == (True, "closed")
 
 
 def test_a_small_buffer(pair: Pair) -> None:
