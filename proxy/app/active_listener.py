@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 
 from proxy.app.config_loading import ListenerPlan
 from proxy.base.address import Address
@@ -20,6 +21,8 @@ from proxy.connection.sockets import (
 class ActiveListener:
     """A listener with its sockets: one list per address, one socket per worker in each."""
 
+    _addresses: Sequence[Address] = ()
+
     def __init__(self, plan: ListenerPlan, workers: int) -> None:
         self.plan = plan
         self.sockets: list[list[socket.socket]] = []
@@ -31,11 +34,18 @@ class ActiveListener:
             self.close()
             raise
 
-    def addresses(self) -> list[Address]:
+    @property
+    def udp(self) -> bool:
+        """Whether it takes datagrams; its sockets then cannot be shut, only closed."""
+        return any(where.udp for where in self.plan.addresses)
+
+    def addresses(self) -> Sequence[Address]:
         """What it is bound to, with the real ports; the configured addresses if nothing is bound."""
         if not self.plan.bound:
             return [where.address for where in self.plan.addresses]
-        return [local_address(sockets[0]) for sockets in self.sockets]
+        if not self._addresses:
+            self._addresses = [local_address(sockets[0]) for sockets in self.sockets]
+        return self._addresses
 
     @property
     def _bound(self) -> tuple[ListenAddress, ...]:
@@ -53,6 +63,10 @@ class ActiveListener:
     def refuse(self) -> None:
         """Refuse new connections from now on."""
         self.draining = True
+        if self.udp:
+            self.addresses()
+            self.close()
+            return
         for sockets in self.sockets:
             stop_listening(sockets)
 

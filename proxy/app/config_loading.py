@@ -293,7 +293,7 @@ def _refuse_shared_addresses(
             address = where.address
             if address.port == 0 and not address.path:
                 continue
-            other = bound.setdefault(address.text, plan.name)
+            other = bound.setdefault(f"{address} udp" if where.udp else address.text, plan.name)
             if other != plan.name:
                 context.problem(
                     f"static_resources.listeners[{places[plan.name]}].address",

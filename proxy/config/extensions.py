@@ -19,6 +19,9 @@ envoy.filters.listener extensions.filters.listener.local_ratelimit.v3 local_rate
 envoy.filters.listener extensions.filters.listener.original_dst.v3 original_dst OriginalDst
 envoy.filters.listener extensions.filters.listener.proxy_protocol.v3 proxy_protocol ProxyProtocol
 envoy.filters.listener extensions.filters.listener.tls_inspector.v3 tls_inspector TlsInspector
+envoy.filters.udp_listener extensions.filters.udp.udp_proxy.v3 udp_proxy UdpProxyConfig
+envoy.filters.udp_listener.route extensions.filters.udp.udp_proxy.v3 route Route
+envoy.matching.network.input extensions.matching.common_inputs.network.v3 network_inputs SourceIPInput SourcePortInput DestinationIPInput DestinationPortInput
 envoy.filters.network extensions.filters.network.http_connection_manager.v3 http_connection_manager HttpConnectionManager
 envoy.filters.network extensions.filters.network.tcp_proxy.v3 tcp_proxy TcpProxy
 envoy.filters.network extensions.filters.network.echo.v3 echo Echo
@@ -97,6 +100,11 @@ _FOREIGN = (
         "envoy.filters.network",
         "istio.envoy.config.filter.network.tcp_cluster_rewrite.v2alpha1.TcpClusterRewrite",
         "proxy.config.istio_messages",
+    ),
+    (
+        "envoy.matching.network.custom_matchers",
+        "xds.type.matcher.v3.IPMatcher",
+        "xds.type.matcher.v3.ip_pb2",
     ),
 )
 for _category, _name, _module in _FOREIGN:
@@ -220,7 +228,10 @@ _SITES: dict[str, tuple[str, ...]] = {
     "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext.custom_validator_config": (
         "envoy.tls.cert_validator",
     ),
-    "envoy.config.listener.v3.ListenerFilter.typed_config": ("envoy.filters.listener",),
+    "envoy.config.listener.v3.ListenerFilter.typed_config": (
+        "envoy.filters.listener",
+        "envoy.filters.udp_listener",
+    ),
     "envoy.config.route.v3.FilterConfig.config": _PER_ROUTE,
     "envoy.config.route.v3.InternalRedirectPolicy.predicates": ("envoy.internal_redirect_predicates",),
     "envoy.config.route.v3.Route.typed_per_filter_config": _PER_ROUTE,

@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 import stat
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -24,6 +25,9 @@ _IPV6_FREEBIND: Final = 78  # linux/in6.h; the socket module does not name these
 _IPV6_TRANSPARENT: Final = 75
 _IP_TRANSPARENT: Final = 19
 _IP_FREEBIND: Final = 15
+_SO_MEMINFO: Final = 55  # asm-generic/socket.h; the numbers are those of linux/sock_diag.h
+_MEMINFO_NUMBERS: Final = 9
+_MEMINFO_DROPS: Final = 8
 
 #: `listen` cuts the backlog to net.core.somaxconn; Envoy leaves it at that by default.
 DEFAULT_BACKLOG: Final = 2**31 - 1
@@ -55,7 +59,7 @@ class ListenAddress:
     """One address of a listener with everything that its sockets need.
 
     `mode` is the permission of a unix socket, 0 leaves it to the umask. `ipv4_compat` lets an IPv6 socket
-    take IPv4 connections too. `fast_open_queue` 0 leaves TCP fast open off.
+    take IPv4 connections too. `fast_open_queue` 0 leaves TCP fast open off. `udp` is for datagrams: nobody listens.
     """
 
     address: Address
@@ -67,6 +71,7 @@ class ListenAddress:
     backlog: int = DEFAULT_BACKLOG
     fast_open_queue: int = 0
     options: tuple[SocketOption, ...] = ()
+    udp: bool = False
 
 
 def open_sockets(listener: str, where: ListenAddress, workers: int) -> list[socket.socket]:
@@ -95,6 +100,9 @@ def start_listening(listener: str, where: ListenAddress, sockets: list[socket.so
     """Let connections come in; to be called again when `stop_listening` has been. Raises `UsageError`."""
     try:
         for one in sockets:
+            if where.udp:
+                _apply(one, where, LISTENING)
+                continue
             if where.fast_open_queue and not where.address.path:
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, where.fast_open_queue)
             one.listen(where.backlog)
@@ -128,7 +136,7 @@ def remove_socket_file(where: ListenAddress) -> None:
 def _open(listener: str, where: ListenAddress, address: Address) -> socket.socket:
     opened = None
     try:
-        opened = socket.socket(address.family, socket.SOCK_STREAM)
+        opened = socket.socket(address.family, socket.SOCK_DGRAM if where.udp else socket.SOCK_STREAM)
         opened.setblocking(False)
         _prepare(opened, where)
         if address.path and not address.path.startswith("@"):
@@ -146,7 +154,8 @@ def _open(listener: str, where: ListenAddress, address: Address) -> socket.socke
 
 def _prepare(opened: socket.socket, where: ListenAddress) -> None:
     if not where.address.path:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if not where.udp:  # there it would let another process share the port
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if where.reuse_port:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         six = where.address.family == socket.AF_INET6
@@ -154,10 +163,24 @@ def _prepare(opened: socket.socket, where: ListenAddress) -> None:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if where.ipv4_compat else 1)
         level = socket.IPPROTO_IPV6 if six else socket.IPPROTO_IP
         if where.transparent:
-            opened.setsockopt(level, _IPV6_TRANSPARENT if six else _IP_TRANSPARENT, 1)
+            make_transparent(opened)
         if where.freebind:
             opened.setsockopt(level, _IPV6_FREEBIND if six else _IP_FREEBIND, 1)
     _apply(opened, where, PREBIND)
+
+
+def make_transparent(one: socket.socket) -> None:
+    """Let a socket have an address that no interface has. Raises `OSError` without CAP_NET_ADMIN."""
+    if one.family == socket.AF_INET6:
+        one.setsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT, 1)
+    else:
+        one.setsockopt(socket.IPPROTO_IP, _IP_TRANSPARENT, 1)
+
+
+def datagrams_dropped(one: socket.socket) -> int:
+    """Datagrams that came for a socket and found no room in it, since it was opened."""
+    numbers = one.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 4 * _MEMINFO_NUMBERS)
+    return int.from_bytes(numbers[4 * _MEMINFO_DROPS :][:4], sys.byteorder)
 
 
 def _apply(opened: socket.socket, where: ListenAddress, state: int) -> None:

@@ -9,7 +9,7 @@ from proxy.base.address import Address
 from proxy.config.context import CompileContext
 from proxy.connection.sockets import DEFAULT_BACKLOG, LISTENING, PREBIND, ListenAddress, SocketOption
 
-_TCP = 0
+_UDP = 1
 _PATH_BYTES = 107  # sizeof(sockaddr_un.sun_path) less the terminating NUL
 
 
@@ -18,7 +18,8 @@ def compile_listen_addresses(message: Any, path: str, ctx: CompileContext) -> tu
 
     The socket options of an additional address replace those of the listener, if it has any.
     """
-    options = compile_socket_options(message.socket_options, f"{path}.socket_options", ctx)
+    udp = is_udp(message)
+    options = compile_socket_options(message.socket_options, f"{path}.socket_options", ctx, udp=udp)
     if not message.HasField("address"):
         ctx.problem(f"{path}.address", "an address is required")
         return ()
@@ -28,17 +29,33 @@ def compile_listen_addresses(message: Any, path: str, ctx: CompileContext) -> tu
         own = options
         if more.HasField("socket_options"):
             own = compile_socket_options(
-                more.socket_options.socket_options, f"{at}.socket_options.socket_options", ctx
+                more.socket_options.socket_options, f"{at}.socket_options.socket_options", ctx, udp=udp
+            )
+        if _names_udp(more.address) != udp:
+            ctx.problem(
+                f"{at}.address",
+                "has different socket type: a listener has the same socket type for all its addresses",
             )
         places.append((more.address, f"{at}.address", own))
     compiled = [_compile_one(message, *place, ctx) for place in places]
     return tuple(one for one in compiled if one is not None)
 
 
-def compile_address(message: Any, path: str, ctx: CompileContext) -> Address | None:
-    """A `core.v3.Address` that names a TCP or unix socket; problems go to `ctx`."""
+def is_udp(message: Any) -> bool:
+    """Whether a `Listener` takes datagrams."""
+    return _names_udp(message.address)
+
+
+def _names_udp(address: Any) -> bool:
+    return bool(address.socket_address.protocol == _UDP)
+
+
+def compile_address(message: Any, path: str, ctx: CompileContext, *, udp: bool = False) -> Address | None:
+    """A `core.v3.Address` that names an IP or unix socket, of datagrams only with `udp`; problems go to `ctx`."""
     match message.WhichOneof("address"):
         case "socket_address":
+            if message.socket_address.protocol == _UDP and not udp:
+                ctx.problem(f"{path}.socket_address.protocol", "UDP is not supported here")
             return _compile_ip(message.socket_address, f"{path}.socket_address", ctx)
         case "pipe":
             where = message.pipe.path
@@ -57,8 +74,6 @@ def compile_address(message: Any, path: str, ctx: CompileContext) -> Address | N
 
 
 def _compile_ip(message: Any, path: str, ctx: CompileContext) -> Address | None:
-    if message.protocol != _TCP:
-        ctx.problem(f"{path}.protocol", "UDP listeners are not supported")
     if message.resolver_name:
         ctx.problem(f"{path}.resolver_name", "custom resolvers are not supported")
     if message.network_namespace_filepath:
@@ -85,7 +100,7 @@ def _compile_ip(message: Any, path: str, ctx: CompileContext) -> Address | None:
 def _compile_one(
     listener: Any, message: Any, path: str, options: tuple[SocketOption, ...], ctx: CompileContext
 ) -> ListenAddress | None:
-    address = compile_address(message, path, ctx)
+    address = compile_address(message, path, ctx, udp=is_udp(listener))
     if address is None:
         return None
     compat = not address.path and message.socket_address.ipv4_compat
@@ -104,6 +119,7 @@ def _compile_one(
         backlog=listener.tcp_backlog_size.value if listener.HasField("tcp_backlog_size") else DEFAULT_BACKLOG,
         fast_open_queue=listener.tcp_fast_open_queue_length.value,
         options=options,
+        udp=is_udp(listener),
     )
 
 
@@ -117,17 +133,20 @@ def _may_be_compat(address: Address) -> bool:
     return isinstance(ip, ipaddress.IPv6Address) and (ip.is_unspecified or ip.ipv4_mapped is not None)
 
 
-def compile_socket_options(messages: Any, path: str, ctx: CompileContext) -> tuple[SocketOption, ...]:
-    """Compile a list of `core.v3.SocketOption`; problems go to `ctx`."""
+def compile_socket_options(
+    messages: Any, path: str, ctx: CompileContext, *, udp: bool = False
+) -> tuple[SocketOption, ...]:
+    """Compile those of a list of `core.v3.SocketOption` that are for this kind of socket; problems go to `ctx`."""
     return tuple(
         _compile_option(message, f"{path}[{i}]", ctx)
         for i, message in enumerate(messages)
-        if not _for_datagrams_only(message)
+        if not _for_others_only(message, udp)
     )
 
 
-def _for_datagrams_only(message: Any) -> bool:
-    return bool(message.type.HasField("datagram") and not message.type.HasField("stream"))
+def _for_others_only(message: Any, udp: bool) -> bool:
+    wanted, other = ("datagram", "stream") if udp else ("stream", "datagram")
+    return bool(message.type.HasField(other) and not message.type.HasField(wanted))
 
 
 def _compile_option(message: Any, path: str, ctx: CompileContext) -> SocketOption:

@@ -18,7 +18,7 @@ from proxy.downstream.connection import Acceptor, ConnectionCounter, LiveChain, 
 from proxy.downstream.directory import ListenerDirectory
 from proxy.downstream.filter_chain import FilterChain, compile_filter_chain
 from proxy.downstream.filter_chain_match import FilterChainIndex
-from proxy.downstream.listen_address import compile_listen_addresses
+from proxy.downstream.listen_address import compile_listen_addresses, is_udp
 from proxy.downstream.listener_filters import ListenerFilterConfig, compile_listener_filters
 from proxy.downstream.listener_stats import ListenerStats
 from proxy.filters.api import ListenerFacts
@@ -65,6 +65,8 @@ class ListenerConfig:
     filters_timeout: float = _DEFAULT_FILTERS_TIMEOUT
     continue_on_timeout: bool = False
     hand_off: bool = False
+    #: A `proxy.downstream.udp_listener.UdpListenerConfig`, of a listener for datagrams.
+    udp: Any = None
 
     @property
     def limit_key(self) -> str:
@@ -75,7 +77,12 @@ class ListenerConfig:
 def compile_listener(message: Any, path: str, ctx: CompileContext) -> ListenerConfig:
     """Check and compile a `Listener`; problems go to `ctx`."""
     addresses = compile_listen_addresses(message, path, ctx)
-    if not message.filter_chains and not message.HasField("default_filter_chain"):
+    udp = None
+    if is_udp(message):
+        from proxy.downstream.udp_listener import compile_udp_listener  # most listeners are for connections
+
+        udp = compile_udp_listener(message, path, ctx)
+    elif not message.filter_chains and not message.HasField("default_filter_chain"):
         where = ", ".join(one.address.text for one in addresses)
         ctx.problem(f"{path}.filter_chains", f"error adding listener '{where}': no filter chains specified")
     balance = message.connection_balance_config.WhichOneof("balance_type")
@@ -109,10 +116,11 @@ def compile_listener(message: Any, path: str, ctx: CompileContext) -> ListenerCo
         only_chain=_only_chain(message, chains),
         access_logs=access_logs,
         metadata=message.metadata if message.HasField("metadata") else None,
-        filters=compile_listener_filters(message, path, ctx),
+        filters=() if udp is not None else compile_listener_filters(message, path, ctx),
         filters_timeout=seconds(message, "listener_filters_timeout", _DEFAULT_FILTERS_TIMEOUT),
         continue_on_timeout=message.continue_on_listener_filters_timeout,
         hand_off=message.use_original_dst.value,
+        udp=udp,
     )
 
 
@@ -188,7 +196,7 @@ class Listener:
         self.config = config
         self._directory = directory or ListenerDirectory()
         self.drain_state = DrainState()
-        self.stats = _stats_of(config, services)
+        self.stats = stats_of(config, services)
         self._services = services
         self._servers: list[asyncio.AbstractServer] = []
         self._sockets: list[tuple[Acceptor, socket.socket]] = []
@@ -333,8 +341,8 @@ class Listener:
         return f"<Listener {self.config.name} {self.config.addresses[0].address} {state} {self.active} cx>"
 
 
-def _stats_of(config: ListenerConfig, services: WorkerServices) -> ListenerStats:
-    """A listener that is replaced hands its numbers on to its successor."""
+def stats_of(config: ListenerConfig, services: WorkerServices) -> ListenerStats:
+    """The numbers of a listener in its worker: one that is replaced hands its numbers on to its successor."""
     known = services.stats.get(config.stat_prefix)
     if isinstance(known, ListenerStats):
         return known

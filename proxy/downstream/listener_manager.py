@@ -5,11 +5,17 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from itertools import count
+from typing import TYPE_CHECKING, TypeAlias
 
 from proxy.base.services import WorkerServices
 from proxy.downstream.connection import ConnectionCounter, LocalCounter
 from proxy.downstream.directory import ListenerDirectory
-from proxy.downstream.listener import INBOUND, MODIFY_ONLY, Listener, ListenerConfig
+from proxy.downstream.listener import INBOUND, MODIFY_ONLY, Listener, ListenerConfig, stats_of
+
+if TYPE_CHECKING:
+    from proxy.downstream.udp_listener import UdpListener
+
+AnyListener: TypeAlias = "Listener | UdpListener"
 
 
 class ListenerManager:
@@ -27,25 +33,35 @@ class ListenerManager:
         self._global_count = counter("") if counter else LocalCounter()
         self._next_id = count(1).__next__
         self._directory = ListenerDirectory()
-        self.listeners: dict[str, Listener] = {}
-        self.draining: list[Listener] = []
+        self.listeners: dict[str, AnyListener] = {}
+        self.draining: list[AnyListener] = []
 
-    async def add(self, config: ListenerConfig, sockets: list[socket.socket]) -> Listener:
+    async def add(self, config: ListenerConfig, sockets: list[socket.socket]) -> AnyListener:
         """Run a listener on the bound `sockets`, one for each of `config.addresses` (none if it has no port).
 
         A listener of that name is replaced: it is drained once the new one accepts. The caller ends its
         connections with `close_drained` when the drain time is over.
         """
+        listener = await self._start(config, sockets)
+        replaced = self.listeners.pop(config.name, None)
+        self.listeners[config.name] = listener
+        if replaced is not None:
+            self._retire(replaced)
+        return listener
+
+    async def _start(self, config: ListenerConfig, sockets: list[socket.socket]) -> AnyListener:
+        if config.udp is not None:
+            from proxy.downstream.udp_listener import UdpListener  # few workers have one
+
+            datagrams = UdpListener(config, self._services, stats_of(config, self._services))
+            await datagrams.start(sockets)
+            return datagrams
         own = self._counter(config.name) if self._counter else None
         listener = Listener(config, self._services, self._next_id, own, self._global_count, self._directory)
         if config.bind_to_port:
             await listener.start(sockets)
         else:
             listener.start_unbound()
-        replaced = self.listeners.pop(config.name, None)
-        self.listeners[config.name] = listener
-        if replaced is not None:
-            self._retire(replaced)
         return listener
 
     def stop(self, *, inbound_only: bool = False) -> None:
@@ -69,7 +85,7 @@ class ListenerManager:
             if listener.config.drain_type != MODIFY_ONLY:
                 listener.drain_state.draining = draining
 
-    def remove(self, name: str) -> Listener | None:
+    def remove(self, name: str) -> AnyListener | None:
         """Drain a listener and forget its name."""
         listener = self.listeners.pop(name, None)
         if listener is not None:
@@ -98,10 +114,10 @@ class ListenerManager:
         """Connections open in this worker, those of draining listeners included."""
         return sum(one.active for one in {one.stats: one for one in self._all()}.values())
 
-    def _all(self) -> list[Listener]:
+    def _all(self) -> list[AnyListener]:
         return [*self.listeners.values(), *self.draining]
 
-    def _retire(self, listener: Listener) -> None:
+    def _retire(self, listener: AnyListener) -> None:
         listener.drain()
         self.draining = [one for one in self.draining if one.active]
         self.draining.append(listener)

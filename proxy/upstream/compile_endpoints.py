@@ -100,8 +100,6 @@ def _address(entry: Any, discovery: Discovery, path: str, ctx: CompileContext) -
 
 
 def _socket_address(socket: Any, discovery: Discovery, path: str, ctx: CompileContext) -> Address | None:
-    if socket.protocol != 0:
-        ctx.problem(f"{path}.protocol", "only TCP is supported")
     if socket.resolver_name:
         ctx.problem(
             f"{path}.resolver_name",

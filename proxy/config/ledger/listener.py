@@ -13,7 +13,7 @@ envoy.config.listener.v3.Listener
   ~ there is no overload manager yet: bypass_overload_manager
   - use filter_chain_match: filter_chain_matcher
   - comes with xDS: fcds_config api_listener
-  - UDP and QUIC are not supported: udp_listener_config
+  + udp_listener_config
   - internal_listener
 
 envoy.config.listener.v3.Listener.DeprecatedV1

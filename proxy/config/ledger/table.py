@@ -24,11 +24,13 @@ from proxy.config.ledger import (
     extension_types,
     hcm,
     listener,
+    matching,
     network_filters,
     route,
     tcp_proxy,
     tls,
     transcoding,
+    udp_proxy,
 )
 
 PAGE = "docs/xds_support.md"
@@ -54,6 +56,8 @@ AREAS: tuple[tuple[str, str], ...] = (
     ("Listeners", listener.TABLE),
     ("Network filters", network_filters.TABLE),
     ("TCP proxy", tcp_proxy.TABLE),
+    ("UDP proxy", udp_proxy.TABLE),
+    ("Matchers", matching.TABLE),
     ("HTTP connection manager", hcm.TABLE),
     ("Compression", compression.TABLE),
     ("gRPC-JSON transcoding", transcoding.TABLE),

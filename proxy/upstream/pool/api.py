@@ -13,6 +13,8 @@ from proxy.codec.messages import ParsedResponse
 FOR_HTTP2_CLIENTS: Final = 2
 #: The same for connections that carry bytes as they are.
 FOR_RAW_BYTES: Final = 4
+#: What stands there for the UDP sessions with a host, which no priority divides.
+FOR_DATAGRAMS: Final = 8
 #: Interim responses to one request: one after another for ever would hold it hostage (Envoy has no limit here; its
 #: stream idle timeout is not reset by 1xx).
 MAX_INFORMATIONAL: Final = 100

@@ -37,6 +37,20 @@ def test_a_listener_without_a_port_shows_its_configured_address() -> None:
     listener.close()
 
 
+def test_datagrams_are_refused_by_closing_and_the_address_is_still_known() -> None:
+    where = ListenAddress(Address("127.0.0.1", 0), udp=True)
+    listener = ActiveListener(ListenerPlan("a", b"", (where,), False), workers=2)
+    listener.listen()
+    (address,) = listener.addresses()
+    listener.refuse()
+    assert listener.addresses() == [address]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.connect(address.sockaddr)
+        client.send(b"x")
+        with pytest.raises(ConnectionRefusedError):
+            client.recv(1)
+
+
 def test_after_refuse_nobody_can_connect() -> None:
     listener = ActiveListener(plan(Address("127.0.0.1", 0)), workers=2)
     try:

@@ -17,6 +17,7 @@ from proxy.connection.sockets import (
     LISTENING,
     ListenAddress,
     SocketOption,
+    datagrams_dropped,
     local_address,
     open_sockets,
     remove_socket_file,
@@ -43,6 +44,25 @@ def opened() -> Iterator[Opened]:
     yield made
     for one in made.sockets:
         one.close()
+
+
+def test_a_socket_for_datagrams_is_bound_and_never_listens(opened: Opened) -> None:
+    where = ListenAddress(Address("127.0.0.1", 0), udp=True)
+    first, second = opened(where, workers=2)
+    start_listening("dns", where, [first, second])
+    assert first.type == second.type == socket.SOCK_DGRAM
+    assert local_address(first) == local_address(second)
+    assert first.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT)
+    assert datagrams_dropped(first) == 0
+
+
+def test_what_finds_no_room_in_a_socket_is_counted(opened: Opened) -> None:
+    (one,) = opened(ListenAddress(Address("127.0.0.1", 0), udp=True))
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for _ in range(100):
+            sender.sendto(bytes(1000), one.getsockname())
+    assert 0 < datagrams_dropped(one) < 100
 
 
 def accepts(one: socket.socket) -> bool:

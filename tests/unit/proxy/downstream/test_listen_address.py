@@ -49,6 +49,28 @@ def test_an_additional_address_may_have_options_of_its_own() -> None:
     assert third.options == (SocketOption(9, 9, 9),)
 
 
+def test_a_listener_for_datagrams_takes_the_options_that_are_for_them() -> None:
+    options = [
+        {"level": 1, "name": 1, "int_value": 1},
+        {"level": 2, "name": 2, "int_value": 2, "type": {"datagram": {}}},
+        {"level": 3, "name": 3, "int_value": 3, "type": {"stream": {}}},
+    ]
+    datagrams = {"name": "udp", "address": address(protocol="UDP"), "socket_options": options}
+    (where,) = compiled(datagrams).addresses
+    assert where.udp
+    assert where.options == (SocketOption(1, 1, 1), SocketOption(2, 2, 2))
+
+
+def test_all_addresses_of_a_listener_are_for_the_same_kind_of_socket() -> None:
+    mixed = {
+        "name": "udp",
+        "address": address(protocol="UDP"),
+        "additional_addresses": [{"address": address(port=8001)}],
+    }
+    (problem,) = compile_checked(mixed)[1]
+    assert problem.startswith("listener.additional_addresses[0].address: has different socket type")
+
+
 def test_a_unix_socket_has_a_mode() -> None:
     where = compiled(listener(address={"pipe": {"path": "/run/a.sock", "mode": 0o600}})).addresses[0]
     assert (where.address.path, where.mode) == ("/run/a.sock", 0o600)
@@ -58,7 +80,6 @@ def test_a_unix_socket_has_a_mode() -> None:
     ("where", "problem"),
     [
         (address(resolver_name="x"), "socket_address.resolver_name: custom resolvers are not supported"),
-        (address(protocol="UDP"), "socket_address.protocol: UDP listeners are not supported"),
         (address(port=70000), "socket_address.port_value: value must be less than or equal to 65535"),
         (address("localhost"), "socket_address.address: malformed IP address: localhost"),
         (

@@ -74,7 +74,6 @@ def test_the_sum_of_weights_is_limited():
 @pytest.mark.parametrize(
     ("socket", "field"),
     [
-        ({"address": "1.2.3.4", "port_value": 1, "protocol": "UDP"}, "protocol"),
         ({"address": "1.2.3.4", "port_value": 1, "resolver_name": "x"}, "resolver_name"),
         ({"address": "1.2.3.4", "named_port": "http"}, "named_port"),
     ],

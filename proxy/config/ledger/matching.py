@@ -1,0 +1,57 @@
+"""The matcher tree of xDS and what may stand in it."""
+
+TABLE = """
+xds.type.matcher.v3.Matcher
+  + matcher_list matcher_tree on_no_match
+
+xds.type.matcher.v3.Matcher.OnMatch
+  + matcher action keep_matching
+
+xds.type.matcher.v3.Matcher.MatcherList
+  + matchers
+
+xds.type.matcher.v3.Matcher.MatcherList.FieldMatcher
+  + predicate on_match
+
+xds.type.matcher.v3.Matcher.MatcherList.Predicate
+  + single_predicate or_matcher and_matcher not_matcher
+
+xds.type.matcher.v3.Matcher.MatcherList.Predicate.SinglePredicate
+  + input value_match
+  - use value_match: custom_match
+
+xds.type.matcher.v3.Matcher.MatcherList.Predicate.PredicateList
+  + predicate
+
+xds.type.matcher.v3.Matcher.MatcherTree
+  + input exact_match_map prefix_match_map custom_match
+
+xds.type.matcher.v3.Matcher.MatcherTree.MatchMap
+  + map
+
+xds.type.matcher.v3.StringMatcher
+  + exact prefix suffix safe_regex contains ignore_case
+  - custom
+
+xds.type.matcher.v3.RegexMatcher
+  + google_re2 regex
+
+xds.type.matcher.v3.RegexMatcher.GoogleRE2
+
+xds.type.matcher.v3.IPMatcher
+  + range_matchers
+
+xds.type.matcher.v3.IPMatcher.IPRangeMatcher
+  + ranges on_match exclusive
+
+xds.core.v3.TypedExtensionConfig
+  + name typed_config
+
+envoy.extensions.matching.common_inputs.network.v3.SourceIPInput
+
+envoy.extensions.matching.common_inputs.network.v3.SourcePortInput
+
+envoy.extensions.matching.common_inputs.network.v3.DestinationIPInput
+
+envoy.extensions.matching.common_inputs.network.v3.DestinationPortInput
+"""
