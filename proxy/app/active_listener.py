@@ -23,10 +23,17 @@ class ActiveListener:
 
     _addresses: Sequence[Address] = ()
 
-    def __init__(self, plan: ListenerPlan, workers: int) -> None:
+    def __init__(
+        self, plan: ListenerPlan, workers: int, sockets: list[list[socket.socket]] | None = None
+    ) -> None:
+        """Bind the addresses of `plan`, unless `sockets` come from a listener that did. Raises `UsageError`."""
         self.plan = plan
-        self.sockets: list[list[socket.socket]] = []
+        self.sockets: list[list[socket.socket]] = sockets or []
         self.draining = False
+        #: Whether the files of unix sockets go when this is closed.
+        self._owns_files = sockets is None
+        if sockets is not None:
+            return
         try:
             for where in self._bound:
                 self.sockets.append(open_sockets(plan.name, where, workers))
@@ -38,6 +45,19 @@ class ActiveListener:
     def udp(self) -> bool:
         """Whether it takes datagrams; its sockets then cannot be shut, only closed."""
         return any(where.udp for where in self.plan.addresses)
+
+    def succeeded_by(self, plan: ListenerPlan) -> ActiveListener:
+        """A listener on the same sockets, whose addresses are the same; both can be closed."""
+        return ActiveListener(plan, 0, [[one.dup() for one in sockets] for sockets in self.sockets])
+
+    def shares(self, plan: ListenerPlan) -> bool:
+        """Whether a listener of that plan can do with these sockets."""
+        return self.plan.bound == plan.bound and self.plan.addresses == plan.addresses
+
+    def take_over(self, other: ActiveListener) -> None:
+        """This one has taken the place of `other`, whose sockets it may share."""
+        if other.shares(self.plan):
+            self._owns_files, other._owns_files = other._owns_files, False
 
     def addresses(self) -> Sequence[Address]:
         """What it is bound to, with the real ports; the configured addresses if nothing is bound."""
@@ -75,4 +95,5 @@ class ActiveListener:
         for where, sockets in zip(self._bound, self.sockets, strict=False):
             for sock in sockets:
                 sock.close()
-            remove_socket_file(where)
+            if self._owns_files:
+                remove_socket_file(where)

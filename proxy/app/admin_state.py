@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from envoy.admin.v3 import server_info_pb2
 from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 
 from proxy.admin.certificates import days_until_first_expiry
@@ -30,9 +31,11 @@ from proxy.base.runtime import Runtime
 from proxy.base.stats import StatsSum, StatTemplate, ZeroGroup
 from proxy.config.context import CompileContext
 from proxy.upstream.cluster import Cluster, compile_cluster
-from proxy.upstream.cluster_config import ClusterConfig, Discovery
+from proxy.upstream.cluster_config import ClusterConfig, Discovery, EndpointConfig
+from proxy.upstream.compile_endpoints import compile_endpoints
 from proxy.upstream.host import Health, HostStats
 from proxy.version import build_text
+from xds_client.resource_types import ResourceType
 
 _HEALTH_FLAGS: Final[Mapping[Health, tuple[str, ...]]] = {
     Health.UNHEALTHY: ("/failed_eds_health",),
@@ -76,11 +79,11 @@ class ControllerAdminState:
     def zero_groups(self) -> Iterable[ZeroGroup]:
         """The stats of clusters that no worker has in use."""
         controller = self._controller
-        for index, (_name, serialized) in enumerate(controller.config.clusters):
-            if controller.slots.first_builder(index) < 0:
-                group = self._zero_groups.get(index)
+        for record in controller.clusters:
+            if controller.slots.first_builder(record.place) < 0:
+                group = self._zero_groups.get(record.place)
                 if group is None:
-                    group = self._zero_groups[index] = self._zero_group(serialized)
+                    group = self._zero_groups[record.place] = self._zero_group(record.serialized)
                 yield group
 
     async def cluster_statuses(self) -> Iterable[ClusterStatus]:
@@ -99,8 +102,8 @@ class ControllerAdminState:
     def listener_statuses(self) -> Sequence[ListenerStatus]:
         """Every listener with the addresses that it is bound to."""
         return [
-            ListenerStatus(name, listener.addresses())
-            for name, listener in self._controller.listeners.items()
+            ListenerStatus(record.plan.name, record.active.addresses())
+            for record in self._controller.listeners
         ]
 
     def bootstrap(self) -> tuple[bytes, float]:
@@ -118,11 +121,18 @@ class ControllerAdminState:
         """The accepted resources of one kind."""
         controller = self._controller
         if kind == "clusters":
-            for name, serialized in controller.config.clusters:
-                yield ConfigResource(name, serialized, controller.loaded_at)
+            for one in controller.clusters:
+                yield ConfigResource(one.name, one.serialized, one.updated, one.dynamic, one.version)
         elif kind == "listeners":
-            for plan in controller.config.listeners:
-                yield ConfigResource(plan.name, plan.serialized, controller.loaded_at)
+            for record in controller.listeners:
+                plan = record.plan
+                yield ConfigResource(
+                    plan.name, plan.serialized, record.updated, record.dynamic, record.version
+                )
+        elif kind == "routes":
+            for route in controller.wanted.of_type(ResourceType.ROUTE):
+                if route.value is not None:
+                    yield ConfigResource(route.want.name, route.value, route.updated, True, route.version)
         elif kind == "secrets":
             for secret in controller.bootstrap.static_resources.secrets:
                 yield ConfigResource(secret.name, secret.SerializeToString(), controller.loaded_at)
@@ -153,10 +163,11 @@ class ControllerAdminState:
         controller = self._controller
         watch = controller.secrets
         secrets = {plan.key: serialized for plan, serialized, _ in watch.resources()} if watch else {}
-        for plan in controller.config.listeners:
-            yield from certificates_of_listener(listener_pb2.Listener.FromString(plan.serialized), secrets)
-        for _name, serialized in controller.config.clusters:
-            yield from certificates_of_cluster(cluster_pb2.Cluster.FromString(serialized), secrets)
+        for record in controller.listeners:
+            listener = listener_pb2.Listener.FromString(record.plan.serialized)
+            yield from certificates_of_listener(listener, secrets)
+        for one in controller.clusters:
+            yield from certificates_of_cluster(cluster_pb2.Cluster.FromString(one.serialized), secrets)
 
     def days_until_first_expiry(self) -> int:
         """For `server.days_until_first_cert_expiring`; looked up anew every hour."""
@@ -212,8 +223,9 @@ class ControllerAdminState:
     def _statuses(
         self, numbers: Mapping[str, Mapping[tuple[str, int], list[int]]]
     ) -> Iterator[ClusterStatus]:
-        for name, serialized in sorted(self._controller.config.clusters):
-            message = cluster_pb2.Cluster.FromString(serialized)
+        for record in sorted(self._controller.clusters, key=lambda one: one.name):
+            name = record.name
+            message = cluster_pb2.Cluster.FromString(record.serialized)
             config = compile_cluster(message, f"cluster {name}", CompileContext())
             own = numbers.get(name, {})
             default, high = (
@@ -244,13 +256,25 @@ class ControllerAdminState:
                     for endpoint, address, hostname in self._endpoints(config)
                 ],
                 observability_name=config.stat_name,
+                added_via_api=record.dynamic,
+                eds_service_name=message.eds_cluster_config.service_name,
                 default=default,
                 high=high,
             )
 
+    def _discovered(self, key: str) -> tuple[EndpointConfig, ...]:
+        entry = self._controller.wanted.entries.get(key)
+        if entry is None or entry.value is None:
+            return ()
+        message = endpoint_pb2.ClusterLoadAssignment.FromString(entry.value)
+        return compile_endpoints(message, Discovery.EDS, "", CompileContext())
+
     def _endpoints(self, config: ClusterConfig) -> Iterator[tuple[Any, Address, str]]:
-        if config.discovery is Discovery.STATIC:
-            for endpoint in config.endpoints:
+        if config.discovery in {Discovery.STATIC, Discovery.EDS}:
+            endpoints = config.endpoints
+            if config.assignment is not None:
+                endpoints = self._discovered(config.assignment.key)
+            for endpoint in endpoints:
                 yield endpoint, endpoint.address, endpoint.hostname
             return
         # A host for each endpoint and address, as in Envoy, even where two names lead to one place.

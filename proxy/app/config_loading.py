@@ -20,15 +20,18 @@ from proxy.app.command_line import Options
 from proxy.app.runtime_layers import Layer, compile_layers, merge
 from proxy.base.errors import ConfigError, Problem
 from proxy.base.runtime import Runtime
+from proxy.config.bootstrap_extensions import internal_buffer_bytes
+from proxy.config.config_source import check_api_source, checked_source
 from proxy.config.context import CompileContext
 from proxy.connection.sockets import ListenAddress
-from proxy.downstream.listener import INBOUND, compile_listener
+from proxy.downstream.listener import INBOUND, ListenerConfig, compile_listener
 
 logger = logging.getLogger("proxy.config.loading")
 
 if TYPE_CHECKING:
     from proxy.app.secret_files import LoadingSecrets
     from proxy.config.loader import Loaded
+    from proxy.config.resources import ResourceWant
     from proxy.connection.tls_secrets import SecretPlan
 
 # So many are compiled in a process of their own, beside the listeners: 10,000 take 0.7 s.
@@ -62,7 +65,23 @@ class LoadedConfig:
     layers: tuple[Layer, ...]
     #: Those that some TLS context refers to.
     secrets: tuple[SecretPlan, ...] = ()
+    #: What clusters and listeners want of a control plane.
+    cluster_wants: tuple[ResourceWant, ...] = ()
+    listener_wants: tuple[ResourceWant, ...] = ()
+    #: Whether the bootstrap has `dynamic_resources`.
+    discovers: bool = False
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether anything comes from a control plane."""
+        return self.discovers or bool(self.cluster_wants or self.listener_wants)
+
+
+def plan_of(name: str, serialized: bytes, config: ListenerConfig) -> ListenerPlan:
+    """What the controller keeps of a compiled listener."""
+    inbound = config.traffic_direction == INBOUND
+    return ListenerPlan(name, serialized, config.addresses, inbound, config.bind_to_port)
 
 
 class _Child:
@@ -186,12 +205,13 @@ def _compile(
         node=bootstrap.node,
         eager=True,
         secrets=_secrets(bootstrap),
+        has_ads=bootstrap.dynamic_resources.HasField("ads_config"),
     )
     context.problems += layers_context.problems
     apart = len(bootstrap.static_resources.clusters) > MANY_CLUSTERS
     compiling = _Child(lambda: _compile_clusters(bootstrap, context)) if apart else None
     listeners = _compile_listeners(bootstrap, context)
-    clusters, dns_clusters, problems, warnings, secrets = (
+    clusters, dns_clusters, problems, warnings, secrets, cluster_wants = (
         compiling.result() if compiling is not None else _compile_clusters(bootstrap, context)
     )
     context.problems += problems
@@ -207,6 +227,9 @@ def _compile(
         dns_clusters=dns_clusters,
         layers=layers,
         secrets=tuple(({} if context.secrets is None else context.secrets.plans | secrets).values()),
+        cluster_wants=tuple(cluster_wants),
+        listener_wants=tuple(context.resources.wants.values()),
+        discovers=bootstrap.HasField("dynamic_resources"),
         warnings=[str(warning) for warning in all_warnings],
     )
     return config, [loaded.positions.place(problem) for problem in context.problems]
@@ -245,8 +268,17 @@ def _check_rest(bootstrap: Any, context: CompileContext) -> None:
 
     compile_plan(bootstrap, context)
     _check_secrets(bootstrap.static_resources.secrets, context)
+    _check_dynamic(bootstrap.dynamic_resources, context)
     if bootstrap.HasField("stats_flush_interval") and bootstrap.stats_flush_on_admin:
         context.problem("stats_flush_on_admin", "stats_flush_interval is set too; only one of them may be")
+
+
+def _check_dynamic(dynamic: Any, context: CompileContext) -> None:
+    for name in ("lds_config", "cds_config"):
+        if dynamic.HasField(name):
+            checked_source(getattr(dynamic, name), f"dynamic_resources.{name}", context)
+    if dynamic.HasField("ads_config"):
+        check_api_source(dynamic.ads_config, "dynamic_resources.ads_config", context)
 
 
 def _check_secrets(secrets: Any, context: CompileContext) -> None:
@@ -266,8 +298,12 @@ def _check_secrets(secrets: Any, context: CompileContext) -> None:
 def _compile_listeners(bootstrap: Any, context: CompileContext) -> list[ListenerPlan]:
     plans: dict[str, ListenerPlan] = {}
     places: dict[str, int] = {}
+    allows_internal = internal_buffer_bytes(bootstrap) is not None
     for index, message in enumerate(bootstrap.static_resources.listeners):
         path = f"static_resources.listeners[{index}]"
+        if message.HasField("internal_listener") and not allows_internal:
+            reason = "needs the bootstrap extension envoy.bootstrap.internal_listener (bootstrap_extensions)"
+            context.problem(f"{path}.internal_listener", reason)
         config = compile_listener(message, path, context)
         # A listener without a name gets a random one in Envoy; ours is stable, so that stats and logs are.
         key = message.name or f"listener-{index}"
@@ -275,10 +311,7 @@ def _compile_listeners(bootstrap: Any, context: CompileContext) -> list[Listener
             context.warning(
                 f"{path}.name", f"replaces static_resources.listeners[{places[key]}], which has the same name"
             )
-        inbound = config.traffic_direction == INBOUND
-        plans[key] = ListenerPlan(
-            key, message.SerializeToString(), config.addresses, inbound, config.bind_to_port
-        )
+        plans[key] = plan_of(key, message.SerializeToString(), config)
         places[key] = index
     _refuse_shared_addresses(plans.values(), places, context)
     return list(plans.values())
@@ -318,12 +351,25 @@ def _secrets(bootstrap: Any) -> LoadingSecrets | None:
 
 def _compile_clusters(
     bootstrap: Any, shared: CompileContext
-) -> tuple[list[tuple[str, bytes]], list[int], list[Problem], list[Problem], dict[str, SecretPlan]]:
-    """Names with serialised messages, places of DNS clusters, problems, warnings, secrets."""
+) -> tuple[
+    list[tuple[str, bytes]],
+    list[int],
+    list[Problem],
+    list[Problem],
+    dict[str, SecretPlan],
+    list[ResourceWant],
+]:
+    """Names with serialised messages, places of DNS clusters, problems, warnings, secrets, wants."""
     from proxy.upstream.cluster import compile_cluster
 
     context = CompileContext(
-        shared.runtime, shared.wall_clock, shared.known_clusters, shared.node, True, shared.secrets
+        shared.runtime,
+        shared.wall_clock,
+        shared.known_clusters,
+        shared.node,
+        True,
+        shared.secrets,
+        has_ads=shared.has_ads,
     )
     clusters: list[tuple[str, bytes]] = []
     resolved: list[int] = []
@@ -342,4 +388,5 @@ def _compile_clusters(
             resolved.append(index)
         clusters.append((message.name, message.SerializeToString()))
     plans = {} if shared.secrets is None else shared.secrets.plans
-    return clusters, resolved, context.problems, context.warnings, plans
+    wants = list(context.resources.wants.values())
+    return clusters, resolved, context.problems, context.warnings, plans, wants

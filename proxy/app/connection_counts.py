@@ -19,7 +19,7 @@ class SharedCounts:
     def __init__(self, fd: int, workers: int, columns: int) -> None:
         self.fd = fd
         self.workers = workers
-        self._columns = columns
+        self.columns = columns
         self._stride = -(-columns * _CELL_BYTES // mmap.PAGESIZE) * mmap.PAGESIZE
         self._map = mmap.mmap(fd, workers * self._stride)
         self.cells = memoryview(self._map).cast("i")
@@ -33,14 +33,14 @@ class SharedCounts:
 
     def place(self, worker: int, column: int) -> int:
         """Index in `cells`."""
-        if not 0 <= column < self._columns:
-            raise IndexError(f"column {column} of {self._columns}")
+        if not 0 <= column < self.columns:
+            raise IndexError(f"column {column} of {self.columns}")
         return worker * self._stride // _CELL_BYTES + column
 
     def clear_worker(self, worker: int) -> None:
-        """The worker has died and its connections with it."""
+        """The worker has died and its connections with it: its row is all zeroes, and costs no memory."""
         start = worker * self._stride
-        self._map[start : start + self._stride] = bytes(self._stride)
+        self._map.madvise(mmap.MADV_REMOVE, start, self._stride)
 
     def total(self, column: int) -> int:
         """Connections of one column over all workers."""

@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from envoy.config.bootstrap.v3 import bootstrap_pb2
@@ -24,24 +24,34 @@ from proxy.admin.server_stats import (
     ServerStats,
 )
 from proxy.app import runtime_layers
-from proxy.app.active_listener import ActiveListener
 from proxy.app.command_line import Options
 from proxy.app.config_loading import LoadedConfig
 from proxy.app.connection_counts import SharedCounts
 from proxy.app.drain import DrainSequence
 from proxy.app.draw import random_draw
 from proxy.app.fork_server import ForkServer
-from proxy.app.ipc import Message, slices
+from proxy.app.ipc import Message
 from proxy.app.logs import LogFile, LogLevels
 from proxy.app.machine import own_address
 from proxy.app.name_resolution import NameResolution
 from proxy.app.worker_table import WorkerHandle, WorkerTable
+from proxy.base.runtime import Runtime
 from proxy.base.stats import StatGroup, StatRegistry, StatsSum, collect
+from proxy.config.bootstrap_extensions import internal_buffer_bytes
+from proxy.config.context import CompileContext
+from proxy.discovery.clusters import ClusterTable
+from proxy.discovery.listeners import ListenerRecord, ListenerTable
+from proxy.discovery.places import Places
+from proxy.discovery.session import Discovery
+from proxy.discovery.wanted import WantedResources
 from proxy.upstream.circuit_breaker import SharedSlots
 from proxy.version import version_number
 
 if TYPE_CHECKING:
+    from proxy.app.active_listener import ActiveListener
     from proxy.app.secret_watch import SecretWatch
+    from xds_client.api import Consumer, Subscription
+    from xds_client.resource_types import ResourceType
 
 logger = logging.getLogger("proxy.app.controller")
 
@@ -54,6 +64,8 @@ _REFUSE_SECONDS: Final = 1.0
 _DEFAULT_FLUSH_SECONDS: Final = 5.0
 # Envoy's `days_until_first_cert_expiring` when there is none.
 NO_CERTIFICATE: Final = 2**32 - 1
+# The most clusters and listeners that a control plane may bring; their shared memory is paid for when it is used.
+_MOST_DISCOVERED: Final = 1 << 17
 _CONNECTION_LIMIT_KEY: Final = "overload.global_downstream_max_connections"
 
 
@@ -106,13 +118,12 @@ class Controller:
             self.registry.add(type(group).__name__, group)
         self.days_until_expiry: Callable[[], int] = lambda: NO_CERTIFICATE
         self.overrides: dict[str, str] = {}
-        self.listeners: dict[str, ActiveListener] = {}
-        self.slots = SharedSlots.create(options.concurrency, max(1, len(config.clusters)))
-        # Column 0 counts the connections of all listeners together.
-        self._columns = {
-            name: place for place, name in enumerate(["", *(plan.name for plan in config.listeners)])
-        }
-        self.counts = SharedCounts.create(options.concurrency, len(self._columns))
+        clusters = Places(_most(config, len(config.clusters)))
+        listeners = Places(_most(config, 1 + len(config.listeners)))
+        # The first column counts the connections of all listeners together.
+        listeners.take()
+        self.slots = SharedSlots.create(options.concurrency, clusters.capacity)
+        self.counts = SharedCounts.create(options.concurrency, listeners.capacity)
         shared_memory = (self.slots.fd, self.counts.fd)
         self.workers = WorkerTable(loop, options.concurrency, server, shared_memory, self._worker_settings)
         self.workers.configure = self._configure
@@ -120,7 +131,23 @@ class Controller:
         self.workers.on_lost = self._on_worker_lost
         self.workers.on_hopeless = self._on_hopeless
         self.secrets = self._watch_secrets()
-        self.names = NameResolution(loop, config, self._hosts_resolved, self.registry, random_draw())
+        self.names = NameResolution(loop, self._hosts_resolved, self.registry, random_draw())
+        broadcast = self.workers.broadcast
+        self.wanted = WantedResources(self._subscribe, broadcast, self._check_context, time.time)
+        self.clusters = ClusterTable(
+            clusters, self.wanted, self.names, self.cluster_stats, broadcast, self._check_context, time.time
+        )
+        self.listeners = ListenerTable(
+            options.concurrency,
+            listeners,
+            self.wanted,
+            self.listener_stats,
+            self._check_context,
+            time.time,
+            self._start_listener,
+            self._stop_listeners,
+        )
+        self.discovery: Discovery | None = None
         self._log_file = log_file
         self._admin: Any = None
         self._serving = False
@@ -217,9 +244,9 @@ class Controller:
 
     def _drainable(self, inbound_only: bool) -> list[str]:
         return [
-            name
-            for name, listener in self.listeners.items()
-            if not listener.draining and (listener.plan.inbound or not inbound_only)
+            listener.plan.name
+            for listener in self.listeners
+            if not listener.active.draining and (listener.plan.inbound or not inbound_only)
         ]
 
     def drain_listeners(self, *, inbound_only: bool) -> None:
@@ -227,15 +254,31 @@ class Controller:
         names = self._drainable(inbound_only)
         if names:
             self.workers.broadcast(("drain_listeners", names))
-            for name in names:
-                self.listeners[name].draining = True
+            stopped = [self.listeners.active[name].active for name in names]
+            for listener in stopped:
+                listener.draining = True
                 self.listener_stats.listener_stopped += 1
             # Each worker accepts what waits on its socket and shuts it; a worker that hangs must not keep it open.
-            self.loop.call_later(_REFUSE_SECONDS, self._refuse, names)
+            self.loop.call_later(_REFUSE_SECONDS, _refuse, stopped)
 
-    def _refuse(self, names: list[str]) -> None:
-        for name in names:
-            self.listeners[name].refuse()
+    def _start_listener(self, record: ListenerRecord) -> None:
+        """A listener has come or changed, and is warm."""
+        if not self._serving:
+            return
+        for handle in self.workers.alive():
+            self._send_listener(handle, record)
+        if self._started:
+            record.active.listen()
+            self.listener_stats.listener_create_success += self.options.concurrency
+            _log_listener(record)
+
+    def _stop_listeners(self, records: list[ListenerRecord]) -> None:
+        """Listeners have gone."""
+        self.workers.broadcast(("remove_listeners", [record.plan.name for record in records]))
+        self.listener_stats.listener_stopped += len(records)
+        for record in records:
+            logger.info("listener %s is removed", record.plan.name)
+        self.loop.call_later(_REFUSE_SECONDS, _close, [record.active for record in records])
 
     def modify_runtime(self, values: Mapping[str, str]) -> None:
         """Write the admin layer; raises `UsageError` when there is none."""
@@ -276,12 +319,16 @@ class Controller:
         self.state = state
 
     async def _initialize(self) -> None:
-        self.cluster_stats.cluster_added = self.cluster_stats.active_clusters = len(self.config.clusters)
-        await self.names.start()
+        await self.names.start([self.config.clusters[index] for index in self.config.dns_clusters])
+        if self.config.dynamic:
+            self.discovery = self._start_discovery()
+            await self.discovery.start_clusters(self.config.cluster_wants)
         # Envoy loads the runtime once more when its clusters are there; the numbers show it.
         self._note_runtime()
         self.set_state("INITIALIZING")
         logger.info("all clusters initialized. initializing init manager")
+        if self.discovery is not None:
+            await self.discovery.start_listeners(self.config.listener_wants)
         if _CONNECTION_LIMIT_KEY not in self.runtime_values():
             logger.warning(
                 "There is no configured limit to the number of allowed active downstream connections. "
@@ -296,17 +343,17 @@ class Controller:
         for handle in self.workers.alive():
             self._send_listeners(handle)
         await self._live.wait()
-        for listener in self.listeners.values():
-            listener.listen()
+        for listener in self.listeners:
+            listener.active.listen()
         self.listener_stats.workers_started = 1
-        self.listener_stats.listener_create_success = len(self.listeners) * self.options.concurrency
+        active = len(self.listeners.active)
+        self.listener_stats.listener_create_success = active * self.options.concurrency
         self._started = True
         self.set_state("LIVE")
         milliseconds = int((self.loop.time() - self.started_at) * 1000)
         self.server_stats.initialization_time_ms.record(milliseconds)
-        for name, listener in self.listeners.items():
-            verb = "accepts on" if listener.plan.bound else "is handed connections to"
-            logger.info("listener %s %s %s", name, verb, ", ".join(map(str, listener.addresses())))
+        for listener in self.listeners:
+            _log_listener(listener)
         logger.info("starting main dispatch loop")
         if not self.bootstrap.stats_flush_on_admin:
             self.loop.call_later(self._flush_seconds(), self._flush_stats)
@@ -333,17 +380,17 @@ class Controller:
         logger.info("shutting down server instance")
         if self._drain is not None:
             self._drain.cancel()
+        if self.discovery is not None:
+            await self.discovery.close()
         await self.names.close()
         if self.secrets is not None:
             self.secrets.close()
-        for listener in self.listeners.values():
-            listener.refuse()
+        _refuse([listener.active for listener in self.listeners])
         self.workers.end()
         await self.workers.wait_until_gone(STOP_SECONDS)
         self.workers.kill()
         await self.workers.close()
-        for listener in self.listeners.values():
-            listener.close()
+        self.listeners.close()
         if admin is not None:
             await admin.close()
         self.slots.close()
@@ -354,20 +401,20 @@ class Controller:
         logger.info(
             "loading %d cluster(s), %d listener(s)", len(self.config.clusters), len(self.config.listeners)
         )
-        for plan in self.config.listeners:
-            self.listeners[plan.name] = ActiveListener(plan, self.options.concurrency)
-            self.listener_stats.listener_added += 1
-        self.listener_stats.total_listeners_active = len(self.listeners)
+        self.listeners.add_static(self.config.listeners)
+        self.clusters.add_static(self.config.clusters)
 
     def _worker_settings(self) -> dict[str, Any]:
         options = self.options
         return {
             "workers": options.concurrency,
-            "clusters": max(1, len(self.config.clusters)),
-            "listener_columns": self._columns,
+            "clusters": self.slots.clusters,
+            "listener_columns": self.counts.columns,
+            "drain_time": options.drain_time_s,
             "runtime": self.runtime_values(),
+            "internal_buffer": internal_buffer_bytes(self.bootstrap),
             "local_address": own_address(options.local_address_ip_version),
-            "secrets": self.secrets is not None,
+            "secrets": self.secrets is not None or self.config.dynamic,
             "node": self.bootstrap.node.SerializeToString(),
             "flush_interval": options.file_flush_interval_msec / 1000,
             "flush_size": options.file_flush_min_size_kb * 1024,
@@ -382,10 +429,10 @@ class Controller:
         if self.secrets is not None:
             for key, serialized in self.secrets.values().items():
                 handle.send(("secret", key, serialized))
-        first = 0
-        for group in slices(self.config.clusters):
-            handle.send(("clusters", first, group))
-            first += len(group)
+        for message in self.clusters.messages():
+            handle.send(message)
+        for resource in self.wanted.accepted():
+            handle.send(("resources", [resource]))
         for name, resolved in self.names.known():
             handle.send(("hosts", name, resolved))
         if self.state == "DRAINING":
@@ -396,16 +443,48 @@ class Controller:
             handle.send(("watch_connections",))
 
     def _send_listeners(self, handle: WorkerHandle) -> None:
-        for name, listener in self.listeners.items():
-            if listener.draining:
-                continue
-            sockets = listener.of_worker(handle.index)
-            self.workers.pass_sockets(handle, name, sockets)
-            handle.send(("listener", name, listener.plan.serialized, len(sockets)))
+        for listener in self.listeners:
+            if not listener.active.draining:
+                self._send_listener(handle, listener)
         handle.send(("serve",))
 
+    def _send_listener(self, handle: WorkerHandle, record: ListenerRecord) -> None:
+        sockets = record.active.of_worker(handle.index)
+        # Sockets and messages come by different ways: a key that is used once tells which belong together.
+        key = str(record.column)
+        self.workers.pass_sockets(handle, key, sockets)
+        plan = record.plan
+        handle.send(("listener", plan.name, plan.serialized, record.column, key, len(sockets)))
+
     def _hosts_resolved(self, name: str, resolved: list[tuple[int, str]]) -> None:
-        self.workers.broadcast(("hosts", name, resolved))
+        self.clusters.on_resolved(name, resolved)
+
+    def _check_context(self) -> CompileContext:
+        """What a resource of the control plane is checked with."""
+        return CompileContext(
+            Runtime(self.runtime_values()),
+            known_clusters=self.clusters,
+            node=self.bootstrap.node,
+            eager=True,
+            has_ads=self.bootstrap.dynamic_resources.HasField("ads_config"),
+        )
+
+    def _start_discovery(self) -> Discovery:
+        from proxy.discovery.client import make_client  # the control plane's client costs time to import
+
+        client = make_client(self.loop, self.bootstrap, dict(self.config.clusters))
+        return Discovery(
+            self.bootstrap.dynamic_resources,
+            client,
+            self.clusters,
+            self.listeners,
+            self.wanted,
+            self.registry,
+        )
+
+    def _subscribe(self, kind: ResourceType, source: Any, consumer: Consumer) -> Subscription:
+        assert self.discovery is not None  # nothing is wanted before
+        return self.discovery.client.subscribe(kind, source, (), consumer)
 
     def _on_message(self, handle: WorkerHandle, message: Message) -> None:
         match message[0]:
@@ -487,3 +566,24 @@ class Controller:
 
     def _on_hup(self) -> None:
         logger.warning("caught and eating SIGHUP: the configuration file is read only at start.")
+
+
+def _most(config: LoadedConfig, static: int) -> int:
+    return _MOST_DISCOVERED if config.dynamic else max(1, static)
+
+
+def _refuse(listeners: Iterable[ActiveListener]) -> None:
+    for listener in listeners:
+        listener.refuse()
+
+
+def _close(listeners: Iterable[ActiveListener]) -> None:
+    for listener in listeners:
+        listener.refuse()
+        listener.close()
+
+
+def _log_listener(record: ListenerRecord) -> None:
+    verb = "accepts on" if record.plan.bound else "is handed connections to"
+    addresses = ", ".join(map(str, record.active.addresses()))
+    logger.info("listener %s %s %s", record.plan.name, verb, addresses)

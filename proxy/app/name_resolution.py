@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from proxy.app.config_loading import LoadedConfig
 from proxy.base.stats import StatRegistry
-from proxy.config.context import CompileContext
 
 if TYPE_CHECKING:
+    from proxy.upstream.cluster_config import ClusterConfig
     from proxy.upstream.discovery.dns import DnsDiscovery
 
 Resolved = list[tuple[int, str]]
 
 
+class Waiting(Protocol):
+    """Who wants to know that a first answer has come; see `proxy.discovery.warming.Warming`."""
+
+    def settled(self, what: str) -> None:
+        """It has come, or there will be none."""
+
+
 class NameResolution:
-    """Keeps the addresses of every DNS cluster of a config up to date.
+    """Keeps the addresses of every DNS cluster up to date.
 
     `on_resolved(cluster, [(endpoint index, IP address), ...])` is called for every change.
     """
@@ -25,36 +31,47 @@ class NameResolution:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        config: LoadedConfig,
         on_resolved: Callable[[str, Resolved], None],
         stats: StatRegistry,
         draw: Callable[[], int],
     ) -> None:
         self._loop = loop
-        self._config = config
         self._on_resolved = on_resolved
         self._stats = stats
         self._draw = draw
         self._discovery: DnsDiscovery | None = None
 
-    async def start(self) -> None:
-        """Begin; returns when every cluster that start-up waits for has been tried once."""
-        if not self._config.dns_clusters:
+    async def start(self, clusters: Sequence[tuple[str, bytes]]) -> None:
+        """Resolve the DNS clusters of the bootstrap; returns when those that start-up waits for were tried once."""
+        if not clusters:
             return
-        # dnspython costs 8 MB, and most sidecars have no DNS cluster.
         from envoy.config.cluster.v3 import cluster_pb2
 
+        from proxy.config.context import CompileContext
         from proxy.upstream.cluster import compile_cluster
-        from proxy.upstream.discovery.dns import DnsDiscovery
-        from proxy.upstream.discovery.resolver import Resolver
 
-        self._discovery = DnsDiscovery(self._loop, Resolver(), self._draw, self._changed, self._stats)
         ready = []
-        for index in self._config.dns_clusters:
-            name, serialized = self._config.clusters[index]
+        for name, serialized in clusters:
             message = cluster_pb2.Cluster.FromString(serialized)
-            ready.append(self._discovery.add(compile_cluster(message, f"cluster {name}", CompileContext())))
+            config = compile_cluster(message, f"cluster {name}", CompileContext())
+            ready.append(self._started().add(config))
         await asyncio.gather(*ready, return_exceptions=True)
+
+    def add(self, config: ClusterConfig, waiting: Waiting, what: str) -> bool:
+        """Resolve one more DNS cluster, in place of one of that name.
+
+        Returns whether it is ready now; otherwise `waiting` will hear that `what` is settled.
+        """
+        ready = self._started().add(config)
+        if ready.done():
+            return True
+        ready.add_done_callback(lambda _ready: waiting.settled(what))
+        return False
+
+    def remove(self, name: str) -> None:
+        """Resolve a cluster no longer; unknown names are fine."""
+        if self._discovery is not None:
+            self._discovery.remove(name)
 
     async def close(self) -> None:
         """End every query."""
@@ -70,6 +87,15 @@ class NameResolution:
     def addresses(self, name: str) -> Resolved:
         """The present list of one cluster."""
         return list(self._discovery.resolved(name)) if self._discovery is not None else []
+
+    def _started(self) -> DnsDiscovery:
+        if self._discovery is None:
+            # dnspython costs 8 MB, and most sidecars have no DNS cluster.
+            from proxy.upstream.discovery.dns import DnsDiscovery
+            from proxy.upstream.discovery.resolver import Resolver
+
+            self._discovery = DnsDiscovery(self._loop, Resolver(), self._draw, self._changed, self._stats)
+        return self._discovery
 
     def _changed(self, name: str, resolved: Sequence[tuple[int, str]]) -> None:
         self._on_resolved(name, list(resolved))

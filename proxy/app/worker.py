@@ -32,6 +32,7 @@ from proxy.base.services import WorkerServices
 from proxy.base.stats import StatRegistry, collect
 from proxy.base.stream_info import DrainState, WallClock
 from proxy.config.context import CompileContext
+from proxy.config.resources import ResourceStore
 from proxy.connection.timers import TimerQueue
 from proxy.downstream.listener import compile_listener
 from proxy.downstream.listener_manager import ListenerManager
@@ -73,7 +74,8 @@ class Worker:
         self._levels = levels
         self._handles = handles
         self._sockets: dict[str, list[socket.socket]] = {}
-        self._waiting: dict[str, tuple[bytes, int]] = {}
+        #: Listeners to run, by name, whose sockets are under the key that comes first.
+        self._waiting: dict[str, tuple[str, bytes, int]] = {}
         self._complete: deque[tuple[str, bytes, list[socket.socket]]] = deque()
         self._starting: asyncio.Task[None] | None = None
         self._go = False
@@ -86,6 +88,7 @@ class Worker:
         draw = random_draw()
         node = base_pb2.Node.FromString(settings["node"])
 
+        self._resources = ResourceStore()
         self._secrets: Any = None
         if settings["secrets"]:
             from proxy.connection.tls_secrets import SecretStore  # TLS, which most workers need not
@@ -93,7 +96,9 @@ class Worker:
             self._secrets = SecretStore()
 
         def context() -> CompileContext:
-            return CompileContext(runtime, wall_clock, None, node, secrets=self._secrets)
+            return CompileContext(
+                runtime, wall_clock, None, node, secrets=self._secrets, resources=self._resources
+            )
 
         self._context = context
         self._sinks = SinkManager(loop, settings["flush_interval"], settings["flush_size"])
@@ -112,11 +117,15 @@ class Worker:
             node=node,
             worker_index=index,
             local_address=settings["local_address"],
+            internal_buffer_bytes=settings["internal_buffer"] or 0,
         )
         self._clusters.services = self.services
-        columns: dict[str, int] = settings["listener_columns"]
+        #: Where the connections of listeners are counted, by name.
+        self._columns = {"": 0}
         self._listeners = ListenerManager(
-            self.services, lambda name: SharedCounter(counts, index, columns[name])
+            self.services,
+            lambda name: SharedCounter(counts, index, self._columns[name]),
+            settings["drain_time"],
         )
         self.channel = Channel(self.on_message, self.on_controller_lost)
 
@@ -140,9 +149,20 @@ class Worker:
             return
         handler(self, *message[1:])
 
-    def _add_clusters(self, first_index: int, clusters: list[tuple[str, bytes]]) -> None:
-        for index, (name, serialized) in enumerate(clusters, first_index):
+    def _add_clusters(self, clusters: list[tuple[str, bytes, int]]) -> None:
+        for name, serialized, index in clusters:
             self._clusters.add(name, serialized, index)
+
+    def _remove_clusters(self, names: list[str]) -> None:
+        for name in names:
+            self._clusters.remove(name)
+
+    def _update_resources(self, resources: list[tuple[str, bytes | None]]) -> None:
+        for key, value in resources:
+            self._resources.update(key, value)
+
+    def _forget_resource(self, key: str) -> None:
+        self._resources.forget(key)
 
     def _update_hosts(self, name: str, resolved: list[Any]) -> None:
         self._clusters.update_hosts(name, resolved)
@@ -155,9 +175,29 @@ class Worker:
         self.services.runtime.replace(values)
         self._clusters.apply_runtime()
 
-    def _add_listener(self, key: str, serialized: bytes, wanted: int) -> None:
-        self._waiting[key] = (serialized, wanted)
+    def _add_listener(self, name: str, serialized: bytes, column: int, key: str, wanted: int) -> None:
+        """Run a listener on the `wanted` sockets that come under `key`; one of that name is replaced."""
+        self._columns[name] = column
+        before = self._waiting.get(name)
+        if before is not None:
+            self._close_sockets(before[0])
+        self._waiting[name] = (key, serialized, wanted)
         self._receive_handles()
+
+    def _remove_listeners(self, names: list[str]) -> None:
+        for name in names:
+            waiting = self._waiting.pop(name, None)
+            if waiting is not None:
+                self._close_sockets(waiting[0])
+            for entry in [one for one in self._complete if one[0] == name]:
+                self._complete.remove(entry)
+                for sock in entry[2]:
+                    sock.close()
+            self._listeners.remove(name)
+
+    def _close_sockets(self, key: str) -> None:
+        for sock in self._sockets.pop(key, ()):
+            sock.close()
 
     def _start_serving(self) -> None:
         self._go = True
@@ -181,12 +221,12 @@ class Worker:
 
     def _start_complete_listeners(self) -> None:
         """Start each listener whose config and sockets have both arrived; they come by different ways."""
-        for key, (serialized, wanted) in list(self._waiting.items()):
+        for name, (key, serialized, wanted) in list(self._waiting.items()):
             sockets = self._sockets.get(key, [])
             if len(sockets) == wanted:
-                del self._waiting[key]
+                del self._waiting[name]
                 self._sockets.pop(key, None)
-                self._complete.append((key, serialized, sockets))
+                self._complete.append((name, serialized, sockets))
         if self._starting is None and (self._complete or self._go):
             self._starting = self._loop.create_task(self._start_listeners(), name="start listeners")
             self._starting.add_done_callback(self._on_started)
@@ -214,18 +254,18 @@ class Worker:
             gc.set_threshold(*_GC_THRESHOLDS)
             self.channel.send(("ready",))
 
-    async def _start_listener(self, key: str, serialized: bytes, sockets: list[socket.socket]) -> None:
+    async def _start_listener(self, name: str, serialized: bytes, sockets: list[socket.socket]) -> None:
         context = self._context()
         message = listener_pb2.Listener.FromString(serialized)
         # The controller's name for a listener that has none.
-        message.name = key
-        config = compile_listener(message, f"listener {key}", context)
+        message.name = name
+        config = compile_listener(message, f"listener {name}", context)
         try:
             context.raise_if_problems()
             await self._listeners.add(config, sockets)
         except (ConfigError, OSError) as error:
             # Checked before it came here: a file that it names has changed or gone since.
-            logger.error("listener %s cannot be used: %s", key, error)
+            logger.error("listener %s cannot be used: %s", name, error)
             for sock in sockets:
                 sock.close()
 
@@ -314,8 +354,12 @@ class Worker:
         "ask": _answer,
         "close_idle": _close_idle,
         "clusters": _add_clusters,
+        "remove_clusters": _remove_clusters,
+        "remove_listeners": _remove_listeners,
+        "resources": _update_resources,
         "drain": _mark_draining,
         "drain_listeners": _drain_listeners,
+        "forget_resource": _forget_resource,
         "hosts": _update_hosts,
         "levels": _set_levels,
         "listener": _add_listener,
@@ -336,7 +380,7 @@ def run(index: int, settings: dict[str, Any], descriptors: list[int]) -> int:
     handles = socket.socket(fileno=handles_descriptor)
     handles.setblocking(False)
     slots = SharedSlots.attach(slots_descriptor, settings["workers"], settings["clusters"])
-    counts = SharedCounts(counts_descriptor, settings["workers"], len(settings["listener_columns"]))
+    counts = SharedCounts(counts_descriptor, settings["workers"], settings["listener_columns"])
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     loop.set_exception_handler(_log_unexpected)

@@ -89,6 +89,11 @@ class Http2FieldSections(Http2Control):
         """As `parse_head`, for trailers."""
         raise NotImplementedError
 
+    def forget_heads(self) -> None:
+        """Forget what was made of the blocks of heads that have come."""
+        self.heads.clear()
+        self._rests.clear()
+
     # -- frames
 
     def on_headers_frame(self, flags: int, stream_id: int, payload: bytes) -> None:

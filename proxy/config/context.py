@@ -8,11 +8,14 @@ it reports through `context.problem(path, reason)`, returns something harmless, 
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from proxy.base.errors import ConfigError, Problem
 from proxy.base.runtime import Runtime
 from proxy.base.stream_info import WallClock
+
+if TYPE_CHECKING:
+    from proxy.config.resources import ResourceStore
 
 
 class CompileContext:
@@ -22,6 +25,8 @@ class CompileContext:
     `node` is the `envoy.config.core.v3.Node` of the bootstrap, or None.
     `eager` asks to compile now what is otherwise compiled at first use, so that every problem shows.
     `secrets` is the `proxy.connection.tls_secrets.SecretStore` that TLS contexts ask, or None.
+    `resources` is where to ask for what a control plane brings. `has_ads` tells whether there is an aggregated
+    stream to ask it from; None means "do not check".
     """
 
     def __init__(
@@ -32,6 +37,8 @@ class CompileContext:
         node: Any = None,
         eager: bool = False,
         secrets: Any = None,
+        resources: ResourceStore | None = None,
+        has_ads: bool | None = None,
     ) -> None:
         self.runtime = runtime or Runtime()
         self.wall_clock = wall_clock or WallClock()
@@ -39,8 +46,19 @@ class CompileContext:
         self.node = node
         self.eager = eager
         self.secrets = secrets
+        self.has_ads = has_ads
+        self._resources = resources
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
+
+    @property
+    def resources(self) -> ResourceStore:
+        """Where to ask for what a control plane brings."""
+        if self._resources is None:
+            from proxy.config.resources import ResourceStore  # most configs name nothing that is elsewhere
+
+            self._resources = ResourceStore()
+        return self._resources
 
     def problem(self, path: str, reason: str) -> None:
         """Record that the field at `path` makes the resource unacceptable."""

@@ -22,17 +22,22 @@ class ListenerManager:
     """Adds, drains and removes listeners.
 
     `counter` makes what counts a listener's connections over all workers, by listener name ("" for the
-    connections of all listeners); the default counts those of this worker only.
+    connections of all listeners); the default counts those of this worker only. What is removed or replaced may
+    keep its connections for `drain_time` seconds, or, if that is 0, until `close_drained`.
     """
 
     def __init__(
-        self, services: WorkerServices, counter: Callable[[str], ConnectionCounter] | None = None
+        self,
+        services: WorkerServices,
+        counter: Callable[[str], ConnectionCounter] | None = None,
+        drain_time: float = 0.0,
     ) -> None:
         self._services = services
         self._counter = counter
+        self._drain_time = drain_time
         self._global_count = counter("") if counter else LocalCounter()
         self._next_id = count(1).__next__
-        self._directory = ListenerDirectory()
+        self._directory = services.internal_listeners = ListenerDirectory()
         self.listeners: dict[str, AnyListener] = {}
         self.draining: list[AnyListener] = []
 
@@ -121,3 +126,10 @@ class ListenerManager:
         listener.drain()
         self.draining = [one for one in self.draining if one.active]
         self.draining.append(listener)
+        if self._drain_time:
+            self._services.loop.call_later(self._drain_time, self._close_drained, listener)
+
+    def _close_drained(self, listener: AnyListener) -> None:
+        if listener in self.draining:
+            self.draining.remove(listener)
+            listener.close_connections()

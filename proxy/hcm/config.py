@@ -18,17 +18,19 @@ from proxy.config import durations
 from proxy.config.any_unpack import unpack
 from proxy.config.context import CompileContext
 from proxy.config.http2_options import compile_http2_options
+from proxy.config.resources import ResourceSource
 from proxy.formatter.header_ops import HeaderOps, compile_header_mutations
 from proxy.hcm.filter_config import CompiledHttpFilter, compile_http_filters
 from proxy.hcm.local_reply import LocalReplyMapper, compile_local_reply
+from proxy.router.discovered_table import discovered_table
 from proxy.router.route_table import RouteTable, compile_route_table
+from xds_client.resource_types import ResourceType
 
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 #: Values of the proto's enums, by name where the code compares them.
 OVERWRITE, APPEND_IF_ABSENT, PASS_THROUGH = 0, 1, 2
 KEEP_UNCHANGED, REJECT_REQUEST, UNESCAPE_AND_REDIRECT, UNESCAPE_AND_FORWARD = 1, 2, 3, 4
-_REQUEST_ID = b"x-request-id"
 
 
 class CodecType(Enum):
@@ -72,6 +74,8 @@ class HcmConfig:
     stat_prefix: str
     codec_type: CodecType
     route_table: RouteTable
+    #: Where `route_table` is from, if a control plane brings it and may change it.
+    rds: ResourceSource | None
     filters: tuple[CompiledHttpFilter, ...]
     router_options: RouterOptions
     access_logs: tuple[CompiledAccessLog, ...]
@@ -125,8 +129,6 @@ class HcmConfig:
     strip_matching_port: bool
     strip_trailing_dot: bool
     early_mutations: tuple[HeaderOps, ...]
-    #: Whether anything of the routes looks at x-request-id, so that it has to be among the fields.
-    routes_read_ids: bool
     upgrades: dict[str, UpgradeConfig]
 
 
@@ -158,12 +160,12 @@ def compile_hcm(message: Any, path: str, context: CompileContext) -> HcmConfig:
     server_name = message.server_name or "envoy"
     headers_kb = message.max_request_headers_kb.value or 60
     headers_count = common.max_headers_count.value if common.HasField("max_headers_count") else 100
+    rds, route_table = _routes(message, path, context)
     return HcmConfig(
         stat_prefix=message.stat_prefix,
         codec_type=codec_type,
-        route_table=compile_route_table(
-            message.route_config, f"{path}.route_config", context, eager=context.eager
-        ),
+        route_table=route_table,
+        rds=rds,
         filters=filters,
         router_options=_router_options(router),
         access_logs=compile_access_logs(message.access_log, f"{path}.access_log", context),
@@ -227,9 +229,25 @@ def compile_hcm(message: Any, path: str, context: CompileContext) -> HcmConfig:
         strip_matching_port=_strip_matching_port(message, path, context),
         strip_trailing_dot=message.strip_trailing_host_dot,
         early_mutations=_early_mutations(message, path, context),
-        routes_read_ids=_REQUEST_ID in message.route_config.SerializeToString().lower(),
         upgrades=_upgrades(message, path, context),
     )
+
+
+def _routes(message: Any, path: str, context: CompileContext) -> tuple[ResourceSource | None, RouteTable]:
+    if message.WhichOneof("route_specifier") != "rds":
+        at = f"{path}.route_config"
+        return None, compile_route_table(message.route_config, at, context, eager=context.eager)
+    rds = message.rds
+    name = rds.route_config_name
+    source = context.resources.want(
+        ResourceType.ROUTE,
+        name,
+        rds.config_source,
+        f"{path}.rds.config_source",
+        context,
+        f"http.{message.stat_prefix}.rds.{name.replace(':', '_')}.",
+    )
+    return source, discovered_table(source, context)
 
 
 def _http2_options(

@@ -18,6 +18,7 @@ from proxy.codec.http1_request import Http1Request, RequestParser
 from proxy.codec.http2_request import Http2RequestParser
 from proxy.codec.http2_stats import Http2CodecStats
 from proxy.config.context import CompileContext
+from proxy.config.resources import ResourceSource
 from proxy.filters.api import (
     HttpFilter,
     HttpFilterFactory,
@@ -38,6 +39,7 @@ from proxy.hcm.request_id import RequestIds
 from proxy.hcm.request_plan import RequestPlan, RequestPlanner
 from proxy.hcm.stats import Http1CodecStats, HttpStats, ListenerHttpStats
 from proxy.hcm.stream_state import StreamState
+from proxy.router.discovered_table import discovered_table
 from proxy.router.hash_policy import HashPolicy
 from proxy.router.per_filter_config import FilterOverrides
 from proxy.router.route import Route
@@ -69,6 +71,9 @@ class ServerConnection(Protocol):
 
     def sweep(self, now: float, until: float) -> None:
         """Look after a connection without a wake-up of its own; the next look comes at `until`."""
+
+    def forget_heads(self) -> None:
+        """Forget what was made of the heads that have come: the routes have changed."""
 
 
 def _shared(stats: StatRegistry, group: _Group) -> _Group:
@@ -107,21 +112,8 @@ class ConnectionManager:
         )
         self.known_heads: dict[bytes, Http1Request] = {}
         self.http2_options = dataclasses.replace(config.http2, stream_buffer_bytes=facts.buffer_limit)
-        self.http2_parser = Http2RequestParser(
-            config.max_headers_bytes,
-            config.max_headers_count,
-            config.underscores,
-            allow_connect=config.http2.allow_connect,
-            table_size=config.http2.hpack_table_size,
-            ids_apart=not config.routes_read_ids,
-        )
         self.request_ids = RequestIds()
-        node = services.node
-        self.planner = RequestPlanner(
-            config,
-            LocalNode(services.local_address, getattr(node, "id", ""), getattr(node, "cluster", "")),
-            services.random,
-        )
+        self._use_routes()
         self.access_log = AccessLogger(config.access_logs, services) if config.access_logs else None
         #: Whether each request needs a head of its own, which filters may change.
         self.keeps_heads = bool(config.filters or config.local_reply is not None)
@@ -157,6 +149,42 @@ class ConnectionManager:
         #: By the identity of routes, which their terms keep alive.
         self._terms: dict[int, RouteTerms] = {}
         self._factories = {one.name: one.factory for one in config.filters}
+        if config.rds is not None:
+            config.rds.tell(self)
+
+    def on_resource(self, source: ResourceSource) -> None:
+        """Other routes have come: whatever was decided by the former ones is forgotten. See `ResourceUser`.
+
+        Requests under way keep what was decided for them.
+        """
+        context = CompileContext(self.services.runtime, self.services.wall_clock, node=self.services.node)
+        self.config = dataclasses.replace(self.config, route_table=discovered_table(source, context))
+        self.known_heads.clear()
+        self._use_routes()
+        self._filters_by_route.clear()
+        self._response_keys.clear()
+        self._terms.clear()
+        for connection in self._connections:
+            connection.forget_heads()
+
+    def _use_routes(self) -> None:
+        """Make what depends on the route table."""
+        config = self.config
+        services = self.services
+        self.http2_parser = Http2RequestParser(
+            config.max_headers_bytes,
+            config.max_headers_count,
+            config.underscores,
+            allow_connect=config.http2.allow_connect,
+            table_size=config.http2.hpack_table_size,
+            ids_apart=not config.route_table.reads_ids,
+        )
+        node = services.node
+        self.planner = RequestPlanner(
+            config,
+            LocalNode(services.local_address, getattr(node, "id", ""), getattr(node, "cluster", "")),
+            services.random,
+        )
 
     def _maker(self, one: CompiledHttpFilter) -> Callable[[StreamCallbacks], HttpFilter]:
         assert one.factory.create is not None

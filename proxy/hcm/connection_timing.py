@@ -128,6 +128,9 @@ class TimingPart(SendingPart):
         else:
             self._closing = True
 
+    def forget_heads(self) -> None:
+        """See `ServerConnection`: an HTTP/1 connection keeps none."""
+
     def sweep(self, now: float, until: float) -> None:
         """Look after a connection without a wake-up of its own; the next look comes at `until`."""
         if self._wake_up is None:

@@ -16,13 +16,16 @@ from proxy.router.per_filter_config import compile_overrides
 from proxy.router.rewrite import first_value
 from proxy.router.virtual_host import TableFacts, VirtualHost
 
+_REQUEST_ID: Final = b"x-request-id"
+
 
 class RouteTable:
     """A compiled `RouteConfiguration`.
 
     Keeps the message, because a mesh's table has thousands of virtual hosts of which a workload uses few.
     `virtual_host_header` is the lower-case name of the header to look at, "" for the authority.
-    `internal_only_headers` are lower-case names to strip from external requests.
+    `internal_only_headers` are lower-case names to strip from external requests. `reads_ids` tells whether anything
+    in it looks at x-request-id, so that it has to be among the fields.
     """
 
     __slots__ = (
@@ -40,6 +43,7 @@ class RouteTable:
         "internal_only_headers",
         "metadata",
         "name",
+        "reads_ids",
         "virtual_host_header",
     )
 
@@ -48,6 +52,7 @@ class RouteTable:
         self.virtual_host_header: Final[str] = message.vhost_header.lower()
         self.internal_only_headers = tuple(name.lower() for name in message.internal_only_headers)
         self.metadata = message.metadata if message.HasField("metadata") else None
+        self.reads_ids: Final[bool] = _REQUEST_ID in message.SerializeToString().lower()
         self._message = message
         self._facts = facts
         self._context = context

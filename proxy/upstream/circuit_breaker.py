@@ -78,9 +78,9 @@ class SharedSlots:
         return worker * self._stride // _SLOT_BYTES + cluster * _SLOTS_PER_CLUSTER
 
     def clear_worker(self, worker: int) -> None:
-        """Zero the block of a worker that has died, so that what it held no longer counts."""
+        """Zero the block of a worker that has died, so that what it held no longer counts, nor costs memory."""
         start = worker * self._stride
-        self._map[start : start + self._stride] = bytes(self._stride)
+        self._map.madvise(mmap.MADV_REMOVE, start, self._stride)
 
     def set_built(self, worker: int, cluster: int, built: bool) -> None:
         """Note whether a worker has the cluster in use."""

@@ -8,10 +8,12 @@ from typing import Any
 from proxy.base.address import Address
 from proxy.base.runtime import Runtime
 from proxy.base.stream_info import StreamInfo
+from proxy.config.resources import ResourceSource
 from proxy.upstream.circuit_breaker import ResourceManager, SharedSlots
 from proxy.upstream.cluster_compile import compile_cluster
 from proxy.upstream.cluster_config import ClusterConfig, Discovery
 from proxy.upstream.cluster_stats import ClusterStats
+from proxy.upstream.compile_endpoints import discovered_endpoints
 from proxy.upstream.host import Host
 from proxy.upstream.host_set import HostSet
 from proxy.upstream.lb.api import ChooseHost, Draw, LbPolicy
@@ -44,6 +46,7 @@ class Cluster:
         "_runtime",
         "_slots",
         "_socket_matches",
+        "__weakref__",
         "_worker",
         "breakers",
         "choose_by_stream",
@@ -52,7 +55,9 @@ class Cluster:
         "draw",
         "host_set",
         "name",
+        "internal_stats",
         "removed",
+        "services",
         "ssl_stats",
         "stats",
     )
@@ -78,6 +83,10 @@ class Cluster:
         self.choose_by_stream: Callable[[StreamInfo, int | None], Host | None] | None = None
         #: A `proxy.connection.tls_stats.SslStats`, of a cluster with TLS.
         self.ssl_stats: Any = None
+        #: An `InternalUpstreamStats`, of a cluster with such a transport socket.
+        self.internal_stats: Any = None
+        #: The worker's, for hosts that are internal listeners; None where there is no worker.
+        self.services: Any = None
         self._runtime = runtime
         self.draw = draw
         self._slots = slots
@@ -100,6 +109,27 @@ class Cluster:
             slots.set_built(worker, index, True)
         static = config.endpoints if config.discovery is Discovery.STATIC else ()
         self._install([endpoint.host(endpoint.address, endpoint.hostname) for endpoint in static])
+        if config.assignment is not None:
+            config.assignment.tell(self)
+            self.on_resource(config.assignment)
+
+    def on_resource(self, source: ResourceSource) -> None:
+        """Take the endpoints that a control plane has brought; see `ResourceUser`.
+
+        Hosts whose address stays keep their connections and numbers.
+        """
+        before = {(host.address, host.priority): host for host in self.host_set.hosts}
+        after: dict[tuple[Address, int], Host] = {}
+        for endpoint in discovered_endpoints(source):
+            key = (endpoint.address, endpoint.priority)
+            host = before.get(key)
+            if host is None or self.config.match_of(host.metadata) is not self.config.match_of(endpoint.metadata):
+                host = endpoint.host(endpoint.address, endpoint.hostname)
+            else:
+                endpoint.renew(host)
+            # Envoy takes the first of two endpoints with one address.
+            after.setdefault(key, host)
+        self._install(list(after.values()))
 
     @property
     def hosts(self) -> tuple[Host, ...]:

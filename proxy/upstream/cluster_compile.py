@@ -8,11 +8,13 @@ from proxy.base.address import Address
 from proxy.config.any_unpack import unpack
 from proxy.config.context import CompileContext
 from proxy.config.durations import seconds
+from proxy.config.resources import ResourceSource
 from proxy.upstream.circuit_breaker import DEFAULT_THRESHOLDS, UNLIMITED, Thresholds
 from proxy.upstream.cluster_config import (
     BindConfig,
     ClusterConfig,
     Discovery,
+    EndpointConfig,
     KeepaliveConfig,
     SocketOptionConfig,
     TransportMatch,
@@ -24,9 +26,13 @@ from proxy.upstream.compile_http_options import compile_http_options
 from proxy.upstream.compile_kind import KINDS, compile_kind
 from proxy.upstream.compile_lb import compile_lb
 from proxy.upstream.fields import wrapped
+from xds_client.resource_types import ResourceType
 
 DNS_CLUSTER: Final = "envoy.extensions.clusters.dns.v3.DnsCluster"
 RAW_BUFFER: Final = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
+INTERNAL_UPSTREAM: Final = (
+    "envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport"
+)
 UPSTREAM_TLS: Final = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 
 #: What connections offer by ALPN where the TLS context names nothing, as in Envoy.
@@ -40,9 +46,9 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
     kind = compile_kind(message, extension, path, ctx) if discovery is Discovery.BY_STREAM else None
     resolves = discovery in {Discovery.STRICT_DNS, Discovery.LOGICAL_DNS}
     dns = compile_dns(message, extension, path, ctx) if resolves else None
-    endpoints = compile_endpoints(message, discovery, path, ctx)
+    endpoints, assignment = _endpoints(message, discovery, path, ctx)
     choice = compile_http_options(message, path, ctx)
-    transport, http2_transport = _transports(message, choice.protocol, f"{path}.transport_socket", ctx)
+    transport, http2_transport, passthrough = _transports(message, choice.protocol, f"{path}.transport_socket", ctx)
     return ClusterConfig(
         name=message.name,
         stat_name=message.alt_stat_name or message.name,
@@ -50,6 +56,7 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
         connect_timeout=_connect_timeout(message, path, ctx),
         buffer_limit=wrapped(message, "per_connection_buffer_limit_bytes", 1024 * 1024),
         endpoints=endpoints,
+        assignment=assignment,
         lb=compile_lb(message, path, ctx, provided=kind is not None),
         breakers=_breakers(message.circuit_breakers, f"{path}.circuit_breakers", ctx),
         protocol=choice.protocol,
@@ -60,6 +67,7 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
         keepalive=_keepalive(message),
         transport=transport,
         http2_transport=http2_transport,
+        passthrough=passthrough,
         transport_matches=_transport_matches(message, choice.protocol, path, ctx),
         metadata=message.metadata if message.HasField("metadata") else None,
         pool_per_downstream_connection=message.connection_pool_per_downstream_connection,
@@ -77,7 +85,7 @@ def _discovery(message: Any, path: str, ctx: CompileContext) -> tuple[Discovery,
             return Discovery.BY_STREAM, None
         if name in Discovery.__members__:
             return Discovery[name], None
-        reason = f"{name} is not supported; STATIC, STRICT_DNS, LOGICAL_DNS and ORIGINAL_DST are"
+        reason = f"{name} is not supported; STATIC, STRICT_DNS, LOGICAL_DNS, EDS and ORIGINAL_DST are"
         ctx.problem(f"{path}.type", reason)
         return Discovery.STATIC, None
     inner_path = f"{path}.cluster_type.typed_config"
@@ -93,6 +101,30 @@ def _discovery(message: Any, path: str, ctx: CompileContext) -> tuple[Discovery,
         return Discovery.STATIC, None
     logical = custom.all_addresses_in_single_endpoint
     return Discovery.LOGICAL_DNS if logical else Discovery.STRICT_DNS, custom
+
+
+def _endpoints(
+    message: Any, discovery: Discovery, path: str, ctx: CompileContext
+) -> tuple[tuple[EndpointConfig, ...], ResourceSource | None]:
+    if discovery is not Discovery.EDS:
+        if message.HasField("eds_cluster_config"):
+            ctx.problem(f"{path}.eds_cluster_config", "eds_cluster_config set in a non-EDS cluster")
+        return compile_endpoints(message.load_assignment, discovery, f"{path}.load_assignment", ctx), None
+    if message.HasField("load_assignment"):
+        ctx.warning(f"{path}.load_assignment", "an EDS cluster gets its endpoints by eds_cluster_config")
+    if not message.HasField("eds_cluster_config"):
+        ctx.problem(f"{path}.eds_cluster_config", "cannot create an EDS cluster without an EDS config")
+        return (), None
+    eds = message.eds_cluster_config
+    source = ctx.resources.want(
+        ResourceType.ENDPOINT,
+        eds.service_name or message.name,
+        eds.eds_config,
+        f"{path}.eds_cluster_config.eds_config",
+        ctx,
+        f"cluster.{(message.alt_stat_name or message.name).replace(':', '_')}.",
+    )
+    return (), source
 
 
 def _connect_timeout(message: Any, path: str, ctx: CompileContext) -> float:
@@ -190,13 +222,18 @@ def _transport_matches(
     return tuple(matches)
 
 
-def _transports(message: Any, protocol: UpstreamProtocol, path: str, ctx: CompileContext) -> tuple[Any, Any]:
-    """TLS for connections of HTTP/1 and of HTTP/2; the same object where they need not differ."""
-    tls = _tls_context(message, path, ctx)
+def _transports(
+    message: Any, protocol: UpstreamProtocol, path: str, ctx: CompileContext
+) -> tuple[Any, Any, Any]:
+    """TLS for connections of HTTP/1 and of HTTP/2 (the same object where they need not differ), and a `Passthrough`.
+
+    Each is None where it is not asked for.
+    """
+    tls, passthrough, path = _tls_context(message, path, ctx)
     if tls is None:
         if protocol is UpstreamProtocol.AUTO:
             ctx.problem(path, "choosing the protocol by ALPN needs TLS")
-        return None, None
+        return None, None, passthrough
     # Only clusters with TLS pay for importing it.
     from proxy.connection.tls import compile_upstream_tls
 
@@ -210,24 +247,38 @@ def _transports(message: Any, protocol: UpstreamProtocol, path: str, ctx: Compil
             offers = _HTTP1_ALPN
     transport = compile_upstream_tls(tls, inner, ctx, offers)
     if protocol is not UpstreamProtocol.DOWNSTREAM or tls.common_tls_context.alpn_protocols:
-        return transport, transport
+        return transport, transport, passthrough
     silent = CompileContext(node=ctx.node, secrets=ctx.secrets)
-    return transport, compile_upstream_tls(tls, inner, silent, _HTTP2_ALPN)
+    return transport, compile_upstream_tls(tls, inner, silent, _HTTP2_ALPN), passthrough
 
 
-def _tls_context(message: Any, path: str, ctx: CompileContext) -> Any:
-    """The `UpstreamTlsContext` of a cluster, None if it speaks plain text."""
+def _tls_context(message: Any, path: str, ctx: CompileContext) -> tuple[Any, Any, str]:
+    """The `UpstreamTlsContext` of a cluster (None if it speaks plain text), a `Passthrough` or None, and where.
+
+    "Where" is the path of the transport socket that holds the context, which may be inside another.
+    """
     if not message.HasField("transport_socket"):
-        return None
+        return None, None, path
     socket = message.transport_socket
     if not socket.HasField("typed_config"):
         if socket.name not in {"envoy.transport_sockets.raw_buffer", "raw_buffer"}:
             ctx.problem(path, f"transport socket {socket.name!r} needs a typed_config")
-        return None
-    inner = unpack(socket.typed_config, f"{path}.typed_config", ctx)
-    if inner is None or inner.DESCRIPTOR.full_name == RAW_BUFFER:
-        return None
-    if inner.DESCRIPTOR.full_name != UPSTREAM_TLS:
-        ctx.problem(f"{path}.typed_config", f"{inner.DESCRIPTOR.full_name} is not for upstream use")
-        return None
-    return inner
+        return None, None, path
+    at = f"{path}.typed_config"
+    inner = unpack(socket.typed_config, at, ctx)
+    if inner is None:
+        return None, None, path
+    match inner.DESCRIPTOR.full_name:
+        case name if name == RAW_BUFFER:
+            return None, None, path
+        case name if name == UPSTREAM_TLS:
+            return inner, None, path
+        case name if name == INTERNAL_UPSTREAM:
+            from proxy.upstream.compile_internal import compile_passthrough  # few clusters need it
+
+            passthrough = compile_passthrough(inner, at, ctx)
+            tls, _, where = _tls_context(inner, f"{at}.transport_socket", ctx)
+            return tls, passthrough, where
+        case name:
+            ctx.problem(at, f"{name} is not for upstream use")
+    return None, None, path

@@ -25,6 +25,7 @@ class Discovery(Enum):
     STATIC = "STATIC"
     STRICT_DNS = "STRICT_DNS"
     LOGICAL_DNS = "LOGICAL_DNS"
+    EDS = "EDS"
     #: Hosts are made or borrowed as streams ask for them, see `ClusterConfig.kind`.
     BY_STREAM = "BY_STREAM"
 
@@ -76,6 +77,15 @@ class EndpointConfig:
             self.metadata,
             self.canary,
         )
+
+    def renew(self, host: Host) -> None:
+        """Bring a live host of an earlier config of this endpoint up to date."""
+        host.hostname = self.hostname
+        host.weight = self.weight
+        host.health = self.health
+        host.locality = self.locality
+        host.metadata = self.metadata
+        host.canary = self.canary
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +190,7 @@ class TransportMatch:
     criteria: Mapping[str, Any]
     transport: Any
     http2_transport: Any
+    passthrough: Any = None
 
     def fits(self, metadata: Any) -> bool:
         """Whether a host with this `core.v3.Metadata` (or None) is one of them."""
@@ -206,6 +217,8 @@ class ClusterConfig:
     connect_timeout: float = 5.0
     buffer_limit: int = 1024 * 1024
     endpoints: tuple[EndpointConfig, ...] = ()
+    #: The `ResourceSource` of the `ClusterLoadAssignment` of an EDS cluster.
+    assignment: Any = None
     lb: LbConfig = field(default_factory=LbConfig)
     breakers: tuple[Thresholds, Thresholds] = (DEFAULT_THRESHOLDS, DEFAULT_THRESHOLDS)
     protocol: UpstreamProtocol = UpstreamProtocol.HTTP1
@@ -218,6 +231,8 @@ class ClusterConfig:
     http2_transport: Any = None
     #: Take the place of the two above for the hosts that they fit; the first that fits counts.
     transport_matches: tuple[TransportMatch, ...] = ()
+    #: What hosts that are internal listeners are told: a `compile_internal.Passthrough`, or None.
+    passthrough: Any = None
     metadata: Any = None
     pool_per_downstream_connection: bool = False
     wait_for_warm: bool = True
@@ -241,3 +256,8 @@ class ClusterConfig:
         """How to speak bytes or HTTP/1 to a host with this `core.v3.Metadata`."""
         match = self.match_of(metadata)
         return self.transport if match is None else match.transport
+
+    def passthrough_of(self, metadata: Any) -> Any:
+        """What an internal listener is told that is a host with this `core.v3.Metadata`."""
+        match = self.match_of(metadata)
+        return self.passthrough if match is None else match.passthrough

@@ -115,11 +115,17 @@ class ClusterManager:
         resolved = self._resolved.get(name)
         if resolved is not None:
             cluster.update_resolved(resolved)
+        cluster.services = self.services
         cluster.choose_by_stream = make_chooser(cluster, self, self.services)
         self._live[name] = cluster
         self._stats.add(f"cluster.{name}", cluster.stats)
         if config.encrypts:
             self._add_tls_stats(cluster)
+        if any(one.passthrough is not None for one in (config, *config.transport_matches)):
+            from proxy.upstream.compile_internal import InternalUpstreamStats  # few clusters need it
+
+            cluster.internal_stats = InternalUpstreamStats(f"cluster.{config.stat_name}.internal_upstream.")
+            self._stats.add(f"cluster.{name} internal", cluster.internal_stats)
         return cluster
 
     def _add_tls_stats(self, cluster: Cluster) -> None:
@@ -139,6 +145,8 @@ class ClusterManager:
         if cluster is not None:
             cluster.close()
             self._stats.remove(f"cluster.{name}")
+            if cluster.internal_stats is not None:
+                self._stats.remove(f"cluster.{name} internal")
             if cluster.ssl_stats is not None:
                 self._stats.remove(f"cluster.{name} ssl")
                 self._stats.remove(f"cluster.{name} secrets")

@@ -1,28 +1,32 @@
-"""The endpoints of a cluster's `load_assignment`."""
+"""The endpoints of a `ClusterLoadAssignment`: that of a cluster, or one that a control plane brings."""
 
 from __future__ import annotations
 
 import ipaddress
 from socket import AF_INET, inet_pton
-from typing import Any
+from typing import Any, Final
 
-from proxy.base.address import Address
+from envoy.config.endpoint.v3 import endpoint_pb2
+
+from proxy.base.address import Address, InternalAddress
 from proxy.config.context import CompileContext
+from proxy.config.resources import ResourceSource
 from proxy.upstream.cluster_config import Discovery, EndpointConfig
 from proxy.upstream.host import NO_LOCALITY, Health, Locality
 
 _MAX_WEIGHT = 2**32 - 1
+#: Others have names that are to be resolved.
+_WITH_ADDRESSES: Final = frozenset({Discovery.STATIC, Discovery.EDS})
 
 
 def compile_endpoints(
-    message: Any, discovery: Discovery, path: str, ctx: CompileContext
+    assignment: Any, discovery: Discovery, path: str, ctx: CompileContext
 ) -> tuple[EndpointConfig, ...]:
     """All endpoints in the order of the config. DNS names stand in `address.ip`, unresolved."""
-    path = f"{path}.load_assignment"
-    assignment = message.load_assignment
     result: list[EndpointConfig] = []
+    where = f"{path}." if path else ""
     for index, group in enumerate(assignment.endpoints):
-        result += _locality_endpoints(group, discovery, f"{path}.endpoints[{index}]", ctx)
+        result += _locality_endpoints(group, discovery, f"{where}endpoints[{index}]", ctx)
     if discovery is Discovery.LOGICAL_DNS and (
         len(assignment.endpoints) != 1 or len(assignment.endpoints[0].lb_endpoints) != 1
     ):
@@ -30,6 +34,19 @@ def compile_endpoints(
             path, "LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint"
         )
     return tuple(result)
+
+
+def discovered_endpoints(source: ResourceSource) -> tuple[EndpointConfig, ...]:
+    """Those of the `ClusterLoadAssignment` that `source` holds; none before it has come."""
+
+    def compiled(value: bytes | None) -> tuple[EndpointConfig, ...]:
+        if value is None:
+            return ()
+        # What is wrong with it was found where it was accepted.
+        message = endpoint_pb2.ClusterLoadAssignment.FromString(value)
+        return compile_endpoints(message, Discovery.EDS, "", CompileContext())
+
+    return source.made(compiled)
 
 
 def _locality_endpoints(
@@ -87,13 +104,18 @@ def _address(entry: Any, discovery: Discovery, path: str, ctx: CompileContext) -
         case "socket_address":
             return _socket_address(address.socket_address, discovery, f"{path}.socket_address", ctx)
         case "pipe":
-            if discovery is Discovery.STATIC:
+            if discovery in _WITH_ADDRESSES:
                 if address.pipe.mode and address.pipe.path.startswith("@"):
                     ctx.problem(f"{path}.pipe.mode", "Cannot set mode for Abstract AF_UNIX sockets")
                 return Address(path=address.pipe.path)
             ctx.problem(f"{path}.pipe", f"a {discovery.value} cluster needs a socket_address")
         case "envoy_internal_address":
-            ctx.problem(f"{path}.envoy_internal_address", "is not supported")
+            if discovery not in _WITH_ADDRESSES:
+                reason = f"a {discovery.value} cluster needs a socket_address"
+                ctx.problem(f"{path}.envoy_internal_address", reason)
+                return None
+            internal = address.envoy_internal_address
+            return InternalAddress(internal.server_listener_name, internal.endpoint_id)
         case _:
             ctx.problem(path, "value is required")
     return None
@@ -104,12 +126,12 @@ def _socket_address(socket: Any, discovery: Discovery, path: str, ctx: CompileCo
         ctx.problem(
             f"{path}.resolver_name",
             f"{discovery.value} clusters must NOT have a custom resolver name set"
-            if discovery is not Discovery.STATIC
+            if discovery not in _WITH_ADDRESSES
             else "custom resolvers are not supported",
         )
     if socket.named_port:
         ctx.problem(f"{path}.named_port", "is not supported; use port_value")
-    if discovery is not Discovery.STATIC:
+    if discovery not in _WITH_ADDRESSES:
         return Address(socket.address, socket.port_value)
     ip = ip_literal(socket.address)
     if ip is None:

@@ -15,15 +15,24 @@ envoy.config.bootstrap.v3.Bootstrap
   ~ there are no performance traces: perf_tracing_file_path
   ~ the memory allocator is Python's: memory_allocator_manager
   ~ no gRPC client is in use yet: grpc_async_client_manager_config
-  - comes with xDS: dynamic_resources hds_config config_sources default_config_source xds_delegate_extension
+  + dynamic_resources
+  - comes with xDS: hds_config config_sources default_config_source xds_delegate_extension
   - comes with xDS: xds_config_tracker_extension
   - comes with stats sinks: stats_sinks stats_eviction_interval
   - comes with tracing: tracing
   - comes with the overload manager: overload_manager
   - name the certificates, or use SDS: certificate_provider_instances
-  - bootstrap_extensions listener_manager
+  + bootstrap_extensions
+  - listener_manager
   - use --log-format: application_log_config
   - x-envoy is the only prefix: header_prefix
+
+envoy.extensions.bootstrap.internal_listener.v3.InternalListener
+  + buffer_size_kb
+
+envoy.config.bootstrap.v3.Bootstrap.DynamicResources
+  + lds_config cds_config ads_config
+  - comes with xDS: lds_resources_locator cds_resources_locator
 
 envoy.config.bootstrap.v3.Bootstrap.StaticResources
   + listeners clusters secrets

@@ -17,13 +17,17 @@ envoy.config.cluster.v3.Cluster
   - set sni in the transport socket instead: upstream_http_protocol_options
   - comes with active health checks: health_checks
   - comes with outlier detection: outlier_detection
-  - comes with xDS: eds_cluster_config lrs_server lrs_report_endpoint_metrics
+  + eds_cluster_config
+  - comes with xDS: lrs_server lrs_report_endpoint_metrics
   - comes with more balancing policies: lb_subset_config ring_hash_lb_config maglev_lb_config
   - comes with more balancing policies: preconnect_policy
   + transport_socket_matches
   - name the sockets in transport_socket_matches: transport_socket_matcher
   - network filters of upstream connections are not supported: filters
   - upstream_config
+
+envoy.config.cluster.v3.Cluster.EdsClusterConfig
+  + eds_config service_name
 
 envoy.config.cluster.v3.Cluster.TransportSocketMatch
   + name match transport_socket

@@ -29,8 +29,10 @@ envoy.config.core.v3.Metadata
   + filter_metadata typed_filter_metadata
 
 envoy.config.core.v3.Address
-  + socket_address pipe
-  - internal listeners are not supported: envoy_internal_address
+  + socket_address pipe envoy_internal_address
+
+envoy.config.core.v3.EnvoyInternalAddress
+  + server_listener_name endpoint_id
 
 envoy.config.core.v3.SocketAddress
   + protocol address port_value named_port resolver_name ipv4_compat
@@ -63,9 +65,9 @@ envoy.config.core.v3.TcpKeepalive
   + keepalive_probes keepalive_time keepalive_interval
 
 envoy.config.core.v3.ConfigSource
-  + path path_config_source resource_api_version
-  ~ files are here at once: initial_fetch_timeout
-  - comes with xDS: api_config_source ads self authorities
+  + path path_config_source resource_api_version api_config_source ads initial_fetch_timeout
+  - name the source itself: self
+  - xdstp names are not supported yet: authorities
 
 envoy.config.core.v3.PathConfigSource
   + path watched_directory

@@ -19,13 +19,17 @@ envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManage
   - HTTP/3 is not supported: http3_protocol_options
   - http1_safe_max_connection_duration stream_flush_timeout
   - represent_ipv4_remote_address_as_ipv4_mapped_ipv6
-  - comes with xDS: rds scoped_routes
+  + rds
+  - comes with xDS: scoped_routes
   - comes with tracing: tracing
   - comes with more matchers: forward_client_cert_matcher
   - comes with L4 and TLS: add_proxy_protocol_connection_state
   - Envoy has not implemented it either: path_normalization_options
   - proxy_status_config typed_header_validation_config
   - no log entry before a stream's end: access_log_flush_interval flush_access_log_on_new_request access_log_options
+
+envoy.extensions.filters.network.http_connection_manager.v3.Rds
+  + config_source route_config_name
 
 envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig
   + unix_sockets cidr_ranges

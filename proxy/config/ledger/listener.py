@@ -14,7 +14,9 @@ envoy.config.listener.v3.Listener
   - use filter_chain_match: filter_chain_matcher
   - comes with xDS: fcds_config api_listener
   + udp_listener_config
-  - internal_listener
+  + internal_listener
+
+envoy.config.listener.v3.Listener.InternalListenerConfig
 
 envoy.config.listener.v3.Listener.DeprecatedV1
   + bind_to_port

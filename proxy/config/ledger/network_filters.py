@@ -13,9 +13,8 @@ envoy.extensions.filters.network.set_filter_state.v3.Config
   + on_new_connection
 
 envoy.extensions.filters.common.set_filter_state.v3.FilterStateValue
-  + object_key factory_key format_string skip_if_empty
+  + object_key factory_key format_string skip_if_empty shared_with_upstream
   ~ no filter here changes an object against the order of the config: read_only
-  - upstream connections have no filter state: shared_with_upstream
 
 envoy.extensions.filters.network.rbac.v3.RBAC
   + rules shadow_rules shadow_rules_stat_prefix stat_prefix enforcement_type delay_deny

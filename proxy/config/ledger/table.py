@@ -30,7 +30,9 @@ from proxy.config.ledger import (
     tcp_proxy,
     tls,
     transcoding,
+    transport_sockets,
     udp_proxy,
+    xds,
 )
 
 PAGE = "docs/xds_support.md"
@@ -64,7 +66,9 @@ AREAS: tuple[tuple[str, str], ...] = (
     ("Routes", route.TABLE),
     ("Clusters and endpoints", cluster.TABLE),
     ("Shared messages", core.TABLE),
+    ("Sources of discovered resources", xds.TABLE),
     ("TLS", tls.TABLE),
+    ("Other transport sockets", transport_sockets.TABLE),
     ("Access logs", access_log.TABLE),
     ("Other extension types", extension_types.TABLE),
 )

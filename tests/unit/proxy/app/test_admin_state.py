@@ -14,6 +14,7 @@ from proxy.app.admin_state import ControllerAdminState
 from proxy.app.command_line import parse
 from proxy.app.config_loading import ListenerPlan, LoadedConfig
 from proxy.app.runtime_layers import Layer
+from proxy.discovery.clusters import ClusterRecord
 from proxy.upstream.host import HostStats
 
 RQ_TOTAL = HostStats.__slots__.index("rq_total")
@@ -63,6 +64,14 @@ def controller() -> SimpleNamespace:
         state="LIVE",
         overrides={"k": "2"},
         workers=Workers(),
+        clusters=[
+            ClusterRecord(name, serialized, place, 5.0)
+            for place, (name, serialized) in enumerate(config.clusters)
+        ],
+        listeners=[
+            SimpleNamespace(plan=config.listeners[0], updated=5.0, dynamic=False, version=""),
+        ],
+        wanted=SimpleNamespace(of_type=lambda _kind: []),
         slots=SimpleNamespace(first_builder=lambda index: 0 if index == 0 else -1),
     )
 

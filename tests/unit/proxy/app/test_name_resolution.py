@@ -5,12 +5,11 @@ import asyncio
 from envoy.config.cluster.v3 import cluster_pb2
 from google.protobuf import json_format
 
-from proxy.app.config_loading import LoadedConfig
 from proxy.app.name_resolution import NameResolution
 from proxy.base.stats import StatRegistry
 
 
-def config(*addresses: str) -> LoadedConfig:
+def clusters(*addresses: str) -> list[tuple[str, bytes]]:
     endpoints = [
         {"endpoint": {"address": {"socket_address": {"address": address, "port_value": 80}}}}
         for address in addresses
@@ -24,7 +23,7 @@ def config(*addresses: str) -> LoadedConfig:
         },
         cluster_pb2.Cluster(),
     )
-    return LoadedConfig(b"", [("dns", message.SerializeToString())], [], [0], ())
+    return [("dns", message.SerializeToString())]
 
 
 def test_every_dns_cluster_has_been_tried_when_start_returns() -> None:
@@ -32,12 +31,11 @@ def test_every_dns_cluster_has_been_tried_when_start_returns() -> None:
         told: list[tuple[str, list[tuple[int, str]]]] = []
         names = NameResolution(
             asyncio.get_running_loop(),
-            config("127.0.0.1", "127.0.0.2"),
             lambda name, hosts: told.append((name, hosts)),
             StatRegistry(),
             lambda: 1,
         )
-        await names.start()
+        await names.start(clusters("127.0.0.1", "127.0.0.2"))
         await asyncio.sleep(0)
         expected = [(0, "127.0.0.1"), (1, "127.0.0.2")]
         assert told[-1] == ("dns", expected)
@@ -53,12 +51,11 @@ def test_without_dns_clusters_nothing_is_started() -> None:
     async def run() -> None:
         names = NameResolution(
             asyncio.get_running_loop(),
-            LoadedConfig(b"", [], [], [], ()),
             lambda _name, _hosts: None,
             StatRegistry(),
             lambda: 1,
         )
-        await names.start()
+        await names.start([])
         assert list(names.known()) == []
         assert names.addresses("dns") == []
         await names.close()

@@ -54,6 +54,6 @@ def test_the_more_special_option_on_bad_messages_counts(of_manager, own, lenient
 
 
 def test_routes_that_read_request_ids_are_noticed():
-    assert not compiled().routes_read_ids
+    assert not compiled().route_table.reads_ids
     hashed = route(hash_policy=[{"header": {"header_name": "X-Request-ID"}}])
-    assert compiled(route_config={"virtual_hosts": [virtual_host([hashed])]}).routes_read_ids
+    assert compiled(route_config={"virtual_hosts": [virtual_host([hashed])]}).route_table.reads_ids

@@ -33,10 +33,15 @@ def test_a_connect_timeout_of_zero_is_refused():
     assert problems(connect_timeout="0s") == [("c.connect_timeout", "value must be greater than 0s")]
 
 
-def test_discovery_that_does_not_exist_here_is_refused_by_name():
-    ((path, reason),) = problems(type="EDS")
-    assert path == "c.type"
-    assert "EDS" in reason
+def test_an_eds_cluster_says_where_its_endpoints_come_from():
+    assert problems(type="EDS") == [
+        ("c.eds_cluster_config", "cannot create an EDS cluster without an EDS config")
+    ]
+    ads = {"eds_config": {"ads": {}}, "service_name": "there"}
+    assert problems(type="EDS", eds_cluster_config=ads) == []
+    assert problems(type="STATIC", eds_cluster_config=ads) == [
+        ("c.eds_cluster_config", "eds_cluster_config set in a non-EDS cluster")
+    ]
 
 
 @pytest.mark.parametrize(("single", "kind"), [(True, "LOGICAL_DNS"), (False, "STRICT_DNS")])

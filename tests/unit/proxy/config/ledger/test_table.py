@@ -76,8 +76,11 @@ def words_of_code() -> set[str]:
     """Attribute names and the words of text constants in the code that acts on configuration."""
     root = Path(__file__).resolve().parents[5] / "proxy"
     words: set[str] = set()
-    for path in root.rglob("*.py"):
-        generic = path.is_relative_to(root / "config") and path.name != "http2_options.py"
+    for path in (*root.rglob("*.py"), *root.with_name("xds_client").rglob("*.py")):
+        generic = path.is_relative_to(root / "config") and path.name not in {
+            "http2_options.py",
+            "config_source.py",
+        }
         if generic or path.is_relative_to(root / "demo"):
             continue
         tree = ast.parse(path.read_text())

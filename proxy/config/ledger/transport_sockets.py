@@ -1,0 +1,17 @@
+"""Transport sockets other than TLS."""
+
+TABLE = """
+envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport
+  + passthrough_metadata transport_socket
+
+envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport.MetadataValueSource
+  + kind name
+
+envoy.type.metadata.v3.MetadataKind
+  + cluster host
+  - no metadata of a request or route is there yet when a connection is made: request route
+
+envoy.type.metadata.v3.MetadataKind.Cluster
+
+envoy.type.metadata.v3.MetadataKind.Host
+"""

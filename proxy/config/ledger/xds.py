@@ -1,0 +1,49 @@
+"""Where discovered resources come from: API sources and the gRPC services that they name."""
+
+TABLE = """
+envoy.config.core.v3.AggregatedConfigSource
+
+envoy.config.core.v3.ApiConfigSource
+  + api_type transport_api_version cluster_names grpc_services refresh_delay request_timeout
+  + rate_limit_settings set_node_on_first_message_only
+  - config_validators
+
+envoy.config.core.v3.RateLimitSettings
+  + max_tokens fill_rate
+
+envoy.config.core.v3.GrpcService
+  + envoy_grpc google_grpc timeout initial_metadata
+  - the back-off of streams cannot be changed: retry_policy
+
+envoy.config.core.v3.GrpcService.EnvoyGrpc
+  + cluster_name authority max_receive_message_length
+  - the back-off of streams cannot be changed: retry_policy
+  ~ they are never sent: skip_envoy_headers
+
+envoy.config.core.v3.GrpcService.GoogleGrpc
+  + target_uri channel_credentials call_credentials channel_args
+  ~ there are no stats of the gRPC library: stat_prefix
+  ~ streams carry little: per_stream_buffer_limit_bytes
+  - channel_credentials_plugin call_credentials_plugin credentials_factory_name config
+
+envoy.config.core.v3.GrpcService.GoogleGrpc.ChannelArgs
+  + args
+
+envoy.config.core.v3.GrpcService.GoogleGrpc.ChannelArgs.Value
+  + string_value int_value
+
+envoy.config.core.v3.GrpcService.GoogleGrpc.ChannelCredentials
+  + ssl_credentials google_default local_credentials
+
+envoy.config.core.v3.GrpcService.GoogleGrpc.GoogleLocalCredentials
+
+envoy.config.core.v3.GrpcService.GoogleGrpc.SslCredentials
+  + root_certs private_key cert_chain
+
+envoy.config.core.v3.GrpcService.GoogleGrpc.CallCredentials
+  + access_token google_compute_engine service_account_jwt_access
+  - google_refresh_token google_iam from_plugin sts_service
+
+envoy.config.core.v3.GrpcService.GoogleGrpc.CallCredentials.ServiceAccountJWTAccessCredentials
+  + json_key token_lifetime_seconds
+"""

@@ -1,0 +1,121 @@
+"""Resources that a config refers to by name and that somebody else brings: route tables, endpoints, filters, secrets.
+
+Whoever compiles a config asks the `ResourceStore` of its `CompileContext` for a `ResourceSource`. What is in it comes
+later, and may change: from a control plane, by way of the controller. The store of the process that checks a config
+records what was asked for, so that it can be subscribed to.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import xxhash
+
+from proxy.config.config_source import checked_source
+from xds_client.resource_types import ResourceType
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceWant:
+    """A resource that some config refers to. `source` is a serialised `core.v3.ConfigSource`.
+
+    `stat_prefix` is that of the subscription, of whoever asked first.
+    """
+
+    type: ResourceType
+    name: str
+    source: bytes
+    stat_prefix: str = field(default="", compare=False)
+
+    @property
+    def key(self) -> str:
+        """The same in every process, and of this type, source and name alone."""
+        return resource_key(self.type, self.name, self.source)
+
+
+def resource_key(kind: ResourceType, name: str, source: bytes) -> str:
+    """See `ResourceWant.key`."""
+    return f"{kind.name}/{xxhash.xxh64_hexdigest(source)}/{name}"
+
+
+class ResourceUser(Protocol):
+    """Who wants to know of changes."""
+
+    def on_resource(self, source: ResourceSource) -> None:
+        """The value of `source` has changed."""
+
+
+class ResourceSource:
+    """A resource as it is now: `value` holds its serialised message, None while there is none.
+
+    `version` changes with the value.
+    """
+
+    __slots__ = ("_made", "_users", "key", "name", "value", "version")
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.name = key.split("/", 2)[2]
+        self.value: bytes | None = None
+        self.version = 0
+        self._made: tuple[int, Any] = (-1, None)
+        self._users: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def set(self, value: bytes | None) -> None:
+        """Replace the value, and tell everybody who uses it."""
+        self.value = value
+        self.version += 1
+        for user in list(self._users):
+            user.on_resource(self)
+
+    def tell(self, user: ResourceUser) -> None:
+        """Let `user`, to which no reference is kept, know of changes."""
+        self._users.add(user)
+
+    def made(self, make: Callable[[bytes | None], Made]) -> Made:
+        """What `make` gives for the present value, made once for all who ask."""
+        version, made = self._made
+        if version != self.version:
+            made = make(self.value)
+            self._made = (self.version, made)
+        result: Made = made
+        return result
+
+
+class ResourceStore:
+    """The resources that a process knows; `wants` are those that were asked for, by key."""
+
+    def __init__(self) -> None:
+        self.wants: dict[str, ResourceWant] = {}
+        self._sources: dict[str, ResourceSource] = {}
+
+    def want(
+        self, kind: ResourceType, name: str, config_source: Any, path: str, ctx: Any, stat_prefix: str = ""
+    ) -> ResourceSource:
+        """The source of a resource that a config names.
+
+        `config_source` is a `core.v3.ConfigSource` that stands at `path`; what is wrong with it goes to `ctx`.
+        """
+        want = ResourceWant(kind, name, checked_source(config_source, path, ctx), stat_prefix)
+        self.wants.setdefault(want.key, want)
+        return self.source(want.key)
+
+    def source(self, key: str) -> ResourceSource:
+        """The source with that key, see `ResourceWant`."""
+        source = self._sources.get(key)
+        if source is None:
+            source = self._sources[key] = ResourceSource(key)
+        return source
+
+    def forget(self, key: str) -> None:
+        """Nobody will ask for it again; who has it keeps it as it is."""
+        self._sources.pop(key, None)
+
+    def update(self, key: str, value: bytes | None) -> None:
+        """A resource has come, changed or gone (None)."""
+        self.source(key).set(value)

@@ -1,0 +1,53 @@
+"""What may be referred to by name, type by type: how one is checked before workers get it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from envoy.config.endpoint.v3 import endpoint_pb2
+from envoy.config.route.v3 import route_pb2
+
+from proxy.base.errors import ConfigError
+from proxy.config.context import CompileContext
+from proxy.discovery.accept import read_message, refuse
+from proxy.upstream.cluster_config import Discovery
+from proxy.upstream.compile_endpoints import compile_endpoints
+from xds_client.resource_types import ResourceType
+
+#: (bytes, name, context) → the bytes for the workers; raises `ConfigError`. What it refers to is in the context.
+Check = Callable[[bytes, str, CompileContext], bytes]
+
+
+def _check_endpoints(body: bytes, name: str, ctx: CompileContext) -> bytes:
+    message = read_message(endpoint_pb2.ClusterLoadAssignment, body)
+    if message.cluster_name != name:
+        raise ConfigError(f"Unexpected EDS cluster (expecting {name}): {message.cluster_name}")
+    compile_endpoints(message, Discovery.EDS, "", ctx)
+    refuse(ctx.problems)
+    return body
+
+
+def _check_routes(body: bytes, name: str, ctx: CompileContext) -> bytes:
+    from proxy.router.route_table import compile_route_table
+
+    message = read_message(route_pb2.RouteConfiguration, body)
+    if message.name != name:
+        raise ConfigError(f"Unexpected RDS configuration (expecting {name}): {message.name}")
+    # Unlike routes in a listener, these may name clusters that are yet to come.
+    if not message.validate_clusters.value:
+        ctx.known_clusters = None
+    compile_route_table(message, "", ctx, eager=True)
+    refuse(ctx.problems)
+    return body
+
+
+CHECKS: dict[ResourceType, Check] = {
+    ResourceType.ENDPOINT: _check_endpoints,
+    ResourceType.ROUTE: _check_routes,
+}
+
+
+def check(kind: ResourceType, body: bytes, name: str, ctx: Any) -> bytes:
+    """Check a resource that is referred to as `name`; raises `ConfigError`."""
+    return CHECKS[kind](body, name, ctx)

@@ -1,0 +1,47 @@
+"""The xDS client as the bootstrap asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.service.discovery.v3 import discovery_pb2
+from xds_client.client import XdsClient
+
+from proxy.config.loader import LoadOptions, load_resource
+from xds_client.api import Client, Surroundings
+
+
+def make_client(loop: asyncio.AbstractEventLoop, bootstrap: Any, clusters: Mapping[str, bytes]) -> Client:
+    """A client with the node of the bootstrap, which finds servers among its static `clusters`."""
+    dynamic = bootstrap.dynamic_resources
+    secrets = {secret.name: secret for secret in bootstrap.static_resources.secrets}
+
+    def cluster(name: str) -> Any:
+        serialized = clusters.get(name)
+        return None if serialized is None else cluster_pb2.Cluster.FromString(serialized)
+
+    return XdsClient(
+        loop,
+        Surroundings(
+            node=bootstrap.node,
+            ads_config=dynamic.ads_config if dynamic.HasField("ads_config") else None,
+            cluster=cluster,
+            secret=secrets.get,
+            read_response=_read_response,
+            draw=random.random,
+            clock=time.time,
+        ),
+    )
+
+
+def _read_response(content: bytes, path: str) -> bytes:
+    """A file's `DiscoveryResponse`; its resources are checked one by one when they are applied."""
+    options = LoadOptions(allow_unknown_fields=True, check=False)
+    loaded = load_resource(content, path, discovery_pb2.DiscoveryResponse, options=options)
+    serialized: bytes = loaded.message.SerializeToString()
+    return serialized

@@ -1,0 +1,237 @@
+"""The clusters of the process: those of the bootstrap, and those that a control plane lists (CDS)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from envoy.config.cluster.v3 import cluster_pb2
+
+from proxy.admin.server_stats import ClusterManagerStats
+from proxy.app.ipc import SLICE_BYTES
+from proxy.app.name_resolution import NameResolution
+from proxy.base.errors import ConfigError
+from proxy.config.context import CompileContext
+from proxy.config.resources import ResourceWant
+from proxy.discovery.accept import Broadcast, UpdateError, read_message, reason_of, refuse
+from proxy.discovery.places import Places
+from proxy.discovery.wanted import WantedResources
+from proxy.discovery.warming import Warming
+from proxy.upstream.cluster import compile_cluster
+from proxy.upstream.cluster_config import ClusterConfig
+from xds_client.api import Rejection, Resource, Update
+
+logger = logging.getLogger("outrider.config")
+
+#: What a DNS cluster waits for beside resources: its first addresses.
+_NAMES: Final = "DNS"
+
+
+@dataclass(slots=True)
+class ClusterRecord:
+    """One cluster. `place` is that in shared memory; `updated` is in Unix seconds."""
+
+    name: str
+    serialized: bytes
+    place: int
+    updated: float
+    dynamic: bool = False
+    version: str = ""
+    wants: tuple[ResourceWant, ...] = ()
+    #: Whether its hosts are resolved from names.
+    resolves: bool = False
+    warming: Warming | None = None
+
+
+class ClusterTable:
+    """See module. `context` makes what a check of one cluster uses; `clock` gives Unix seconds."""
+
+    def __init__(
+        self,
+        places: Places,
+        wanted: WantedResources,
+        names: NameResolution,
+        stats: ClusterManagerStats,
+        broadcast: Broadcast,
+        context: Callable[[], CompileContext],
+        clock: Callable[[], float],
+    ) -> None:
+        self._places = places
+        self._wanted = wanted
+        self._names = names
+        self._stats = stats
+        self._broadcast = broadcast
+        self._context = context
+        self._clock = clock
+        self.active: dict[str, ClusterRecord] = {}
+        self.warming: dict[str, ClusterRecord] = {}
+        self.errors: dict[str, UpdateError] = {}
+        self._activated: list[ClusterRecord] = []
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.active or name in self.warming
+
+    def __iter__(self) -> Iterator[ClusterRecord]:
+        """Those that workers know."""
+        return iter(self.active.values())
+
+    def add_static(self, clusters: Iterable[tuple[str, bytes]]) -> None:
+        """Take those of the bootstrap, which were checked with it and go to workers as they are."""
+        now = self._clock()
+        for name, serialized in clusters:
+            place = self._places.take()
+            assert place is not None  # there are places for all static clusters
+            self.active[name] = ClusterRecord(name, serialized, place, now)
+            self._stats.cluster_added += 1
+        self._count()
+
+    def messages(self) -> Iterator[tuple[str, list[tuple[str, bytes, int]]]]:
+        """What makes a worker know every cluster, in slices."""
+        yield from _sliced(self.active.values())
+
+    def on_resolved(self, name: str, resolved: list[tuple[int, str]]) -> None:
+        """Names of a DNS cluster were resolved. Those of one that is warming reach workers with it."""
+        if name not in self.warming:
+            self._broadcast(("hosts", name, resolved))
+
+    async def apply(self, update: Update) -> Sequence[Rejection]:
+        """See `xds_client.api.Consumer`."""
+        rejections = []
+        for resource in update.added:
+            try:
+                self._offer(resource, resource.version or update.version)
+            except ConfigError as error:
+                reason = reason_of(error)
+                now = self._clock()
+                self.errors[resource.name] = UpdateError(update.version, reason, now, resource.body)
+                logger.warning("cluster %s is refused: %s", resource.name, reason)
+                rejections.append(Rejection(resource.name, reason))
+            await asyncio.sleep(0)
+        self._flush()
+        removed = [name for name in update.removed if self._remove(name)]
+        if removed:
+            self._broadcast(("remove_clusters", removed))
+            self._count()
+        logger.info(
+            "cds: %d cluster(s) came, %d went, %d refused; %d in all",
+            len(update.added) - len(rejections),
+            len(removed),
+            len(rejections),
+            len(self.active) + len(self.warming),
+        )
+        return rejections
+
+    def missing(self, name: str) -> None:
+        """See `xds_client.api.Consumer`."""
+
+    def failed(self, reason: str) -> None:
+        """See `xds_client.api.Consumer`."""
+        logger.debug("cds: %s", reason)
+
+    def _offer(self, resource: Resource, version: str) -> None:
+        message = read_message(cluster_pb2.Cluster, resource.body)
+        name = message.name
+        before = self.warming.get(name) or self.active.get(name)
+        if before is not None and not before.dynamic:
+            logger.debug("cluster %s of the bootstrap is not changed by CDS", name)
+            return
+        self.errors.pop(name, None)
+        if before is not None and before.serialized == resource.body:
+            before.version = version
+            return
+        context = self._context()
+        config = compile_cluster(message, "", context)
+        refuse(context.problems)
+        place = self._places.take()
+        if place is None:
+            raise ConfigError(
+                f"there are {self._places.capacity} clusters already, which is the most there can be"
+            )
+        wants = tuple(context.resources.wants.values())
+        record = ClusterRecord(
+            name, resource.body, place, self._clock(), True, version, wants, config.dns is not None
+        )
+        if name in self.active:
+            self._stats.cluster_modified += 1
+        else:
+            self._stats.cluster_added += 1
+        self._warm(record, config)
+
+    def _warm(self, record: ClusterRecord, config: ClusterConfig) -> None:
+        name = record.name
+        replaced = self.warming.pop(name, None)
+        if replaced is not None:
+            self._discard(replaced)
+        self.warming[name] = record
+        record.warming = Warming(self._clock(), lambda: self._activate(record))
+        self._wanted.hold(record.wants, _holder(record), record.warming)
+        if config.dns is not None and not self._names.add(config, record.warming, _NAMES):
+            record.warming.add(_NAMES)
+        record.warming.start()
+        self._count()
+
+    def _activate(self, record: ClusterRecord) -> None:
+        """Everything that it needs is here: workers use it from now on."""
+        name = record.name
+        record.warming = None
+        del self.warming[name]
+        before = self.active.get(name)
+        self.active[name] = record
+        if before is not None:
+            self._discard(before)
+        self._activated.append(record)
+        if len(self._activated) == 1:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._count()
+
+    def _flush(self) -> None:
+        activated, self._activated = self._activated, []
+        present = [one for one in activated if self.active.get(one.name) is one]
+        for message in _sliced(present):
+            self._broadcast(message)
+        for record in present:
+            if record.resolves:
+                self._broadcast(("hosts", record.name, self._names.addresses(record.name)))
+
+    def _remove(self, name: str) -> bool:
+        record = self.active.get(name) or self.warming.get(name)
+        self.errors.pop(name, None)
+        if record is None or not record.dynamic:
+            return False
+        self._stats.cluster_removed += 1
+        for table in (self.warming, self.active):
+            record = table.pop(name, None)
+            if record is not None:
+                self._discard(record)
+        self._names.remove(name)
+        return True
+
+    def _discard(self, record: ClusterRecord) -> None:
+        if record.warming is not None:
+            record.warming.cancel()
+        self._wanted.release(record.wants, _holder(record))
+        self._places.give_back(record.place)
+
+    def _count(self) -> None:
+        self._stats.active_clusters = len(self.active)
+        self._stats.warming_clusters = len(self.warming)
+
+
+def _holder(record: ClusterRecord) -> str:
+    return f"cluster/{record.place}/{record.name}"
+
+
+def _sliced(records: Iterable[ClusterRecord]) -> Iterator[tuple[str, list[tuple[str, bytes, int]]]]:
+    group: list[tuple[str, bytes, int]] = []
+    size = 0
+    for record in records:
+        group.append((record.name, record.serialized, record.place))
+        size += len(record.serialized)
+        if size >= SLICE_BYTES:
+            yield "clusters", group
+            group, size = [], 0
+    if group:
+        yield "clusters", group

@@ -1,0 +1,230 @@
+"""The listeners of the process: those of the bootstrap, and those that a control plane lists (LDS)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from envoy.config.listener.v3 import listener_pb2
+
+from proxy.admin.server_stats import ListenerManagerStats
+from proxy.app.active_listener import ActiveListener
+from proxy.app.config_loading import ListenerPlan, plan_of
+from proxy.base.errors import ConfigError, UsageError
+from proxy.config.context import CompileContext
+from proxy.config.resources import ResourceWant
+from proxy.discovery.accept import UpdateError, read_message, reason_of, refuse
+from proxy.discovery.places import Places
+from proxy.discovery.wanted import WantedResources
+from proxy.discovery.warming import Warming
+from proxy.downstream.listener import compile_listener
+from xds_client.api import Rejection, Resource, Update
+
+logger = logging.getLogger("outrider.config")
+
+
+@dataclass(slots=True)
+class ListenerRecord:
+    """One listener. `column` counts its connections in shared memory; `updated` is in Unix seconds."""
+
+    active: ActiveListener
+    column: int
+    updated: float
+    dynamic: bool = False
+    version: str = ""
+    wants: tuple[ResourceWant, ...] = ()
+    warming: Warming | None = None
+
+    @property
+    def plan(self) -> ListenerPlan:
+        """What it is."""
+        return self.active.plan
+
+
+class ListenerTable:
+    """See module.
+
+    `start` makes workers run a listener, `stop` makes them run it no longer; before start-up is complete neither
+    does anything. `context` makes what a check of one listener uses; `clock` gives Unix seconds.
+    """
+
+    def __init__(
+        self,
+        workers: int,
+        places: Places,
+        wanted: WantedResources,
+        stats: ListenerManagerStats,
+        context: Callable[[], CompileContext],
+        clock: Callable[[], float],
+        start: Callable[[ListenerRecord], None],
+        stop: Callable[[list[ListenerRecord]], None],
+    ) -> None:
+        self._workers = workers
+        self._places = places
+        self._wanted = wanted
+        self._stats = stats
+        self._context = context
+        self._clock = clock
+        self._start = start
+        self._stop = stop
+        self.active: dict[str, ListenerRecord] = {}
+        self.warming: dict[str, ListenerRecord] = {}
+        self.errors: dict[str, UpdateError] = {}
+
+    def __iter__(self) -> Iterator[ListenerRecord]:
+        """Those that run, or will when start-up is complete."""
+        return iter(self.active.values())
+
+    def add_static(self, plans: Iterable[ListenerPlan]) -> None:
+        """Bind those of the bootstrap, which were checked with it. Raises `UsageError`."""
+        now = self._clock()
+        for plan in plans:
+            active = ActiveListener(plan, self._workers)
+            self.active[plan.name] = ListenerRecord(active, self._column(), now)
+            self._stats.listener_added += 1
+        self._count()
+
+    async def apply(self, update: Update) -> Sequence[Rejection]:
+        """See `xds_client.api.Consumer`."""
+        rejections = []
+        # First what goes, so that its addresses are free.
+        removed = [record for name in update.removed if (record := self._remove(name)) is not None]
+        if removed:
+            self._stop(removed)
+        for resource in update.added:
+            version = resource.version or update.version
+            try:
+                self._offer(resource, version)
+            except ConfigError as error:
+                reason = reason_of(error)
+                self.errors[resource.name] = UpdateError(version, reason, self._clock(), resource.body)
+                self._stats.listener_create_failure += 1
+                logger.warning("listener %s is refused: %s", resource.name, reason)
+                rejections.append(Rejection(resource.name, reason))
+            await asyncio.sleep(0)
+        self._count()
+        return rejections
+
+    def missing(self, name: str) -> None:
+        """See `xds_client.api.Consumer`."""
+
+    def failed(self, reason: str) -> None:
+        """See `xds_client.api.Consumer`."""
+        logger.debug("lds: %s", reason)
+
+    def close(self) -> None:
+        """Close every socket."""
+        for record in (*self.active.values(), *self.warming.values()):
+            record.active.close()
+
+    def _offer(self, resource: Resource, version: str) -> None:
+        message = read_message(listener_pb2.Listener, resource.body)
+        name = message.name or resource.name
+        before = self.warming.get(name) or self.active.get(name)
+        if before is not None and not before.dynamic:
+            logger.debug("listener %s of the bootstrap is not changed by LDS", name)
+            return
+        self.errors.pop(name, None)
+        if before is not None and before.plan.serialized == resource.body:
+            before.version = version
+            return
+        context = self._context()
+        config = compile_listener(message, "", context)
+        refuse(context.problems)
+        plan = plan_of(name, resource.body, config)
+        self._check_addresses(plan)
+        active = self._bind(plan)
+        wants = tuple(context.resources.wants.values())
+        record = ListenerRecord(active, self._column(), self._clock(), True, version, wants)
+        if name in self.active:
+            self._stats.listener_modified += 1
+        else:
+            self._stats.listener_added += 1
+        self._warm(record)
+
+    def _bind(self, plan: ListenerPlan) -> ActiveListener:
+        before = self.active.get(plan.name)
+        try:
+            if before is not None and before.active.shares(plan):
+                return before.active.succeeded_by(plan)
+            return ActiveListener(plan, self._workers)
+        except UsageError as error:
+            raise ConfigError(str(error)) from error
+
+    def _check_addresses(self, plan: ListenerPlan) -> None:
+        for other in (*self.active.values(), *self.warming.values()):
+            if other.plan.name == plan.name:
+                continue
+            for where in set(other.plan.addresses) & set(plan.addresses):
+                if where.address.port or where.address.path:
+                    raise ConfigError(
+                        f"error adding listener: '{plan.name}' has duplicate address '{where.address}' as existing "
+                        f"listener '{other.plan.name}'"
+                    )
+
+    def _warm(self, record: ListenerRecord) -> None:
+        name = record.plan.name
+        replaced = self.warming.pop(name, None)
+        if replaced is not None:
+            self._discard(replaced)
+        self.warming[name] = record
+        record.warming = Warming(self._clock(), lambda: self._activate(record))
+        self._wanted.hold(record.wants, _holder(record), record.warming)
+        record.warming.start()
+        self._count()
+
+    def _activate(self, record: ListenerRecord) -> None:
+        """Everything that it needs is here: workers run it from now on."""
+        name = record.plan.name
+        record.warming = None
+        del self.warming[name]
+        before = self.active.pop(name, None)
+        self.active[name] = record
+        if before is not None:
+            record.active.take_over(before.active)
+        self._start(record)
+        if before is not None:
+            self._discard(before)
+        self._count()
+
+    def _remove(self, name: str) -> ListenerRecord | None:
+        self.errors.pop(name, None)
+        warming = self.warming.get(name)
+        if warming is not None:
+            del self.warming[name]
+            self._discard(warming)
+            self._stats.listener_removed += name not in self.active
+        record = self.active.get(name)
+        if record is None or not record.dynamic:
+            return None
+        del self.active[name]
+        self._stats.listener_removed += 1
+        self._wanted.release(record.wants, _holder(record))
+        self._places.give_back(record.column)
+        return record
+
+    def _discard(self, record: ListenerRecord) -> None:
+        """Another version has taken its place; the sockets are its own only if it did not hand them on."""
+        if record.warming is not None:
+            record.warming.cancel()
+        self._wanted.release(record.wants, _holder(record))
+        self._places.give_back(record.column)
+        record.active.close()
+
+    def _column(self) -> int:
+        column = self._places.take()
+        if column is None:
+            raise ConfigError(
+                f"there are {self._places.capacity} listeners already, which is the most there can be"
+            )
+        return column
+
+    def _count(self) -> None:
+        self._stats.total_listeners_active = len(self.active)
+        self._stats.total_listeners_warming = len(self.warming)
+
+
+def _holder(record: ListenerRecord) -> str:
+    return f"listener/{record.column}/{record.plan.name}"

@@ -1,0 +1,201 @@
+"""Ties the tables to the xDS client, and keeps the order of start-up: clusters, and listeners when those are warm."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+from proxy.base.stats import Histogram, StatGroup, StatRegistry
+from proxy.config.resources import ResourceWant
+from proxy.discovery.clusters import ClusterTable
+from proxy.discovery.listeners import ListenerTable
+from proxy.discovery.wanted import STATIC, WantedResources
+from proxy.discovery.warming import Warming
+from xds_client.api import WILDCARD, Client, Rejection, Subscription, SubscriptionCounters, Update
+from xds_client.resource_types import ResourceType
+
+logger = logging.getLogger("outrider.config")
+
+
+class SubscriptionStats(StatGroup):
+    """`cluster_manager.cds.*` and the like: what the client counts of one subscription, under Envoy's names."""
+
+    COUNTERS: ClassVar = (
+        "init_fetch_timeout",
+        "update_attempt",
+        "update_failure",
+        "update_rejected",
+        "update_success",
+    )
+    GAUGES: ClassVar = ("update_time", "version")
+    HISTOGRAMS: ClassVar = {"update_duration": "ms"}
+
+    update_duration: Histogram
+
+    def __init__(self, prefix: str, counted: SubscriptionCounters) -> None:
+        super().__init__(prefix)
+        self._counted = counted
+
+    def counters(self) -> dict[str, int]:
+        """See `StatGroup`."""
+        return {self.prefix + name: getattr(self._counted, name) for name in self.COUNTERS}
+
+    def gauges(self) -> dict[str, int]:
+        """See `StatGroup`."""
+        return {self.prefix + name: getattr(self._counted, name) for name in self.GAUGES}
+
+    def histograms(self) -> dict[str, Histogram]:
+        """See `StatGroup`."""
+        durations = self._counted.update_durations
+        for milliseconds in durations:
+            self.update_duration.record(int(milliseconds))
+        durations.clear()
+        return super().histograms()
+
+    def texts(self) -> dict[str, str]:
+        """See `StatGroup`."""
+        return {f"{self.prefix}version_text": self._counted.version_text}
+
+
+class ControlPlaneStats(StatGroup):
+    """`control_plane.*`: what the client counts of all its streams."""
+
+    COUNTERS: ClassVar = ("rate_limit_enforced",)
+    GAUGES: ClassVar = ("connected_state", "pending_requests")
+
+    def __init__(self, client: Client) -> None:
+        super().__init__("control_plane.")
+        self._client = client
+
+    def counters(self) -> dict[str, int]:
+        """See `StatGroup`."""
+        streams = self._client.stream_counters().values()
+        return {f"{self.prefix}rate_limit_enforced": sum(one.rate_limit_enforced for one in streams)}
+
+    def gauges(self) -> dict[str, int]:
+        """See `StatGroup`; connected is what every stream is."""
+        streams = self._client.stream_counters().values()
+        return {
+            f"{self.prefix}connected_state": min((one.connected_state for one in streams), default=0),
+            f"{self.prefix}pending_requests": sum(one.pending_requests for one in streams),
+        }
+
+    def texts(self) -> dict[str, str]:
+        """See `StatGroup`."""
+        identifiers = [one.identifier for one in self._client.stream_counters().values() if one.identifier]
+        return {f"{self.prefix}identifier": ", ".join(identifiers)}
+
+
+class Record(Protocol):
+    """A resource of a table."""
+
+    @property
+    def warming(self) -> Warming | None:
+        """What it waits for."""
+
+
+class Listed(Protocol):
+    """A table of what a control plane lists by itself."""
+
+    @property
+    def warming(self) -> Mapping[str, Record]:
+        """What is not in use yet."""
+
+    async def apply(self, update: Update) -> Sequence[Rejection]:
+        """See `Consumer`."""
+
+
+class ListConsumer:
+    """The `Consumer` of a table; `first` is set when a first answer was applied or refused, or none came in time.
+
+    While the table takes an update, nothing of the type `pauses` is asked for: what it adds is asked for at once.
+    """
+
+    subscription: Subscription
+
+    def __init__(self, table: Listed, client: Client, pauses: ResourceType) -> None:
+        self._table = table
+        self._client = client
+        self._pauses = pauses
+        self.first = asyncio.Event()
+
+    async def apply(self, update: Update) -> Sequence[Rejection]:
+        """See `Consumer`."""
+        try:
+            with self._client.pause(self._pauses):
+                return await self._table.apply(update)
+        finally:
+            self.first.set()
+
+    def missing(self, name: str) -> None:
+        """See `Consumer`: nothing was asked for by name."""
+
+    def failed(self, reason: str) -> None:
+        """See `Consumer`."""
+        logger.warning("%s; starting without", reason)
+        self.first.set()
+
+
+class Discovery:
+    """See module. `dynamic` is the `dynamic_resources` of the bootstrap."""
+
+    def __init__(
+        self,
+        dynamic: Any,
+        client: Client,
+        clusters: ClusterTable,
+        listeners: ListenerTable,
+        wanted: WantedResources,
+        stats: StatRegistry,
+    ) -> None:
+        self._dynamic = dynamic
+        self.client = client
+        self._clusters = clusters
+        self._listeners = listeners
+        self._wanted = wanted
+        self._stats = stats
+        stats.add("control_plane", ControlPlaneStats(client))
+
+    async def start_clusters(self, wants: Iterable[ResourceWant]) -> None:
+        """Subscribe to clusters, and to the `wants` of those of the bootstrap; returns when they are warm."""
+        prefix = "cluster_manager.cds."
+        kind, needs = ResourceType.CLUSTER, ResourceType.ENDPOINT
+        await self._start(kind, "cds_config", prefix, self._clusters, needs, wants)
+
+    async def start_listeners(self, wants: Iterable[ResourceWant]) -> None:
+        """The same for listeners."""
+        prefix = "listener_manager.lds."
+        kind, needs = ResourceType.LISTENER, ResourceType.ROUTE
+        await self._start(kind, "lds_config", prefix, self._listeners, needs, wants)
+
+    async def close(self) -> None:
+        """End every stream."""
+        await self.client.close()
+
+    async def _start(
+        self,
+        kind: ResourceType,
+        field: str,
+        prefix: str,
+        table: Listed,
+        needs: ResourceType,
+        wants: Iterable[ResourceWant],
+    ) -> None:
+        static = asyncio.Event()
+        warming = Warming(time.time(), static.set)
+        self._wanted.hold(wants, STATIC, warming)
+        warming.start()
+        if self._dynamic.HasField(field):
+            consumer = ListConsumer(table, self.client, needs)
+            source = getattr(self._dynamic, field)
+            consumer.subscription = self.client.subscribe(kind, source, (WILDCARD,), consumer)
+            self._stats.add(prefix, SubscriptionStats(prefix, consumer.subscription.counters))
+            await consumer.first.wait()
+        await static.wait()
+        # For what is warming now, but not for what comes later.
+        for record in list(table.warming.values()):
+            if record.warming is not None:
+                await record.warming.over.wait()

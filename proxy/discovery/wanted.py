@@ -1,0 +1,222 @@
+"""Resources that others refer to by name: asked for while somebody wants them, held, given to the workers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+import xxhash
+from envoy.config.core.v3 import config_source_pb2
+
+from proxy.base.errors import ConfigError
+from proxy.config.context import CompileContext
+from proxy.config.resources import ResourceWant, resource_key
+from proxy.discovery.accept import Broadcast, UpdateError, reason_of
+from proxy.discovery.checks import check
+from proxy.discovery.warming import Warming
+from xds_client.api import Rejection, Subscription, Update
+from xds_client.resource_types import ResourceType
+
+logger = logging.getLogger("outrider.config")
+
+#: The one that the rest of the process refers to without ever giving it up.
+STATIC: Final = "bootstrap"
+
+
+class Wanted:
+    """One resource. `value` is what workers have, None before it has come.
+
+    It is `settled` once it has come, has been refused, or was waited for in vain.
+    """
+
+    __slots__ = (
+        "attempts", "error", "holders", "late", "rejected", "settled", "since", "successes",
+        "updated", "value", "version", "waiting", "want",
+    )  # fmt: skip
+
+    def __init__(self, want: ResourceWant, since: float) -> None:
+        self.want = want
+        self.since = since
+        self.value: bytes | None = None
+        self.version = ""
+        self.updated = 0.0
+        self.settled = False
+        self.error: UpdateError | None = None
+        self.holders: set[str] = set()
+        self.waiting: list[Warming] = []
+        self.attempts = 0
+        self.successes = 0
+        self.rejected = 0
+        #: How often it was waited for in vain.
+        self.late = 0
+
+    def numbers(self) -> dict[str, int]:
+        """The counters of Envoy's subscription, by name."""
+        return {
+            "update_attempt": self.attempts,
+            "update_success": self.successes,
+            "update_rejected": self.rejected,
+            "init_fetch_timeout": self.late,
+        }
+
+    def gauges(self) -> dict[str, int]:
+        """The gauges of Envoy's subscription, by name."""
+        return {
+            "update_time": int(self.updated * 1000),
+            "version": xxhash.xxh64_intdigest(self.version) if self.version else 0,
+        }
+
+
+class WantedResources:
+    """All of them, of every type and source, by `ResourceWant.key`.
+
+    `subscribe(type, source, consumer)` begins to ask a source for resources of a type. `broadcast` gives workers
+    what was accepted. `context` makes what a check of one resource uses. `clock` gives Unix seconds.
+    """
+
+    def __init__(
+        self,
+        subscribe: Callable[[ResourceType, Any, Any], Subscription],
+        broadcast: Broadcast,
+        context: Callable[[], CompileContext],
+        clock: Callable[[], float],
+    ) -> None:
+        self._subscribe = subscribe
+        self._broadcast = broadcast
+        self._context = context
+        self.clock = clock
+        self.entries: dict[str, Wanted] = {}
+        self._consumers: dict[tuple[ResourceType, bytes], NamedConsumer] = {}
+
+    def hold(self, wants: Iterable[ResourceWant], holder: str, warming: Warming | None = None) -> None:
+        """`holder` refers to these from now on; `warming` waits for what is not settled."""
+        added: dict[tuple[ResourceType, bytes], list[str]] = {}
+        for want in wants:
+            entry = self.entries.get(want.key)
+            if entry is None:
+                entry = self.entries[want.key] = Wanted(want, self.clock())
+                entry.attempts = 1
+                added.setdefault((want.type, want.source), []).append(want.name)
+            entry.holders.add(holder)
+            if warming is not None and not entry.settled:
+                warming.add(want.key)
+                entry.waiting.append(warming)
+        for place, names in added.items():
+            self._consumer(place).subscription.add(names)
+
+    def release(self, wants: Iterable[ResourceWant], holder: str) -> None:
+        """`holder` refers to them no longer; what nobody refers to is forgotten."""
+        removed: dict[tuple[ResourceType, bytes], list[str]] = {}
+        for want in wants:
+            entry = self.entries.get(want.key)
+            if entry is None:
+                continue
+            entry.holders.discard(holder)
+            if not entry.holders:
+                del self.entries[want.key]
+                removed.setdefault((want.type, want.source), []).append(want.name)
+                self._broadcast(("forget_resource", want.key))
+        for place, names in removed.items():
+            self._consumers[place].subscription.remove(names)
+
+    def accepted(self) -> list[tuple[str, bytes]]:
+        """Everything that workers need to know, by key."""
+        return [(key, entry.value) for key, entry in self.entries.items() if entry.value is not None]
+
+    def of_type(self, kind: ResourceType) -> list[Wanted]:
+        """Those of one type."""
+        return [entry for entry in self.entries.values() if entry.want.type is kind]
+
+    def take(self, kind: ResourceType, source: bytes, name: str, body: bytes, version: str) -> str:
+        """A resource has come; returns why it is refused, "" if it is not."""
+        entry = self.entries.get(resource_key(kind, name, source))
+        if entry is None:
+            return ""
+        entry.attempts += 1
+        context = self._context()
+        try:
+            value = check(kind, body, name, context)
+        except ConfigError as error:
+            reason = reason_of(error)
+            entry.rejected += 1
+            entry.error = UpdateError(version, reason, self.clock(), body)
+            kept = "the former one stays in use" if entry.value is not None else "there is none to use"
+            logger.warning("%s %s is refused, %s: %s", kind.name.lower(), name, kept, reason)
+            self._settle(entry)
+            return reason
+        entry.successes += 1
+        entry.error = None
+        entry.version = version
+        entry.updated = self.clock()
+        if value != entry.value:
+            entry.value = value
+            self._broadcast(("resources", [(entry.want.key, value)]))
+        self._settle(entry)
+        return ""
+
+    def missing(self, kind: ResourceType, source: bytes, name: str) -> None:
+        """The server says that there is no such resource, or says nothing."""
+        entry = self.entries.get(resource_key(kind, name, source))
+        if entry is not None and not entry.settled:
+            self._give_up(entry)
+
+    def failed(self, kind: ResourceType, source: bytes) -> None:
+        """The server cannot be reached in time: nobody waits for it in order to start."""
+        for entry in self.entries.values():
+            if entry.want.type is kind and entry.want.source == source and not entry.settled:
+                self._give_up(entry)
+
+    def _give_up(self, entry: Wanted) -> None:
+        want = entry.want
+        entry.late += 1
+        logger.warning("%s %s has not come in time; starting without it", want.type.name.lower(), want.name)
+        self._settle(entry)
+
+    def _settle(self, entry: Wanted) -> None:
+        entry.settled = True
+        waiting, entry.waiting = entry.waiting, []
+        for warming in waiting:
+            warming.settled(entry.want.key)
+
+    def _consumer(self, place: tuple[ResourceType, bytes]) -> NamedConsumer:
+        consumer = self._consumers.get(place)
+        if consumer is None:
+            kind, source = place
+            consumer = self._consumers[place] = NamedConsumer(self, kind, source)
+            message = config_source_pb2.ConfigSource.FromString(source)
+            consumer.subscription = self._subscribe(kind, message, consumer)
+        return consumer
+
+
+class NamedConsumer:
+    """The `xds_client.api.Consumer` of one type and source."""
+
+    subscription: Subscription
+
+    def __init__(self, wanted: WantedResources, kind: ResourceType, source: bytes) -> None:
+        self._wanted = wanted
+        self._kind = kind
+        self._source = source
+
+    async def apply(self, update: Update) -> Sequence[Rejection]:
+        """See `Consumer`. What is removed stays in use while somebody refers to it, as in Envoy."""
+        rejections = []
+        for resource in update.added:
+            version = resource.version or update.version
+            reason = self._wanted.take(self._kind, self._source, resource.name, resource.body, version)
+            if reason:
+                rejections.append(Rejection(resource.name, reason))
+            # Others have their turn after each: a check may take long.
+            await asyncio.sleep(0)
+        return rejections
+
+    def missing(self, name: str) -> None:
+        """See `Consumer`."""
+        self._wanted.missing(self._kind, self._source, name)
+
+    def failed(self, reason: str) -> None:
+        """See `Consumer`."""
+        logger.debug("%s: %s", self._kind.name.lower(), reason)
+        self._wanted.failed(self._kind, self._source)

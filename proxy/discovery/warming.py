@@ -1,0 +1,48 @@
+"""The wait of one resource for those that it refers to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+
+class Warming:
+    """Calls `done` once, when everything in `waits` has been `settled`; `add` what to wait for before `start`.
+
+    `since` is in Unix seconds. `over` is set when there is nothing to wait for, or nobody who waits.
+    """
+
+    __slots__ = ("_done", "_started", "over", "since", "waits")
+
+    def __init__(self, since: float, done: Callable[[], None]) -> None:
+        self.since = since
+        self.waits: set[str] = set()
+        self.over = asyncio.Event()
+        self._done: Callable[[], None] | None = done
+        self._started = False
+
+    def add(self, what: str) -> None:
+        """Wait for one more thing."""
+        self.waits.add(what)
+
+    def start(self) -> None:
+        """Everything was added; done at once if it has been settled."""
+        self._started = True
+        self._look()
+
+    def settled(self, what: str) -> None:
+        """It has come, or will not come in time."""
+        self.waits.discard(what)
+        self._look()
+
+    def cancel(self) -> None:
+        """Nobody waits any more."""
+        self._done = None
+        self.waits.clear()
+        self.over.set()
+
+    def _look(self) -> None:
+        if self._started and not self.waits and self._done is not None:
+            done, self._done = self._done, None
+            self.over.set()
+            done()
