@@ -41,7 +41,10 @@ def _add_host(endpoint: Any, host: HostStatus) -> None:
 
 def set_address(message: Any, address: Address) -> None:
     """Fill an `envoy.config.core.v3.Address`."""
-    if address.path:
+    if address.listener_name:
+        message.envoy_internal_address.server_listener_name = address.listener_name
+        message.envoy_internal_address.endpoint_id = address.endpoint_id
+    elif address.path:
         message.pipe.path = address.path
     else:
         message.socket_address.address = address.ip

@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from proxy.app.bootstrap_extensions import internal_buffer_bytes
 from proxy.app.command_line import Options
 from proxy.app.runtime_layers import Layer, compile_layers, merge
 from proxy.base.errors import ConfigError, Problem
 from proxy.base.runtime import Runtime
-from proxy.config.bootstrap_extensions import internal_buffer_bytes
 from proxy.config.config_source import check_api_source, checked_source
 from proxy.config.context import CompileContext
 from proxy.connection.sockets import ListenAddress

@@ -24,6 +24,7 @@ from proxy.admin.server_stats import (
     ServerStats,
 )
 from proxy.app import runtime_layers
+from proxy.app.bootstrap_extensions import internal_buffer_bytes
 from proxy.app.command_line import Options
 from proxy.app.config_loading import LoadedConfig
 from proxy.app.connection_counts import SharedCounts
@@ -37,7 +38,6 @@ from proxy.app.name_resolution import NameResolution
 from proxy.app.worker_table import WorkerHandle, WorkerTable
 from proxy.base.runtime import Runtime
 from proxy.base.stats import StatGroup, StatRegistry, StatsSum, collect
-from proxy.config.bootstrap_extensions import internal_buffer_bytes
 from proxy.config.context import CompileContext
 from proxy.discovery.clusters import ClusterTable
 from proxy.discovery.listeners import ListenerRecord, ListenerTable

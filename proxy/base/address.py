@@ -1,4 +1,4 @@
-"""Network addresses as Envoy prints them: `1.2.3.4:80`, `[::1]:80`, `/path/to.sock`, `@abstract`."""
+"""Network addresses as Envoy prints them: `1.2.3.4:80`, `[::1]:80`, `/path/to.sock`, `@abstract`, `envoy://name/`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ class Address:
     `port` is 0 to 65535, 0 for a unix socket.
     `path` is the path of a unix socket; an abstract name starts with "@", as in Envoy's config.
     """
+
+    #: See `InternalAddress`.
+    listener_name: str = ""
+    endpoint_id: str = ""
 
     __slots__ = ("_text", "family", "ip", "path", "port")
 
@@ -54,6 +58,24 @@ class Address:
         return hash(self.text)
 
 
+class InternalAddress(Address):
+    """The place of an internal listener, or an endpoint there (`core.v3.EnvoyInternalAddress`).
+
+    `path` is the whole text, `envoy://listener/endpoint`: whoever looks at no more takes it for a unix socket's.
+    """
+
+    __slots__ = ("endpoint_id", "listener_name")
+
+    def __init__(self, listener_name: str, endpoint_id: str = "") -> None:
+        super().__init__(path=f"envoy://{listener_name}/{endpoint_id}")
+        self.listener_name = listener_name
+        self.endpoint_id = endpoint_id
+
+
+#: Who connects to an internal listener, in Envoy's words.
+INTERNAL_CLIENT: Final = InternalAddress("internal_client_address")
+
+
 def parse_ip_port(text: str) -> Address | None:
     """The address that `1.2.3.4:80` or `[::1]:80` names, None if the text is neither."""
     host, _, port = text.rpartition(":")
@@ -71,6 +93,8 @@ def from_socket_name(name: object) -> Address:
     """The address behind `getsockname()`, `getpeername()` or a transport's extra info."""
     if isinstance(name, tuple):
         return Address(name[0], name[1])
+    if isinstance(name, Address):
+        return name
     if isinstance(name, bytes):
         name = name.decode("utf-8", "surrogateescape")
     if isinstance(name, str) and name:

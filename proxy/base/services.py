@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from proxy.base.address import Address
 from proxy.base.runtime import Runtime
 from proxy.base.stats import StatRegistry
 from proxy.base.stream_info import DrainState, WallClock
@@ -36,6 +37,27 @@ class ClusterLookup(Protocol):
         """The live cluster of that name, built now if this is its first use, or None."""
 
 
+class InternalListener(Protocol):
+    """See `proxy.downstream.connection.Acceptor`."""
+
+    def accept_internal(
+        self,
+        transport: Any,
+        local: Address,
+        metadata: Mapping[str, Mapping[str, Any]],
+        state: Mapping[str, Any],
+        sharing: Mapping[str, int],
+    ) -> None:
+        """Serve a connection that was made in this worker; see the fields of `ConnectionInfo`."""
+
+
+class InternalListeners(Protocol):
+    """See `proxy.downstream.directory.ListenerDirectory`."""
+
+    def find_internal(self, name: str) -> InternalListener | None:
+        """The internal listener of that name."""
+
+
 @dataclass(slots=True)
 class WorkerServices:
     """One worker's services.
@@ -54,6 +76,10 @@ class WorkerServices:
     drain: DrainState
     node: Any = None
     worker_index: int = 0
+    #: Set by the listener manager.
+    internal_listeners: InternalListeners | None = None
+    #: What lies between the two ends of a connection to an internal listener at most.
+    internal_buffer_bytes: int = 1024 * 1024
     #: What this machine calls itself in x-forwarded-for when the client is on it.
     local_address: str = "127.0.0.1"
     #: What several filters or clusters have together, by a key that begins with its kind.

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 LOOP: Final = "loop"
 #: Shared by all connections that carry none; nobody changes it.
 _NOTHING: Final[dict[str, Any]] = {}
+#: How an object of the filter state is shared with upstream connections: with the next one, or with those behind it
+#: too. The numbers are those of `FilterStateValue.SharedWithUpstream`.
+ONCE: Final = 1
+TRANSITIVE: Final = 2
 
 
 class DrainState:
@@ -79,6 +83,7 @@ class ConnectionInfo:
     listener_address = ""
     dynamic_metadata: Mapping[str, Mapping[str, Any]] = _NOTHING  # replaced whole, never changed
     filter_state: Mapping[str, Any] = _NOTHING
+    state_sharing: Mapping[str, int] = _NOTHING  # of those objects that are shared: ONCE or TRANSITIVE
     buffer_limit = 1024 * 1024
     _close_callbacks: list[Callable[[], None]] | None = None
 
@@ -90,6 +95,10 @@ class ConnectionInfo:
         self.local_address = self.direct_local_address = local
         self.start_time = start_time
         self.drain = drain
+
+    def shared_state(self) -> dict[str, Any]:
+        """The objects of the filter state that an upstream connection gets."""
+        return {key: self.filter_state[key] for key in self.state_sharing}
 
     @property
     def on_close(self) -> list[Callable[[], None]]:

@@ -30,6 +30,7 @@ envoy.filters.network extensions.filters.network.connection_limit.v3 connection_
 envoy.filters.network extensions.filters.network.local_ratelimit.v3 local_rate_limit LocalRateLimit
 envoy.filters.network extensions.filters.network.rbac.v3 rbac RBAC
 envoy.filters.network extensions.filters.network.set_filter_state.v3 set_filter_state Config
+envoy.bootstrap extensions.bootstrap.internal_listener.v3 internal_listener InternalListener
 envoy.filters.network extensions.filters.network.sni_cluster.v3 sni_cluster SniCluster
 envoy.filters.http extensions.filters.http.router.v3 router Router
 envoy.filters.http extensions.filters.http.header_mutation.v3 header_mutation HeaderMutation
@@ -63,6 +64,7 @@ envoy.transport_sockets.downstream extensions.transport_sockets.raw_buffer.v3 ra
 envoy.transport_sockets.downstream extensions.transport_sockets.tls.v3 tls DownstreamTlsContext
 envoy.tls.cert_validator extensions.transport_sockets.tls.v3 tls_spiffe_validator_config SPIFFECertValidatorConfig
 envoy.transport_sockets.upstream extensions.transport_sockets.raw_buffer.v3 raw_buffer RawBuffer
+envoy.transport_sockets.upstream extensions.transport_sockets.internal_upstream.v3 internal_upstream InternalUpstreamTransport
 envoy.transport_sockets.upstream extensions.transport_sockets.tls.v3 tls UpstreamTlsContext
 envoy.upstream_options extensions.upstreams.http.v3 http_protocol_options HttpProtocolOptions
 envoy.clusters extensions.clusters.aggregate.v3 cluster ClusterConfig
@@ -209,6 +211,7 @@ _COMPRESSOR = ("envoy.compression.compressor",)
 
 _SITES: dict[str, tuple[str, ...]] = {
     "envoy.config.accesslog.v3.AccessLog.typed_config": ("envoy.access_loggers",),
+    "envoy.config.bootstrap.v3.Bootstrap.bootstrap_extensions": ("envoy.bootstrap",),
     "envoy.config.bootstrap.v3.Bootstrap.default_regex_engine": ("envoy.regex_engines",),
     "envoy.config.bootstrap.v3.Bootstrap.typed_dns_resolver_config": ("envoy.network.dns_resolver",),
     "envoy.config.cluster.v3.Cluster.CustomClusterType.typed_config": ("envoy.clusters",),
@@ -227,6 +230,9 @@ _SITES: dict[str, tuple[str, ...]] = {
     "envoy.config.listener.v3.FilterChain.transport_socket": _DOWNSTREAM_SOCKET,
     "envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext.custom_validator_config": (
         "envoy.tls.cert_validator",
+    ),
+    "envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport.transport_socket": (
+        "envoy.transport_sockets.upstream",
     ),
     "envoy.config.listener.v3.ListenerFilter.typed_config": (
         "envoy.filters.listener",

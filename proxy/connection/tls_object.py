@@ -6,6 +6,7 @@ Both classes stand where the event loop expects the standard library's.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable
@@ -90,3 +91,14 @@ def use_checks(context: ssl.SSLContext, checks: PeerChecks, *, server_name: bool
     """Let every handshake of `context` run `checks`, and match the server's name if asked to."""
     attributes = {"checks": checks if checks.any else None, "checks_server_name": server_name}
     context.sslobject_class = type("SslObject", (CheckedSslObject,), attributes)
+
+
+def ssl_protocol_class(loop: asyncio.AbstractEventLoop) -> Any:
+    """The protocol that carries TLS in connections of `loop`; the loops have it, but no public name for it."""
+    if type(loop).__module__.startswith("uvloop"):
+        from uvloop import loop as uvloop_loop
+
+        return vars(uvloop_loop)["SSLProtocol"]
+    from asyncio.sslproto import SSLProtocol
+
+    return SSLProtocol

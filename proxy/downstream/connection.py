@@ -8,10 +8,10 @@ code of this module runs until the connection has gone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
 
-from proxy.base.address import Address, from_socket_name
+from proxy.base.address import INTERNAL_CLIENT, Address, from_socket_name
 from proxy.base.response_flags import ResponseFlag
 from proxy.base.services import WorkerServices
 from proxy.base.stream_info import ConnectionInfo, DrainState, StreamInfo
@@ -174,6 +174,24 @@ class Acceptor(asyncio.Protocol):
         """Serve a connection that another listener has accepted and read `data` from."""
         self._enter(connection)
         self._choose(transport, connection, data)
+
+    def accept_internal(
+        self,
+        transport: asyncio.Transport,
+        local: Address,
+        metadata: Mapping[str, Mapping[str, Any]],
+        state: Mapping[str, Any],
+        sharing: Mapping[str, int],
+    ) -> None:
+        """See `InternalListener`."""
+        if self._over_limit():
+            transport.abort()
+            return
+        connection = AcceptedConnection(self._next_id(), INTERNAL_CLIENT, local, self._now(), self._drain)
+        connection.dynamic_metadata = metadata
+        connection.filter_state = state
+        connection.state_sharing = sharing
+        self.adopt(transport, connection, b"")
 
     def _choose(
         self, transport: asyncio.Transport, connection: AcceptedConnection, data: bytes = b""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.base.address import Address
+from proxy.base.address import Address, InternalAddress
 from proxy.connection.original_destination import is_local
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ class ListenerDirectory:
     def find(self, address: Address) -> Acceptor | None:
         """Who takes connections to `address`: exactly that one, else any address with its port."""
         return self._by_address.get(address.text) or self._by_address.get(_any_address(address))
+
+    def find_internal(self, name: str) -> Acceptor | None:
+        """The internal listener of that name."""
+        return self._by_address.get(InternalAddress(name).text)
 
     def owns(self, address: Address) -> bool:
         """Whether a connection to `address` would end at a listening socket of this proxy."""

@@ -16,7 +16,7 @@ from proxy.base.stream_info import ConnectionInfo, TlsInfo
 from proxy.connection.tls import DownstreamTls as TlsConfig
 from proxy.connection.tls import describe
 from proxy.connection.tls_errors import SECRET_MISSING, failure_reason
-from proxy.connection.tls_object import CheckedSslObject
+from proxy.connection.tls_object import CheckedSslObject, ssl_protocol_class
 from proxy.connection.tls_stats import SecretStats, SslStats
 from proxy.filters.api import ListenerFacts
 
@@ -25,16 +25,6 @@ DEFAULT_TIMEOUT: Final = 15.0
 _SHUTDOWN_TIMEOUT: Final = 1.0
 
 CreateProtocol = Callable[[ConnectionInfo], asyncio.Protocol]
-
-
-def _ssl_protocol_class(loop: asyncio.AbstractEventLoop) -> Any:
-    if type(loop).__module__.startswith("uvloop"):
-        from uvloop import loop as uvloop_loop
-
-        return vars(uvloop_loop)["SSLProtocol"]
-    from asyncio.sslproto import SSLProtocol as AsyncioSslProtocol
-
-    return AsyncioSslProtocol
 
 
 class DownstreamTls:
@@ -54,7 +44,7 @@ class DownstreamTls:
         if services.worker_index == 0:
             self._secret_stats.count(config)
         self.buffer_limit = facts.buffer_limit
-        self._ssl_protocol = _ssl_protocol_class(services.loop)
+        self._ssl_protocol = ssl_protocol_class(services.loop)
 
     def start(
         self,

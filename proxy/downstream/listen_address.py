@@ -8,6 +8,7 @@ from typing import Any
 from proxy.base.address import Address
 from proxy.config.context import CompileContext
 from proxy.connection.sockets import DEFAULT_BACKLOG, LISTENING, PREBIND, ListenAddress, SocketOption
+from proxy.downstream.internal_listener import compile_internal_address, is_internal
 
 _UDP = 1
 _PATH_BYTES = 107  # sizeof(sockaddr_un.sun_path) less the terminating NUL
@@ -18,6 +19,8 @@ def compile_listen_addresses(message: Any, path: str, ctx: CompileContext) -> tu
 
     The socket options of an additional address replace those of the listener, if it has any.
     """
+    if is_internal(message):
+        return (compile_internal_address(message, path, ctx),)
     udp = is_udp(message)
     options = compile_socket_options(message.socket_options, f"{path}.socket_options", ctx, udp=udp)
     if not message.HasField("address"):
@@ -67,7 +70,8 @@ def compile_address(message: Any, path: str, ctx: CompileContext, *, udp: bool =
                 return None
             return Address(path=where)
         case "envoy_internal_address":
-            ctx.problem(f"{path}.envoy_internal_address", "internal listeners are not supported")
+            reason = "use internal_listener field instead of address for internal listeners"
+            ctx.problem(f"{path}.envoy_internal_address", reason)
         case _:
             ctx.problem(path, "one of socket_address, pipe is required")
     return None

@@ -18,6 +18,7 @@ from proxy.downstream.connection import Acceptor, ConnectionCounter, LiveChain, 
 from proxy.downstream.directory import ListenerDirectory
 from proxy.downstream.filter_chain import FilterChain, compile_filter_chain
 from proxy.downstream.filter_chain_match import FilterChainIndex
+from proxy.downstream.internal_listener import is_internal
 from proxy.downstream.listen_address import compile_listen_addresses, is_udp
 from proxy.downstream.listener_filters import ListenerFilterConfig, compile_listener_filters
 from proxy.downstream.listener_stats import ListenerStats
@@ -104,7 +105,9 @@ def compile_listener(message: Any, path: str, ctx: CompileContext) -> ListenerCo
         addresses=addresses,
         stat_prefix=_stat_prefix(message, addresses),
         traffic_direction=message.traffic_direction,
-        bind_to_port=_bound(message, "bind_to_port") and _bound(message.deprecated_v1, "bind_to_port"),
+        bind_to_port=not is_internal(message)
+        and _bound(message, "bind_to_port")
+        and _bound(message.deprecated_v1, "bind_to_port"),
         buffer_limit=(
             limit.value if message.HasField("per_connection_buffer_limit_bytes") else _DEFAULT_BUFFER_LIMIT
         ),
@@ -135,7 +138,12 @@ def _bound(message: Any, field: str) -> bool:
 
 
 def _stat_prefix(message: Any, addresses: tuple[ListenAddress, ...]) -> str:
-    scope = message.stat_prefix or (addresses[0].address.text if addresses else "invalid_address_listener")
+    internal = f"envoy_internal_{message.name}" if is_internal(message) else ""
+    scope = (
+        message.stat_prefix
+        or internal
+        or (addresses[0].address.text if addresses else "invalid_address_listener")
+    )
     return f"listener.{scope.replace(':', '_')}."
 
 

@@ -77,8 +77,11 @@ def _family(
 
 
 def _endpoint_id(source: _Source, facts: Facts = Facts.NONE) -> OperatorSpec:
-    # Only addresses of internal listeners have one.
-    return fact(lambda info: None if source(info) is None else "", facts=facts)
+    def endpoint_id(info: StreamInfo) -> str | None:
+        address = source(info)
+        return None if address is None else address.endpoint_id
+
+    return fact(endpoint_id, facts=facts)
 
 
 def _downstream_local(info: StreamInfo) -> Address | None:

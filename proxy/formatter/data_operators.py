@@ -106,6 +106,12 @@ def _stream_state(info: StreamInfo) -> Mapping[str, Any]:
     return info.filter_state or info.connection.filter_state
 
 
+def _shared_state(info: StreamInfo) -> Mapping[str, Any]:
+    """What the connection to the host has got of the client's: nothing else has a state there."""
+    connection = info.connection
+    return connection.shared_state() if connection.state_sharing and info.upstream_local_address else {}
+
+
 def _filter_state(source: Callable[[StreamInfo], Mapping[str, Any]]) -> OperatorSpec:
     def build(command: Command, _context: CompileContext) -> Operator:
         key, _, rest = command.argument.partition(":")
@@ -208,6 +214,5 @@ OPERATORS: dict[str, OperatorSpec] = {
     "UPSTREAM_METADATA": _metadata_of(_host_metadata),
     "METADATA": OperatorSpec(_metadata, Argument.OPTIONAL, length=True),
     "FILTER_STATE": _filter_state(_stream_state),
-    # Nothing that we talk to upstream has a state of its own.
-    "UPSTREAM_FILTER_STATE": _filter_state(lambda _info: {}),
+    "UPSTREAM_FILTER_STATE": _filter_state(_shared_state),
 }

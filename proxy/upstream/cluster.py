@@ -38,6 +38,7 @@ class Cluster:
     """
 
     __slots__ = (
+        "__weakref__",
         "_index",
         "_membership_changes",
         "_on_host_removed",
@@ -46,7 +47,6 @@ class Cluster:
         "_runtime",
         "_slots",
         "_socket_matches",
-        "__weakref__",
         "_worker",
         "breakers",
         "choose_by_stream",
@@ -54,8 +54,8 @@ class Cluster:
         "config",
         "draw",
         "host_set",
-        "name",
         "internal_stats",
+        "name",
         "removed",
         "services",
         "ssl_stats",

@@ -30,9 +30,7 @@ from xds_client.resource_types import ResourceType
 
 DNS_CLUSTER: Final = "envoy.extensions.clusters.dns.v3.DnsCluster"
 RAW_BUFFER: Final = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
-INTERNAL_UPSTREAM: Final = (
-    "envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport"
-)
+INTERNAL_UPSTREAM: Final = "envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport"
 UPSTREAM_TLS: Final = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 
 #: What connections offer by ALPN where the TLS context names nothing, as in Envoy.
@@ -48,7 +46,9 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
     dns = compile_dns(message, extension, path, ctx) if resolves else None
     endpoints, assignment = _endpoints(message, discovery, path, ctx)
     choice = compile_http_options(message, path, ctx)
-    transport, http2_transport, passthrough = _transports(message, choice.protocol, f"{path}.transport_socket", ctx)
+    transport, http2_transport, passthrough = _transports(
+        message, choice.protocol, f"{path}.transport_socket", ctx
+    )
     return ClusterConfig(
         name=message.name,
         stat_name=message.alt_stat_name or message.name,
@@ -225,9 +225,9 @@ def _transport_matches(
 def _transports(
     message: Any, protocol: UpstreamProtocol, path: str, ctx: CompileContext
 ) -> tuple[Any, Any, Any]:
-    """TLS for connections of HTTP/1 and of HTTP/2 (the same object where they need not differ), and a `Passthrough`.
+    """TLS for connections of HTTP/1 and of HTTP/2, and a `Passthrough`; each is None where it is not asked for.
 
-    Each is None where it is not asked for.
+    TLS is the same object where the two need not differ.
     """
     tls, passthrough, path = _tls_context(message, path, ctx)
     if tls is None:

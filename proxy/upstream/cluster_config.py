@@ -245,6 +245,12 @@ class ClusterConfig:
         """Whether any host is spoken to by TLS."""
         return self.transport is not None or any(one.transport is not None for one in self.transport_matches)
 
+    @property
+    def passes_metadata(self) -> bool:
+        """Whether any host is connected to by an `InternalUpstreamTransport`."""
+        matches = self.transport_matches
+        return self.passthrough is not None or any(one.passthrough is not None for one in matches)
+
     def match_of(self, metadata: Any) -> TransportMatch | None:
         """What applies to a host with this `core.v3.Metadata`; None for the cluster's own transport."""
         for one in self.transport_matches:

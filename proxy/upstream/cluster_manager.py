@@ -121,7 +121,7 @@ class ClusterManager:
         self._stats.add(f"cluster.{name}", cluster.stats)
         if config.encrypts:
             self._add_tls_stats(cluster)
-        if any(one.passthrough is not None for one in (config, *config.transport_matches)):
+        if config.passes_metadata:
             from proxy.upstream.compile_internal import InternalUpstreamStats  # few clusters need it
 
             cluster.internal_stats = InternalUpstreamStats(f"cluster.{config.stat_name}.internal_upstream.")

@@ -30,6 +30,8 @@ def _text(text: str) -> str:
 _FACTORIES: Final[Mapping[str, Make]] = {
     CLUSTER_KEY: _text,
     "envoy.network.transport_socket.original_dst_address": parse_ip_port,
+    "envoy.filters.listener.original_dst.local_ip": parse_ip_port,
+    "envoy.filters.listener.original_dst.remote_ip": parse_ip_port,
     "envoy.tcp_proxy.per_connection_idle_timeout_ms": _number,
     "envoy.string": _text,
     "envoy.hashable_string": _text,
@@ -38,12 +40,13 @@ _FACTORIES: Final[Mapping[str, Make]] = {
 
 @dataclass(frozen=True, slots=True)
 class StateValue:
-    """One object: `make` gets what `render` gives for the connection."""
+    """One object: `make` gets what `render` gives for the connection. `sharing` is 0, ONCE or TRANSITIVE."""
 
     key: str
     render: Callable[[StreamInfo], str]
     make: Make
     skip_if_empty: bool
+    sharing: int = 0
 
 
 class SetFilterStateFilter:
@@ -64,6 +67,8 @@ class SetFilterStateFilter:
             made = value.make(text)
             if made is not None:
                 connection.filter_state = {**connection.filter_state, value.key: made}
+                if value.sharing:
+                    connection.state_sharing = {**connection.state_sharing, value.key: value.sharing}
         return True
 
 
@@ -81,10 +86,14 @@ def _compile_value(message: Any, path: str, ctx: CompileContext) -> StateValue:
         field = "factory_key" if message.factory_key else "object_key"
         reason = f"'{key}' does not have an object factory; there are {', '.join(_FACTORIES)}"
         ctx.problem(f"{path}.{field}", reason)
-    if message.shared_with_upstream:
-        ctx.problem(f"{path}.shared_with_upstream", "upstream connections have no filter state")
     text_format = compile_substitution(message.format_string, f"{path}.format_string", ctx)
-    return StateValue(message.object_key, text_format.render, make or _text, message.skip_if_empty)
+    return StateValue(
+        message.object_key,
+        text_format.render,
+        make or _text,
+        message.skip_if_empty,
+        message.shared_with_upstream,
+    )
 
 
 def _create(

@@ -10,6 +10,7 @@ import ssl
 from typing import Any, Final
 
 from proxy.base.address import Address
+from proxy.base.stream_info import ConnectionInfo
 from proxy.connection.tls_errors import SECRET_MISSING, failure_reason
 from proxy.upstream.cluster_config import BindConfig, ClusterConfig, KeepaliveConfig
 from proxy.upstream.host import Host
@@ -42,16 +43,18 @@ async def open_connection(
     config: ClusterConfig,
     protocol: asyncio.Protocol,
     tls: Any,
-) -> socket.socket:
+    client: ConnectionInfo | None = None,
+) -> socket.socket | None:
     """Connect `protocol` to `host`; gives the socket, which belongs to the transport. Raises `ConnectError`.
 
-    `tls` is what `compile_upstream_tls` made, None for plain text.
+    `tls` is what `compile_upstream_tls` made, None for plain text. `client` is the connection that the new one is
+    for, if for one only. There is no socket where `host` is an internal listener.
 
     The time limit is the cluster's `connect_timeout`, TLS handshake included.
     """
     try:
         async with asyncio.timeout(config.connect_timeout):
-            return await _open(loop, host, config, protocol, tls)
+            return await _open(loop, host, config, protocol, tls, client)
     except TimeoutError:
         raise ConnectError("", timeout=True) from None
     except OSError as error:
@@ -68,11 +71,17 @@ async def _open(
     config: ClusterConfig,
     protocol: asyncio.Protocol,
     tls: Any,
-) -> socket.socket:
+    client: ConnectionInfo | None,
+) -> socket.socket | None:
     if tls is not None:
         tls = tls.current()
         if tls is None:
             raise ConnectError(SECRET_MISSING)
+    if host.address.listener_name:
+        from proxy.upstream.pool.internal import open_internal  # few clusters need it
+
+        await open_internal(loop, host, config, protocol, tls, client)
+        return None
     sock = _make_socket(host.address, config)
     try:
         await loop.sock_connect(sock, host.address.sockaddr)

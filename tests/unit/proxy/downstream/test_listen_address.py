@@ -96,7 +96,7 @@ def test_a_unix_socket_has_a_mode() -> None:
         ({"pipe": {"path": "/" + "x" * 107}}, "pipe.path: longer than the system's 107 bytes"),
         (
             {"envoy_internal_address": {"server_listener_name": "x"}},
-            "envoy_internal_address: internal listeners are not supported",
+            "envoy_internal_address: use internal_listener field instead of address for internal listeners",
         ),
     ],
 )

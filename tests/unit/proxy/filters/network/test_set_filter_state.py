@@ -82,10 +82,6 @@ def test_unknown_objects_are_refused() -> None:
     config = listener(chain(state(value("x", "y"), value("x", "y", factory_key="z")), echo()))
     _, problems = compile_checked(config)
     assert ["does not have an object factory" in problem for problem in problems] == [True, True]
-    _, problems = compile_checked(
-        listener(chain(state(value(CLUSTER, "y", shared_with_upstream="ONCE")), echo()))
-    )
-    assert "shared_with_upstream" in problems[0]
 
 
 def test_the_server_name_is_the_cluster() -> None:
