@@ -1,4 +1,4 @@
-"""`core.v3.ConfigSource`: checked where it stands, and brought into one form, so that equal sources are found equal."""
+"""`core.v3.ConfigSource`: checked where it stands, and brought into one form, so that equal ones are found equal."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Resources that a config refers to by name and that somebody else brings: route tables, endpoints, filters, secrets.
+"""Resources that a config refers to by name and that somebody else brings: route tables, endpoints, filters.
 
-Whoever compiles a config asks the `ResourceStore` of its `CompileContext` for a `ResourceSource`. What is in it comes
-later, and may change: from a control plane, by way of the controller. The store of the process that checks a config
-records what was asked for, so that it can be subscribed to.
+Whoever compiles a config asks the `ResourceStore` of its `CompileContext` for a `ResourceSource`. What is in it
+comes later, and may change: from a control plane, by way of the controller. The store of the process that checks a
+config records what was asked for, so that it can be subscribed to.
 """
 
 from __future__ import annotations

@@ -112,6 +112,7 @@ class ClusterTable:
             await asyncio.sleep(0)
         self._flush()
         removed = [name for name in update.removed if self._remove(name)]
+        self._wanted.sweep()
         if removed:
             self._broadcast(("remove_clusters", removed))
             self._count()
@@ -192,6 +193,7 @@ class ClusterTable:
         present = [one for one in activated if self.active.get(one.name) is one]
         for message in _sliced(present):
             self._broadcast(message)
+        self._wanted.sweep()
         for record in present:
             if record.resolves:
                 self._broadcast(("hosts", record.name, self._names.addresses(record.name)))

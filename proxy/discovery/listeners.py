@@ -104,6 +104,7 @@ class ListenerTable:
                 logger.warning("listener %s is refused: %s", resource.name, reason)
                 rejections.append(Rejection(resource.name, reason))
             await asyncio.sleep(0)
+        self._wanted.sweep()
         self._count()
         return rejections
 

@@ -1,4 +1,4 @@
-"""Ties the tables to the xDS client, and keeps the order of start-up: clusters, and listeners when those are warm."""
+"""Ties the tables to the xDS client, and keeps the order of start-up: clusters, then listeners."""
 
 from __future__ import annotations
 

@@ -88,6 +88,7 @@ class WantedResources:
         self._context = context
         self.clock = clock
         self.entries: dict[str, Wanted] = {}
+        self._unheld: set[str] = set()
         self._consumers: dict[tuple[ResourceType, bytes], NamedConsumer] = {}
 
     def hold(self, wants: Iterable[ResourceWant], holder: str, warming: Warming | None = None) -> None:
@@ -107,17 +108,24 @@ class WantedResources:
             self._consumer(place).subscription.add(names)
 
     def release(self, wants: Iterable[ResourceWant], holder: str) -> None:
-        """`holder` refers to them no longer; what nobody refers to is forgotten."""
-        removed: dict[tuple[ResourceType, bytes], list[str]] = {}
+        """`holder` refers to them no longer; what nobody refers to goes with the next `sweep`."""
         for want in wants:
             entry = self.entries.get(want.key)
-            if entry is None:
-                continue
-            entry.holders.discard(holder)
-            if not entry.holders:
-                del self.entries[want.key]
-                removed.setdefault((want.type, want.source), []).append(want.name)
-                self._broadcast(("forget_resource", want.key))
+            if entry is not None:
+                entry.holders.discard(holder)
+                if not entry.holders:
+                    self._unheld.add(want.key)
+
+    def sweep(self) -> None:
+        """Forget what nobody refers to, now that an update has been taken whole: it may have passed on to others."""
+        unheld, self._unheld = self._unheld, set()
+        removed: dict[tuple[ResourceType, bytes], list[str]] = {}
+        for key in unheld:
+            entry = self.entries.get(key)
+            if entry is not None and not entry.holders:
+                del self.entries[key]
+                removed.setdefault((entry.want.type, entry.want.source), []).append(entry.want.name)
+                self._broadcast(("forget_resource", key))
         for place, names in removed.items():
             self._consumers[place].subscription.remove(names)
 
@@ -161,12 +169,14 @@ class WantedResources:
         entry = self.entries.get(resource_key(kind, name, source))
         if entry is not None and not entry.settled:
             self._give_up(entry)
+        self.sweep()
 
     def failed(self, kind: ResourceType, source: bytes) -> None:
         """The server cannot be reached in time: nobody waits for it in order to start."""
         for entry in self.entries.values():
             if entry.want.type is kind and entry.want.source == source and not entry.settled:
                 self._give_up(entry)
+        self.sweep()
 
     def _give_up(self, entry: Wanted) -> None:
         want = entry.want
@@ -210,6 +220,7 @@ class NamedConsumer:
                 rejections.append(Rejection(resource.name, reason))
             # Others have their turn after each: a check may take long.
             await asyncio.sleep(0)
+        self._wanted.sweep()
         return rejections
 
     def missing(self, name: str) -> None:
