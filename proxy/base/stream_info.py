@@ -85,6 +85,7 @@ class ConnectionInfo:
     filter_state: Mapping[str, Any] = _NOTHING
     state_sharing: Mapping[str, int] = _NOTHING  # of those objects that are shared: ONCE or TRANSITIVE
     buffer_limit = 1024 * 1024
+    early_upstream: Any = None  # proxy.tcp_proxy.early.EarlyUpstream, for the session to take over
     _close_callbacks: list[Callable[[], None]] | None = None
 
     def __init__(

@@ -62,9 +62,13 @@ class LocalCounter:
 
 
 class LiveChain:
-    """A filter chain with its filters made."""
+    """A filter chain with its filters made.
 
-    __slots__ = ("config", "create_protocol", "gates", "tls")
+    `dial_early` is that of a terminal filter that has one, where nothing stands before it: a gate may refuse a
+    connection or say where it goes.
+    """
+
+    __slots__ = ("config", "create_protocol", "dial_early", "gates", "tls")
 
     def __init__(
         self,
@@ -72,11 +76,13 @@ class LiveChain:
         gates: tuple[ConnectionGate, ...],
         create_protocol: Callable[[ConnectionInfo], asyncio.Protocol] | None,
         tls: Any,
+        dial_early: Any = None,
     ) -> None:
         self.config = config
         self.gates = gates
         self.create_protocol = create_protocol
         self.tls = tls
+        self.dial_early = dial_early
 
     @classmethod
     def create(cls, config: FilterChain, services: WorkerServices, facts: ListenerFacts) -> LiveChain:
@@ -90,9 +96,12 @@ class LiveChain:
             for after in (False, True)
         )
         terminal = config.terminal
-        create_protocol = None
+        create_protocol = dial_early = None
         if terminal is not None:
-            create_protocol = terminal.factory.create(terminal.config, services, facts).create_protocol
+            made = terminal.factory.create(terminal.config, services, facts)
+            create_protocol = made.create_protocol
+            if not config.gates and config.tls is None:
+                dial_early = getattr(made, "dial_early", None)
             if late:
                 create_protocol = guarded(late, create_protocol, services)
         tls = None
@@ -100,7 +109,7 @@ class LiveChain:
             from proxy.downstream.handshake import DownstreamTls  # needs ssl, which plain text does not
 
             tls = DownstreamTls(config.tls, config.connect_timeout, services, facts)
-        return cls(config, gates, create_protocol, tls)
+        return cls(config, gates, create_protocol, tls, dial_early)
 
 
 class AcceptedConnection(ConnectionInfo):

@@ -268,7 +268,11 @@ class Listener:
         loop_stats = services.stats.shared(LoopStats, prefix) if config.hand_off else LoopStats(prefix)
         return SniffingRules(
             tuple(
-                LiveListenerFilter(one.factory.create(one.config, services, facts), one.disabled)
+                LiveListenerFilter(
+                    one.factory.create(one.config, services, facts),
+                    one.disabled,
+                    one.factory.only_detects is not None and one.factory.only_detects(one.config),
+                )
                 for one in config.filters
             ),
             config.filters_timeout,

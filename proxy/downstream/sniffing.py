@@ -7,6 +7,7 @@ given to the terminal filter's protocol, or to the TLS handshake, as if it had c
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
@@ -15,6 +16,7 @@ from proxy.base.stream_info import LOOP, ConnectionInfo
 from proxy.downstream.connection import AcceptedConnection, Acceptor
 from proxy.downstream.directory import ListenerDirectory
 from proxy.downstream.listener_filters import Matches
+from proxy.downstream.server_first import ServerFirst, ServerFirstStats, Watch
 from proxy.filters.listener.api import DONE, REJECT, Decision, Inspection, ListenerFilter
 
 
@@ -32,6 +34,7 @@ class LiveListenerFilter:
 
     filter: ListenerFilter
     disabled: Matches | None
+    only_detects: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,13 @@ class SniffingAcceptor(Acceptor):
         self.rules = rules
         self.timers = self._services.timers
         self.now = self._now
+        self._server_first: ServerFirst | None = None
+        # From which filter on nothing is waited for but the detection of a protocol, which has a default.
+        self._detection = len(rules.filters)
+        while (
+            rules.continue_on_timeout and self._detection and rules.filters[self._detection - 1].only_detects
+        ):
+            self._detection -= 1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `Acceptor`."""
@@ -80,6 +90,33 @@ class SniffingAcceptor(Acceptor):
         self._own_count.increase()
         self._global_count.increase()
         Sniffer(self, transport, connection, data, hand_off).start()
+
+    def watch(
+        self, connection: AcceptedConnection, number: int, hand_off: bool, spoke: Callable[[], None]
+    ) -> Watch | None:
+        """Watch who speaks first on a connection for which filter `number` waits, if that can matter."""
+        if number < self._detection:
+            return None
+        chain = self._only
+        if chain is None:
+            found = self._config.index.match(connection)
+            if found is None:
+                return None
+            chain = self._chains[found.number]
+        if chain.dial_early is None:
+            return None
+        if connection.local_address_restored:
+            directory = self.rules.directory
+            connection.destination_is_proxy = directory.owns(connection.local_address)
+            if connection.destination_is_proxy or (
+                hand_off and directory.find(connection.local_address) not in {None, self}
+            ):
+                return None
+        server_first = self._server_first
+        if server_first is None:
+            stats = self._services.stats.shared(ServerFirstStats, f"{self._config.stat_prefix}server_first.")
+            self._server_first = server_first = ServerFirst(self._config.name, self.timers, self.now, stats)
+        return server_first.watch(connection, chain.dial_early, spoke)
 
     def _leave(self, connection: ConnectionInfo) -> None:
         del self._transports[connection.id]
@@ -130,6 +167,7 @@ class Sniffer(asyncio.Protocol):
         "_next",
         "_timer",
         "_transport",
+        "_watch",
     )
 
     def __init__(
@@ -149,6 +187,7 @@ class Sniffer(asyncio.Protocol):
         self._inspection: Inspection | None = None
         self._needed = 0
         self._timer: Any = None
+        self._watch: Watch | None = None
 
     def start(self) -> None:
         """Ask the filters; wait for bytes if one needs them."""
@@ -175,7 +214,13 @@ class Sniffer(asyncio.Protocol):
                 self._refuse()
                 return
             self._inspection = decision
-            if not self._data or not self._inspect():
+            if not self._data:
+                if self._watch is None:
+                    self._watch = self._acceptor.watch(
+                        connection, self._next - 1, self._hand_off, self._server_spoke
+                    )
+                return
+            if not self._inspect():
                 return
         self._pass()
 
@@ -205,11 +250,27 @@ class Sniffer(asyncio.Protocol):
     def _pass(self) -> None:
         transport = self._end()
         if transport is not None:
-            self._acceptor.passed(transport, self._connection, self._data, self._hand_off)
+            connection = self._connection
+            connection.early_upstream = self._end_watch()
+            self._acceptor.passed(transport, connection, self._data, self._hand_off)
+            if connection.early_upstream is not None:
+                connection.early_upstream.close()
+                connection.early_upstream = None
+
+    def _end_watch(self) -> Any:
+        watch, self._watch = self._watch, None
+        return None if watch is None else watch.end()
+
+    def _server_spoke(self) -> None:
+        if not self._data:
+            self._pass()
 
     def _refuse(self) -> None:
         transport = self._end()
         if transport is not None:
+            early = self._end_watch()
+            if early is not None:
+                early.close()
             self._acceptor.refused(self._connection)
             transport.abort()
 
@@ -228,6 +289,8 @@ class Sniffer(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
+        if self._watch is not None and not self._data:
+            self._watch.client_spoke()
         self._data = data = self._data + data if self._data else data
         if self._transport is not None and len(data) >= self._needed and self._inspect():
             self._run()

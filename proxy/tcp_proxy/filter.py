@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from proxy.base.services import WorkerServices
@@ -37,6 +38,12 @@ class TcpProxyFilter:
     def create_protocol(self, connection: ConnectionInfo) -> asyncio.Protocol:
         """See `TerminalFilter`."""
         return TcpSession(self, connection)
+
+    def dial_early(self, connection: ConnectionInfo, on_spoke: Callable[[], None]) -> Any:
+        """See `proxy.tcp_proxy.early.dial_early`."""
+        from proxy.tcp_proxy.early import dial_early  # needed behind listener filters only
+
+        return dial_early(self, connection, on_spoke)
 
     def next_upstream_id(self) -> int:
         """A number for a connection to a host."""

@@ -195,6 +195,11 @@ class TcpSession(asyncio.Protocol):
     def _find_host(self) -> None:
         owner = self.owner
         connection = self.connection
+        early = connection.early_upstream
+        if early is not None:
+            connection.early_upstream = None
+            if self._take_over(early):
+                return
         cluster = owner.clusters.get(owner.config.cluster_for(connection, owner.draw))
         if cluster is None:
             self.stats.downstream_cx_no_route += 1
@@ -221,6 +226,24 @@ class TcpSession(asyncio.Protocol):
         self.attempts += 1
         self.upstream = upstream = Upstream(self, host.cluster, host)
         upstream.dial()
+
+    def _take_over(self, early: Any) -> bool:
+        """Go on with a connection that was made before the chain was chosen (`EarlyUpstream`), if it is there."""
+        upstream = early.hand_over(self) if early.owner is self.owner else None
+        if upstream is None:
+            early.close()
+            return False
+        self.attempts += 1
+        self.cluster = early.cluster
+        self.upstream = upstream
+        if not upstream.connected:
+            self.wait_until(early.dial_until, self.now())
+            return True
+        self.on_connected(upstream)
+        if early.spoken and self.transport is not None:
+            self.bytes_sent += early.bytes_sent
+            self.transport.write(early.spoken)
+        return True
 
     def _refuse(self, flag: int, number: int) -> None:
         """No host; `number` is Envoy's for the reason."""

@@ -52,12 +52,16 @@ class ListenerFilter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ListenerFilterFactory:
-    """How to make one kind of listener filter."""
+    """How to make one kind of listener filter.
+
+    `only_detects(config)` says that the filter lets every connection pass and but writes down what it finds.
+    """
 
     name: str
     type_name: str
     compile: Callable[[Any, str, CompileContext], Any]
     create: Callable[[Any, WorkerServices, ListenerFacts], ListenerFilter]
+    only_detects: Callable[[Any], bool] | None = None
 
 
 _factories: dict[str, ListenerFilterFactory] = {}

@@ -107,4 +107,5 @@ FACTORY = ListenerFilterFactory(
     type_name="envoy.extensions.filters.listener.http_inspector.v3.HttpInspector",
     compile=_compile,
     create=_create,
+    only_detects=lambda config: True,  # noqa: ARG005
 )

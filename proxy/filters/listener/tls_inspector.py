@@ -165,4 +165,5 @@ FACTORY = ListenerFilterFactory(
     type_name="envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
     compile=_compile,
     create=_create,
+    only_detects=lambda config: not config.close_on_error,
 )
