@@ -339,14 +339,9 @@ def _secrets(bootstrap: Any) -> LoadingSecrets | None:
     """What TLS contexts ask for secrets; None where nothing can ask: it costs time to import."""
     if b"transport_sockets.tls" not in bootstrap.static_resources.SerializeToString():
         return None
-    from proxy.app.secret_files import LoadingSecrets
+    from proxy.app.secret_files import LoadingSecrets, static_secrets
 
-    return LoadingSecrets(
-        {
-            f"{secret.WhichOneof('type')}/{secret.name}": secret.SerializeToString()
-            for secret in bootstrap.static_resources.secrets
-        }
-    )
+    return LoadingSecrets(static_secrets(bootstrap))
 
 
 def _compile_clusters(

@@ -49,7 +49,9 @@ from proxy.version import version_number
 
 if TYPE_CHECKING:
     from proxy.app.active_listener import ActiveListener
+    from proxy.app.secret_files import LoadingSecrets
     from proxy.app.secret_watch import SecretWatch
+    from proxy.connection.tls_secrets import SecretPlan
     from xds_client.api import Consumer, Subscription
     from xds_client.resource_types import ResourceType
 
@@ -131,6 +133,7 @@ class Controller:
         self.workers.on_lost = self._on_worker_lost
         self.workers.on_hopeless = self._on_hopeless
         self.secrets = self._watch_secrets()
+        self._secret_store: LoadingSecrets | None = None
         self.names = NameResolution(loop, self._hosts_resolved, self.registry, random_draw())
         broadcast = self.workers.broadcast
         self.wanted = WantedResources(self._subscribe, broadcast, self._check_context, time.time)
@@ -466,8 +469,25 @@ class Controller:
             known_clusters=self.clusters,
             node=self.bootstrap.node,
             eager=True,
+            secrets=self._checked_secrets(),
             has_ads=self.bootstrap.dynamic_resources.HasField("ads_config"),
         )
+
+    def _checked_secrets(self) -> LoadingSecrets:
+        """Where discovered resources find static secrets and those in files, which are followed from then on."""
+        if self._secret_store is None:
+            from proxy.app.secret_files import LoadingSecrets, static_secrets
+
+            self._secret_store = LoadingSecrets(static_secrets(self.bootstrap), self._follow_secret)
+        return self._secret_store
+
+    def _follow_secret(self, plan: SecretPlan) -> None:
+        if self.secrets is None:
+            from proxy.app.secret_watch import SecretWatch
+
+            self.secrets = SecretWatch((), self.registry, self._secret_changed)
+            self.secrets.start(self.loop)
+        self.secrets.add(plan)
 
     def _start_discovery(self) -> Discovery:
         from proxy.discovery.client import make_client  # the control plane's client costs time to import

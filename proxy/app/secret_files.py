@@ -6,7 +6,7 @@ What comes out holds everything inline and has been tried: a key fits its certif
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -88,17 +88,21 @@ def signature(files: list[str]) -> Signature:
 class LoadingSecrets(SecretStore):
     """The store of the process that loads the configuration: it reads each secret that is asked for.
 
-    A secret that the configuration holds must be good; one in a file may become so later.
+    A secret that the configuration holds must be good; one in a file may become so later. `on_plan` hears of each
+    that is asked for first.
     """
 
-    def __init__(self, static: Mapping[str, bytes]) -> None:
+    def __init__(
+        self, static: Mapping[str, bytes], on_plan: Callable[[SecretPlan], None] = lambda _plan: None
+    ) -> None:
         super().__init__(static=static)
+        self.on_plan = on_plan
         self.plans: dict[str, SecretPlan] = {}
 
     def want(self, plan: SecretPlan, path: str, ctx: CompileContext) -> SecretSource:
         """See `SecretStore`."""
         source = super().want(plan, path, ctx)
-        if plan.key in self.plans:
+        if plan.key in self.plans or plan.discovered:
             return source
         if not plan.file and not plan.static:
             ctx.problem(
@@ -112,6 +116,7 @@ class LoadingSecrets(SecretStore):
             )
             return source
         self.plans[plan.key] = plan
+        self.on_plan(plan)
         read = ReadSecret()
         try:
             read_secret(plan, read)
@@ -123,6 +128,14 @@ class LoadingSecrets(SecretStore):
         else:
             source.set(read.serialized)
         return source
+
+
+def static_secrets(bootstrap: Any) -> dict[str, bytes]:
+    """Those of a bootstrap by "kind/name", as `SecretStore` takes them."""
+    return {
+        f"{secret.WhichOneof('type')}/{secret.name}": secret.SerializeToString()
+        for secret in bootstrap.static_resources.secrets
+    }
 
 
 def _resource(content: bytes, plan: SecretPlan) -> Any:

@@ -66,14 +66,21 @@ class SecretWatch:
     ) -> None:
         self._on_change = on_change
         self._followed: dict[str, _Followed] = {}
+        self._stats = stats
         self._timer: asyncio.TimerHandle | None = None
         for plan in plans:
-            group = None
-            if plan.file:
-                group = SdsStats(f"sds.{plan.name}.")
-                stats.add(group.prefix, group)
-            followed = self._followed[plan.key] = _Followed(plan, group)
-            self._take(followed, last_chance=True)
+            self.add(plan)
+
+    def add(self, plan: SecretPlan) -> None:
+        """Read one more secret, and follow it from now on."""
+        if plan.key in self._followed:
+            return
+        group = None
+        if plan.file:
+            group = SdsStats(f"sds.{plan.name}.")
+            self._stats.add(group.prefix, group)
+        followed = self._followed[plan.key] = _Followed(plan, group)
+        self._take(followed, last_chance=True)
 
     def values(self) -> dict[str, bytes]:
         """Every secret that is here, by key."""
@@ -85,7 +92,7 @@ class SecretWatch:
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Look every second from now on."""
-        if any(one.plan.watched for one in self._followed.values()):
+        if self._timer is None:
             self._timer = loop.call_later(LOOK_SECONDS, self._tick, loop)
 
     def close(self) -> None:

@@ -39,6 +39,7 @@ from proxy.downstream.listener_manager import ListenerManager
 from proxy.upstream.circuit_breaker import SharedSlots
 from proxy.upstream.cluster_manager import ClusterManager
 from proxy.upstream.host import Host, HostStats
+from xds_client.resource_types import ResourceType
 
 logger = logging.getLogger("proxy.app.worker")
 
@@ -50,6 +51,8 @@ DRAIN_CHECK_SECONDS: Final = 0.1
 # Few objects of a request are in cycles; a rare collection keeps latency flat (docs/architecture.md).
 _GC_THRESHOLDS: Final = (100_000, 50, 50)
 _MAX_HANDLES: Final = 64
+# How the keys of secrets begin, see `proxy.config.resources.ResourceWant`.
+_SECRETS: Final = f"{ResourceType.SECRET.name}/"
 HOST_NUMBERS: Final = HostStats.__slots__
 
 
@@ -159,7 +162,10 @@ class Worker:
 
     def _update_resources(self, resources: list[tuple[str, bytes | None]]) -> None:
         for key, value in resources:
-            self._resources.update(key, value)
+            if self._secrets is not None and key.startswith(_SECRETS):
+                self._secrets.update(key, value or b"")
+            else:
+                self._resources.update(key, value)
 
     def _forget_resource(self, key: str) -> None:
         self._resources.forget(key)

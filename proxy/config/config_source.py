@@ -1,4 +1,4 @@
-"""`core.v3.ConfigSource`: checked where it stands, and brought into one form, so that equal ones are found equal."""
+"""`core.v3.ConfigSource`: checked where it stands, and brought into one form, so that equal ones are equal."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ _API_TYPES: Final = ("DEPRECATED_AND_UNAVAILABLE_DO_NOT_USE", "REST", "GRPC", "D
 
 def checked_source(message: Any, path: str, ctx: Any) -> bytes:
     """The serialised source; what is wrong with it goes to `ctx`, a `CompileContext`."""
-    if message.resource_api_version == _VERSION_2:
-        ctx.problem(f"{path}.resource_api_version", "V2 is no longer spoken; set V3")
+    refuse_version_2(message, path, ctx)
     which = message.WhichOneof("config_source_specifier")
     match which:
         case "ads":
@@ -31,6 +30,12 @@ def checked_source(message: Any, path: str, ctx: Any) -> bytes:
             ctx.problem(path, "needs ads, api_config_source or path_config_source")
     serialized: bytes = message.SerializeToString(deterministic=True)
     return serialized
+
+
+def refuse_version_2(message: Any, path: str, ctx: Any) -> None:
+    """What is wrong with the version of a `ConfigSource` goes to `ctx`, a `CompileContext`."""
+    if message.resource_api_version == _VERSION_2:
+        ctx.problem(f"{path}.resource_api_version", "V2 is no longer spoken; set V3")
 
 
 def check_api_source(api: Any, path: str, ctx: Any) -> None:

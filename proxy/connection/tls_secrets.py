@@ -15,13 +15,14 @@ from typing import Any, Final, Generic, TypeVar
 
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 
+from proxy.config.config_source import refuse_version_2
 from proxy.config.context import CompileContext
+from xds_client.resource_types import ResourceType
 
 logger = logging.getLogger("outrider.secret")
 
 CERTIFICATE: Final = "tls_certificate"
 VALIDATION: Final = "validation_context"
-_VERSION_2: Final = 1  # core.v3.ApiVersion
 _API_NAMES: Final = {CERTIFICATE: "TlsCertificateSdsApi", VALIDATION: "CertificateValidationContextSdsApi"}
 
 Made = TypeVar("Made")
@@ -32,7 +33,8 @@ class SecretPlan:
     """A secret that some context wants, and where it is from.
 
     `kind` is the field of `Secret` that it must have. `file` is that of an SDS resource, "" for `static`, a
-    serialised `Secret` that the configuration holds; `watched` tells whether files that it names may change.
+    serialised `Secret` that the configuration holds; `watched` tells whether files that it names may change. One
+    that is `discovered` comes from a control plane, and its key is that of a `ResourceWant`.
     """
 
     key: str
@@ -41,6 +43,7 @@ class SecretPlan:
     file: str = ""
     static: bytes = b""
     watched: bool = True
+    discovered: bool = False
 
 
 class SecretSource:
@@ -88,19 +91,13 @@ def named_secret(message: Any, kind: str, path: str, ctx: CompileContext) -> Sec
     plan = SecretPlan(f"static/{kind}/{message.name}", message.name, kind, watched=False)
     if message.HasField("sds_config"):
         at = f"{path}.sds_config"
-        if message.sds_config.resource_api_version == _VERSION_2:
-            ctx.problem(f"{at}.resource_api_version", "V2 is no longer spoken; set V3")
-        which = message.sds_config.WhichOneof("config_source_specifier")
-        match which:
+        match message.sds_config.WhichOneof("config_source_specifier"):
             case "path_config_source":
                 file = message.sds_config.path_config_source.path
             case "path":
                 file = message.sds_config.path
             case _:
-                ctx.problem(
-                    f"{at}.{which}" if which else at, "secrets come from files only: path_config_source"
-                )
-                return SecretSource()
+                file = ""
         node = ctx.node
         if node is not None and not (node.id and node.cluster):
             ctx.problem(
@@ -109,7 +106,15 @@ def named_secret(message: Any, kind: str, path: str, ctx: CompileContext) -> Sec
                 "via --service-node and --service-cluster options.",
             )
             return SecretSource()
-        plan = SecretPlan(f"file/{file}/{message.name}", message.name, kind, file)
+        if file:
+            refuse_version_2(message.sds_config, at, ctx)
+            plan = SecretPlan(f"file/{file}/{message.name}", message.name, kind, file)
+        else:
+            prefix = f"sds.{message.name.replace(':', '_')}."
+            wanted = ctx.resources.want(
+                ResourceType.SECRET, message.name, message.sds_config, at, ctx, prefix
+            )
+            plan = SecretPlan(wanted.key, message.name, kind, watched=False, discovered=True)
     elif ctx.secrets is not None and store.static:
         static = store.static.get(f"{kind}/{plan.name}", b"")
         plan = SecretPlan(plan.key, plan.name, kind, static=static, watched=False)

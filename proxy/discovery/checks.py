@@ -7,6 +7,7 @@ from typing import Any
 
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.route.v3 import route_pb2
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 
 from proxy.base.errors import ConfigError
 from proxy.config.context import CompileContext
@@ -42,9 +43,26 @@ def _check_routes(body: bytes, name: str, ctx: CompileContext) -> bytes:
     return body
 
 
+def _check_secret(body: bytes, name: str, ctx: CompileContext) -> bytes:
+    del ctx
+    from proxy.app.secret_files import ReadSecret, SecretError, read_secret
+    from proxy.connection.tls_secrets import SecretPlan
+
+    message = read_message(secret_pb2.Secret, body)
+    if message.name != name:
+        raise ConfigError(f"Unexpected SDS secret (expecting {name}): {message.name}")
+    read = ReadSecret()
+    try:
+        read_secret(SecretPlan("", name, message.WhichOneof("type") or "", static=body), read)
+    except SecretError as error:
+        raise ConfigError(str(error)) from error
+    return read.serialized
+
+
 CHECKS: dict[ResourceType, Check] = {
     ResourceType.ENDPOINT: _check_endpoints,
     ResourceType.ROUTE: _check_routes,
+    ResourceType.SECRET: _check_secret,
 }
 
 

@@ -117,7 +117,7 @@ class WantedResources:
                     self._unheld.add(want.key)
 
     def sweep(self) -> None:
-        """Forget what nobody refers to, now that an update has been taken whole: it may have passed on to others."""
+        """Forget what nobody refers to. To be called when an update was taken whole: it may have passed on."""
         unheld, self._unheld = self._unheld, set()
         removed: dict[tuple[ResourceType, bytes], list[str]] = {}
         for key in unheld:
