@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxy.base.stream_info import ConnectionInfo, StreamInfo
 from proxy.filters.udp import DatagramEnd, Peer
+from proxy.udp_proxy.log_entry import refused_entry
 from proxy.udp_proxy.session import UdpSession
 from proxy.udp_proxy.stats import UdpClusterStats
 from proxy.upstream.host import Health
@@ -90,13 +91,13 @@ class ClusterSessions:
     def _open(
         self, key: tuple[Any, ...], end: DatagramEnd, peer: Peer, host: Host | None, now: float
     ) -> UdpSession | None:
-        if not self._limit.available:
-            self.cluster.stats.upstream_cx_overflow += 1
-            return None
         if host is None:
             host = self._choose(end, peer, now)
             if host is None:
                 return None
+        if not self._limit.available:
+            self._refuse(end, peer, now)
+            return None
         try:
             session = UdpSession(self, key, end, peer, host, now)
         except OSError:
@@ -113,6 +114,15 @@ class ClusterSessions:
             held = pools[FOR_DATAGRAMS] = HostSessions()
         held.sessions.add(session)
         return session
+
+    def _refuse(self, end: DatagramEnd, peer: Peer, now: float) -> None:
+        """One more than the circuit breaker allows; Envoy counts and logs it as a session that ends at once."""
+        self.cluster.stats.upstream_cx_overflow += 1
+        self.proxy_stats.downstream_sess_total += 1
+        shared = self.filter
+        number = shared.next_session_id()
+        if shared.logger is not None:
+            shared.logger.log(refused_entry(self, number, end, peer, now), "UdpSessionEnd")
 
     def _healthier(self, session: UdpSession, now: float) -> UdpSession | None:
         """The session with another host, if there is a healthy one; else the same."""

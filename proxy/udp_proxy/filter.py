@@ -28,6 +28,7 @@ class UdpProxyFilter:
         self._proxy_logger = _logger(config.proxy_access_logs, services)
         self._start_time = self.now()
         self._last_id = -1
+        self._received = 0
         self._clusters: dict[str, ClusterSessions] = {}
         for name in config.cluster_names:
             self._find(name)
@@ -44,6 +45,7 @@ class UdpProxyFilter:
     def on_datagram(self, end: DatagramEnd, peer: Peer, data: bytes, now: float) -> None:
         """See `UdpListenerFilter`."""
         config = self.config
+        self._received += len(data)
         name: str | None = config.cluster
         if config.route is not None:
             local = end.address
@@ -72,7 +74,7 @@ class UdpProxyFilter:
         self._clusters.clear()
         self.poll.close()
         if self._proxy_logger is not None:
-            self._proxy_logger.log(proxy_entry(self.stats, self._start_time, now), "NotSet")
+            self._proxy_logger.log(proxy_entry(self.stats, self._received, self._start_time, now), "NotSet")
 
     def _find(self, name: str) -> ClusterSessions | None:
         gone = self._clusters.pop(name, None)

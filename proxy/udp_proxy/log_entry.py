@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from proxy.base.address import Address
+from proxy.base.response_flags import ResponseFlag
 from proxy.base.stream_info import ConnectionInfo, DrainState, StreamInfo
 
 if TYPE_CHECKING:
+    from proxy.filters.udp import DatagramEnd, Peer
+    from proxy.udp_proxy.clusters import ClusterSessions
     from proxy.udp_proxy.session import UdpSession
     from proxy.udp_proxy.stats import UdpProxyStats
 
@@ -22,39 +25,63 @@ _NO_DRAIN: Final = DrainState()
 
 def session_entry(session: UdpSession, now: float) -> StreamInfo:
     """The facts of `session` as they are at monotonic second `now`."""
-    shared = session.owner.filter
-    connection = ConnectionInfo(
-        session.id,
-        shared.address_of(session.peer),
-        session.end.address,
-        session.start_time,
-        shared.services.drain,
-    )
-    info = StreamInfo(connection, session.start_time)
+    info = _entry(session.owner, session.id, session.end, session.peer, session.start_time)
     info.response_complete = now
     info.bytes_received = session.rx_bytes
     info.bytes_sent = session.tx_bytes
     info.upstream_host = session.host
     info.upstream_remote_address = session.host.address
     info.upstream_local_address = session.upstream_local_address()
+    assert info.dynamic_metadata is not None
+    info.dynamic_metadata[SESSION_METADATA] |= {
+        "bytes_sent": session.tx_bytes,
+        "bytes_received": session.rx_bytes,
+        "errors_sent": session.tx_errors,
+        "datagrams_sent": session.tx_datagrams,
+        "datagrams_received": session.rx_datagrams,
+    }
+    return info
+
+
+def refused_entry(
+    owner: ClusterSessions, number: int, end: DatagramEnd, peer: Peer, now: float
+) -> StreamInfo:
+    """The facts of a session that the circuit breaker of the cluster did not allow."""
+    info = _entry(owner, number, end, peer, now)
+    info.response_complete = now
+    info.flags = ResponseFlag.UPSTREAM_OVERFLOW
+    return info
+
+
+def _entry(
+    owner: ClusterSessions, number: int, end: DatagramEnd, peer: Peer, start_time: float
+) -> StreamInfo:
+    shared = owner.filter
+    client = shared.address_of(peer)
+    info = StreamInfo(
+        ConnectionInfo(number, client, end.address, start_time, shared.services.drain), start_time
+    )
     info.dynamic_metadata = {
         SESSION_METADATA: {
-            "cluster_name": session.owner.cluster.name,
-            "bytes_sent": session.tx_bytes,
-            "bytes_received": session.rx_bytes,
-            "errors_sent": session.tx_errors,
-            "datagrams_sent": session.tx_datagrams,
-            "datagrams_received": session.rx_datagrams,
+            "cluster_name": owner.cluster.name,
+            "bytes_sent": 0,
+            "bytes_received": 0,
+            "errors_sent": 0,
+            "datagrams_sent": 0,
+            "datagrams_received": 0,
         }
     }
     return info
 
 
-def proxy_entry(stats: UdpProxyStats, start_time: float, now: float) -> StreamInfo:
-    """The facts of a filter in this worker from monotonic second `start_time` to its end at `now`."""
+def proxy_entry(stats: UdpProxyStats, received: int, start_time: float, now: float) -> StreamInfo:
+    """The facts of a filter in this worker from monotonic second `start_time` to its end at `now`.
+
+    `received` are the bytes of all datagrams, those without a route or a session included.
+    """
     info = StreamInfo(ConnectionInfo(0, _NO_ADDRESS, _NO_ADDRESS, start_time, _NO_DRAIN), start_time)
     info.response_complete = now
-    info.bytes_received = stats.downstream_sess_rx_bytes
+    info.bytes_received = received
     info.bytes_sent = stats.downstream_sess_tx_bytes
     info.dynamic_metadata = {
         PROXY_METADATA: {
