@@ -141,7 +141,7 @@ class Watch:
         self._destination = destination
         self._expected = expected
         self._dial = dial
-        self._spoke = spoke
+        self._spoke: Callable[[], None] | None = spoke
         self._early: Any = None
         self._timer: Any = None
 
@@ -162,6 +162,8 @@ class Watch:
             self._of.stats.dialled += 1
 
     def _on_spoke(self) -> None:
+        if self._spoke is None:
+            return  # too late
         of = self._of
         of.stats.spoke += 1
         if of.speakers.learn(self._destination, True, of.now()):
@@ -174,6 +176,7 @@ class Watch:
 
     def client_spoke(self) -> None:
         """The client was first."""
+        self._spoke = None
         if self._expected is False:
             return
         of = self._of

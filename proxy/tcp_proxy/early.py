@@ -26,6 +26,7 @@ class EarlyUpstream:
         "_timer",
         "bytes_sent",
         "cluster",
+        "connection",
         "dial_until",
         "last_active",
         "now",
@@ -37,8 +38,15 @@ class EarlyUpstream:
         "upstream",
     )
 
-    def __init__(self, owner: TcpProxyFilter, cluster: Any, on_spoke: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        owner: TcpProxyFilter,
+        connection: ConnectionInfo,
+        cluster: Any,
+        on_spoke: Callable[[], None],
+    ) -> None:
         self.owner = owner
+        self.connection = connection
         self.now = owner.now
         self.stats = owner.stats
         self.cluster = cluster
@@ -82,6 +90,8 @@ class EarlyUpstream:
         self.spoken += data
         if first:
             self._on_spoke()
+        if self.upstream is not None:
+            self.upstream.pause_reading()  # until somebody wants it
 
     def on_dial_failed(self, host: Host | None, failure: DialFailure, reason: str) -> None:
         """The session that comes tries on its own."""
@@ -112,6 +122,7 @@ class EarlyUpstream:
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
             upstream.session = session
+            upstream.resume_reading()
         return upstream
 
     def close(self) -> None:
@@ -143,7 +154,7 @@ def dial_early(
         host = cluster.choose_by_stream(StreamInfo(connection, connection.start_time), client_hash)
     if host is None or host.cluster.config.transport_of(host.metadata) is not None:
         return None
-    early = EarlyUpstream(owner, cluster, on_spoke)
+    early = EarlyUpstream(owner, connection, cluster, on_spoke)
     early.upstream = upstream = Upstream(cast("TcpSession", early), host.cluster, host)
     upstream.dial()
     return early if early.upstream is not None else None

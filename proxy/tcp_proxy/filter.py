@@ -13,6 +13,7 @@ from proxy.tcp_proxy.config import TcpProxyConfig, compile_tcp_proxy
 from proxy.tcp_proxy.session import TcpSession
 from proxy.tcp_proxy.splice import PipeStock
 from proxy.tcp_proxy.stats import TcpProxyStats
+from proxy.tcp_proxy.young_sessions import YoungSessions
 
 
 class TcpProxyFilter:
@@ -29,6 +30,7 @@ class TcpProxyFilter:
         self.draw = services.random
         self.logger: Any = None
         self.pipes: PipeStock = services.shared.setdefault("tcp_proxy.pipes", PipeStock())
+        self.young = YoungSessions(services.timers)
         self._last_upstream_id = 0
         if config.access_logs:
             from proxy.access_log.logger import AccessLogger  # many filters have none

@@ -15,6 +15,7 @@ from proxy.connection.reset import reset
 from proxy.tcp_proxy.log_entry import log_entry
 from proxy.tcp_proxy.splice import LARGE, LARGE_READS, Relay, begin
 from proxy.tcp_proxy.upstream import DialFailure, Upstream
+from proxy.tcp_proxy.young_sessions import SWEEP
 
 if TYPE_CHECKING:
     from proxy.tcp_proxy.filter import TcpProxyFilter
@@ -44,6 +45,7 @@ class TcpSession(asyncio.Protocol):
         "_large_reads",
         "_log_at",
         "_paused",
+        "_settled",
         "_timer",
         "_wakes_at",
         "_write",
@@ -94,6 +96,7 @@ class TcpSession(asyncio.Protocol):
         self._wakes_at = _NEVER
         self._log_at = _NEVER
         self._buffered = 0
+        self._settled = False
         self._large_reads = 0
         self.relay: Relay | None = None  # moves what the client says, in place of `data_received`
 
@@ -364,10 +367,18 @@ class TcpSession(asyncio.Protocol):
             when = min(when, self.last_active + self._idle_timeout)
         if when == _NEVER or when >= self._wakes_at:
             return
+        if not self._settled and when - now > SWEEP:
+            self.owner.young.add(self, now)
+            return
         if self._timer is not None:
             self.owner.timers.cancel(self._timer)
         self._wakes_at = when = max(when, now)
         self._timer = self.owner.timers.wake(when, self)
+
+    def settle(self, now: float) -> None:
+        """See `YoungSession`."""
+        self._settled = True
+        self._arm(now)
 
     def on_wake(self, now: float) -> None:
         """A deadline may have come; see `Timers`."""
@@ -419,6 +430,7 @@ class TcpSession(asyncio.Protocol):
         if self._ended:
             return
         self._ended = True
+        self.owner.young.discard(self)
         if self._timer is not None:
             self.owner.timers.cancel(self._timer)
             self._timer = None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from proxy.base.address import from_socket_name
 from proxy.base.stream_info import StreamInfo
 from proxy.connection.reset import reset as cut
+from proxy.connection.stepping import Steps
 from proxy.tcp_proxy.splice import LARGE, LARGE_READS, Relay, begin
 from proxy.upstream.pool.connect import ConnectError, open_connection, reason_of
 
@@ -43,6 +44,7 @@ class Upstream(asyncio.Protocol):
         "_large_reads",
         "_limits",
         "_local",
+        "_now",
         "_paused",
         "_task",
         "_tls",
@@ -68,6 +70,7 @@ class Upstream(asyncio.Protocol):
         self.cluster = cluster
         self.stats = cluster.stats
         self.host = host
+        self._now = session.now
         self.connection_id = session.owner.next_upstream_id()
         self.connected = False
         self.finished = False
@@ -77,7 +80,7 @@ class Upstream(asyncio.Protocol):
         self._limits = cluster.breakers[0]
         self._local = False
         self._paused = False
-        self._task: asyncio.Task[Any] | None = None
+        self._task: asyncio.Task[Any] | Steps | None = None
         self._addresses: Any = None
         self._tls: Any = None
         self._large_reads = 0
@@ -115,11 +118,13 @@ class Upstream(asyncio.Protocol):
         transport = config.transport_of(self.host.metadata)
         if transport is None and config.bind is None and config.keepalive is None and not address.path:
             session.wait_until(now + config.connect_timeout, now)
-            connecting: Any = loop.create_connection(lambda: self, address.ip, address.port)
-        else:
-            connecting = open_connection(loop, self.host, config, self, transport, session.connection)
-        self._task = task = loop.create_task(connecting, name="tcp_proxy connect")
-        task.add_done_callback(self._on_dialled)
+            connecting = loop.create_connection(lambda: self, address.ip, address.port)
+            self._task = steps = Steps(connecting, self._on_dialled)
+            steps.begin()
+            return
+        opening = open_connection(loop, self.host, config, self, transport, session.connection)
+        self._task = task = loop.create_task(opening, name="tcp_proxy connect")
+        task.add_done_callback(self._on_opened)
 
     def time_out(self) -> None:
         """The time to connect is over."""
@@ -128,11 +133,13 @@ class Upstream(asyncio.Protocol):
             task.cancel()
             self._failed(DialFailure.TIMEOUT, "")
 
-    def _on_dialled(self, task: asyncio.Task[Any]) -> None:
+    def _on_opened(self, task: asyncio.Task[Any]) -> None:
+        self._on_dialled(asyncio.CancelledError() if task.cancelled() else task.exception())
+
+    def _on_dialled(self, error: BaseException | None) -> None:
         if self._task is None:
             return  # given up before
         self._task = None
-        error = task.exception() if not task.cancelled() else None
         if self.connected:
             return
         if isinstance(error, ConnectError):
@@ -142,7 +149,7 @@ class Upstream(asyncio.Protocol):
                 self._failed(DialFailure.LOCAL if error.local else DialFailure.REMOTE, error.reason)
         elif isinstance(error, OSError):
             self._failed(DialFailure.REMOTE, reason_of(error))
-        elif not task.cancelled():
+        elif not isinstance(error, asyncio.CancelledError):
             self._failed(DialFailure.LOCAL, str(error or ""))
 
     def _failed(self, failure: DialFailure, reason: str) -> None:
@@ -318,7 +325,7 @@ class Upstream(asyncio.Protocol):
                 stats.upstream_cx_destroy_local_with_active_rq += 1
             else:
                 stats.upstream_cx_destroy_remote_with_active_rq += 1
-        length = asyncio.get_running_loop().time() - self.connected_at
+        length = self._now() - self.connected_at
         stats.upstream_cx_length_ms.record(int(length * 1000))
         stats.upstream_rq_per_cx.record(1)
 
