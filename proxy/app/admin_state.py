@@ -151,7 +151,7 @@ class ControllerAdminState:
         overrides = self._controller.overrides
         return [
             RuntimeLayer(layer.name, overrides if layer.admin else layer.values)
-            for layer in self._controller.config.layers
+            for layer in self._controller.layers
         ]
 
     def modify_runtime(self, values: Mapping[str, str]) -> None:

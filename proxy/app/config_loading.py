@@ -65,7 +65,8 @@ class LoadedConfig:
     layers: tuple[Layer, ...]
     #: Those that some TLS context refers to.
     secrets: tuple[SecretPlan, ...] = ()
-    #: What clusters and listeners want of a control plane.
+    #: What the runtime, clusters and listeners want of a control plane.
+    runtime_wants: tuple[ResourceWant, ...] = ()
     cluster_wants: tuple[ResourceWant, ...] = ()
     listener_wants: tuple[ResourceWant, ...] = ()
     #: Whether the bootstrap has `dynamic_resources`.
@@ -75,7 +76,7 @@ class LoadedConfig:
     @property
     def dynamic(self) -> bool:
         """Whether anything comes from a control plane."""
-        return self.discovers or bool(self.cluster_wants or self.listener_wants)
+        return self.discovers or bool(self.runtime_wants or self.cluster_wants or self.listener_wants)
 
 
 def plan_of(name: str, serialized: bytes, config: ListenerConfig) -> ListenerPlan:
@@ -195,7 +196,8 @@ def _compile(
     """All parts of a bootstrap that was read, and the problems with their places."""
     bootstrap = loaded.message
     _apply_node(bootstrap.node, options)
-    layers_context = CompileContext()
+    has_ads = bootstrap.dynamic_resources.HasField("ads_config")
+    layers_context = CompileContext(has_ads=has_ads)
     layers = compile_layers(bootstrap, layers_context)
     context = CompileContext(
         runtime=Runtime(merge(layers, {})),
@@ -205,7 +207,7 @@ def _compile(
         node=bootstrap.node,
         eager=True,
         secrets=_secrets(bootstrap),
-        has_ads=bootstrap.dynamic_resources.HasField("ads_config"),
+        has_ads=has_ads,
     )
     context.problems += layers_context.problems
     apart = len(bootstrap.static_resources.clusters) > MANY_CLUSTERS
@@ -227,6 +229,7 @@ def _compile(
         dns_clusters=dns_clusters,
         layers=layers,
         secrets=tuple(({} if context.secrets is None else context.secrets.plans | secrets).values()),
+        runtime_wants=tuple(layers_context.resources.wants.values()),
         cluster_wants=tuple(cluster_wants),
         listener_wants=tuple(context.resources.wants.values()),
         discovers=bootstrap.HasField("dynamic_resources"),

@@ -43,9 +43,10 @@ from proxy.discovery.clusters import ClusterTable
 from proxy.discovery.listeners import ListenerRecord, ListenerTable
 from proxy.discovery.places import Places
 from proxy.discovery.session import Discovery
-from proxy.discovery.wanted import WantedResources
+from proxy.discovery.wanted import Wanted, WantedResources
 from proxy.upstream.circuit_breaker import SharedSlots
 from proxy.version import version_number
+from xds_client.resource_types import ResourceType
 
 if TYPE_CHECKING:
     from proxy.app.active_listener import ActiveListener
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
     from proxy.app.secret_watch import SecretWatch
     from proxy.connection.tls_secrets import SecretPlan
     from xds_client.api import Consumer, Subscription
-    from xds_client.resource_types import ResourceType
 
 logger = logging.getLogger("proxy.app.controller")
 
@@ -119,6 +119,7 @@ class Controller:
         ):
             self.registry.add(type(group).__name__, group)
         self.days_until_expiry: Callable[[], int] = lambda: NO_CERTIFICATE
+        self.layers = config.layers
         self.overrides: dict[str, str] = {}
         clusters = Places(_most(config, len(config.clusters)))
         listeners = Places(_most(config, 1 + len(config.listeners)))
@@ -137,6 +138,7 @@ class Controller:
         self.names = NameResolution(loop, self._hosts_resolved, self.registry, random_draw())
         broadcast = self.workers.broadcast
         self.wanted = WantedResources(self._subscribe, broadcast, self._check_context, time.time)
+        self.wanted.observers[ResourceType.RUNTIME] = self._layer_came
         self.clusters = ClusterTable(
             clusters, self.wanted, self.names, self.cluster_stats, broadcast, self._check_context, time.time
         )
@@ -285,13 +287,22 @@ class Controller:
 
     def modify_runtime(self, values: Mapping[str, str]) -> None:
         """Write the admin layer; raises `UsageError` when there is none."""
-        self.overrides = runtime_layers.modified(self.overrides, values, self.config.layers)
+        self.overrides = runtime_layers.modified(self.overrides, values, self.layers)
+        self._runtime_changed()
+
+    def _runtime_changed(self) -> None:
         self._note_runtime()
         self.workers.broadcast(("runtime", self.runtime_values()))
 
+    def _layer_came(self, entry: Wanted) -> None:
+        """A layer of the runtime has come from a control plane, or changed."""
+        values = runtime_layers.read_layer(entry.value or b"", entry.want.name)
+        self.layers = runtime_layers.replaced(self.layers, entry.want.key, values)
+        self._runtime_changed()
+
     def runtime_values(self) -> dict[str, str]:
         """The merged runtime."""
-        return runtime_layers.merge(self.config.layers, self.overrides)
+        return runtime_layers.merge(self.layers, self.overrides)
 
     def set_log_levels(self, levels: Mapping[str, str]) -> None:
         """Here and in every worker."""
@@ -322,9 +333,11 @@ class Controller:
         self.state = state
 
     async def _initialize(self) -> None:
-        await self.names.start([self.config.clusters[index] for index in self.config.dns_clusters])
         if self.config.dynamic:
             self.discovery = self._start_discovery()
+            await self.discovery.start_runtime(self.config.runtime_wants)
+        await self.names.start([self.config.clusters[index] for index in self.config.dns_clusters])
+        if self.discovery is not None:
             await self.discovery.start_clusters(self.config.cluster_wants)
         # Envoy loads the runtime once more when its clusters are there; the numbers show it.
         self._note_runtime()
@@ -544,7 +557,7 @@ class Controller:
         stats = self.runtime_stats
         stats.load_success += 1
         stats.override_dir_not_exists += 1
-        stats.num_layers = len(self.config.layers)
+        stats.num_layers = len(self.layers)
         stats.num_keys = len(self.runtime_values())
         stats.admin_overrides_active = int(bool(self.overrides))
 

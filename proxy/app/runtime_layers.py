@@ -1,4 +1,5 @@
-"""The runtime's layers: static ones of the bootstrap, and the admin layer that `/runtime_modify` writes.
+"""The runtime's layers: static ones of the bootstrap, those of a control plane, and the admin layer that
+`/runtime_modify` writes.
 
 Source: `envoy.config.bootstrap.v3.LayeredRuntime` and Envoy's `runtime_impl.cc`. A nested mapping becomes
 dotted keys, except one that spells a `FractionalPercent`, which is a value. Lists and nulls are refused.
@@ -7,11 +8,12 @@ dotted keys, except one that spells a `FractionalPercent`, which is a value. Lis
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from proxy.base.errors import UsageError
+from proxy.base.errors import ConfigError, UsageError
 from proxy.config.context import CompileContext
+from xds_client.resource_types import ResourceType
 
 # Values that `Runtime` understands for a fractional percent: see `fraction_text`.
 _DENOMINATORS: Final = {"HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000}
@@ -19,11 +21,16 @@ _DENOMINATORS: Final = {"HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer, lowest first. `admin` marks the one that may be written at run time."""
+    """One layer, lowest first.
+
+    `admin` marks the one that may be written at run time. One with `key` comes from a control plane (RTDS), as the
+    resource with that key.
+    """
 
     name: str
     values: Mapping[str, str]
     admin: bool = False
+    key: str = ""
 
 
 def compile_layers(bootstrap: Any, context: CompileContext) -> tuple[Layer, ...]:
@@ -46,6 +53,14 @@ def compile_layers(bootstrap: Any, context: CompileContext) -> tuple[Layer, ...]
                     path, "Too many admin layers specified in LayeredRuntime, at most one may be specified"
                 )
             layers.append(Layer(message.name, {}, admin=True))
+        elif kind == "rtds_layer":
+            rtds = message.rtds_layer
+            at = f"{path}.rtds_layer.rtds_config"
+            name = rtds.name or message.name
+            source = context.resources.want(
+                ResourceType.RUNTIME, name, rtds.rtds_config, at, context, "runtime."
+            )
+            layers.append(Layer(message.name, {}, key=source.key))
         else:
             context.problem(f"{path}.{kind}", "this kind of runtime layer is not supported")
     return tuple(layers)
@@ -57,6 +72,25 @@ def merge(layers: tuple[Layer, ...], overrides: Mapping[str, str]) -> dict[str, 
     for layer in layers:
         merged.update(overrides if layer.admin else layer.values)
     return merged
+
+
+def read_layer(body: bytes, name: str) -> dict[str, str]:
+    """The values of a `service.runtime.v3.Runtime` that is asked for as `name`. Raises `ConfigError`."""
+    from envoy.service.runtime.v3 import rtds_pb2  # most configs have no such layer
+
+    message = rtds_pb2.Runtime.FromString(body)
+    if message.name != name:
+        raise ConfigError(f"Unexpected RTDS runtime (expecting {name}): {message.name}")
+    context = CompileContext()
+    values: dict[str, str] = {}
+    _flatten(message.layer, "", "layer", values, context)
+    context.raise_if_problems()
+    return values
+
+
+def replaced(layers: tuple[Layer, ...], key: str, values: Mapping[str, str]) -> tuple[Layer, ...]:
+    """The layers after those of the resource `key` have come or changed."""
+    return tuple(replace(layer, values=values) if layer.key == key else layer for layer in layers)
 
 
 def modified(

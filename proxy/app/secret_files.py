@@ -22,7 +22,14 @@ from google.protobuf.message import DecodeError
 from proxy.base.errors import Problem
 from proxy.config.check import check_message
 from proxy.config.context import CompileContext
-from proxy.connection.tls_secrets import CERTIFICATE, VALIDATION, SecretPlan, SecretSource, SecretStore
+from proxy.connection.tls_secrets import (
+    CERTIFICATE,
+    TICKET_KEYS,
+    VALIDATION,
+    SecretPlan,
+    SecretSource,
+    SecretStore,
+)
 
 _SOURCES: Final = {
     CERTIFICATE: ("certificate_chain", "private_key", "password"),
@@ -166,7 +173,9 @@ def _resource(content: bytes, plan: SecretPlan) -> Any:
 
 def _inline(value: Any, kind: str, read: ReadSecret) -> None:
     """Replace file names by what is in the files."""
-    sources = [getattr(value, name) for name in _SOURCES[kind] if value.HasField(name)]
+    sources = [getattr(value, name) for name in _SOURCES.get(kind, ()) if value.HasField(name)]
+    if kind == TICKET_KEYS:
+        sources += value.keys
     spiffe = None
     if kind == VALIDATION and value.HasField("custom_validator_config"):
         spiffe = tls_spiffe_validator_config_pb2.SPIFFECertValidatorConfig()
@@ -190,9 +199,12 @@ def _try(value: Any, kind: str, ctx: CompileContext) -> None:
 
     from proxy.connection.tls import compile_upstream_tls
     from proxy.connection.tls_material import read_certificate
+    from proxy.connection.tls_sessions import read_ticket_keys
 
     if kind == CERTIFICATE:
         read_certificate(value, kind, ctx)
+    elif kind == TICKET_KEYS:
+        read_ticket_keys(value, kind, ctx)
     else:
         context = tls_pb2.UpstreamTlsContext()
         context.common_tls_context.validation_context.CopyFrom(value)

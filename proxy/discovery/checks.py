@@ -9,6 +9,7 @@ from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.route.v3 import route_pb2
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 
+from proxy.app.runtime_layers import read_layer
 from proxy.base.errors import ConfigError
 from proxy.config.context import CompileContext
 from proxy.discovery.accept import read_message, refuse
@@ -59,9 +60,19 @@ def _check_secret(body: bytes, name: str, ctx: CompileContext) -> bytes:
     return read.serialized
 
 
+def _check_layer(body: bytes, name: str, ctx: CompileContext) -> bytes:
+    del ctx
+    from envoy.service.runtime.v3 import rtds_pb2
+
+    read_message(rtds_pb2.Runtime, body)
+    read_layer(body, name)
+    return body
+
+
 CHECKS: dict[ResourceType, Check] = {
     ResourceType.ENDPOINT: _check_endpoints,
     ResourceType.ROUTE: _check_routes,
+    ResourceType.RUNTIME: _check_layer,
     ResourceType.SECRET: _check_secret,
 }
 

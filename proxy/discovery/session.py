@@ -159,6 +159,10 @@ class Discovery:
         self._stats = stats
         stats.add("control_plane", ControlPlaneStats(client))
 
+    async def start_runtime(self, wants: Iterable[ResourceWant]) -> None:
+        """Subscribe to layers of the runtime; returns when they are here."""
+        await self._hold(wants)
+
     async def start_clusters(self, wants: Iterable[ResourceWant]) -> None:
         """Subscribe to clusters, and to the `wants` of those of the bootstrap; returns when they are warm."""
         prefix = "cluster_manager.cds."
@@ -184,18 +188,26 @@ class Discovery:
         needs: ResourceType,
         wants: Iterable[ResourceWant],
     ) -> None:
-        static = asyncio.Event()
-        warming = Warming(time.time(), static.set)
-        self._wanted.hold(wants, STATIC, warming)
-        warming.start()
+        static = asyncio.create_task(self._hold(wants))
         if self._dynamic.HasField(field):
             consumer = ListConsumer(table, self.client, needs)
             source = getattr(self._dynamic, field)
             consumer.subscription = self.client.subscribe(kind, source, (WILDCARD,), consumer)
             self._stats.add(prefix, SubscriptionStats(prefix, consumer.subscription.counters))
             await consumer.first.wait()
-        await static.wait()
+        await static
         # For what is warming now, but not for what comes later.
         for record in list(table.warming.values()):
             if record.warming is not None:
                 await record.warming.over.wait()
+
+    async def _hold(self, wants: Iterable[ResourceWant]) -> None:
+        """Ask for what the bootstrap wants; returns when everything has come or was waited for in vain."""
+        warming = Warming(time.time(), _nothing)
+        self._wanted.hold(wants, STATIC, warming)
+        warming.start()
+        await warming.over.wait()
+
+
+def _nothing() -> None:
+    """For whoever only waits."""

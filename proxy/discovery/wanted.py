@@ -88,6 +88,8 @@ class WantedResources:
         self._context = context
         self.clock = clock
         self.entries: dict[str, Wanted] = {}
+        #: Who in this process hears of what was accepted, by type.
+        self.observers: dict[ResourceType, Callable[[Wanted], None]] = {}
         self._unheld: set[str] = set()
         self._consumers: dict[tuple[ResourceType, bytes], NamedConsumer] = {}
 
@@ -160,6 +162,9 @@ class WantedResources:
         entry.updated = self.clock()
         if value != entry.value:
             entry.value = value
+            observer = self.observers.get(kind)
+            if observer is not None:
+                observer(entry)
             self._broadcast(("resources", [(entry.want.key, value)]))
         self._settle(entry)
         return ""

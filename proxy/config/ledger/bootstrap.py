@@ -55,11 +55,16 @@ envoy.config.bootstrap.v3.LayeredRuntime
   + layers
 
 envoy.config.bootstrap.v3.RuntimeLayer
-  + name static_layer admin_layer
+  + name static_layer admin_layer rtds_layer
   - disk_layer
-  - comes with xDS: rtds_layer
 
 envoy.config.bootstrap.v3.RuntimeLayer.AdminLayer
+
+envoy.config.bootstrap.v3.RuntimeLayer.RtdsLayer
+  + name rtds_config
+
+envoy.service.runtime.v3.Runtime
+  + name layer
 
 envoy.config.bootstrap.v3.Watchdog
   + actions miss_timeout megamiss_timeout kill_timeout max_kill_timeout_jitter multikill_timeout

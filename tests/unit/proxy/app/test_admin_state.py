@@ -63,6 +63,7 @@ def controller() -> SimpleNamespace:
         started_at=90.0,
         state="LIVE",
         overrides={"k": "2"},
+        layers=config.layers,
         workers=Workers(),
         clusters=[
             ClusterRecord(name, serialized, place, 5.0)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from envoy.config.bootstrap.v3 import bootstrap_pb2
+from envoy.service.runtime.v3 import rtds_pb2
 
 from proxy.config import extensions
 from proxy.config.ledger import IMPLEMENTED, NO_EFFECT, UNSUPPORTED, entries, support_of
@@ -15,8 +16,8 @@ from proxy.config.ledger.table import AREAS, parse
 
 
 def reachable(through: Container[str] = (IMPLEMENTED, NO_EFFECT)) -> Iterator[Any]:
-    """Every message that a bootstrap or an extension reaches through fields of these classes, or of none."""
-    todo = [bootstrap_pb2.Bootstrap.DESCRIPTOR]
+    """Every message that a bootstrap, a discovered resource or an extension reaches through fields of these classes, or of none."""
+    todo = [bootstrap_pb2.Bootstrap.DESCRIPTOR, rtds_pb2.Runtime.DESCRIPTOR]
     todo += [extensions.message_class(name).DESCRIPTOR for name in extensions.type_names()]
     seen: set[str] = set()
     while todo:
@@ -64,7 +65,6 @@ CARRIED_WHOLE = {
 READ_BY_OTHER_MEANS = {
     "envoy.config.core.v3.Metadata.typed_filter_metadata": "for filters that ask for it; none does yet",
     "xds.type.matcher.v3.RegexMatcher.google_re2": "RE2 is the only engine, and must be named",
-    f"{HCM}.request_id_extension": "the only extension that may stand there is the one that is always used",
     "envoy.config.route.v3.HeaderMatcher.prefix_match": "the kind of the string is cut from the field's name",
     "envoy.config.route.v3.HeaderMatcher.suffix_match": "the kind of the string is cut from the field's name",
     "envoy.config.route.v3.HeaderMatcher.contains_match": "the kind of the string is cut from the field's name",
