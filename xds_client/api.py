@@ -6,6 +6,7 @@ and hands on only resources whose bytes differ from those accepted before.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -209,6 +210,19 @@ class StreamCounters:
     identifier: str = ""
 
 
+class ServerTls(Protocol):
+    """How to be a TLS client of a control plane: a context that makes every check of the config itself."""
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """What connections are made with."""
+        ...
+
+    def server_name(self, hostname: str) -> str:
+        """The SNI for a host whose endpoint is called `hostname`; "" for none."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What the client needs to know of the process it runs in.
@@ -217,7 +231,9 @@ class Surroundings:
     `cluster` gives the `cluster.v3.Cluster` of the bootstrap with a name, `secret` the static
     `tls.v3.Secret` with a name; None for unknown ones. `read_response` makes a serialised
     `discovery.v3.DiscoveryResponse` of a file: its bytes and path; it raises ValueError or a `ConfigError` that
-    says what is wrong. `draw` gives numbers in [0, 1), `clock` Unix seconds.
+    says what is wrong. `draw` gives numbers in [0, 1), `clock` Unix seconds. `tls` says how to speak TLS to the
+    hosts of a `Cluster` that has a transport socket, None for plain text; it raises `ConfigError`. It is asked
+    before every connection, so that secrets may change.
     """
 
     node: Any
@@ -227,6 +243,7 @@ class Surroundings:
     read_response: Callable[[bytes, str], bytes]
     draw: Callable[[], float]
     clock: Callable[[], float]
+    tls: Callable[[Any], ServerTls | None] | None = None
 
 
 class Client(Protocol):

@@ -1,0 +1,155 @@
+"""The state-of-the-world protocol of one resource type, without I/O.
+
+Source: Envoy's "xDS REST and gRPC protocol"; nonces, ACK and NACK as its gRPC mux sends them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from envoy.service.discovery.v3 import discovery_pb2
+
+from xds_client.api import WILDCARD, Rejection, Resource
+from xds_client.messages import body_name, is_wrapper, same_type, set_error
+from xds_client.names import normal
+from xds_client.resource_types import ResourceType
+from xds_client.state import Change, TypeState, wrapped
+
+_COMPLETE: Final = frozenset({ResourceType.LISTENER, ResourceType.CLUSTER, ResourceType.SCOPED_ROUTE})
+"""Types whose every response holds all resources asked for: what is not in it does not exist."""
+
+
+class SotwState(TypeState):
+    """One resource type by `DiscoveryRequest` and `DiscoveryResponse`."""
+
+    def __init__(self, kind: ResourceType) -> None:
+        super().__init__(kind)
+        self._nonce = ""
+        self._error = ""
+        self._due = False
+        self._named_before = False
+        """Whether names were sent on this stream: an empty list then no longer means everything."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether a request is due."""
+        return self._due
+
+    def request(self) -> Any:
+        """The next request: what is asked for as a whole, with the answer owed to the last response."""
+        self._due = False
+        self._told_server()
+        request = discovery_pb2.DiscoveryRequest(
+            version_info=self.version, type_url=self.kind.type_url, response_nonce=self._nonce
+        )
+        names = list(self.names)
+        if names != [WILDCARD] or self._named_before:
+            request.resource_names.extend(names)
+            self._named_before = self._named_before or bool(names)
+        if self._error:
+            set_error(request, self._error)
+            self._error = ""
+        return request
+
+    def repeat(self) -> None:
+        """Ask again: a server may answer a repeated request."""
+        self._due = bool(self.names)
+
+    def _interest_changed(self, added: Sequence[str], removed: Sequence[str]) -> None:
+        # An empty list as the first request of a stream would ask for everything.
+        if added or (removed and (self.names or self._named_before)):
+            self._due = True
+
+    def _stream_started(self) -> None:
+        self._nonce = ""
+        self._error = ""
+        self._named_before = False
+        self._due = bool(self.names)
+
+    def _owe(self, change: Change, error: str) -> None:
+        if change.generation == self.generation:
+            self._nonce = change.nonce
+            self._error = error
+            self._due = True
+
+    def receive(self, response: Any) -> Change:
+        """What a `DiscoveryResponse` changes."""
+        change = Change(
+            version=response.version_info,
+            nonce=response.nonce,
+            control_plane=response.control_plane.identifier,
+            generation=self.generation,
+        )
+        try:
+            resources, heartbeats = self._read(response, change)
+        except ValueError as error:
+            change.problem = str(error)
+            return change
+        self._compare(change, resources)
+        change.unchanged.extend(name for name in heartbeats if self.accepted(name) is not None)
+        # A response of heartbeats alone prolongs lives; it is not the state of the world.
+        if self.kind in _COMPLETE and (resources or not heartbeats):
+            self._find_gone(change, resources.keys() | heartbeats)
+        change.errors = self._server_errors(response)
+        return change
+
+    def _read(self, response: Any, change: Change) -> tuple[dict[str, Resource], set[str]]:
+        """The resources by name and the names of heartbeats. Raises ValueError to refuse the response."""
+        resources: dict[str, Resource] = {}
+        heartbeats: set[str] = set()
+        version = change.version
+        for entry in response.resources:
+            type_url = entry.type_url
+            if is_wrapper(type_url):
+                resource = self._unwrap(entry.value, version)
+            else:
+                body = entry.value
+                resource = Resource(normal(body_name(body)), version, body, type_url)
+            name = resource.name
+            if not resource.type_url and not resource.body:
+                heartbeats.add(name)
+                change.lifetimes[name] = resource.ttl
+                continue
+            if not same_type(resource.type_url, self.kind.value):
+                raise ValueError(
+                    f"{resource.type_url} does not match the message-wide type URL {self.kind.type_url} in "
+                    f"DiscoveryResponse {version}"
+                )
+            if name not in resources:
+                resources[name] = resource
+                change.lifetimes[name] = resource.ttl
+            elif self.kind is ResourceType.CLUSTER:
+                raise ValueError(f"duplicate cluster {name} found")
+            elif self.kind is ResourceType.LISTENER:
+                change.rejections.append(Rejection(name, f"duplicate listener {name} found"))
+        return resources, heartbeats
+
+    @staticmethod
+    def _unwrap(data: bytes, version: str) -> Resource:
+        try:
+            wrapper = discovery_pb2.Resource.FromString(data)
+        except Exception as error:
+            raise ValueError("a resource wrapper is not a protobuf message") from error
+        name = wrapper.name or body_name(wrapper.resource.value)
+        return wrapped(wrapper, normal(name), version)
+
+    def _compare(self, change: Change, resources: dict[str, Resource]) -> None:
+        everything = WILDCARD in self.names
+        for name, resource in resources.items():
+            if not everything and not self.wants(name):
+                continue
+            known = self.accepted(name)
+            if known is not None and known.body == resource.body:
+                change.unchanged.append(name)
+            else:
+                change.added.append(resource)
+
+    def _find_gone(self, change: Change, present: set[str]) -> None:
+        for name, record in self.records.items():
+            if name in present or name.endswith(WILDCARD):
+                continue
+            if record.resource is not None:
+                change.removed.append(name)
+            elif name in self.names:
+                change.absent.append(name)
