@@ -77,11 +77,7 @@ class ClusterSessions:
         del self.sessions[session.key]
         self.proxy_stats.downstream_sess_active -= 1
         self._limit.release()
-        held = session.host.pools.get(FOR_DATAGRAMS)
-        if held is not None:
-            held.sessions.discard(session)
-            if not held.sessions:
-                del session.host.pools[FOR_DATAGRAMS]
+        session.host.pools[FOR_DATAGRAMS].sessions.discard(session)
 
     def close(self, now: float) -> None:
         """End every session."""

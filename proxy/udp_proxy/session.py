@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from proxy.upstream.host import Host
 
 _NEVER: Final = float("inf")
-# Answers that are read before other sessions have their turn.
-_BATCH: Final = 32
 
 
 class UdpSession:
@@ -108,37 +106,32 @@ class UdpSession:
             owner.cluster.stats.upstream_cx_tx_bytes_total += size
 
     def on_readable(self, now: float) -> None:
-        """Pass on what the host answers."""
+        """Pass on one answer of the host."""
         self.last_active = now
         owner = self.owner
         stats, limit = owner.stats, owner.filter.config.max_answer_size
-        receive = self.socket.recv
-        for _ in range(_BATCH):
-            try:
-                data = receive(limit + 1)
-            except BlockingIOError:
-                return
-            except OSError:
-                stats.sess_rx_errors += 1
-                return
-            if len(data) > limit:
-                stats.sess_rx_datagrams_dropped += 1
-                continue
-            stats.sess_rx_datagrams += 1
-            owner.cluster.stats.upstream_cx_rx_bytes_total += len(data)
-            self._answer(data)
-
-    def _answer(self, data: bytes) -> None:
+        try:
+            data = self.socket.recv(limit + 1)
+        except BlockingIOError:
+            return  # a datagram with a wrong checksum
+        except OSError:
+            stats.sess_rx_errors += 1
+            return
         size = len(data)
-        stats = self.owner.proxy_stats
+        if size > limit:
+            stats.sess_rx_datagrams_dropped += 1
+            return
+        stats.sess_rx_datagrams += 1
+        owner.cluster.stats.upstream_cx_rx_bytes_total += size
+        proxy_stats = owner.proxy_stats
         try:
             self.end.send(data, self.peer)
         except OSError:
-            stats.downstream_sess_tx_errors += 1
+            proxy_stats.downstream_sess_tx_errors += 1
             self.tx_errors += 1
         else:
-            stats.downstream_sess_tx_bytes += size
-            stats.downstream_sess_tx_datagrams += 1
+            proxy_stats.downstream_sess_tx_bytes += size
+            proxy_stats.downstream_sess_tx_datagrams += 1
             self.tx_bytes += size
             self.tx_datagrams += 1
 
