@@ -30,6 +30,7 @@ from proxy.connection.tls_object import CheckedSslObject, TlsContext, use_checks
 from proxy.connection.tls_parameters import apply_parameters
 from proxy.connection.tls_secrets import (
     CERTIFICATE,
+    TICKET_KEYS,
     VALIDATION,
     RotatingTls,
     SecretSource,
@@ -37,11 +38,13 @@ from proxy.connection.tls_secrets import (
     named_secret,
 )
 from proxy.connection.tls_selection import Certificate, Selection, sni_callback
+from proxy.connection.tls_sessions import Sessions
 
 #: OpenSSL: take ChaCha20 if the client prefers it, which is what Envoy's `[A|B]` groups amount to.
 _OP_PRIORITIZE_CHACHA: Final = 1 << 21
 #: OpenSSL: X509_V_FLAG_NO_CHECK_TIME.
 _VERIFY_NO_CHECK_TIME: Final = 0x200000
+_TICKET_KEYS_SDS: Final = "session_ticket_keys_sds_secret_config"
 _ACCEPT_UNTRUSTED: Final = 1  # CertificateValidationContext.TrustChainVerification
 
 _UNVERIFIED_CLIENTS: Final = (
@@ -54,6 +57,7 @@ class DownstreamTlsConfig:
     """How to be a TLS server."""
 
     context: ssl.SSLContext
+    sessions: Sessions
 
     def current(self) -> Self:
         """Itself; see `RotatingTls`."""
@@ -83,7 +87,7 @@ UpstreamTls = UpstreamTlsConfig | RotatingTls[UpstreamTlsConfig]
 
 def compile_downstream_tls(message: Any, path: str, ctx: CompileContext) -> DownstreamTls:
     """A `DownstreamTlsContext`."""
-    sources = _secrets(message.common_tls_context, f"{path}.common_tls_context", ctx)
+    sources = _secrets(message, path, ctx)
     if not sources:
         return _downstream(message, path, ctx)
     rotating = RotatingTls(sources, lambda at: _downstream(_with_secrets(message, sources), path, at))
@@ -98,7 +102,7 @@ def compile_upstream_tls(
 
     `default_alpn` is what is offered if the message names nothing.
     """
-    sources = _secrets(message.common_tls_context, f"{path}.common_tls_context", ctx)
+    sources = _secrets(message, path, ctx)
     if not sources:
         return _upstream(message, path, ctx, default_alpn)
     rotating = RotatingTls(
@@ -111,8 +115,10 @@ def compile_upstream_tls(
 # -- secrets
 
 
-def _secrets(common: Any, path: str, ctx: CompileContext) -> tuple[SecretSource, ...]:
-    """The secrets of a `CommonTlsContext`, in the order in which `_with_secrets` uses them."""
+def _secrets(message: Any, path: str, ctx: CompileContext) -> tuple[SecretSource, ...]:
+    """The secrets of a context, in the order in which `_with_secrets` uses them."""
+    common, at_keys = message.common_tls_context, f"{path}.{_TICKET_KEYS_SDS}"
+    path = f"{path}.common_tls_context"
     sources = [
         inline_secret(certificate, CERTIFICATE, f"{path}.tls_certificates[{i}]", ctx)
         for i, certificate in enumerate(common.tls_certificates)
@@ -130,7 +136,14 @@ def _secrets(common: Any, path: str, ctx: CompileContext) -> tuple[SecretSource,
     elif common.validation_context.HasField("watched_directory"):
         inline = common.validation_context
         sources.append(inline_secret(inline, VALIDATION, f"{path}.validation_context", ctx))
+    if _has_ticket_keys_by_name(message):
+        wanted = message.session_ticket_keys_sds_secret_config
+        sources.append(named_secret(wanted, TICKET_KEYS, at_keys, ctx))
     return tuple(sources)
+
+
+def _has_ticket_keys_by_name(message: Any) -> bool:
+    return _TICKET_KEYS_SDS in message.DESCRIPTOR.fields_by_name and message.HasField(_TICKET_KEYS_SDS)
 
 
 def _validation_secret(common: Any) -> Any:
@@ -144,7 +157,7 @@ def _validation_secret(common: Any) -> Any:
 
 def with_secrets(message: Any, ctx: CompileContext) -> Any:
     """A copy of a context with every secret that is here in the place of its name."""
-    return _with_secrets(message, _secrets(message.common_tls_context, "", ctx))
+    return _with_secrets(message, _secrets(message, "", ctx))
 
 
 def _with_secrets(message: Any, sources: tuple[SecretSource, ...]) -> Any:
@@ -166,6 +179,8 @@ def _with_secrets(message: Any, sources: tuple[SecretSource, ...]) -> Any:
         common.validation_context.CopyFrom(default)
     elif common.validation_context.HasField("watched_directory"):
         common.validation_context.CopyFrom(next(values).validation_context)
+    if _has_ticket_keys_by_name(made):
+        made.session_ticket_keys.CopyFrom(next(values).session_ticket_keys)
     return made
 
 
@@ -188,6 +203,8 @@ def _downstream(message: Any, path: str, ctx: CompileContext) -> DownstreamTlsCo
     # Envoy has a client without a certificate pass none of these tests, so they imply that one is required.
     required = message.require_client_certificate.value or validation.checks.needs_certificate
 
+    sessions = Sessions(message, path, ctx)
+
     def make(certificates: Sequence[Certificate], problems: CompileContext) -> TlsContext:
         context = TlsContext(ssl.PROTOCOL_TLS_SERVER)
         _apply_common(context, common, at, problems, ssl.TLSVersion.TLSv1_3)
@@ -196,9 +213,7 @@ def _downstream(message: Any, path: str, ctx: CompileContext) -> DownstreamTlsCo
             context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
         else:
             context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE | _OP_PRIORITIZE_CHACHA
-        if message.disable_stateless_session_resumption:
-            context.options |= ssl.OP_NO_TICKET
-            context.num_tickets = 0
+        sessions.apply(context)
         validation.apply(context, problems)
         if validation.trusts:
             context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
@@ -211,14 +226,14 @@ def _downstream(message: Any, path: str, ctx: CompileContext) -> DownstreamTlsCo
     if not common.tls_certificates:
         ctx.problem(f"{at}.tls_certificates", "no TLS certificates found for server context")
     if not certificates or ctx.problems:
-        return DownstreamTlsConfig(first)
+        return DownstreamTlsConfig(first, sessions)
     selection = Selection(
         certificates,
         lambda chosen: make(chosen, ctx),
         full_scan=message.full_scan_certs_on_sni_mismatch.value,
     )
     selection.default.sni_callback = sni_callback(selection, required=message.require_sni.value)
-    return DownstreamTlsConfig(selection.default)
+    return DownstreamTlsConfig(selection.default, sessions)
 
 
 def _upstream(message: Any, path: str, ctx: CompileContext, default_alpn: Sequence[str]) -> UpstreamTlsConfig:

@@ -7,7 +7,7 @@ import warnings
 from typing import Any, Final
 
 from proxy.config.context import CompileContext
-from proxy.connection import tls_ciphers
+from proxy.connection import openssl, tls_ciphers
 
 _CURVES: Final = {"P-256": "prime256v1", "P-384": "secp384r1", "P-521": "secp521r1"}
 
@@ -43,16 +43,38 @@ def apply_parameters(
     except ssl.SSLError:
         ctx.problem(f"{path}.cipher_suites", f"none of the cipher suites is available: {ciphers}")
     _apply_curves(context, message, path, ctx)
+    _apply_signature_algorithms(context, message, path, ctx)
 
 
 def _apply_curves(context: ssl.SSLContext, message: Any, path: str, ctx: CompileContext) -> None:
-    if not message.ecdh_curves:
+    names = list(message.ecdh_curves)
+    if not names:
         return
-    if len(message.ecdh_curves) > 1:
-        ctx.problem(f"{path}.ecdh_curves", "Python's ssl takes one curve: a list of several is not supported")
+    text = ":".join(names)
+    if openssl.AVAILABLE:
+        known = openssl.set_groups(context, names)
+    elif len(names) > 1:
+        ctx.problem(f"{path}.ecdh_curves", f"a list of several: {openssl.UNAVAILABLE}")
         return
-    name = message.ecdh_curves[0]
-    try:
-        context.set_ecdh_curve(_CURVES.get(name, name))
-    except ValueError:
-        ctx.problem(f"{path}.ecdh_curves[0]", f"failed to initialize ECDH curves {name}")
+    else:
+        try:
+            context.set_ecdh_curve(_CURVES.get(text, text))
+            known = True
+        except ValueError:
+            known = False
+    if not known:
+        ctx.problem(f"{path}.ecdh_curves", f"Failed to initialize ECDH curves {text}")
+
+
+def _apply_signature_algorithms(
+    context: ssl.SSLContext, message: Any, path: str, ctx: CompileContext
+) -> None:
+    names = list(message.signature_algorithms)
+    if not names:
+        return
+    if not openssl.AVAILABLE:
+        ctx.problem(f"{path}.signature_algorithms", openssl.UNAVAILABLE)
+    elif not openssl.set_signature_algorithms(context, names):
+        ctx.problem(
+            f"{path}.signature_algorithms", f"Failed to initialize TLS signature algorithms {':'.join(names)}"
+        )

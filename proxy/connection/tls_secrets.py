@@ -23,7 +23,12 @@ logger = logging.getLogger("outrider.secret")
 
 CERTIFICATE: Final = "tls_certificate"
 VALIDATION: Final = "validation_context"
-_API_NAMES: Final = {CERTIFICATE: "TlsCertificateSdsApi", VALIDATION: "CertificateValidationContextSdsApi"}
+TICKET_KEYS: Final = "session_ticket_keys"
+_API_NAMES: Final = {
+    CERTIFICATE: "TlsCertificateSdsApi",
+    VALIDATION: "CertificateValidationContextSdsApi",
+    TICKET_KEYS: "TlsSessionTicketKeysSdsApi",
+}
 
 Made = TypeVar("Made")
 

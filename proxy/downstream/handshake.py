@@ -61,6 +61,7 @@ class DownstreamTls:
             transport.set_protocol(_Closing(connection))
             transport.close()
             return
+        config.sessions.renew_keys()
         handshake = _Handshake(self, config.context, transport, connection, create_protocol, on_timeout)
         protocol = self._ssl_protocol(
             self.loop, handshake, handshake, handshake, True, None, True, self.timeout, _SHUTDOWN_TIMEOUT

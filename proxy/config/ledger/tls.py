@@ -5,11 +5,8 @@ envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer
 
 envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
   + common_tls_context require_client_certificate require_sni disable_stateless_session_resumption
-  + prefer_client_ciphers full_scan_certs_on_sni_mismatch
-  - Python's ssl cannot set the keys of session tickets: session_ticket_keys
-  - Python's ssl cannot set the keys of session tickets: session_ticket_keys_sds_secret_config
-  - Python's ssl cannot turn off the session cache: disable_stateful_session_resumption
-  - Python's ssl cannot set the life of sessions: session_timeout
+  + disable_stateful_session_resumption session_ticket_keys session_ticket_keys_sds_secret_config
+  + session_timeout prefer_client_ciphers full_scan_certs_on_sni_mismatch
   - Python's ssl cannot staple OCSP responses: ocsp_staple_policy
 
 envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
@@ -38,13 +35,14 @@ envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig
   + name sds_config
 
 envoy.extensions.transport_sockets.tls.v3.Secret
-  + name tls_certificate validation_context
-  - Python's ssl cannot set the keys of session tickets: session_ticket_keys
+  + name tls_certificate validation_context session_ticket_keys
   - no filter reads secrets yet: generic_secret
 
+envoy.extensions.transport_sockets.tls.v3.TlsSessionTicketKeys
+  + keys
+
 envoy.extensions.transport_sockets.tls.v3.TlsParameters
-  + tls_minimum_protocol_version tls_maximum_protocol_version cipher_suites ecdh_curves
-  - Python's ssl cannot choose signature algorithms: signature_algorithms
+  + tls_minimum_protocol_version tls_maximum_protocol_version cipher_suites ecdh_curves signature_algorithms
   - Python's ssl has no such policies: compliance_policies
 
 envoy.extensions.transport_sockets.tls.v3.TlsCertificate

@@ -1,0 +1,273 @@
+"""What OpenSSL can do for a context beyond Python's `ssl`, called in the very library that `ssl` runs on.
+
+CPython keeps its `SSL_CTX *` first in an `ssl.SSLContext`. That is checked once, on a context whose options are
+known. Where the library hides its functions (a statically linked interpreter) `AVAILABLE` is False, and whoever
+needs one of these refuses its config field with `UNAVAILABLE`.
+
+Callbacks are few, for the whole process and never freed: a connection may outlive the Python object of its context.
+What they need of a context stands in `_callback_data` as long as that object lives.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import ssl
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+UNAVAILABLE: Final = "the OpenSSL of this Python interpreter cannot be reached for it"
+
+#: Bytes of a session ticket key: a name, a key for HMAC-SHA256 and one for AES-256 (Envoy's and OpenSSL's order).
+TICKET_KEY_BYTES: Final = 80
+_NAME_END: Final = 16
+_HMAC_END: Final = 48
+
+# Of <openssl/ssl.h>, <openssl/tls1.h> and <openssl/core.h>.
+_CTRL_SET_SESS_CACHE_MODE: Final = 44
+_CTRL_SET_TICKET_KEYS: Final = 59
+_CTRL_SET_STATUS_CALLBACK: Final = 63
+_CTRL_SET_STATUS_RESPONSE: Final = 71
+_CTRL_SET_GROUPS_LIST: Final = 92
+_CTRL_SET_SIGALGS_LIST: Final = 98
+_SESS_CACHE_OFF: Final = 0
+_TLSEXT_OK: Final = 0
+_TLSEXT_NOACK: Final = 3
+_OSSL_PARAM_UTF8: Final = 4
+_OSSL_PARAM_OCTETS: Final = 5
+_IV_BYTES: Final = 16
+_SESSION_ID_CONTEXT_BYTES: Final = 32
+
+
+class _Param(ctypes.Structure):
+    """`OSSL_PARAM`."""
+
+    _fields_ = (
+        ("key", ctypes.c_char_p),
+        ("data_type", ctypes.c_uint),
+        ("data", ctypes.c_void_p),
+        ("data_size", ctypes.c_size_t),
+        ("return_size", ctypes.c_size_t),
+    )
+
+
+@dataclass(slots=True)
+class _CallbackData:
+    """`ticket_keys`: the first encrypts. `staples`: OCSP responses by the DER of their certificates."""
+
+    ticket_keys: Sequence[bytes] = ()
+    staples: dict[bytes, bytes] = field(default_factory=dict)
+
+
+_callback_data: dict[int, _CallbackData] = {}
+_POINTER: Final = ctypes.c_void_p
+_TicketCallback = ctypes.CFUNCTYPE(
+    ctypes.c_int, _POINTER, _POINTER, _POINTER, _POINTER, _POINTER, ctypes.c_int
+)
+_StatusCallback = ctypes.CFUNCTYPE(ctypes.c_int, _POINTER, _POINTER)
+_VerifyCallback = ctypes.CFUNCTYPE(ctypes.c_int, _POINTER, _POINTER)
+
+_SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
+    "SSL_CTX_get_options": (ctypes.c_uint64, (_POINTER,)),
+    "SSL_CTX_ctrl": (ctypes.c_long, (_POINTER, ctypes.c_int, ctypes.c_long, _POINTER)),
+    "SSL_ctrl": (ctypes.c_long, (_POINTER, ctypes.c_int, ctypes.c_long, _POINTER)),
+    "SSL_CTX_callback_ctrl": (ctypes.c_long, (_POINTER, ctypes.c_int, _POINTER)),
+    "SSL_CTX_set_timeout": (ctypes.c_long, (_POINTER, ctypes.c_long)),
+    "SSL_CTX_set_session_id_context": (ctypes.c_int, (_POINTER, ctypes.c_char_p, ctypes.c_uint)),
+    "SSL_CTX_set_tlsext_ticket_key_evp_cb": (ctypes.c_int, (_POINTER, _POINTER)),
+    "SSL_CTX_set_cert_verify_callback": (None, (_POINTER, _POINTER, _POINTER)),
+    "SSL_get_SSL_CTX": (_POINTER, (_POINTER,)),
+    "SSL_get_certificate": (_POINTER, (_POINTER,)),
+    "i2d_X509": (ctypes.c_int, (_POINTER, _POINTER)),
+    "CRYPTO_malloc": (_POINTER, (ctypes.c_size_t, ctypes.c_char_p, ctypes.c_int)),
+    "EVP_aes_256_cbc": (_POINTER, ()),
+    "EVP_EncryptInit_ex": (
+        ctypes.c_int,
+        (_POINTER, _POINTER, _POINTER, ctypes.c_char_p, ctypes.c_char_p),
+    ),
+    "EVP_DecryptInit_ex": (
+        ctypes.c_int,
+        (_POINTER, _POINTER, _POINTER, ctypes.c_char_p, ctypes.c_char_p),
+    ),
+    "EVP_MAC_CTX_set_params": (ctypes.c_int, (_POINTER, ctypes.POINTER(_Param))),
+    "ERR_clear_error": (None, ()),
+}
+
+
+def _address(context: ssl.SSLContext) -> int:
+    """The `SSL_CTX *` of a context."""
+    return int(ctypes.c_void_p.from_address(id(context) + object.__basicsize__).value or 0)
+
+
+def _load() -> Any:
+    """The library, None if it cannot be used."""
+    import _ssl
+
+    file = getattr(_ssl, "__file__", None)
+    if file is None or not hasattr(ssl.SSLContext, "num_tickets"):
+        return None
+    try:
+        library = ctypes.CDLL(file)  # looks into the libraries that the module is linked with, too
+        for name, (result, arguments) in _SIGNATURES.items():
+            function = getattr(library, name)
+            function.restype = result
+            function.argtypes = arguments
+    except (OSError, AttributeError):
+        return None
+    known = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    known.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
+    same = library.SSL_CTX_get_options(_address(known)) == known.options & 0xFFFFFFFFFFFFFFFF
+    return library if same else None
+
+
+_library: Final = _load()
+AVAILABLE: Final = _library is not None
+
+
+def _data_of(context: ssl.SSLContext) -> _CallbackData:
+    address = _address(context)
+    data = _callback_data.get(address)
+    if data is None:
+        data = _callback_data[address] = _CallbackData()
+        weakref.finalize(context, _callback_data.pop, address, None).atexit = False
+    return data
+
+
+# -- sessions
+
+
+def set_ticket_keys(context: ssl.SSLContext, keys: Sequence[bytes]) -> None:
+    """Encrypt session tickets with the first of `keys`, accept those of all. Each has `TICKET_KEY_BYTES`."""
+    address = _address(context)
+    if len(keys) == 1:
+        _library.SSL_CTX_ctrl(address, _CTRL_SET_TICKET_KEYS, TICKET_KEY_BYTES, ctypes.c_char_p(keys[0]))
+        return
+    _data_of(context).ticket_keys = tuple(keys)
+    _library.SSL_CTX_set_tlsext_ticket_key_evp_cb(address, ctypes.cast(_on_ticket, _POINTER))
+
+
+def set_session_id_context(context: ssl.SSLContext, identity: bytes) -> None:
+    """Sessions are resumed only where they began: in a context with the same `identity`."""
+    _library.SSL_CTX_set_session_id_context(
+        _address(context), identity[:_SESSION_ID_CONTEXT_BYTES], min(len(identity), _SESSION_ID_CONTEXT_BYTES)
+    )
+
+
+def set_session_timeout(context: ssl.SSLContext, seconds: int) -> None:
+    """How long a session may be resumed."""
+    _library.SSL_CTX_set_timeout(_address(context), seconds)
+
+
+def turn_off_session_cache(context: ssl.SSLContext) -> None:
+    """Keep no sessions here; tickets are not concerned."""
+    _library.SSL_CTX_ctrl(_address(context), _CTRL_SET_SESS_CACHE_MODE, _SESS_CACHE_OFF, None)
+
+
+def _ticket(
+    connection: int, name_at: int, iv_at: int, cipher: int, mac: int, encrypt: int
+) -> int:  # pragma: no cover  (runs in C's frames)
+    """`SSL_CTX_set_tlsext_ticket_key_evp_cb`: -1 is an error, 0 no key, 1 good, 2 good but to be renewed."""
+    data = _callback_data.get(_library.SSL_get_SSL_CTX(connection))
+    if data is None or not data.ticket_keys:
+        return 0
+    keys = data.ticket_keys
+    found = 0
+    if encrypt:
+        key = keys[0]
+        iv = os.urandom(_IV_BYTES)
+        ctypes.memmove(name_at, key, _NAME_END)
+        ctypes.memmove(iv_at, iv, _IV_BYTES)
+        start = _library.EVP_EncryptInit_ex
+    else:
+        name = ctypes.string_at(name_at, _NAME_END)
+        found = next((i for i, one in enumerate(keys) if one.startswith(name)), -1)
+        if found < 0:
+            return 0
+        key = keys[found]
+        iv = ctypes.string_at(iv_at, _IV_BYTES)
+        start = _library.EVP_DecryptInit_ex
+    secret = ctypes.create_string_buffer(key[_NAME_END:_HMAC_END], _HMAC_END - _NAME_END)
+    digest = ctypes.create_string_buffer(b"SHA256")
+    parameters = (_Param * 3)(
+        _Param(b"key", _OSSL_PARAM_OCTETS, ctypes.addressof(secret), _HMAC_END - _NAME_END, 0),
+        _Param(b"digest", _OSSL_PARAM_UTF8, ctypes.addressof(digest), len(b"SHA256"), 0),
+        _Param(None, 0, None, 0, 0),
+    )
+    if not _library.EVP_MAC_CTX_set_params(mac, parameters):
+        return -1
+    if not start(cipher, _library.EVP_aes_256_cbc(), None, key[_HMAC_END:], iv):
+        return -1
+    return 2 if found else 1
+
+
+# -- parameters
+
+
+def set_groups(context: ssl.SSLContext, names: Sequence[str]) -> bool:
+    """The curves and other groups of key exchanges, the preferred first; False if one is unknown."""
+    return _set_list(context, _CTRL_SET_GROUPS_LIST, names)
+
+
+def set_signature_algorithms(context: ssl.SSLContext, names: Sequence[str]) -> bool:
+    """The signature algorithms that are offered and taken; False if one is unknown."""
+    return _set_list(context, _CTRL_SET_SIGALGS_LIST, names)
+
+
+def _set_list(context: ssl.SSLContext, command: int, names: Sequence[str]) -> bool:
+    text = ctypes.c_char_p(":".join(names).encode())
+    done = bool(_library.SSL_CTX_ctrl(_address(context), command, 0, text) == 1)
+    _library.ERR_clear_error()  # or the next failure would be explained by this one
+    return done
+
+
+# -- certificates
+
+
+def accept_any_chain(context: ssl.SSLContext) -> None:
+    """Ask for the peer's certificate as `verify_mode` says, and trust whatever chain comes."""
+    _library.SSL_CTX_set_cert_verify_callback(_address(context), ctypes.cast(_on_chain, _POINTER), None)
+
+
+def _chain(store: int, argument: int) -> int:  # noqa: ARG001  # pragma: no cover  (as above)
+    return 1
+
+
+def staple(context: ssl.SSLContext, certificate: bytes, response: bytes) -> None:
+    """Give clients that ask for it the OCSP `response` of `certificate`; both are DER."""
+    _data_of(context).staples[certificate] = response
+    _library.SSL_CTX_callback_ctrl(
+        _address(context), _CTRL_SET_STATUS_CALLBACK, ctypes.cast(_on_status, _POINTER)
+    )
+
+
+def _status(connection: int, argument: int) -> int:  # noqa: ARG001  # pragma: no cover  (as above)
+    data = _callback_data.get(_library.SSL_get_SSL_CTX(connection))
+    shown = _library.SSL_get_certificate(connection)
+    if data is None or not shown:
+        return _TLSEXT_NOACK
+    response = data.staples.get(_der(shown), b"")
+    if not response:
+        return _TLSEXT_NOACK
+    copy = _library.CRYPTO_malloc(len(response), b"", 0)  # the connection frees it
+    if not copy:
+        return _TLSEXT_NOACK
+    ctypes.memmove(copy, response, len(response))
+    _library.SSL_ctrl(connection, _CTRL_SET_STATUS_RESPONSE, len(response), copy)
+    return _TLSEXT_OK
+
+
+def _der(certificate: int) -> bytes:
+    size = _library.i2d_X509(certificate, None)
+    if size <= 0:
+        return b""
+    buffer = ctypes.create_string_buffer(size)
+    at = ctypes.c_void_p(ctypes.addressof(buffer))
+    _library.i2d_X509(certificate, ctypes.byref(at))
+    return buffer.raw
+
+
+_on_ticket: Final = _TicketCallback(_ticket)
+_on_chain: Final = _VerifyCallback(_chain)
+_on_status: Final = _StatusCallback(_status)
