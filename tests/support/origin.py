@@ -120,6 +120,7 @@ class Origin:
         self,
         script: Script = HELLO,
         *,
+        host: str = "127.0.0.1",
         port: int = 0,
         path: str | None = None,
         tls: ssl.SSLContext | None = None,
@@ -130,9 +131,9 @@ class Origin:
             self._listener.bind(path)
             self.port = 0
         else:
-            self._listener = socket.socket()
+            self._listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
             self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._listener.bind(("127.0.0.1", port))
+            self._listener.bind((host, port))
             self.port = self._listener.getsockname()[1]
         self._listener.listen(128)
         self._tls = tls
