@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.support.envoy import Envoy
 from tests.support.http_text import Message
 from tests.support.origin import OriginConnection
 from tests.support.outrider import ROOT, subject
+from tests.support.udp import UdpClient, UdpOrigin
 
 EXAMPLES = ROOT / "examples"
 FILES = sorted(EXAMPLES.glob("*.yaml")) + sorted((EXAMPLES / "front-proxy").glob("*.yaml"))
@@ -63,11 +65,13 @@ def test_each_file_is_valid_for_both_as_written(path: Path) -> None:
     for kind in (Envoy, subject()):
         accepted, text = kind.validate_file(path)
         assert accepted, text
-        assert "warn" not in text.lower(), text
+        # Of the two ways to name a UDP proxy's cluster Envoy calls one deprecated and one unfinished.
+        if kind is not Envoy or path.stem != "udp_proxy":
+            assert "warn" not in text.lower(), text
 
 
 def test_every_example_is_exercised() -> None:
-    assert {path.stem for path in EXAMPLES.glob("*.yaml")} == set(CASES)
+    assert {path.stem for path in EXAMPLES.glob("*.yaml")} == {*CASES, "udp_proxy"}
 
 
 def test_both_answer_alike(example: tuple[str, Pair]) -> None:
@@ -103,6 +107,19 @@ def test_a_websocket_passes_bytes_both_ways() -> None:
         for reply, received in pair.both(websocket):
             assert reply.status == 101
             assert received == b"echo:frames"
+
+
+def test_datagrams_go_where_their_sender_says() -> None:
+    def answers(side: Side) -> list[bytes | None]:
+        found = []
+        for source in ("127.0.0.1", "127.0.0.200", "127.0.1.1"):
+            with UdpClient(side.proxy.port, source=source) as client:
+                found.append(client.ask(b"hello"))
+        return found
+
+    origins: Any = {"first": UdpOrigin, "second": lambda: UdpOrigin(lambda data: (data.upper(),))}
+    with Pair(template("udp_proxy"), origins=origins) as pair:
+        assert pair.both(answers) == ([b"hello", b"hello", b"HELLO"],) * 2
 
 
 def test_about_a_tenth_goes_to_the_canary() -> None:
