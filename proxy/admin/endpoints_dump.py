@@ -8,7 +8,7 @@ from typing import Any
 from envoy.config.endpoint.v3 import endpoint_pb2
 
 from proxy.admin.state import ClusterStatus, ConfigResource, HostStatus
-from proxy.base.address import Address
+from proxy.config.address_message import set_address
 
 
 def endpoint_configs(clusters: Iterable[ClusterStatus]) -> Iterator[ConfigResource]:
@@ -37,15 +37,3 @@ def _add_host(endpoint: Any, host: HostStatus) -> None:
     endpoint.load_balancing_weight.value = host.weight
     if host.canary:
         endpoint.metadata.filter_metadata["envoy.lb"]["canary"] = True
-
-
-def set_address(message: Any, address: Address) -> None:
-    """Fill an `envoy.config.core.v3.Address`."""
-    if address.listener_name:
-        message.envoy_internal_address.server_listener_name = address.listener_name
-        message.envoy_internal_address.endpoint_id = address.endpoint_id
-    elif address.path:
-        message.pipe.path = address.path
-    else:
-        message.socket_address.address = address.ip
-        message.socket_address.port_value = address.port

@@ -8,7 +8,6 @@ from typing import Any, Final
 from envoy.admin.v3 import certs_pb2, clusters_pb2, init_dump_pb2, listeners_pb2, memory_pb2, server_info_pb2
 
 from proxy.admin.certificates import certificate_details
-from proxy.admin.endpoints_dump import set_address
 from proxy.admin.histograms import number
 from proxy.admin.http import (
     JSON,
@@ -21,6 +20,7 @@ from proxy.admin.http import (
 from proxy.admin.json_pieces import indented, list_pieces, object_pieces
 from proxy.admin.memory import read_memory
 from proxy.admin.state import AdminState, ClusterStatus, HostStatus, Thresholds
+from proxy.config.address_message import set_address
 
 _HOST_COUNTERS: Final = ("cx_connect_fail", "cx_total", "rq_error", "rq_success", "rq_timeout", "rq_total")
 _HOST_GAUGES: Final = ("cx_active", "rq_active", "rq_pending_active")

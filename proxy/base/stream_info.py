@@ -71,6 +71,7 @@ class ConnectionInfo:
     requested_server_name = ""
     transport_protocol = "raw_buffer"
     termination_details: str | None = None
+    response_code_details: str | None = None  # of the filter that closed the connection
     response_flags = 0  # of ResponseFlag; those of the listener's access log
     transport_failure_reason: str | None = None
     filter_chain_name = ""

@@ -27,6 +27,7 @@ envoy.filters.network extensions.filters.network.tcp_proxy.v3 tcp_proxy TcpProxy
 envoy.filters.network extensions.filters.network.echo.v3 echo Echo
 envoy.filters.network extensions.filters.network.direct_response.v3 config Config
 envoy.filters.network extensions.filters.network.connection_limit.v3 connection_limit ConnectionLimit
+envoy.filters.network extensions.filters.network.ext_authz.v3 ext_authz ExtAuthz
 envoy.filters.network extensions.filters.network.local_ratelimit.v3 local_rate_limit LocalRateLimit
 envoy.filters.network extensions.filters.network.rbac.v3 rbac RBAC
 envoy.filters.network extensions.filters.network.set_filter_state.v3 set_filter_state Config

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import Any, Final, cast
 
 from proxy.base.address import Address
+from proxy.connection.replay import replay
 
 #: Bytes at most that a protocol is given in one call.
 _READ_SIZE: Final = 256 * 1024
@@ -194,7 +195,7 @@ class InternalTransport(asyncio.Transport):
             return
         if self._inbox:
             data = self._take()
-            _feed(self, self._protocol, data)
+            replay(self, data)
             self._peer._on_peer_read()
             self._schedule_reads()
         elif self._ended and not self._told_of_end:
@@ -237,19 +238,6 @@ class InternalTransport(asyncio.Transport):
 
 class _Gone(asyncio.Protocol):
     """Stands for the protocol of an end that has been lost."""
-
-
-def _feed(transport: InternalTransport, protocol: Any, data: bytes) -> None:
-    get_buffer = getattr(protocol, "get_buffer", None)
-    if get_buffer is None:
-        protocol.data_received(data)
-        return
-    while data and not transport.is_closing():
-        buffer = get_buffer(len(data))
-        size = min(len(buffer), len(data))
-        buffer[:size] = data[:size]
-        protocol.buffer_updated(size)
-        data = data[size:]
 
 
 def transport_pair(

@@ -15,6 +15,7 @@ from proxy.base.address import INTERNAL_CLIENT, Address, from_socket_name
 from proxy.base.response_flags import ResponseFlag
 from proxy.base.services import WorkerServices
 from proxy.base.stream_info import ConnectionInfo, DrainState, StreamInfo
+from proxy.connection.replay import replay
 from proxy.connection.sockets import ListenAddress
 from proxy.downstream.filter_chain import FilterChain
 from proxy.downstream.late_gates import guarded
@@ -87,21 +88,22 @@ class LiveChain:
     @classmethod
     def create(cls, config: FilterChain, services: WorkerServices, facts: ListenerFacts) -> LiveChain:
         """Make the filters of a chain."""
-        gates, late = (
-            tuple(
-                one.factory.create(one.config, services, facts)
-                for one in config.gates
-                if one.factory.after_handshake is after
-            )
-            for after in (False, True)
-        )
+        made = [(one.factory, one.factory.create(one.config, services, facts)) for one in config.gates]
+        first = next((i for i, (factory, _) in enumerate(made) if factory.on_data), len(made))
+        gates = tuple(gate for factory, gate in made if not factory.after_handshake and not factory.on_data)
+        late = tuple(gate for factory, gate in made[:first] if factory.after_handshake)
+        deciding = tuple(gate for factory, gate in made[first:] if factory.on_data or factory.after_handshake)
         terminal = config.terminal
         create_protocol = dial_early = None
         if terminal is not None:
-            made = terminal.factory.create(terminal.config, services, facts)
-            create_protocol = made.create_protocol
+            live = terminal.factory.create(terminal.config, services, facts)
+            create_protocol = live.create_protocol
             if not config.gates and config.tls is None:
-                dial_early = getattr(made, "dial_early", None)
+                dial_early = getattr(live, "dial_early", None)
+            if deciding:
+                from proxy.downstream.data_gates import undecided  # few chains have such filters
+
+                create_protocol = undecided(deciding, create_protocol)
             if late:
                 create_protocol = guarded(late, create_protocol, services)
         tls = None
@@ -301,7 +303,7 @@ class Acceptor(asyncio.Protocol):
         else:
             chain.tls.start(transport, connection, chain.create_protocol, self._on_handshake_timeout)
         if data:
-            _replay(transport, data)
+            replay(transport, data)
 
     def _on_handshake_timeout(self) -> None:
         self.stats.downstream_cx_transport_socket_connect_timeout += 1
@@ -339,24 +341,9 @@ class Acceptor(asyncio.Protocol):
         info = StreamInfo(connection, connection.start_time)
         info.response_complete = self._now()
         info.flags = connection.response_flags
-        info.response_code_details = details
+        info.response_code_details = details or connection.response_code_details
         info.connection_termination_details = connection.termination_details
         self._access_log.log(info, "NotSet")
-
-
-def _replay(transport: asyncio.Transport, data: bytes) -> None:
-    """Give a transport's protocol bytes that somebody else has read."""
-    protocol: Any = transport.get_protocol()
-    get_buffer = getattr(protocol, "get_buffer", None)
-    if get_buffer is None:
-        protocol.data_received(data)
-        return
-    while data and not transport.is_closing():
-        buffer = get_buffer(len(data))
-        size = min(len(buffer), len(data))
-        buffer[:size] = data[:size]
-        protocol.buffer_updated(size)
-        data = data[size:]
 
 
 class _Refused(asyncio.Protocol):

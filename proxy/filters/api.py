@@ -46,6 +46,31 @@ class ConnectionGate(Protocol):
         """False closes the connection without a byte."""
 
 
+class Undecided(Protocol):
+    """A connection that waits for a `DataGate`; see `proxy.downstream.data_gates`."""
+
+    def on_decided(self, passes: bool) -> None:
+        """The gate has decided."""
+
+
+class Pending(Protocol):
+    """A decision that is being made."""
+
+    def cancel(self) -> None:
+        """The connection has gone: nobody wants to know any more."""
+
+
+class DataGate:
+    """A network filter that decides whether a connection may go on when its first bytes have come.
+
+    What the client says waits meanwhile; what a server says does not.
+    """
+
+    def on_first_data(self, connection: ConnectionInfo, waiting: Undecided) -> bool | Pending:
+        """Decide now (False closes the connection), or tell `waiting` later what has been decided."""
+        raise NotImplementedError
+
+
 class TerminalFilter(Protocol):
     """The last network filter of a chain: it owns the bytes of a connection."""
 
@@ -57,7 +82,7 @@ class TerminalFilter(Protocol):
 class NetworkFilterFactory:
     """How to make one kind of network filter. `create` returns a `ConnectionGate` or a `TerminalFilter`.
 
-    A gate that is `after_handshake` is asked when the TLS handshake is over.
+    A gate that is `after_handshake` is asked when the TLS handshake is over. One that is `on_data` is a `DataGate`.
     """
 
     name: str
@@ -66,6 +91,7 @@ class NetworkFilterFactory:
     compile: Callable[[Any, str, CompileContext], Any]
     create: Callable[[Any, WorkerServices, ListenerFacts], Any]
     after_handshake: bool = False
+    on_data: bool = False
 
 
 _network: dict[str, NetworkFilterFactory] = {}

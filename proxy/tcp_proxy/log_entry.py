@@ -15,7 +15,8 @@ def log_entry(session: TcpSession, now: float) -> StreamInfo:
     connection = session.connection
     info = StreamInfo(connection, connection.start_time)
     info.response_complete = now
-    info.flags = session.flags
+    info.flags = session.flags | connection.response_flags
+    info.response_code_details = connection.response_code_details
     info.attempt_count = session.attempts
     info.connection_termination_details = connection.termination_details
     info.bytes_received = info.downstream_wire_bytes_received = session.bytes_received

@@ -435,7 +435,7 @@ class TcpSession(asyncio.Protocol):
             self.owner.timers.cancel(self._timer)
             self._timer = None
         connection: Any = self.connection
-        connection.response_flags = self.flags
+        connection.response_flags |= self.flags
         if self.owner.logger is not None:
             self._log("TcpConnectionEnd")
         connection.on_closed()

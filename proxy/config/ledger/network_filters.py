@@ -4,6 +4,12 @@ TABLE = """
 envoy.extensions.filters.network.local_ratelimit.v3.LocalRateLimit
   + stat_prefix token_bucket runtime_enabled share_key
 
+envoy.extensions.filters.network.ext_authz.v3.ExtAuthz
+  + stat_prefix grpc_service failure_mode_allow include_peer_certificate transport_api_version
+  + filter_enabled_metadata bootstrap_metadata_labels_key include_tls_session metadata_context_namespaces
+  - Python's ssl cannot send an alert of one's own: send_tls_alert_on_denial
+  - connections have no typed dynamic metadata: typed_metadata_context_namespaces
+
 envoy.extensions.filters.network.sni_cluster.v3.SniCluster
 
 istio.envoy.config.filter.network.tcp_cluster_rewrite.v2alpha1.TcpClusterRewrite

@@ -16,9 +16,8 @@ envoy.config.core.v3.GrpcService
   - the back-off of streams cannot be changed: retry_policy
 
 envoy.config.core.v3.GrpcService.EnvoyGrpc
-  + cluster_name authority max_receive_message_length
+  + cluster_name authority max_receive_message_length skip_envoy_headers
   - the back-off of streams cannot be changed: retry_policy
-  ~ they are never sent: skip_envoy_headers
 
 envoy.config.core.v3.GrpcService.GoogleGrpc
   + target_uri channel_credentials call_credentials channel_args

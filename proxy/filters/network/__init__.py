@@ -9,6 +9,7 @@ _MODULES = (
     "proxy.filters.network.echo",
     "proxy.filters.network.direct_response",
     "proxy.filters.network.connection_limit",
+    "proxy.filters.network.ext_authz",
     "proxy.filters.network.local_ratelimit",
     "proxy.filters.network.rbac",
     "proxy.filters.network.set_filter_state",

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-from envoy.config.core.v3 import address_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 
-from proxy.admin.endpoints_dump import endpoint_configs, set_address
+from proxy.admin.endpoints_dump import endpoint_configs
 from proxy.admin.state import ClusterStatus, HostStatus
 from proxy.base.address import Address
 
@@ -24,9 +23,3 @@ def test_hosts_are_grouped_by_priority_and_locality() -> None:
     assert groups == [("r", 0, 2), ("s", 0, 1), ("r", 1, 1)]
     assert assignment.endpoints[0].lb_endpoints[0].load_balancing_weight.value == 2
     assert [group.lb_endpoints[0].health_status for group in assignment.endpoints] == [1, 2, 1]
-
-
-def test_a_unix_socket_is_a_pipe() -> None:
-    message = address_pb2.Address()
-    set_address(message, Address(path="/run/x.sock"))
-    assert message.pipe.path == "/run/x.sock"

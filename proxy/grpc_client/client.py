@@ -1,0 +1,82 @@
+"""Makes the calls of one user of a gRPC service: finds the host, renders the head, keeps the pools."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proxy.base.headers import HeaderMap
+from proxy.base.messages import RequestHead
+from proxy.base.services import WorkerServices
+from proxy.base.stream_info import ConnectionInfo, StreamInfo
+from proxy.codec.grpc import CONTENT_TYPE, GrpcStatus
+from proxy.grpc_client.config import GrpcServiceConfig
+from proxy.grpc_client.unary import CallUser, UnaryCall
+from proxy.router.grpc_timeout import format_grpc_timeout
+from proxy.router.response_stats import INTERNAL_CHARGES
+from proxy.router.upstream_head import SingleHead
+from proxy.router.upstream_request import UpstreamRequest
+from proxy.upstream.cluster import Cluster
+from proxy.upstream.host import Host
+from proxy.upstream.pool.base import ConnectionIds
+from proxy.upstream.pool.choice import make_pool
+
+_IDS_KEY = "grpc_client.connection_ids"
+
+
+class GrpcClient:
+    """See module."""
+
+    def __init__(self, config: GrpcServiceConfig, services: WorkerServices) -> None:
+        self.config = config
+        self._services = services
+        self._ids: ConnectionIds = services.shared.setdefault(_IDS_KEY, ConnectionIds())
+
+    def call(self, path: str, message: bytes, connection: ConnectionInfo, user: CallUser) -> UnaryCall | None:
+        """Call the method `path` ("/package.Service/Method") for a client's `connection`.
+
+        `user` hears of exactly one outcome, perhaps before this returns; then there is no call to give back.
+        """
+        config, services = self.config, self._services
+        cluster = services.clusters.get(config.cluster)
+        if cluster is None:
+            user.on_grpc_failure(GrpcStatus.UNAVAILABLE, "Cluster not available")
+            return None
+        info = StreamInfo(connection, services.loop.time())
+        host = cluster.host_for(info)
+        if host is None:
+            cluster.stats.codes[503] += 1
+            INTERNAL_CHARGES.count(cluster.stats, 503)
+            user.on_grpc_failure(GrpcStatus.UNAVAILABLE, "no healthy upstream")
+            return None
+        head = SingleHead(self._head(path, info), end_stream=False)
+        call = UnaryCall(user, info, config, services.timers)
+        call.request = request = UpstreamRequest(call, cluster, host, 0, "POST", head, b"")
+        request.charges = INTERNAL_CHARGES
+        request.client_speaks_http2 = True
+        call.send(message, self._make_pool)
+        return None if call.over else call
+
+    def _head(self, path: str, info: StreamInfo) -> RequestHead:
+        config = self.config
+        headers = HeaderMap()
+        headers.add("te", "trailers")
+        if config.timeout:
+            headers.add("grpc-timeout", format_grpc_timeout(config.timeout))
+        headers.add("content-type", CONTENT_TYPE)
+        for name, value in config.metadata:
+            text = value.render(info)
+            if text:
+                headers.set(name, text)
+        if not config.skip_envoy_headers:
+            headers.set("x-envoy-internal", "true")
+            headers.set("x-forwarded-for", self._services.local_address)
+        if config.timeout:
+            headers.set("x-envoy-expected-rq-timeout-ms", str(round(config.timeout * 1000)))
+        return RequestHead("POST", path, config.authority, headers, protocol="HTTP/2")
+
+    def _make_pool(self, cluster: Cluster, host: Host, key: int) -> Any:
+        """See `PoolLookup`."""
+        services = self._services
+        pool = make_pool(services.loop, services.timers, cluster, host, key, self._ids)
+        host.pools[key] = pool
+        return pool
