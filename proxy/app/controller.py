@@ -121,6 +121,7 @@ class Controller:
         self.days_until_expiry: Callable[[], int] = lambda: NO_CERTIFICATE
         self.layers = config.layers
         self.overrides: dict[str, str] = {}
+        self._runtime = Runtime(self.runtime_values())
         clusters = Places(_most(config, len(config.clusters)))
         listeners = Places(_most(config, 1 + len(config.listeners)))
         # The first column counts the connections of all listeners together.
@@ -291,6 +292,7 @@ class Controller:
         self._runtime_changed()
 
     def _runtime_changed(self) -> None:
+        self._runtime.replace(self.runtime_values())
         self._note_runtime()
         self.workers.broadcast(("runtime", self.runtime_values()))
 
@@ -478,7 +480,7 @@ class Controller:
     def _check_context(self) -> CompileContext:
         """What a resource of the control plane is checked with."""
         return CompileContext(
-            Runtime(self.runtime_values()),
+            self._runtime,
             known_clusters=self.clusters,
             node=self.bootstrap.node,
             eager=True,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 import xxhash
@@ -40,7 +41,12 @@ class ResourceWant:
 
 def resource_key(kind: ResourceType, name: str, source: bytes) -> str:
     """See `ResourceWant.key`."""
-    return f"{kind.name}/{xxhash.xxh64_hexdigest(source)}/{name}"
+    return f"{kind.name}/{_short(source)}/{name}"
+
+
+@lru_cache(maxsize=256)
+def _short(source: bytes) -> str:
+    return xxhash.xxh64_hexdigest(source)
 
 
 class ResourceUser(Protocol):

@@ -18,6 +18,7 @@ from proxy.config.context import CompileContext
 from proxy.config.resources import ResourceWant
 from proxy.discovery.accept import Broadcast, UpdateError, read_message, reason_of, refuse
 from proxy.discovery.places import Places
+from proxy.discovery.turns import Turns
 from proxy.discovery.wanted import WantedResources
 from proxy.discovery.warming import Warming
 from proxy.upstream.cluster import compile_cluster
@@ -100,6 +101,7 @@ class ClusterTable:
     async def apply(self, update: Update) -> Sequence[Rejection]:
         """See `xds_client.api.Consumer`."""
         rejections = []
+        turns = Turns()
         for resource in update.added:
             try:
                 self._offer(resource, resource.version or update.version)
@@ -109,7 +111,8 @@ class ClusterTable:
                 self.errors[resource.name] = UpdateError(update.version, reason, now, resource.body)
                 logger.warning("cluster %s is refused: %s", resource.name, reason)
                 rejections.append(Rejection(resource.name, reason))
-            await asyncio.sleep(0)
+            if turns.over:
+                await turns.next()
         self._flush()
         removed = [name for name in update.removed if self._remove(name)]
         self._wanted.sweep()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from proxy.config.context import CompileContext
 from proxy.config.resources import ResourceWant
 from proxy.discovery.accept import UpdateError, read_message, reason_of, refuse
 from proxy.discovery.places import Places
+from proxy.discovery.turns import Turns
 from proxy.discovery.wanted import WantedResources
 from proxy.discovery.warming import Warming
 from proxy.downstream.listener import compile_listener
@@ -89,6 +89,7 @@ class ListenerTable:
     async def apply(self, update: Update) -> Sequence[Rejection]:
         """See `xds_client.api.Consumer`."""
         rejections = []
+        turns = Turns()
         # First what goes, so that its addresses are free.
         removed = [record for name in update.removed if (record := self._remove(name)) is not None]
         if removed:
@@ -103,7 +104,8 @@ class ListenerTable:
                 self._stats.listener_create_failure += 1
                 logger.warning("listener %s is refused: %s", resource.name, reason)
                 rejections.append(Rejection(resource.name, reason))
-            await asyncio.sleep(0)
+            if turns.over:
+                await turns.next()
         self._wanted.sweep()
         self._count()
         return rejections

@@ -199,14 +199,14 @@ class Discovery:
         # For what is warming now, but not for what comes later.
         for record in list(table.warming.values()):
             if record.warming is not None:
-                await record.warming.over.wait()
+                await record.warming.wait()
 
     async def _hold(self, wants: Iterable[ResourceWant]) -> None:
         """Ask for what the bootstrap wants; returns when everything has come or was waited for in vain."""
         warming = Warming(time.time(), _nothing)
         self._wanted.hold(wants, STATIC, warming)
         warming.start()
-        await warming.over.wait()
+        await warming.wait()
 
 
 def _nothing() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
@@ -15,6 +14,7 @@ from proxy.config.context import CompileContext
 from proxy.config.resources import ResourceWant, resource_key
 from proxy.discovery.accept import Broadcast, UpdateError, reason_of
 from proxy.discovery.checks import check
+from proxy.discovery.turns import Turns
 from proxy.discovery.warming import Warming
 from xds_client.api import Rejection, Subscription, Update
 from xds_client.resource_types import ResourceType
@@ -218,13 +218,14 @@ class NamedConsumer:
     async def apply(self, update: Update) -> Sequence[Rejection]:
         """See `Consumer`. What is removed stays in use while somebody refers to it, as in Envoy."""
         rejections = []
+        turns = Turns()
         for resource in update.added:
             version = resource.version or update.version
             reason = self._wanted.take(self._kind, self._source, resource.name, resource.body, version)
             if reason:
                 rejections.append(Rejection(resource.name, reason))
-            # Others have their turn after each: a check may take long.
-            await asyncio.sleep(0)
+            if turns.over:
+                await turns.next()
         self._wanted.sweep()
         return rejections
 

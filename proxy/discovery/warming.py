@@ -9,15 +9,15 @@ from collections.abc import Callable
 class Warming:
     """Calls `done` once, when everything in `waits` has been `settled`; `add` what to wait for before `start`.
 
-    `since` is in Unix seconds. `over` is set when there is nothing to wait for, or nobody who waits.
+    `since` is in Unix seconds.
     """
 
-    __slots__ = ("_done", "_started", "over", "since", "waits")
+    __slots__ = ("_done", "_over", "_started", "since", "waits")
 
     def __init__(self, since: float, done: Callable[[], None]) -> None:
         self.since = since
         self.waits: set[str] = set()
-        self.over = asyncio.Event()
+        self._over: asyncio.Event | None = None
         self._done: Callable[[], None] | None = done
         self._started = False
 
@@ -39,10 +39,21 @@ class Warming:
         """Nobody waits any more."""
         self._done = None
         self.waits.clear()
-        self.over.set()
+        self._tell()
+
+    async def wait(self) -> None:
+        """Until there is nothing to wait for, or nobody who waits."""
+        if self._done is not None:
+            if self._over is None:
+                self._over = asyncio.Event()
+            await self._over.wait()
 
     def _look(self) -> None:
         if self._started and not self.waits and self._done is not None:
             done, self._done = self._done, None
-            self.over.set()
+            self._tell()
             done()
+
+    def _tell(self) -> None:
+        if self._over is not None:
+            self._over.set()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 from proxy.discovery.warming import Warming
 
 
@@ -15,7 +17,7 @@ def test_it_is_over_when_everything_has_settled_after_the_start() -> None:
     warming.settled("b")
     warming.settled("b")
     assert done == ["done"]
-    assert warming.over.is_set()
+    asyncio.run(asyncio.wait_for(warming.wait(), 1))
 
 
 def test_nothing_to_wait_for_is_over_at_once() -> None:
@@ -32,4 +34,4 @@ def test_who_has_been_cancelled_hears_nothing() -> None:
     warming.cancel()
     warming.settled("a")
     assert done == []
-    assert warming.over.is_set()
+    asyncio.run(asyncio.wait_for(warming.wait(), 1))
