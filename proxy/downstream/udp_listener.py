@@ -234,7 +234,8 @@ class UdpListener:
                 if len(ends) >= _MOST_ENDS:
                     ends.clear()
                 family = socket.AF_INET if len(packed) == 4 else socket.AF_INET6
-                address = Address(socket.inet_ntop(family, packed), unknown.address.port)
+                ip = socket.inet_ntop(family, packed).removeprefix("::ffff:")
+                address = Address(ip, unknown.address.port)
                 end = ends[packed] = _ChosenEnd(one, address, packed)
             if taker is not None:
                 taker.on_datagram(end or unknown, peer, data, now)

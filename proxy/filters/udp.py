@@ -59,6 +59,12 @@ class UdpListenerFilterFactory:
     create: Callable[[Any, WorkerServices], UdpListenerFilter]
 
 
+def ip_of(peer: Peer) -> str:
+    """The IP address of a sender; one that came by IPv4 to a socket for both is an IPv4 address."""
+    ip: str = peer[0]
+    return ip.removeprefix("::ffff:")
+
+
 def datagram_limit(message: Any, *, prefer_gro: bool) -> int:
     """The largest datagram that a `core.v3.UdpSocketConfig` lets in, in bytes; `prefer_gro` is its default.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from proxy.base.stream_info import ConnectionInfo, StreamInfo
-from proxy.filters.udp import DatagramEnd, Peer
+from proxy.filters.udp import DatagramEnd, Peer, ip_of
 from proxy.udp_proxy.log_entry import refused_entry
 from proxy.udp_proxy.session import UdpSession
 from proxy.udp_proxy.stats import UdpClusterStats
@@ -130,7 +130,7 @@ class ClusterSessions:
 
     def _choose(self, end: DatagramEnd, peer: Peer, now: float) -> Host | None:
         policy = self.filter.config.hash
-        client_hash = policy(peer[0]) if policy is not None else None
+        client_hash = policy(ip_of(peer)) if policy is not None else None
         cluster = self.cluster
         if cluster.choose_by_stream is None:
             return cluster.choose_host(client_hash)

@@ -6,7 +6,7 @@ from typing import Any
 
 from proxy.base.address import Address
 from proxy.base.services import WorkerServices
-from proxy.filters.udp import DatagramEnd, Peer, UdpListenerFilterFactory
+from proxy.filters.udp import DatagramEnd, Peer, UdpListenerFilterFactory, ip_of
 from proxy.udp_proxy.clusters import ClusterSessions
 from proxy.udp_proxy.config import DatagramEnds, UdpProxyConfig, compile_udp_proxy
 from proxy.udp_proxy.log_entry import proxy_entry
@@ -40,7 +40,7 @@ class UdpProxyFilter:
 
     def address_of(self, peer: Peer) -> Address:
         """The address of a client."""
-        return Address(peer[0], peer[1])
+        return Address(ip_of(peer), peer[1])
 
     def on_datagram(self, end: DatagramEnd, peer: Peer, data: bytes, now: float) -> None:
         """See `UdpListenerFilter`."""
@@ -49,7 +49,7 @@ class UdpProxyFilter:
         name: str | None = config.cluster
         if config.route is not None:
             local = end.address
-            name = config.route(DatagramEnds(peer[0], peer[1], local.ip, local.port))
+            name = config.route(DatagramEnds(ip_of(peer), peer[1], local.ip, local.port))
         cluster = None
         if name is not None:
             cluster = self._clusters.get(name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from proxy.base.address import Address, from_socket_name
 from proxy.connection.sockets import make_transparent
-from proxy.filters.udp import DatagramEnd, Peer
+from proxy.filters.udp import DatagramEnd, Peer, ip_of
 from proxy.udp_proxy.log_entry import session_entry
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class UdpSession:
         try:
             if shared.config.use_original_src_ip:
                 make_transparent(one)
-                one.bind((peer[0], 0))
+                one.bind((ip_of(peer), 0))
             shared.poll.add(one.fileno(), self)
         except OSError:
             one.close()

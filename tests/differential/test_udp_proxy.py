@@ -91,6 +91,7 @@ PROXIES: dict[str, Json] = {
     "large": {},
     "small_answers": {"upstream_socket_config": {"max_rx_datagram_size": 100, "prefer_gro": False}},
     "many_addresses": {},
+    "both_families": {"matcher": by_prefix(), "idle_timeout": "1s", "access_log": [file_log(LOG)]},
 }
 
 
@@ -111,6 +112,9 @@ def listener(name: str, **fields: Any) -> Json:
             }
         ],
     }
+    if name == "both_families":
+        made["address"] = udp_address("{{both_families_port}}", "::")
+        made["address"]["socket_address"]["ipv4_compat"] = True
     if name == "large":
         made["udp_listener_config"] = {"downstream_socket_config": {"max_rx_datagram_size": 9000}}
     return made
@@ -372,6 +376,20 @@ def test_a_wildcard_listener_answers_from_the_address_that_was_asked(pair: Pair)
         return client.ask(b"hello"), client.ask(b"x" * 1501, timeout=0.3)
 
     assert same(pair, "many_addresses", play, host="127.0.0.9") == (b"hello", None)
+
+
+def test_ipv4_clients_of_an_ipv6_socket_have_ipv4_addresses(pair: Pair) -> None:
+    before = pair.lines_logged()
+    ends = {"host": "127.0.0.9", "source": "127.0.0.2"}
+    answer = same(pair, "both_families", lambda client: client.ask(b"hello"), "second", **ends)
+    assert answer == b"HELLO"
+
+    def without_ports(line: str) -> str:
+        return re.sub(r"(127[.]0[.]0[.]\d+):\d+", r"\1", line)
+
+    envoy, outrider = pair.logged_since(before, 1)
+    assert [without_ports(line) for line in outrider] == [without_ports(line) for line in envoy]
+    assert " 127.0.0.2 127.0.0.9 " in without_ports(outrider[0])
 
 
 def test_listeners_and_clusters_are_listed(pair: Pair) -> None:
