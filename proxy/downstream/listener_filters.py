@@ -50,6 +50,8 @@ def compile_listener_filters(
             "filter chain match rules require the TLS inspector, which is not among them: it is added",
         )
         added.append(_TLS_INSPECTOR)
+    if _ORIGINAL_DST in added and _restores_destination(known):
+        added.remove(_ORIGINAL_DST)
     known += [one for one in (_default(type_name, path, ctx) for type_name in added) if one is not None]
     return tuple(known)
 
@@ -62,6 +64,19 @@ def _asked_for(message: Any) -> list[str]:
     if message.filter_chains and message.filter_chains[0].use_proxy_proto.value:
         added.append(_PROXY_PROTOCOL)
     return added
+
+
+def _restores_destination(filters: list[ListenerFilterConfig]) -> bool:
+    """Whether a further original_dst would find nothing new: since the last one, protocols are detected only.
+
+    It would seem to be something to wait for; see `proxy.downstream.server_first`.
+    """
+    for one in reversed(filters):
+        if one.factory.type_name == _ORIGINAL_DST and one.disabled is None:
+            return True
+        if one.factory.only_detects is None or not one.factory.only_detects(one.config):
+            return False
+    return False
 
 
 def _needs_tls_inspector(message: Any) -> bool:
