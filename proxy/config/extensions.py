@@ -62,10 +62,12 @@ envoy.access_loggers extensions.access_loggers.stream.v3 stream StdoutAccessLog 
 envoy.formatter extensions.formatter.req_without_query.v3 req_without_query ReqWithoutQuery
 envoy.formatter extensions.formatter.metadata.v3 metadata Metadata
 envoy.transport_sockets.downstream extensions.transport_sockets.raw_buffer.v3 raw_buffer RawBuffer
+envoy.transport_sockets.downstream extensions.transport_sockets.starttls.v3 starttls StartTlsConfig
 envoy.transport_sockets.downstream extensions.transport_sockets.tls.v3 tls DownstreamTlsContext
 envoy.tls.cert_validator extensions.transport_sockets.tls.v3 tls_spiffe_validator_config SPIFFECertValidatorConfig
 envoy.transport_sockets.upstream extensions.transport_sockets.raw_buffer.v3 raw_buffer RawBuffer
 envoy.transport_sockets.upstream extensions.transport_sockets.internal_upstream.v3 internal_upstream InternalUpstreamTransport
+envoy.transport_sockets.upstream extensions.transport_sockets.starttls.v3 starttls UpstreamStartTlsConfig
 envoy.transport_sockets.upstream extensions.transport_sockets.tls.v3 tls UpstreamTlsContext
 envoy.upstream_options extensions.upstreams.http.v3 http_protocol_options HttpProtocolOptions
 envoy.clusters extensions.clusters.aggregate.v3 cluster ClusterConfig

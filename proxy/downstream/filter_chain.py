@@ -11,6 +11,7 @@ from proxy.config.durations import seconds
 from proxy.filters.api import NetworkFilterFactory, network_filter
 
 RAW_BUFFER = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
+STARTTLS = "envoy.extensions.transport_sockets.starttls.v3.StartTlsConfig"
 DOWNSTREAM_TLS = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
 
 
@@ -104,6 +105,11 @@ def _compile_transport_socket(message: Any, path: str, ctx: CompileContext) -> A
             from proxy.connection.tls import compile_downstream_tls  # costs memory that plain text need not
 
             return compile_downstream_tls(unpacked, f"{at}.typed_config", ctx)
+        case name if name == STARTTLS:
+            from proxy.connection.tls import compile_downstream_tls
+
+            # For its problems only: no filter here starts TLS, so the connection stays in clear text.
+            compile_downstream_tls(unpacked.tls_socket_config, f"{at}.typed_config.tls_socket_config", ctx)
         case name:
             ctx.problem(f"{at}.typed_config", f"{name} is not a downstream transport socket")
     return None

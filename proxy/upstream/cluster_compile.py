@@ -31,6 +31,7 @@ from xds_client.resource_types import ResourceType
 DNS_CLUSTER: Final = "envoy.extensions.clusters.dns.v3.DnsCluster"
 RAW_BUFFER: Final = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
 INTERNAL_UPSTREAM: Final = "envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport"
+UPSTREAM_STARTTLS: Final = "envoy.extensions.transport_sockets.starttls.v3.UpstreamStartTlsConfig"
 UPSTREAM_TLS: Final = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 
 #: What connections offer by ALPN where the TLS context names nothing, as in Envoy.
@@ -279,6 +280,11 @@ def _tls_context(message: Any, path: str, ctx: CompileContext) -> tuple[Any, Any
             passthrough = compile_passthrough(inner, at, ctx)
             tls, _, where = _tls_context(inner, f"{at}.transport_socket", ctx)
             return tls, passthrough, where
+        case name if name == UPSTREAM_STARTTLS:
+            from proxy.connection.tls import compile_upstream_tls
+
+            # For its problems only: no filter here starts TLS, so connections stay in clear text.
+            compile_upstream_tls(inner.tls_socket_config, f"{at}.tls_socket_config", ctx, _HTTP1_ALPN)
         case name:
             ctx.problem(at, f"{name} is not for upstream use")
     return None, None, path

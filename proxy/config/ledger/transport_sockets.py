@@ -7,6 +7,14 @@ envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTranspor
 envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport.MetadataValueSource
   + kind name
 
+envoy.extensions.transport_sockets.starttls.v3.StartTlsConfig
+  + cleartext_socket_config
+  ~ no filter here starts TLS, so connections stay in clear text: tls_socket_config
+
+envoy.extensions.transport_sockets.starttls.v3.UpstreamStartTlsConfig
+  + cleartext_socket_config
+  ~ no filter here starts TLS, so connections stay in clear text: tls_socket_config
+
 envoy.type.metadata.v3.MetadataKind
   + cluster host
   - no metadata of a request or route is there yet when a connection is made: request route

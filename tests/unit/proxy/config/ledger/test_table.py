@@ -68,6 +68,10 @@ READ_BY_OTHER_MEANS = {
     "envoy.config.route.v3.HeaderMatcher.prefix_match": "the kind of the string is cut from the field's name",
     "envoy.config.route.v3.HeaderMatcher.suffix_match": "the kind of the string is cut from the field's name",
     "envoy.config.route.v3.HeaderMatcher.contains_match": "the kind of the string is cut from the field's name",
+    "envoy.extensions.transport_sockets.starttls.v3.StartTlsConfig.cleartext_socket_config": "it has no fields",
+    "envoy.extensions.transport_sockets.starttls.v3.UpstreamStartTlsConfig.cleartext_socket_config": (
+        "it has no fields"
+    ),
 }
 """Fields that are read without being named, and why."""
 
