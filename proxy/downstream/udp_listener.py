@@ -178,6 +178,8 @@ class UdpListener:
             address = local_address(one)
             self.local_addresses.append(address)
             self._sockets.append(one)
+            # What was dropped before is the count of whoever had the socket then.
+            self._udp_stats.downstream_rx_datagram_dropped -= datagrams_dropped(one)
             self._udp_stats.sockets.append(one)
             self._services.loop.add_reader(one.fileno(), self._reader(one, where, address))
 
