@@ -10,6 +10,8 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Tests make network namespaces, which takes root, if only that of a user namespace.
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || { unshare -Ur true 2>/dev/null && echo unshare -Ur; })
 
 .PHONY: run test check lint types bench clean
 
@@ -17,7 +19,7 @@ run: $(VENV)/.installed
 	@exec $(BIN)/outrider demo $(ARGS)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+	$(AS_ROOT) $(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 check: lint types
 	$(BIN)/python -m pytest -q tests/unit

@@ -1,7 +1,7 @@
 """Hosts with real packets: network namespaces on bridges, for redirect rules and several proxies at work together.
 
-A namespace has no name and no process that holds it: it lives as long as a descriptor of this process, so it is
-gone after a failure and after SIGKILL too. Links are only made between namespaces; nothing changes outside of them.
+A namespace has no name and no process that holds it: it lives as long as a descriptor of this process or
+a process in it, so it cannot be left behind alone. Links are made between namespaces only; nothing changes outside.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 _CLONE_NEWNET = 0x40000000
 _TOOLS = {"ip": "iproute2", "iptables-restore": "iptables", "ip6tables-restore": "iptables"}
+_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # which only root has by default
 _HINT = "run `make test`, which takes a user namespace where it is not root, or run as root"
 _THREADS = 8  # of a host: as many calls at a time, further ones wait
 
@@ -86,6 +87,7 @@ class Host:
             subprocess.run,
             command,
             input=text or "",
+            env={**os.environ, "PATH": _PATH},
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -109,7 +111,7 @@ class Host:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**os.environ, **(environment or {})},
+                env={**os.environ, "PATH": _PATH, **(environment or {})},
             )
         self._processes.append(process)
         return process
@@ -174,7 +176,9 @@ class Network:
     """
 
     def __init__(self) -> None:
-        missing = sorted({package for tool, package in _TOOLS.items() if shutil.which(tool) is None})
+        missing = sorted(
+            {package for tool, package in _TOOLS.items() if shutil.which(tool, path=_PATH) is None}
+        )
         assert not missing, f"tests in network namespaces need the Debian packages {', '.join(missing)}"
         self._exit = contextlib.ExitStack()
         self._lans = 0

@@ -195,6 +195,29 @@ def test_a_filter_may_be_off_for_some_ports(predicate: dict[str, Any], disabled:
     assert bool(connect(acceptor).written) is disabled
 
 
+ORIGINAL_DST = listener_filter("original_dst.v3.OriginalDst")
+OFF = listener_filter("original_dst.v3.OriginalDst", disabled={"any_match": True})
+
+
+@pytest.mark.parametrize(
+    ("filters", "added"),
+    [
+        ([], True),
+        ([TLS], True),
+        ([ORIGINAL_DST, TLS, HTTP], False),
+        ([ORIGINAL_DST, PROXY, TLS], True),
+        ([OFF, TLS], True),
+    ],
+)
+def test_use_original_dst_adds_a_filter_unless_it_would_find_nothing_new(
+    filters: list[dict[str, Any]], added: bool
+) -> None:
+    made = compiled(sniffing(*filters, use_original_dst=True)).filters
+    assert [one.factory.name for one in made[len(filters) :]] == [
+        "envoy.filters.listener.original_dst"
+    ] * added
+
+
 def test_the_inspector_that_chains_need_is_added() -> None:
     config = listener(
         chain(direct_response("named"), filter_chain_match={"server_names": ["www.example.com"]}),
