@@ -16,6 +16,9 @@ from proxy.connection.tls_checks import PeerChecks, server_name_presented
 from proxy.connection.tls_errors import NameMismatch
 from proxy.connection.tls_names import names_of
 
+#: A session, and the name that its server was asked for by.
+NamedSession = tuple[str | None, ssl.SSLSession]
+
 
 class CheckedSslObject(ssl.SSLObject):
     """An `SSLObject` whose handshake also runs `checks`; `requested_sni` is what a client sent.
@@ -27,10 +30,12 @@ class CheckedSslObject(ssl.SSLObject):
 
     checks: PeerChecks | None = None
     checks_server_name = False
+    #: A name that the peer's certificate must be for besides all that, "" for none.
+    wanted_name = ""
     requested_sni = ""
     on_failure: Callable[[ssl.SSLError], None] | None = None
     #: Takes the session of a client for later connections.
-    sessions: deque[ssl.SSLSession] | None = None
+    sessions: deque[NamedSession] | None = None
 
     def do_handshake(self) -> None:
         """As the standard library's; raises a `PeerRefused` for a certificate that a check does not like."""
@@ -40,6 +45,8 @@ class CheckedSslObject(ssl.SSLObject):
                 self.checks.run(self)
             if self.checks_server_name and self.server_hostname:
                 self._check_server_name(self.server_hostname)
+            if self.wanted_name:
+                self._check_wanted_name(self.wanted_name)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLError as error:
@@ -56,10 +63,17 @@ class CheckedSslObject(ssl.SSLObject):
             self._keep_session(self.sessions)
         super().unwrap()
 
-    def _keep_session(self, sessions: deque[ssl.SSLSession]) -> None:
+    def _keep_session(self, sessions: deque[NamedSession]) -> None:
         session = self.session
         if session is not None and (session.has_ticket or session.id):
-            sessions.append(session)
+            sessions.append((self.server_hostname, session))
+
+    def _check_wanted_name(self, name: str) -> None:
+        if not server_name_presented(self, name):
+            names = [presented for _, presented in names_of(self.getpeercert())]
+            raise NameMismatch(
+                names, f"verify SAN list, expected SANs: [{name}], certificate SANs: [{', '.join(names)}]"
+            )
 
     def _check_server_name(self, name: str) -> None:
         if not server_name_presented(self, name):
@@ -69,11 +83,12 @@ class CheckedSslObject(ssl.SSLObject):
 class TlsContext(ssl.SSLContext):
     """A context of either side. `certificate_der` is the (first) certificate that it shows, b"" if none.
 
-    `sessions` keeps a client's last sessions, newest last; a connection resumes the newest.
+    `sessions` keeps a client's last sessions, newest last; a connection resumes the newest of
+    its server name.
     """
 
     certificate_der = b""
-    sessions: deque[ssl.SSLSession] | None = None
+    sessions: deque[NamedSession] | None = None
 
     def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
         """See `ssl.SSLContext.wrap_bio`."""
@@ -81,9 +96,14 @@ class TlsContext(ssl.SSLContext):
         sessions = self.sessions
         if sessions is not None:
             made.sessions = sessions
-            if sessions:
-                # A session of TLS 1.3 should be used once (RFC 8446, C.4); those of 1.2 come back each time.
-                made.session = sessions.pop() if len(sessions) > 1 else sessions[-1]
+            name = made.server_hostname
+            for kept in reversed(sessions):
+                if kept[0] == name:
+                    made.session = kept[1]
+                    # A session of TLS 1.3 should be used once (RFC 8446, C.4); those of 1.2 come back each time.
+                    if len(sessions) > 1:
+                        sessions.remove(kept)
+                    break
         return made
 
 

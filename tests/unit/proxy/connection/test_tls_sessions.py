@@ -39,7 +39,7 @@ def shake(server: ssl.SSLContext, client: ssl.SSLContext, session: ssl.SSLSessio
 
 def resumes(first: dict[str, Any], second: dict[str, Any], client: ssl.SSLContext) -> bool:
     """Whether a session of one context is resumed in another."""
-    sessions = []
+    sessions: list[ssl.SSLObject] = []
     for message in (first, second):
         config, problems = downstream(message)
         assert not problems
