@@ -64,6 +64,9 @@ class Rejection:
     reason: str
     path: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
 
 class Consumer(Protocol):
     """Takes the resources of one subscription. No method is called after `Subscription.close`."""

@@ -70,7 +70,7 @@ class DeltaState(TypeState):
         for name in added:
             if name in self._unsubscribe:
                 del self._unsubscribe[name]
-                if name in self._parked:
+                if name == WILDCARD or self.accepted(name) is not None:
                     continue
             self._subscribe[name] = None
 
@@ -91,6 +91,7 @@ class DeltaState(TypeState):
             nonce=response.nonce,
             control_plane=response.control_plane.identifier,
             generation=self.generation,
+            everything=WILDCARD in self.names,
         )
         seen: set[str] = set()
         try:

@@ -121,10 +121,12 @@ class Group:
             self._control_plane = change.control_plane
             rejections = list(change.rejections)
             delivered: list[tuple[Watch, Update]] = []
+            first = change.everything and not self.state.answered
             if not change.problem:
-                delivered = self._updates(change)
+                whole = {watch for watch in self.watches.all if first and WILDCARD in watch.waiting}
+                delivered = self._updates(change, whole)
                 for watch, update in delivered:
-                    rejections += await self._apply(watch, update)
+                    rejections += await self._apply(watch, update, whole=watch in whole)
             self._count(change, rejections, delivered)
             self._expire_later(change)
             self.state.conclude(change, rejections, self._mux.clock())
@@ -134,8 +136,11 @@ class Group:
             self._applying = False
             self._mux.note_due(self)
 
-    def _updates(self, change: Change) -> list[tuple[Watch, Update]]:
-        """What each subscription gets of a change. A wildcard gets every one, to see the version move."""
+    def _updates(self, change: Change, whole: set[Watch]) -> list[tuple[Watch, Update]]:
+        """What each subscription gets of a change; those in `whole` also what was here before.
+
+        A wildcard gets every one, to see the version move.
+        """
         added: dict[Watch, list[Resource]] = {}
         removed: dict[Watch, list[str]] = {}
         for resource in change.added:
@@ -144,18 +149,37 @@ class Group:
         for name in change.removed:
             for watch in self.watches.wanting(name):
                 removed.setdefault(watch, []).append(name)
+        before = self._untouched(change) if whole else []
         result: list[tuple[Watch, Update]] = []
         for watch in self.watches.all:
+            if before and watch in whole:
+                added.setdefault(watch, []).extend(before)
             news, gone = added.get(watch, ()), removed.get(watch, ())
             if news or gone or WILDCARD in watch.names:
                 update = Update(self.kind, change.version, tuple(news), tuple(gone), change.control_plane)
                 result.append((watch, update))
         return result
 
-    async def _apply(self, watch: Watch, update: Update) -> Sequence[Rejection]:
+    def _untouched(self, change: Change) -> list[Resource]:
+        touched = {resource.name for resource in change.added}.union(change.removed)
+        return [
+            record.resource
+            for name, record in self.state.records.items()
+            if record.resource is not None and name not in touched
+        ]
+
+    async def _apply(self, watch: Watch, update: Update, *, whole: bool = False) -> Sequence[Rejection]:
+        """Give a watch an update; `whole` if it is all that the wildcard stands for."""
         if watch.closed:
             return ()
         watch.settled = True
+        awaited = [
+            resource.name
+            for resource in (update.added if watch.waiting else ())
+            if whole or any(key in watch.waiting for key in (resource.name, *resource.aliases))
+        ]
+        if whole:
+            watch.waiting.pop(WILDCARD, None)
         self._delivered(watch, update)
         counters = watch.counters
         counters.update_attempt += 1
@@ -167,6 +191,10 @@ class Group:
             reason = f"{type(error).__name__}: {error}"
             names = [resource.name for resource in update.added] or list(update.removed) or [WILDCARD]
             return [Rejection(name, reason) for name in names]
+        if rejections and awaited:
+            # A newcomer that refuses the present form still waits for the one that is in force.
+            refused = {rejection.name for rejection in rejections}
+            watch.waiting.update(dict.fromkeys(refused.intersection(awaited), math.inf))
         if not rejections:
             counters.update_success += 1
             counters.update_time = int(self._mux.clock() * 1000)
@@ -178,11 +206,10 @@ class Group:
 
     def _delivered(self, watch: Watch, update: Update) -> None:
         waiting = watch.waiting
-        waiting.pop(WILDCARD, None)
-        for resource in update.added:
-            waiting.pop(resource.name, None)
-            for key in self.watches.keys(resource.name, resource.aliases) if waiting else ():
-                waiting.pop(key, None)
+        for resource in update.added if waiting else ():
+            for key in self.watches.keys(resource.name, resource.aliases):
+                if key != WILDCARD:
+                    waiting.pop(key, None)
         for name in update.removed:
             waiting.pop(name, None)
 
@@ -192,7 +219,7 @@ class Group:
         """A NACK counts for every subscription of the type, as in Envoy."""
         if not change.problem and not rejections:
             return
-        reason = change.problem or "; ".join(rejection.reason for rejection in rejections)
+        reason = change.problem or "; ".join(dict.fromkeys(map(str, rejections)))
         logger.warning(
             "%s: %s update %s rejected: %s", self._mux.source, self.kind.name, change.version, reason
         )
@@ -221,13 +248,14 @@ class Group:
         late: dict[Watch, None] = {}
         for resource in change.added:
             for watch, key in self.watches.wanting(resource.name, resource.aliases).items():
-                if key in watch.waiting and self.state.accepted(resource.name) is not None:
+                awaited = key in watch.waiting or resource.name in watch.waiting
+                if awaited and self.state.accepted(resource.name) is not None:
                     late[watch] = None
         late.update(dict.fromkeys(watch for watch in self.watches.all if WILDCARD in watch.waiting))
         if any(watch.waiting for watch in self.watches.all):
             for name in change.unchanged:
                 for watch, key in self.watches.wanting(name).items():
-                    if key in watch.waiting:
+                    if key in watch.waiting or name in watch.waiting:
                         late[watch] = None
         for watch in late:
             self._mux.enqueue(lambda watch=watch: self._deliver_cached(watch))  # type: ignore[misc]
@@ -258,10 +286,12 @@ class Group:
         found: dict[str, Resource] = {}
         for name in watch.waiting:
             if self.watches.wire_name(name).endswith(WILDCARD):
-                for record in self.state.records.values():
+                for record in self.state.records.values() if self._cached(name) else ():
                     if record.resource is not None and self.watches.wants_it(watch, record.resource):
                         found[record.resource.name] = record.resource
-            elif (resource := self.state.accepted(name)) is not None:
+            elif (resource := self.state.accepted(name)) is not None and self.watches.wants_it(
+                watch, resource
+            ):
                 found[name] = resource
         wildcard = any(self._cached(name) for name in watch.waiting if name.endswith(WILDCARD))
         if not found and not wildcard:
@@ -269,7 +299,7 @@ class Group:
         update = Update(
             self.kind, self.state.version, tuple(found.values()), (), self._control_plane, from_cache=True
         )
-        rejections = await self._apply(watch, update)
+        rejections = await self._apply(watch, update, whole=WILDCARD in watch.waiting and wildcard)
         for rejection in rejections:
             logger.warning(
                 "%s: %s %s: %s", self._mux.source, self.kind.name, rejection.name, rejection.reason

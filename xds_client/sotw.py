@@ -80,6 +80,7 @@ class SotwState(TypeState):
             nonce=response.nonce,
             control_plane=response.control_plane.identifier,
             generation=self.generation,
+            everything=WILDCARD in self.names,
         )
         try:
             resources, heartbeats = self._read(response, change)

@@ -36,6 +36,8 @@ class Change:
     errors: list[tuple[str, str]] = field(default_factory=list)
     lifetimes: dict[str, float | None] = field(default_factory=dict)
     problem: str = ""
+    everything: bool = False
+    """Whether it came when everything was asked for."""
 
 
 class Record:
@@ -117,7 +119,7 @@ class TypeState(ABC):
     """Names asked for, resources accepted, requests due. Names are in their normal form.
 
     `names` is what is asked for, `WILDCARD` among it; `records` has every name asked for or accepted. What was
-    dropped stays, parked, until the server was told: it would not send again what it believes to be here.
+    dropped is parked until the server was told, and kept up to date: the server would not send it again.
     """
 
     def __init__(self, kind: ResourceType) -> None:
@@ -128,17 +130,16 @@ class TypeState(ABC):
         self.rejected_version = ""
         self.rejected_reason = ""
         self.answered = False
+        """Whether there was an answer to asking for everything."""
         self.generation = 0
         self._parked: dict[str, None] = {}
 
     def wants(self, name: str) -> bool:
         """Whether a resource of this name was asked for, by itself, its collection or the wildcard."""
-        return (
-            name in self.names
-            or WILDCARD in self.names
-            or name in self._parked
-            or collection_of(name) in self.names
-        )
+        for names in (self.names, self._parked):
+            if name in names or WILDCARD in names or collection_of(name) in names:
+                return True
+        return False
 
     def wants_resource(self, resource: Resource) -> bool:
         """The same of a resource, which may go by other names too."""
@@ -161,31 +162,22 @@ class TypeState(ABC):
             self.names[name] = None
             if name != WILDCARD and name not in self.records:
                 self.records[name] = Record(now)
-        self._park(dropped)
-
-    def _park(self, dropped: Sequence[str]) -> None:
-        if any(name.endswith(WILDCARD) for name in dropped):
-            dropped = [name for name in self.records if not self.wants(name)]
-        for name in dropped:
-            record = self.records.get(name)
-            if record is None or name in self.names:
-                continue
-            if record.resource is None:
-                del self.records[name]
-            else:
-                self._parked[name] = None
+        self._parked.update(dict.fromkeys(dropped))
 
     def _told_server(self) -> None:
         """A request left: what is parked is forgotten on both sides."""
         parked = list(self._parked)
         self._parked.clear()
+        self.answered = self.answered and WILDCARD in self.names
+        if any(name.endswith(WILDCARD) for name in parked):
+            parked = list(self.records)
         for name in parked:
             if not self.wants(name):
                 self.records.pop(name, None)
 
     def conclude(self, change: Change, rejections: Sequence[Rejection], now: float) -> None:
         """A response was applied but for `rejections`: note it, and owe the server an ACK or a NACK."""
-        reasons = [change.problem] if change.problem else [rejection.reason for rejection in rejections]
+        reasons = [change.problem] if change.problem else [str(rejection) for rejection in rejections]
         if not change.problem:
             self._note(change, rejections, now)
         if reasons:
@@ -197,7 +189,7 @@ class TypeState(ABC):
         self._owe(change, self.rejected_reason)
 
     def _note(self, change: Change, rejections: Sequence[Rejection], now: float) -> None:
-        self.answered = True
+        self.answered = self.answered or change.everything
         refused = {rejection.name: rejection for rejection in rejections}
         for resource in change.added:
             if not self.wants_resource(resource):
