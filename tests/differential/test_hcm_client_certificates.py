@@ -10,7 +10,8 @@ import pytest
 
 from tests.support.certs import Authority, Issued
 from tests.support.configs import Json, typed
-from tests.support.differential import Pair
+from tests.support.differential import Pair, Side
+from tests.support.http2_client import Http2Client
 from tests.support.managers import get, managers, same_everywhere
 from tests.support.origin import HELLO
 
@@ -81,3 +82,33 @@ def context(authority: Authority, kind: str) -> ssl.SSLContext:
 def test_every_mode(pair: Pair, authority: Authority, client: str, sent: list[str]) -> None:
     cases = [(manager, get("/", *sent), HELLO) for manager in MANAGERS]
     same_everywhere(pair, cases, tls=context(authority, client), server_name="server.test")
+
+
+@pytest.mark.parametrize("client", ["named", "none", "odd"])
+@pytest.mark.parametrize("sent", [[], PRESENT[:1], PRESENT])
+def test_every_mode_over_http2(pair: Pair, authority: Authority, client: str, sent: list[str]) -> None:
+    """The second stream of a connection is told the same as the first, whose certificate it shares."""
+    of_client = context(authority, client)
+    fields = [(name.lower(), value) for name, _, value in (line.partition(": ") for line in sent)]
+
+    def told(side: Side) -> dict[str, list[list[bytes]]]:
+        found = {}
+        for manager in MANAGERS:
+            side.origin.script(HELLO)
+            port = side.proxy.ports[manager]
+            with Http2Client(port, tls=of_client, server_name="server.test") as connection:
+                for stream in (1, 3):
+                    assert connection.request(stream, scheme="https", fields=fields).status == 200
+            found[manager] = [
+                [
+                    line
+                    for line in request.raw.split(b"\r\n")
+                    if line.lower().startswith(b"x-forwarded-client-cert")
+                ]
+                for request in side.origin.wait_for_requests(2)
+            ]
+        return found
+
+    seen = pair.same_value("x-forwarded-client-cert", told, settle=0)
+    assert all(first == second for first, second in seen.values())
+    assert bool(seen["sanitize_set_subject"][0]) is (client != "none")
