@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from proxy.base.headers import HeaderMap
     from proxy.base.messages import RequestHead, ResponseHead
+    from proxy.connection.upstream_source import UpstreamSource
 
 
 #: Why a connection ends whose original destination is the proxy itself.
@@ -86,6 +87,7 @@ class ConnectionInfo:
     filter_state: Mapping[str, Any] = _NOTHING
     state_sharing: Mapping[str, int] = _NOTHING  # of those objects that are shared: ONCE or TRANSITIVE
     buffer_limit = 1024 * 1024
+    upstream_source: UpstreamSource | None = None  # what connections to hosts come from, if not this machine
     early_upstream: Any = None  # proxy.tcp_proxy.early.EarlyUpstream, for the session to take over
     _close_callbacks: list[Callable[[], None]] | None = None
 

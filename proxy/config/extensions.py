@@ -17,6 +17,7 @@ _TABLE = """
 envoy.filters.listener extensions.filters.listener.http_inspector.v3 http_inspector HttpInspector
 envoy.filters.listener extensions.filters.listener.local_ratelimit.v3 local_ratelimit LocalRateLimit
 envoy.filters.listener extensions.filters.listener.original_dst.v3 original_dst OriginalDst
+envoy.filters.listener extensions.filters.listener.original_src.v3 original_src OriginalSrc
 envoy.filters.listener extensions.filters.listener.proxy_protocol.v3 proxy_protocol ProxyProtocol
 envoy.filters.listener extensions.filters.listener.tls_inspector.v3 tls_inspector TlsInspector
 envoy.filters.udp_listener extensions.filters.udp.udp_proxy.v3 udp_proxy UdpProxyConfig

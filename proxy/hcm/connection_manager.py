@@ -338,7 +338,7 @@ class ConnectionManager:
         """The hash of a request under a route's policy."""
         return policy.hash(stream.head, stream.info)
 
-    def pools(self, cluster: Cluster, host: Host, key: int) -> ConnectionPool:
+    def pools(self, cluster: Cluster, host: Host, key: Any) -> ConnectionPool:
         """Make the pool of a host; see `PoolLookup`."""
         pool = make_pool(self.services.loop, self.services.timers, cluster, host, key, self._connection_ids)
         host.pools[key] = pool

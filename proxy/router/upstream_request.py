@@ -14,6 +14,7 @@ from proxy.base.response_flags import ResponseFlag
 from proxy.base.stream_info import StreamInfo
 from proxy.codec.grpc import grpc_status, http_of_status
 from proxy.codec.messages import ParsedResponse
+from proxy.connection.upstream_source import SourcedKey
 from proxy.router.response_stats import Charges
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.cluster_config import UpstreamProtocol
@@ -47,7 +48,7 @@ RELAYED_INTERIM: Final = frozenset({100, 102, 103, 104})
 _BODY: Final = "upstream connect error or disconnect/reset before headers. reset reason: "
 
 #: Makes the pool of a host that `Host.pools` does not have yet under a key.
-PoolLookup = Callable[[Cluster, Host, int], Any]
+PoolLookup = Callable[[Cluster, Host, Any], Any]
 
 
 class ResponseSink(Protocol):
@@ -133,11 +134,14 @@ class UpstreamRequest:
     def start(self, pools: PoolLookup, *, end_stream: bool) -> None:
         """Take a connection from the host's pool, or wait for one. `end_stream`: no body follows."""
         self._complete = end_stream
-        key = self._priority
+        key: Any = self._priority
         if self.raw:
             key += FOR_RAW_BYTES
         elif self.client_speaks_http2 and self.cluster.config.protocol is UpstreamProtocol.DOWNSTREAM:
             key += FOR_HTTP2_CLIENTS
+        source = self._stream.info.connection.upstream_source
+        if source is not None:
+            key = SourcedKey(key, source)
         pool = self.host.pools.get(key)
         if pool is None:
             pool = pools(self.cluster, self.host, key)

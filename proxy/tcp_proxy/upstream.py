@@ -116,13 +116,21 @@ class Upstream(asyncio.Protocol):
         self.connect_started_at = now = owner.now()
         loop = owner.loop
         transport = config.transport_of(self.host.metadata)
-        if transport is None and config.bind is None and config.keepalive is None and not address.path:
+        if (
+            transport is None
+            and config.bind is None
+            and config.keepalive is None
+            and not address.path
+            and session.connection.upstream_source is None
+        ):
             session.wait_until(now + config.connect_timeout, now)
             connecting = loop.create_connection(lambda: self, address.ip, address.port)
             self._task = steps = Steps(connecting, self._on_dialled)
             steps.begin()
             return
-        opening = open_connection(loop, self.host, config, self, transport, session.connection)
+        client = session.connection
+        source = client.upstream_source
+        opening = open_connection(loop, self.host, config, self, transport, client, source=source)
         self._task = task = loop.create_task(opening, name="tcp_proxy connect")
         task.add_done_callback(self._on_opened)
 

@@ -67,9 +67,8 @@ class Host:
     """A live endpoint of one cluster in one worker.
 
     `weight` is at least 1. `metadata` is the `core.v3.Metadata` of the endpoint or None. `cluster` is the
-    `Cluster` that lists the host. `pools` belongs to the pool code (key: routing priority, see
-    `FOR_HTTP2_CLIENTS`). `removed` turns True when the cluster no longer lists the host: requests in flight
-    finish, no new one starts, and its pools drain.
+    `Cluster` that lists the host. `pools` belongs to the pool code (key: see `make_pool`). `removed` turns True
+    when the cluster no longer lists the host: requests in flight finish, no new one starts, and its pools drain.
     """
 
     __slots__ = (
@@ -109,7 +108,7 @@ class Host:
         self.cluster: Any = None
         self.removed = False
         self.stats = HostStats()
-        self.pools: dict[int, Any] = {}
+        self.pools: dict[Any, Any] = {}
 
     @property
     def healthy(self) -> bool:

@@ -122,6 +122,7 @@ class Bench:
         self.cluster = Cluster(config, Runtime(), lambda: 0)
         self.host = self.cluster.hosts[0]
         self.opened: list[MemoryTransport] = []
+        self.sources: list[Any] = []
         self.refuse: ConnectError | None = None
         self.hold: asyncio.Event | None = None
         loop: Any = _Loop(self.clock)
@@ -132,7 +133,8 @@ class Bench:
     def stats(self) -> Any:
         return self.cluster.stats
 
-    async def connect(self, loop: Any, host: Any, config: Any, protocol: Any, tls: Any) -> None:
+    async def connect(self, loop: Any, host: Any, config: Any, protocol: Any, tls: Any, **more: Any) -> None:
+        self.sources.append(more["source"])
         if self.hold is not None:
             await self.hold.wait()
         if self.refuse is not None:

@@ -55,6 +55,10 @@ envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit
 
 envoy.extensions.filters.listener.original_dst.v3.OriginalDst
 
+envoy.extensions.filters.listener.original_src.v3.OriginalSrc
+  + mark
+  ~ the kernel chooses the port, as with Envoy, which has not implemented it: bind_port
+
 envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol
   + rules allow_requests_without_proxy_protocol pass_through_tlvs disallowed_versions stat_prefix tlv_location
 

@@ -9,6 +9,7 @@ _MODULES = (
     "proxy.filters.listener.http_inspector",
     "proxy.filters.listener.local_ratelimit",
     "proxy.filters.listener.original_dst",
+    "proxy.filters.listener.original_src",
     "proxy.filters.listener.proxy_protocol",
     "proxy.filters.listener.tls_inspector",
 )

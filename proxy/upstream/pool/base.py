@@ -8,6 +8,7 @@ from collections import deque
 from typing import Any, Final, Protocol
 
 from proxy.base.services import Timers
+from proxy.connection.upstream_source import UpstreamSource
 from proxy.upstream.circuit_breaker import ResourceManager
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.cluster_config import ClusterConfig
@@ -84,6 +85,8 @@ class ConnectionPool:
         self.loop = loop
         self.now = loop.time
         self.coming = 0
+        #: Where connections come from if not this machine. Such a pool leaves its host with its last connection.
+        self.source: UpstreamSource | None = None
         self._ids = ids
         self._timers = timers
         self._limits: ResourceManager = cluster.breakers[priority]
@@ -198,7 +201,12 @@ class ConnectionPool:
     async def _connect(self, connection: Any) -> None:
         try:
             sock = await open_connection(
-                self.loop, self.host, self.config, connection, self.transport_config()
+                self.loop,
+                self.host,
+                self.config,
+                connection,
+                self.transport_config(),
+                source=self.source,
             )
         except ConnectError as error:
             if self.cluster.ssl_stats is not None and error.__cause__ is not None:
@@ -248,6 +256,8 @@ class ConnectionPool:
             self.stats.upstream_cx_destroy_remote += 1
         # A host that refuses one connection refuses the next: tell everybody who waits, as Envoy does.
         self._fail_pending(failure, error.reason)
+        if self.source is not None:
+            self._leave_if_unused()
 
     def _fail_pending(self, failure: PoolFailure, reason: str) -> None:
         waiting = list(self._pending)
@@ -288,6 +298,17 @@ class ConnectionPool:
         stats.upstream_rq_per_cx.record(connection.requests)
         if self._pending:
             self.connect_if_needed()
+        elif self.source is not None:
+            self._leave_if_unused()
+
+    def _leave_if_unused(self) -> None:
+        """Clients' addresses are many: their pools must not stay for ever."""
+        if self.in_use:
+            return
+        pools = self.host.pools
+        for key in [key for key, pool in pools.items() if pool is self]:
+            del pools[key]
+        self.drain()
 
     # -- idle and old connections
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 from proxy.base.services import Timers
+from proxy.connection.upstream_source import SourcedKey
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.cluster_config import UpstreamProtocol
 from proxy.upstream.host import Host
@@ -28,10 +29,17 @@ def make_pool(
     timers: Timers,
     cluster: Cluster,
     host: Host,
-    key: int,
+    key: Any,
     ids: ConnectionIds,
 ) -> ConnectionPool:
-    """The pool that `Host.pools` is to have under `key`: a priority, plus `FOR_HTTP2_CLIENTS` or the like."""
+    """The pool that `Host.pools` is to have under `key`: a priority, plus `FOR_HTTP2_CLIENTS` or the like.
+
+    For connections that do not come from this machine it is a `SourcedKey` of that.
+    """
+    if isinstance(key, SourcedKey):
+        pool = make_pool(loop, timers, cluster, host, key.key, ids)
+        pool.source = key.source
+        return pool
     priority = key % FOR_HTTP2_CLIENTS
     if key >= FOR_RAW_BYTES:
         return TcpPool(loop, timers, cluster, host, priority, ids)

@@ -12,6 +12,7 @@ from typing import Any, Final
 from proxy.base.address import Address
 from proxy.base.stream_info import ConnectionInfo
 from proxy.connection.tls_errors import SECRET_MISSING, failure_reason
+from proxy.connection.upstream_source import UpstreamSource
 from proxy.upstream.cluster_config import BindConfig, ClusterConfig, KeepaliveConfig
 from proxy.upstream.host import Host
 
@@ -44,17 +45,19 @@ async def open_connection(
     protocol: asyncio.Protocol,
     tls: Any,
     client: ConnectionInfo | None = None,
+    source: UpstreamSource | None = None,
 ) -> socket.socket | None:
     """Connect `protocol` to `host`; gives the socket, which belongs to the transport. Raises `ConnectError`.
 
     `tls` is what `compile_upstream_tls` made, None for plain text. `client` is the connection that the new one is
-    for, if for one only. There is no socket where `host` is an internal listener.
+    for, if for one only. There is no socket where `host` is an internal listener. `source` takes the place of the
+    cluster's bind address.
 
     The time limit is the cluster's `connect_timeout`, TLS handshake included.
     """
     try:
         async with asyncio.timeout(config.connect_timeout):
-            return await _open(loop, host, config, protocol, tls, client)
+            return await _open(loop, host, config, protocol, tls, client, source)
     except TimeoutError:
         raise ConnectError("", timeout=True) from None
     except OSError as error:
@@ -72,6 +75,7 @@ async def _open(
     protocol: asyncio.Protocol,
     tls: Any,
     client: ConnectionInfo | None,
+    source: UpstreamSource | None,
 ) -> socket.socket | None:
     if tls is not None:
         tls = tls.current()
@@ -82,7 +86,7 @@ async def _open(
 
         await open_internal(loop, host, config, protocol, tls, client)
         return None
-    sock = _make_socket(host.address, config)
+    sock = _make_socket(host.address, config, source)
     try:
         await loop.sock_connect(sock, host.address.sockaddr)
         if tls is None:
@@ -101,13 +105,13 @@ async def _open(
     return sock
 
 
-def _make_socket(address: Address, config: ClusterConfig) -> socket.socket:
+def _make_socket(address: Address, config: ClusterConfig, source: UpstreamSource | None) -> socket.socket:
     sock = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         if address.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             _apply_keepalive(sock, config.keepalive)
-            _apply_bind(sock, config.bind)
+            _apply_bind(sock, config.bind, source)
     except BaseException:
         sock.close()
         raise
@@ -127,12 +131,13 @@ def _apply_keepalive(sock: socket.socket, keepalive: KeepaliveConfig | None) -> 
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def _apply_bind(sock: socket.socket, bind: BindConfig | None) -> None:
-    if bind is None:
-        return
-    if bind.freebind:
-        sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
-    for option in bind.socket_options:
-        sock.setsockopt(option.level, option.name, option.value)
-    if bind.source is not None:
+def _apply_bind(sock: socket.socket, bind: BindConfig | None, source: UpstreamSource | None) -> None:
+    if bind is not None:
+        if bind.freebind:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        for option in bind.socket_options:
+            sock.setsockopt(option.level, option.name, option.value)
+    if source is not None:
+        source.apply(sock)
+    elif bind is not None and bind.source is not None:
         sock.bind(bind.source.sockaddr)

@@ -17,7 +17,7 @@ class Stream:
     """A `ResponseSink` that notes what it hears."""
 
     def __init__(self):
-        self.info = SimpleNamespace()
+        self.info = SimpleNamespace(connection=SimpleNamespace(upstream_source=None))
         self.heard = []
 
     def on_upstream_response(self, response, body, end_stream):

@@ -2,9 +2,11 @@
 
 import asyncio
 
+from proxy.connection.upstream_source import SourcedKey, UpstreamSource
 from proxy.upstream.pool import base
 from proxy.upstream.pool.api import PoolFailure
 from proxy.upstream.pool.base import ConnectionIds
+from proxy.upstream.pool.connect import ConnectError
 from tests.support.cluster_messages import compiled, endpoint
 from tests.support.upstream_pool import Bench, Request
 
@@ -65,8 +67,8 @@ def test_a_connection_that_is_lost_before_anybody_has_it_fails_who_waits(monkeyp
     async def scenario(bench):
         connect = bench.connect
 
-        async def lose(*arguments):
-            await connect(*arguments)
+        async def lose(*arguments, **more):
+            await connect(*arguments, **more)
             bench.opened[-1].lose()
 
         monkeypatch.setattr(base, "open_connection", lose)
@@ -78,3 +80,23 @@ def test_a_connection_that_is_lost_before_anybody_has_it_fails_who_waits(monkeyp
     bench = Bench(monkeypatch, compiled(endpoint()))
     asyncio.run(scenario(bench))
     assert bench.stats.upstream_cx_active == 0
+
+
+def test_a_pool_for_one_clients_address_leaves_its_host_with_its_last_connection(monkeypatch):
+    async def scenario(bench):
+        host, pool, key = bench.host, bench.pool, SourcedKey(0, source)
+        host.pools = {0: "another", key: pool}
+        assert pool.source == source
+        await bench.request()
+        assert bench.sources == [source]
+        assert key in host.pools
+        bench.opened[0].lose()
+        assert host.pools == {0: "another"}
+        host.pools[key] = pool
+        bench.refuse = ConnectError("refused")
+        await bench.request()
+        assert host.pools == {0: "another"}
+        assert bench.cluster.breakers[0].connection_pools.total() == 0
+
+    source = UpstreamSource("192.0.2.1", 7)
+    asyncio.run(scenario(Bench(monkeypatch, compiled(endpoint()), SourcedKey(0, source))))

@@ -77,8 +77,8 @@ def test_a_host_may_speak_before_anybody_listens(monkeypatch, ends):
     async def scenario(bench):
         open_connection = bench.connect
 
-        async def connect(loop, host, config, protocol, tls):
-            await open_connection(loop, host, config, protocol, tls)
+        async def connect(loop, host, config, protocol, tls, **more):
+            await open_connection(loop, host, config, protocol, tls, **more)
             bench.opened[-1].feed(b"220 ")
             bench.opened[-1].feed(b"hello")
             if ends:
