@@ -1,0 +1,244 @@
+"""A proxy in a mesh: what a control plane pushes takes effect, what is wrong with it is refused, nothing breaks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.client import get
+from tests.support.mesh import cluster, endpoints, listener, mesh, route_config
+from tests.support.origin import Origin
+from tests.support.proxy_process import ProxyProcess
+from tests.support.xds_server import XdsServer
+from xds_client.resource_types import ResourceType
+
+CDS, EDS = ResourceType.CLUSTER, ResourceType.ENDPOINT
+LDS, RDS = ResourceType.LISTENER, ResourceType.ROUTE
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    with Origin() as one:
+        yield one
+
+
+@pytest.fixture
+def other() -> Iterator[Origin]:
+    with Origin() as one:
+        yield one
+
+
+@pytest.fixture(params=[False, True], ids=["sotw", "delta"])
+def meshed(request: pytest.FixtureRequest) -> Iterator[tuple[XdsServer, ProxyProcess]]:
+    with mesh(delta=request.param) as pair:
+        yield pair
+
+
+def eventually(check: Callable[[], object], seconds: float = 10.0) -> None:
+    """Wait until `check` is true."""
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.02)
+
+
+def serve(server: XdsServer, proxy: ProxyProcess, *origins: Origin) -> None:
+    """One listener, one route, one cluster."""
+    server.set(
+        cluster("c"),
+        endpoints("c", *(one.port for one in origins)),
+        route_config("r", "c"),
+        listener("l", proxy.ports["first"], "r"),
+    )
+    proxy.wait_ready(20)
+
+
+def test_everything_comes_from_the_control_plane(
+    meshed: tuple[XdsServer, ProxyProcess], origin: Origin
+) -> None:
+    server, proxy = meshed
+    serve(server, proxy, origin)
+    assert get(proxy.port).status == 200
+    for kind in (CDS, EDS, LDS, RDS):
+        server.wait_for(lambda kind=kind: server.acked(kind))
+    assert server.subscribed(EDS) == {"c"}
+    assert server.subscribed(RDS) == {"r"}
+    stats = proxy.stats()
+    assert stats["cluster_manager.cds.update_success"] == 1
+    assert stats["listener_manager.lds.update_success"] == 1
+    assert stats["control_plane.connected_state"] == 1
+
+
+def test_a_proxy_is_not_ready_before_its_routes_are_here(
+    meshed: tuple[XdsServer, ProxyProcess], origin: Origin
+) -> None:
+    server, proxy = meshed
+    server.hold(RDS)
+    server.set(
+        cluster("c"),
+        endpoints("c", origin.port),
+        route_config("r", "c"),
+        listener("l", proxy.ports["first"], "r"),
+    )
+    server.wait_for(lambda: server.subscribed(RDS) == {"r"})
+    assert proxy.admin("/ready")[0] == 503
+    server.release(RDS)
+    proxy.wait_ready(10)
+    assert get(proxy.port).status == 200
+
+
+def test_routes_change_under_an_open_connection(
+    meshed: tuple[XdsServer, ProxyProcess], origin: Origin, other: Origin
+) -> None:
+    server, proxy = meshed
+    serve(server, proxy, origin)
+    request = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as client:
+        for _ in range(3):
+            client.sendall(request)
+            assert b" 200 OK" in client.recv(65536)
+        assert len(origin.requests) == 3
+        server.set(cluster("d"), endpoints("d", other.port))
+        eventually(lambda: proxy.stats("cluster_manager.")["cluster_manager.active_clusters"] == 3)
+        server.set(route_config("r", {"/a": "d", "/": "c"}))
+
+        def moved() -> bool:
+            client.sendall(request)
+            assert b" 200 OK" in client.recv(65536)
+            return bool(other.requests)
+
+        eventually(moved)
+    assert get(proxy.port, "/b").status == 200
+    assert (
+        proxy.stats("http.ingress.downstream_cx_destroy_local")["http.ingress.downstream_cx_destroy_local"]
+        == 0
+    )
+
+
+def test_endpoints_move_without_a_failed_request(
+    meshed: tuple[XdsServer, ProxyProcess], origin: Origin, other: Origin
+) -> None:
+    server, proxy = meshed
+    serve(server, proxy, origin)
+    server.set(endpoints("c", other.port))
+
+    def moved() -> bool:
+        assert get(proxy.port).status == 200
+        return bool(other.requests)
+
+    eventually(moved)
+    before = len(origin.requests)
+    for _ in range(5):
+        assert get(proxy.port).status == 200
+    assert len(origin.requests) == before
+
+
+def test_a_bad_resource_is_refused_and_the_good_ones_of_the_same_response_work(
+    meshed: tuple[XdsServer, ProxyProcess], origin: Origin
+) -> None:
+    server, proxy = meshed
+    serve(server, proxy, origin)
+    bad = cluster("bad", lb_policy="ROUND_ROBIN")
+    bad.connect_timeout.FromSeconds(0)
+    server.set(
+        bad, cluster("new"), endpoints("new", origin.port), route_config("r", {"/new": "new", "/": "c"})
+    )
+    server.wait_for(lambda: server.nacks(CDS))
+    (reason, *_) = server.nacks(CDS)
+    assert "bad" in reason
+    assert "connect_timeout" in reason
+    eventually(lambda: get(proxy.port, "/new").status == 200)
+    assert proxy.stats("cluster_manager.cds.update_rejected")["cluster_manager.cds.update_rejected"] == 1
+
+
+def test_a_refused_route_table_leaves_the_former_one(
+    meshed: tuple[XdsServer, ProxyProcess], origin: Origin
+) -> None:
+    server, proxy = meshed
+    serve(server, proxy, origin)
+    table = route_config("r", "c")
+    table.virtual_hosts.add().CopyFrom(table.virtual_hosts[0])
+    server.set(table)
+    server.wait_for(lambda: server.nacks(RDS))
+    assert "Only a single wildcard domain is permitted in route r" in server.nacks(RDS)[0]
+    assert get(proxy.port).status == 200
+
+
+def test_a_removed_cluster_is_unknown_and_a_removed_listener_refuses(
+    meshed: tuple[XdsServer, ProxyProcess], origin: Origin
+) -> None:
+    server, proxy = meshed
+    serve(server, proxy, origin)
+    server.remove(CDS, "c")
+    eventually(lambda: get(proxy.port).status == 503)
+    server.remove(LDS, "l")
+
+    def refused() -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", proxy.port), timeout=5).close()
+        except OSError:
+            return True
+        return False
+
+    eventually(refused)
+
+
+def test_a_changed_listener_lets_open_connections_finish(
+    meshed: tuple[XdsServer, ProxyProcess], origin: Origin
+) -> None:
+    server, proxy = meshed
+    serve(server, proxy, origin)
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b" 200 OK" in client.recv(65536)
+        server.set(listener("l", proxy.port, "r", stat_prefix="changed"))
+        server.wait_for(lambda: server.acked(LDS))
+        eventually(lambda: get(proxy.port).status == 200 and proxy.stats("http.changed.downstream_cx_total"))
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        reply = client.recv(65536)
+    assert b" 200 OK" in reply
+    assert b"connection: close" in reply
+
+
+def test_the_control_plane_may_go_and_come_back_with_changes(
+    meshed: tuple[XdsServer, ProxyProcess], origin: Origin, other: Origin
+) -> None:
+    server, proxy = meshed
+    serve(server, proxy, origin)
+    server.stop()
+    for _ in range(5):
+        assert get(proxy.port).status == 200
+    server.start()
+    server.set(endpoints("c", other.port))
+    eventually(lambda: get(proxy.port).status == 200 and other.requests, 20)
+
+
+def test_a_worker_that_is_replaced_learns_everything_again(
+    meshed: tuple[XdsServer, ProxyProcess], origin: Origin
+) -> None:
+    server, proxy = meshed
+    serve(server, proxy, origin)
+    assert get(proxy.port).status == 200
+    (worker,) = children(children(proxy.pid)[0])
+    os.kill(worker, signal.SIGKILL)
+    eventually(lambda: proxy.stats("server.worker_restarted").get("server.worker_restarted") == 1)
+    eventually(lambda: answers(proxy.port))
+    server.set(route_config("r", "nowhere"))
+    eventually(lambda: get(proxy.port).status == 503)
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def answers(port: int) -> bool:
+    try:
+        return get(port).status == 200
+    except (OSError, AssertionError):
+        return False
