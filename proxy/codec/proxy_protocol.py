@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from dataclasses import dataclass
 from struct import pack
 from typing import Final
 
@@ -24,6 +25,18 @@ _UNSPECIFIED: Final = 0
 
 #: Type and value of one extension of version 2.
 Tlv = tuple[int, bytes]
+
+#: Where the filter state of a connection keeps its `ProxyData`.
+FILTER_STATE: Final = "envoy.network.proxy_protocol_options"
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyData:
+    """What a header to an upstream says of a client. `tlvs` are those that may be passed on."""
+
+    remote: Address
+    local: Address
+    tlvs: tuple[Tlv, ...] = ()
 
 
 def encode_v1(source: Address, destination: Address) -> bytes:

@@ -68,6 +68,7 @@ envoy.transport_sockets.downstream extensions.transport_sockets.tls.v3 tls Downs
 envoy.tls.cert_validator extensions.transport_sockets.tls.v3 tls_spiffe_validator_config SPIFFECertValidatorConfig
 envoy.transport_sockets.upstream extensions.transport_sockets.raw_buffer.v3 raw_buffer RawBuffer
 envoy.transport_sockets.upstream extensions.transport_sockets.internal_upstream.v3 internal_upstream InternalUpstreamTransport
+envoy.transport_sockets.upstream extensions.transport_sockets.proxy_protocol.v3 upstream_proxy_protocol ProxyProtocolUpstreamTransport
 envoy.transport_sockets.upstream extensions.transport_sockets.starttls.v3 starttls UpstreamStartTlsConfig
 envoy.transport_sockets.upstream extensions.transport_sockets.tls.v3 tls UpstreamTlsContext
 envoy.upstream_options extensions.upstreams.http.v3 http_protocol_options HttpProtocolOptions
@@ -237,6 +238,12 @@ _SITES: dict[str, tuple[str, ...]] = {
     ),
     "envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport.transport_socket": (
         "envoy.transport_sockets.upstream",
+    ),
+    "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport.transport_socket": (
+        "envoy.transport_sockets.upstream",
+    ),
+    "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TunnelingConfig.request_id_extension": (
+        "envoy.request_id",
     ),
     "envoy.config.listener.v3.ListenerFilter.typed_config": (
         "envoy.filters.listener",

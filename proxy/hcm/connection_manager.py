@@ -46,7 +46,8 @@ from proxy.router.route import Route
 from proxy.router.route_terms import RouteTerms
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
-from proxy.upstream.pool.base import ConnectionIds, ConnectionPool
+from proxy.upstream.pool.api import PoolKey
+from proxy.upstream.pool.base import ConnectionIds
 from proxy.upstream.pool.choice import make_pool
 
 #: Parsed request heads kept; clients choose them, so there is an end to their number and size.
@@ -338,7 +339,7 @@ class ConnectionManager:
         """The hash of a request under a route's policy."""
         return policy.hash(stream.head, stream.info)
 
-    def pools(self, cluster: Cluster, host: Host, key: Any) -> ConnectionPool:
+    def pools(self, cluster: Cluster, host: Host, key: PoolKey) -> Any:
         """Make the pool of a host; see `PoolLookup`."""
         pool = make_pool(self.services.loop, self.services.timers, cluster, host, key, self._connection_ids)
         host.pools[key] = pool

@@ -14,6 +14,7 @@ from proxy.base.response_flags import ResponseFlag
 from proxy.base.stream_info import StreamInfo
 from proxy.codec.grpc import grpc_status, http_of_status
 from proxy.codec.messages import ParsedResponse
+from proxy.codec.proxy_protocol import FILTER_STATE, ProxyData
 from proxy.connection.upstream_source import SourcedKey
 from proxy.router.response_stats import Charges
 from proxy.upstream.cluster import Cluster
@@ -25,6 +26,7 @@ from proxy.upstream.pool.api import (
     OutgoingHead,
     PoolFailure,
     ResetReason,
+    ServerName,
     UpstreamConnection,
 )
 
@@ -88,6 +90,8 @@ class UpstreamRequest:
 
     preamble = b""
     client_speaks_http2 = False
+    #: What the request wants a TLS connection to be for, if its cluster leaves that to requests.
+    server_name: ServerName | None = None
     _outcome_open = False
     _connection: UpstreamConnection | None = None
     _pool: Any = None
@@ -139,6 +143,8 @@ class UpstreamRequest:
             key += FOR_RAW_BYTES
         elif self.client_speaks_http2 and self.cluster.config.protocol is UpstreamProtocol.DOWNSTREAM:
             key += FOR_HTTP2_CLIENTS
+        if self.server_name is not None:
+            key = (key, self.server_name)
         source = self._stream.info.connection.upstream_source
         if source is not None:
             key = SourcedKey(key, source)
@@ -266,6 +272,14 @@ class UpstreamRequest:
         """See `PoolRequest`."""
         if not self.over:
             self._fail_before_response(failure, detail)
+
+    @property
+    def proxied(self) -> ProxyData:
+        """See `PoolRequest`."""
+        info = self._stream.info
+        client = info.connection
+        known: ProxyData | None = client.filter_state.get(FILTER_STATE)
+        return known or ProxyData(info.downstream_address(), client.local_address)
 
     def count_own(self, status: int) -> None:
         """Count an answer that was made up in place of the upstream's, unless that had begun to answer."""

@@ -31,6 +31,9 @@ from xds_client.resource_types import ResourceType
 DNS_CLUSTER: Final = "envoy.extensions.clusters.dns.v3.DnsCluster"
 RAW_BUFFER: Final = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
 INTERNAL_UPSTREAM: Final = "envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport"
+PROXY_PROTOCOL: Final = (
+    "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport"
+)
 UPSTREAM_STARTTLS: Final = "envoy.extensions.transport_sockets.starttls.v3.UpstreamStartTlsConfig"
 UPSTREAM_TLS: Final = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 
@@ -47,7 +50,7 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
     dns = compile_dns(message, extension, path, ctx) if resolves else None
     endpoints, assignment = _endpoints(message, discovery, path, ctx)
     choice = compile_http_options(message, path, ctx)
-    transport, http2_transport, passthrough = _transports(
+    transport, http2_transport, passthrough, proxy_header = _transports(
         message, choice.protocol, f"{path}.transport_socket", ctx
     )
     return ClusterConfig(
@@ -69,6 +72,7 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
         transport=transport,
         http2_transport=http2_transport,
         passthrough=passthrough,
+        proxy_header=proxy_header,
         transport_matches=_transport_matches(message, choice.protocol, path, ctx),
         metadata=message.metadata if message.HasField("metadata") else None,
         pool_per_downstream_connection=message.connection_pool_per_downstream_connection,
@@ -225,16 +229,16 @@ def _transport_matches(
 
 def _transports(
     message: Any, protocol: UpstreamProtocol, path: str, ctx: CompileContext
-) -> tuple[Any, Any, Any]:
-    """TLS for connections of HTTP/1 and of HTTP/2, and a `Passthrough`; each is None where it is not asked for.
+) -> tuple[Any, Any, Any, Any]:
+    """TLS for connections of HTTP/1 and of HTTP/2 (the same object where they need not differ), and around it.
 
-    TLS is the same object where the two need not differ.
+    What is around it is a `Passthrough` and a `ProxyHeader`. Each is None where it is not asked for.
     """
-    tls, passthrough, path = _tls_context(message, path, ctx)
+    tls, path, passthrough, proxy_header = _sockets(message, path, ctx)
     if tls is None:
         if protocol is UpstreamProtocol.AUTO:
             ctx.problem(path, "choosing the protocol by ALPN needs TLS")
-        return None, None, passthrough
+        return None, None, passthrough, proxy_header
     # Only clusters with TLS pay for importing it.
     from proxy.connection.tls import compile_upstream_tls
 
@@ -248,38 +252,43 @@ def _transports(
             offers = _HTTP1_ALPN
     transport = compile_upstream_tls(tls, inner, ctx, offers)
     if protocol is not UpstreamProtocol.DOWNSTREAM or tls.common_tls_context.alpn_protocols:
-        return transport, transport, passthrough
+        return transport, transport, passthrough, proxy_header
     silent = CompileContext(node=ctx.node, secrets=ctx.secrets)
-    return transport, compile_upstream_tls(tls, inner, silent, _HTTP2_ALPN), passthrough
+    return transport, compile_upstream_tls(tls, inner, silent, _HTTP2_ALPN), passthrough, proxy_header
 
 
-def _tls_context(message: Any, path: str, ctx: CompileContext) -> tuple[Any, Any, str]:
-    """The `UpstreamTlsContext` of a cluster (None if it speaks plain text), a `Passthrough` or None, and where.
+def _sockets(message: Any, path: str, ctx: CompileContext) -> tuple[Any, str, Any, Any]:
+    """The `UpstreamTlsContext` of a cluster, and where it is; a `Passthrough`, a `ProxyHeader`. Each may be None.
 
     "Where" is the path of the transport socket that holds the context, which may be inside another.
     """
+    nothing = None, path, None, None
     if not message.HasField("transport_socket"):
-        return None, None, path
+        return nothing
     socket = message.transport_socket
     if not socket.HasField("typed_config"):
         if socket.name not in {"envoy.transport_sockets.raw_buffer", "raw_buffer"}:
             ctx.problem(path, f"transport socket {socket.name!r} needs a typed_config")
-        return None, None, path
+        return nothing
     at = f"{path}.typed_config"
     inner = unpack(socket.typed_config, at, ctx)
     if inner is None:
-        return None, None, path
+        return nothing
     match inner.DESCRIPTOR.full_name:
         case name if name == RAW_BUFFER:
-            return None, None, path
+            return nothing
         case name if name == UPSTREAM_TLS:
-            return inner, None, path
+            return inner, path, None, None
         case name if name == INTERNAL_UPSTREAM:
             from proxy.upstream.compile_internal import compile_passthrough  # few clusters need it
 
-            passthrough = compile_passthrough(inner, at, ctx)
-            tls, _, where = _tls_context(inner, f"{at}.transport_socket", ctx)
-            return tls, passthrough, where
+            tls, where, _, header = _sockets(inner, f"{at}.transport_socket", ctx)
+            return tls, where, compile_passthrough(inner, at, ctx), header
+        case name if name == PROXY_PROTOCOL:
+            from proxy.upstream.proxy_header import compile_proxy_header  # few clusters need it
+
+            tls, where, passthrough, _ = _sockets(inner, f"{at}.transport_socket", ctx)
+            return tls, where, passthrough, compile_proxy_header(inner, at, ctx)
         case name if name == UPSTREAM_STARTTLS:
             from proxy.connection.tls import compile_upstream_tls
 
@@ -287,4 +296,4 @@ def _tls_context(message: Any, path: str, ctx: CompileContext) -> tuple[Any, Any
             compile_upstream_tls(inner.tls_socket_config, f"{at}.tls_socket_config", ctx, _HTTP1_ALPN)
         case name:
             ctx.problem(at, f"{name} is not for upstream use")
-    return None, None, path
+    return nothing

@@ -134,6 +134,19 @@ class Http1Options:
 
 
 @dataclass(frozen=True, slots=True)
+class AutoSni:
+    """Which names of a request its TLS connection takes up (`UpstreamHttpProtocolOptions`).
+
+    `sni` sends the name to the host; with `san` the host's certificate must be for it. It is that in the field
+    `header` (lower case), or in the authority where `header` is "" or the request has no such field.
+    """
+
+    sni: bool
+    san: bool
+    header: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SocketOptionConfig:
     """One `core.v3.SocketOption`; `value` is what `setsockopt` takes."""
 
@@ -191,6 +204,7 @@ class TransportMatch:
     transport: Any
     http2_transport: Any
     passthrough: Any = None
+    proxy_header: Any = None
 
     def fits(self, metadata: Any) -> bool:
         """Whether a host with this `core.v3.Metadata` (or None) is one of them."""
@@ -224,6 +238,7 @@ class ClusterConfig:
     protocol: UpstreamProtocol = UpstreamProtocol.HTTP1
     http: Http1Options = field(default_factory=Http1Options)
     http2: Http2Options = field(default_factory=Http2Options)
+    auto_sni: AutoSni | None = None
     dns: DnsConfig | None = None
     bind: BindConfig | None = None
     keepalive: KeepaliveConfig | None = None
@@ -233,6 +248,8 @@ class ClusterConfig:
     transport_matches: tuple[TransportMatch, ...] = ()
     #: What hosts that are internal listeners are told: a `compile_internal.Passthrough`, or None.
     passthrough: Any = None
+    #: How a connection begins: a `proxy_header.ProxyHeader`, or None.
+    proxy_header: Any = None
     metadata: Any = None
     pool_per_downstream_connection: bool = False
     wait_for_warm: bool = True
@@ -267,3 +284,8 @@ class ClusterConfig:
         """What an internal listener is told that is a host with this `core.v3.Metadata`."""
         match = self.match_of(metadata)
         return self.passthrough if match is None else match.passthrough
+
+    def proxy_header_of(self, metadata: Any) -> Any:
+        """How a connection to a host with this `core.v3.Metadata` begins."""
+        match = self.match_of(metadata)
+        return self.proxy_header if match is None else match.proxy_header

@@ -7,8 +7,10 @@ envoy.config.core.v3.Node
   + extensions client_features listening_addresses
 
 envoy.config.core.v3.ProxyProtocolConfig
-  + version
-  - comes with L4 and TLS: pass_through_tlvs added_tlvs
+  + version pass_through_tlvs added_tlvs
+
+envoy.config.core.v3.TlvEntry
+  + type value format_string
 
 envoy.config.core.v3.Locality
   + region zone sub_zone

@@ -7,6 +7,10 @@ envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTranspor
 envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport.MetadataValueSource
   + kind name
 
+envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport
+  + config transport_socket
+  ~ Envoy has not implemented it either: allow_unspecified_address tlv_as_pool_key
+
 envoy.extensions.transport_sockets.starttls.v3.StartTlsConfig
   + cleartext_socket_config
   ~ no filter here starts TLS, so connections stay in clear text: tls_socket_config

@@ -6,10 +6,10 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from proxy.base.address import Address
 from proxy.base.services import WorkerServices
 from proxy.base.stats import StatGroup
 from proxy.base.stream_info import ConnectionInfo
+from proxy.codec.proxy_protocol import FILTER_STATE, ProxyData
 from proxy.config.context import CompileContext
 from proxy.filters.api import ListenerFacts
 from proxy.filters.listener.api import DONE, REJECT, Inspection, ListenerFilterFactory
@@ -22,22 +22,10 @@ from proxy.filters.listener.proxy_header import (
     version_of,
 )
 
-#: Where filter state keeps the `ProxyData` of a connection.
-FILTER_STATE = "envoy.network.proxy_protocol_options"
-
 _METADATA = "envoy.filters.listener.proxy_protocol"
 _LEGACY_STATS = "downstream_cx_proxy_proto_error"
 _INCLUDE_ALL = 0
 _DYNAMIC_METADATA = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ProxyData:
-    """What a PROXY header said, for the header to an upstream. `tlvs` are those that may be passed on."""
-
-    remote: Address
-    local: Address
-    tlvs: tuple[tuple[int, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

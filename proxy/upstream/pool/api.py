@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from proxy.base.headers import HeaderMap
 from proxy.base.stream_info import StreamInfo
 from proxy.codec.messages import ParsedResponse
+from proxy.codec.proxy_protocol import ProxyData
 
 #: Added to the priority, this is the key in `Host.pools` for clients of HTTP/2 where theirs is spoken upstream.
 FOR_HTTP2_CLIENTS: Final = 2
@@ -18,6 +19,20 @@ FOR_DATAGRAMS: Final = 8
 #: Interim responses to one request: one after another for ever would hold it hostage (Envoy has no limit here; its
 #: stream idle timeout is not reset by 1xx).
 MAX_INFORMATIONAL: Final = 100
+
+
+class ServerName(NamedTuple):
+    """The name that a request wants its TLS connection to be for; connections with different ones are not shared.
+
+    `sni` is sent to the host, "" for what the cluster says; the host's certificate must be for `san`, if any.
+    """
+
+    sni: str
+    san: str
+
+
+#: See `Host.pools`.
+PoolKey = int | tuple[int, ServerName]
 
 
 class PoolFailure(Enum):
@@ -106,6 +121,10 @@ class PoolRequest(Protocol):
     wire_bytes_sent: int
     #: Set by the connection: the size of the fields that it sent, as Envoy counts it.
     header_bytes_sent: int
+
+    @property
+    def proxied(self) -> ProxyData | None:
+        """The client that a host is told of by a header of the PROXY protocol, None for nobody."""
 
     def on_pool_ready(self, connection: UpstreamConnection) -> None:
         """A connection is ours now."""

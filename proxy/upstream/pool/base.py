@@ -8,12 +8,14 @@ from collections import deque
 from typing import Any, Final, Protocol
 
 from proxy.base.services import Timers
+from proxy.codec.proxy_protocol import ProxyData
+from proxy.connection.tls_named import NamedTls
 from proxy.connection.upstream_source import UpstreamSource
 from proxy.upstream.circuit_breaker import ResourceManager
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.cluster_config import ClusterConfig
 from proxy.upstream.host import Host
-from proxy.upstream.pool.api import PoolFailure, PoolRequest
+from proxy.upstream.pool.api import PoolFailure, PoolRequest, ServerName
 from proxy.upstream.pool.connect import ConnectError, open_connection
 
 #: After a connection was idle for this long (seconds) its socket is asked whether the peer has closed: younger
@@ -65,8 +67,11 @@ class PooledConnection(Protocol):
 class ConnectionPool:
     """See module. Subclasses make the connections, and say which one a request gets.
 
-    `coming` counts the requests that connections on their way will take.
+    `coming` counts the requests that connections on their way will take. `server_name` is what all its requests
+    want their connection to be for, None if they leave it to the cluster.
     """
+
+    server_name: ServerName | None = None
 
     def __init__(
         self,
@@ -85,6 +90,8 @@ class ConnectionPool:
         self.loop = loop
         self.now = loop.time
         self.coming = 0
+        #: The client that connections are for, where hosts are told of it.
+        self.proxied: ProxyData | None = None
         #: Where connections come from if not this machine. Such a pool leaves its host with its last connection.
         self.source: UpstreamSource | None = None
         self._ids = ids
@@ -128,6 +135,13 @@ class ConnectionPool:
     def transport_config(self) -> Any:
         """How connections are encrypted; None for plain text."""
         return self.config.transport if self.match is None else self.match.transport
+
+    def _named_transport(self) -> Any:
+        """`transport_config` for the name that requests ask for."""
+        transport = self.transport_config()
+        if transport is None or self.server_name is None:
+            return transport
+        return NamedTls(transport, *self.server_name)
 
     # -- the request's side
 
@@ -205,7 +219,8 @@ class ConnectionPool:
                 self.host,
                 self.config,
                 connection,
-                self.transport_config(),
+                self._named_transport(),
+                proxied=self.proxied,
                 source=self.source,
             )
         except ConnectError as error:

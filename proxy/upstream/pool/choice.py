@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from proxy.base.services import Timers
 from proxy.connection.upstream_source import SourcedKey
@@ -16,6 +16,9 @@ from proxy.upstream.pool.base import ConnectionIds, ConnectionPool
 from proxy.upstream.pool.http1 import Http1Pool
 from proxy.upstream.pool.http2 import Http2Pool
 from proxy.upstream.pool.tcp import TcpPool
+
+if TYPE_CHECKING:
+    from proxy.upstream.pool.per_client import PoolPerClient
 
 _KINDS: Final = {
     UpstreamProtocol.HTTP1: Http1Pool,
@@ -31,15 +34,38 @@ def make_pool(
     host: Host,
     key: Any,
     ids: ConnectionIds,
-) -> ConnectionPool:
+) -> ConnectionPool | PoolPerClient:
     """The pool that `Host.pools` is to have under `key`: a priority, plus `FOR_HTTP2_CLIENTS` or the like.
 
-    For connections that do not come from this machine it is a `SourcedKey` of that.
+    Where requests bring the name that their connection is to be for, it is a pair of that and of the name.
+    For connections that do not come from this machine it is a `SourcedKey` of either.
     """
+    source = None
     if isinstance(key, SourcedKey):
-        pool = make_pool(loop, timers, cluster, host, key.key, ids)
-        pool.source = key.source
+        key, source = key
+    number, server_name = key if isinstance(key, tuple) else (key, None)
+
+    def make() -> ConnectionPool:
+        pool = _make_pool(loop, timers, cluster, host, number, ids)
+        pool.server_name = server_name
+        pool.source = source
         return pool
+
+    if cluster.config.proxy_header_of(host.metadata) is None:
+        return make()
+    from proxy.upstream.pool.per_client import PoolPerClient  # few clusters need it
+
+    return PoolPerClient(make, loop)
+
+
+def _make_pool(
+    loop: asyncio.AbstractEventLoop,
+    timers: Timers,
+    cluster: Cluster,
+    host: Host,
+    key: int,
+    ids: ConnectionIds,
+) -> ConnectionPool:
     priority = key % FOR_HTTP2_CLIENTS
     if key >= FOR_RAW_BYTES:
         return TcpPool(loop, timers, cluster, host, priority, ids)

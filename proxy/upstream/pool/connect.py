@@ -9,8 +9,9 @@ import socket
 import ssl
 from typing import Any, Final
 
-from proxy.base.address import Address
+from proxy.base.address import Address, from_socket_name
 from proxy.base.stream_info import ConnectionInfo
+from proxy.codec.proxy_protocol import ProxyData
 from proxy.connection.tls_errors import SECRET_MISSING, failure_reason
 from proxy.connection.upstream_source import UpstreamSource
 from proxy.upstream.cluster_config import BindConfig, ClusterConfig, KeepaliveConfig
@@ -45,19 +46,20 @@ async def open_connection(
     protocol: asyncio.Protocol,
     tls: Any,
     client: ConnectionInfo | None = None,
+    proxied: ProxyData | None = None,
     source: UpstreamSource | None = None,
 ) -> socket.socket | None:
     """Connect `protocol` to `host`; gives the socket, which belongs to the transport. Raises `ConnectError`.
 
     `tls` is what `compile_upstream_tls` made, None for plain text. `client` is the connection that the new one is
-    for, if for one only. There is no socket where `host` is an internal listener. `source` takes the place of the
-    cluster's bind address.
+    for, if for one only; `proxied` is what a header of the PROXY protocol tells of it. `source` takes the place of
+    the cluster's bind address. There is no socket where `host` is an internal listener.
 
     The time limit is the cluster's `connect_timeout`, TLS handshake included.
     """
     try:
         async with asyncio.timeout(config.connect_timeout):
-            return await _open(loop, host, config, protocol, tls, client, source)
+            return await _open(loop, host, config, protocol, tls, client, proxied, source)
     except TimeoutError:
         raise ConnectError("", timeout=True) from None
     except OSError as error:
@@ -75,6 +77,7 @@ async def _open(
     protocol: asyncio.Protocol,
     tls: Any,
     client: ConnectionInfo | None,
+    proxied: ProxyData | None,
     source: UpstreamSource | None,
 ) -> socket.socket | None:
     if tls is not None:
@@ -89,6 +92,10 @@ async def _open(
     sock = _make_socket(host.address, config, source)
     try:
         await loop.sock_connect(sock, host.address.sockaddr)
+        header = config.proxy_header_of(host.metadata)
+        if header is not None:
+            ends = from_socket_name(sock.getsockname()), from_socket_name(sock.getpeername())
+            await loop.sock_sendall(sock, header.render(proxied, *ends, host.metadata))
         if tls is None:
             await loop.create_connection(lambda: protocol, sock=sock)
         else:
