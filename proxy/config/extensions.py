@@ -125,13 +125,27 @@ _WELL_KNOWN_MODULES = {
     "StringValue": "wrappers", "UInt32Value": "wrappers", "UInt64Value": "wrappers",
 }  # fmt: skip
 
+#: Discovered resources, as they stand in the files of a `path_config_source`, and their modules.
+_RESOURCES = {
+    "envoy.config.cluster.v3.Cluster": "envoy.config.cluster.v3.cluster_pb2",
+    "envoy.config.core.v3.TypedExtensionConfig": "envoy.config.core.v3.extension_pb2",
+    "envoy.config.endpoint.v3.ClusterLoadAssignment": "envoy.config.endpoint.v3.endpoint_pb2",
+    "envoy.config.listener.v3.Listener": "envoy.config.listener.v3.listener_pb2",
+    "envoy.config.route.v3.RouteConfiguration": "envoy.config.route.v3.route_pb2",
+    "envoy.config.route.v3.ScopedRouteConfiguration": "envoy.config.route.v3.scoped_route_pb2",
+    "envoy.config.route.v3.VirtualHost": "envoy.config.route.v3.route_components_pb2",
+    "envoy.extensions.transport_sockets.tls.v3.Secret": "envoy.extensions.transport_sockets.tls.v3.secret_pb2",
+    "envoy.service.discovery.v3.Resource": "envoy.service.discovery.v3.discovery_pb2",
+    "envoy.service.runtime.v3.Runtime": "envoy.service.runtime.v3.rtds_pb2",
+}
+
 TYPED_STRUCTS = frozenset({"udpa.type.v1.TypedStruct", "xds.type.v3.TypedStruct"})
 """Carriers of a JSON-like config together with the name of its type; unwrapped wherever an Any may stand."""
 
 
 def message_class(type_name: str) -> Any:
-    """The class of a registered extension (or well-known) message, or None."""
-    module = _modules.get(type_name)
+    """The class of a registered extension, discovered resource or well-known message, or None."""
+    module = _modules.get(type_name) or _RESOURCES.get(type_name)
     if module is None:
         package, _, simple = type_name.rpartition(".")
         stem = _WELL_KNOWN_MODULES.get(simple) if package == "google.protobuf" else None

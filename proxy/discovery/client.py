@@ -32,14 +32,14 @@ def make_client(loop: asyncio.AbstractEventLoop, bootstrap: Any, clusters: Mappi
             ads_config=dynamic.ads_config if dynamic.HasField("ads_config") else None,
             cluster=cluster,
             secret=secrets.get,
-            read_response=_read_response,
+            read_response=read_response,
             draw=random.random,
             clock=time.time,
         ),
     )
 
 
-def _read_response(content: bytes, path: str) -> bytes:
+def read_response(content: bytes, path: str) -> bytes:
     """A file's `DiscoveryResponse`; its resources are checked one by one when they are applied."""
     options = LoadOptions(allow_unknown_fields=True, check=False)
     loaded = load_resource(content, path, discovery_pb2.DiscoveryResponse, options=options)
