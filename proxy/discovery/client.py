@@ -10,10 +10,10 @@ from typing import Any
 
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.service.discovery.v3 import discovery_pb2
-from xds_client.client import XdsClient
 
 from proxy.config.loader import LoadOptions, load_resource
 from xds_client.api import Client, Surroundings
+from xds_client.client import XdsClient
 
 
 def make_client(loop: asyncio.AbstractEventLoop, bootstrap: Any, clusters: Mapping[str, bytes]) -> Client:

@@ -35,5 +35,5 @@ def test_the_resources_of_a_file_come_whole_also_in_their_wrapper() -> None:
 
 
 def test_a_file_that_is_no_yaml_is_named_with_the_place() -> None:
-    with pytest.raises(ConfigError, match=r"cds\.yaml:1"):
+    with pytest.raises(ConfigError, match=r"cds\.yaml:"):
         read_response(b"resources: [", "cds.yaml")
