@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from proxy.base.services import Timers
 
 #: Seconds from the first young session to the moment when all that still live look at their deadlines.
-SWEEP: Final = 1.0
+SWEEP: Final = 0.2
 
 
 class YoungSession(Protocol):
