@@ -127,11 +127,18 @@ def _plain_overwrites(additions: tuple[_Addition, ...]) -> tuple[tuple[str, str]
 
 
 def compile_header_ops(
-    add: Sequence[Any], remove: Sequence[str], path: str, context: CompileContext, *, request: bool
+    add: Sequence[Any],
+    remove: Sequence[str],
+    path: str,
+    context: CompileContext,
+    *,
+    request: bool,
+    added: str = "",
 ) -> HeaderOps | None:
     """Compile `HeaderValueOption`s and names; None if there is nothing to do.
 
-    `path` is that of the message that holds both lists, which are named after `request`.
+    `path` is that of the message that holds both lists, which are named after `request` (the first, unless it is
+    called `added`).
     """
     if not add and not remove:
         return None
@@ -145,7 +152,7 @@ def compile_header_ops(
         removals.append(lowered)
     additions: list[_Addition] = []
     for index, option in enumerate(add):
-        where = _join(path, f"{side}_headers_to_add[{index}]")
+        where = _join(path, f"{added or f'{side}_headers_to_add'}[{index}]")
         addition = _compile_addition(option, where, context, request=request)
         if addition is not None:
             additions.append(addition)

@@ -9,9 +9,10 @@ from itertools import accumulate
 from typing import Any, Final
 
 from proxy.base.regex import wire_text
-from proxy.base.stream_info import ConnectionInfo
+from proxy.base.stream_info import ConnectionInfo, StreamInfo
 from proxy.config.context import CompileContext
 from proxy.config.durations import seconds
+from proxy.tcp_proxy.tunnel_config import TunnelConfig, compile_tunnel
 
 #: A name in `ConnectionInfo.filter_state`: the cluster of this connection (a str) instead of the configured one.
 CLUSTER_KEY: Final = "envoy.tcp_proxy.cluster"
@@ -19,6 +20,8 @@ CLUSTER_KEY: Final = "envoy.tcp_proxy.cluster"
 IDLE_TIMEOUT_KEY: Final = "envoy.tcp_proxy.per_connection_idle_timeout_ms"
 
 _DEFAULT_IDLE_TIMEOUT: Final = 3600.0
+#: `UpstreamConnectMode`
+_IMMEDIATE, _ON_DATA = 0, 1
 
 Hash = Callable[[ConnectionInfo], int | None]
 
@@ -40,7 +43,10 @@ class TcpProxyConfig:
     """The config of one filter. Times are seconds, 0.0 for none.
 
     Either `cluster` or `weighted` is set. `max_duration_jitter` is a fraction of `max_duration` that may be added
-    to it. `access_logs` are those of `proxy.access_log.compile`.
+    to it. `access_logs` are those of `proxy.access_log.compile`. `backoff` is (base, limit) of the wait between two
+    attempts, None for no wait. `early_limit` is how many bytes are taken of a client before there is a host, None
+    for no limit but the listener's; with `waits_for_data` no host is looked for before there are any.
+    `tlvs` are types with what gives the value, for a header of the PROXY protocol.
     """
 
     stat_prefix: str
@@ -54,6 +60,11 @@ class TcpProxyConfig:
     log_interval: float
     logs_connected: bool
     hash: Hash | None
+    tunnel: TunnelConfig | None
+    backoff: tuple[float, float] | None
+    early_limit: int | None
+    waits_for_data: bool
+    tlvs: tuple[tuple[int, Callable[[StreamInfo], bytes]], ...]
 
     def cluster_for(self, connection: ConnectionInfo, draw: Callable[[], int]) -> str:
         """The name of the cluster of one connection; weighted clusters cannot be overridden, as in Envoy."""
@@ -89,7 +100,64 @@ def compile_tcp_proxy(message: Any, path: str, ctx: CompileContext) -> TcpProxyC
         log_interval=seconds(source, "access_log_flush_interval", 0.0),
         logs_connected=source.flush_access_log_on_connected,
         hash=_hash(message.hash_policy[0]) if message.hash_policy else None,
+        tunnel=compile_tunnel(message.tunneling_config, f"{path}.tunneling_config", ctx)
+        if message.HasField("tunneling_config")
+        else None,
+        backoff=_backoff(message.backoff_options, f"{path}.backoff_options", ctx)
+        if message.HasField("backoff_options")
+        else None,
+        early_limit=_early_limit(message, path, ctx),
+        # Without one, a listener's TLS handshake is over before a filter hears of the connection.
+        waits_for_data=message.upstream_connect_mode == _ON_DATA,
+        tlvs=_tlvs(message.proxy_protocol_tlvs, f"{path}.proxy_protocol_tlvs", ctx),
     )
+
+
+def _tlvs(
+    entries: Any, path: str, ctx: CompileContext
+) -> tuple[tuple[int, Callable[[StreamInfo], bytes]], ...]:
+    """Constant ones first, as Envoy sends them."""
+    constant: list[tuple[int, Callable[[StreamInfo], bytes]]] = []
+    rendered: list[tuple[int, Callable[[StreamInfo], bytes]]] = []
+    for index, entry in enumerate(entries):
+        if bool(entry.value) == entry.HasField("format_string"):
+            reason = "Invalid TLV configuration: only one of 'value' or 'format_string' may be set."
+            ctx.problem(f"{path}[{index}]", reason)
+        elif entry.value:
+            constant.append((entry.type & 255, _giving(entry.value)))
+        else:
+            rendered.append((entry.type & 255, _rendering(entry.format_string, f"{path}[{index}]", ctx)))
+    return (*constant, *rendered)
+
+
+def _giving(value: bytes) -> Callable[[StreamInfo], bytes]:
+    return lambda _info: value
+
+
+def _rendering(message: Any, path: str, ctx: CompileContext) -> Callable[[StreamInfo], bytes]:
+    from proxy.formatter.body_format import compile_substitution  # few filters need it
+
+    text = compile_substitution(message, f"{path}.format_string", ctx)
+    return lambda info: text.render(info).encode("latin-1")
+
+
+def _backoff(message: Any, path: str, ctx: CompileContext) -> tuple[float, float]:
+    base = seconds(message, "base_interval", 0.0)
+    limit = seconds(message, "max_interval", base * 10)
+    if limit < base:
+        ctx.problem(
+            f"{path}.max_interval", "max_backoff_interval must be greater or equal to base_backoff_interval"
+        )
+    return base, limit
+
+
+def _early_limit(message: Any, path: str, ctx: CompileContext) -> int | None:
+    if message.HasField("max_early_data_bytes"):
+        return int(message.max_early_data_bytes.value)
+    if message.upstream_connect_mode != _IMMEDIATE:
+        reason = "max_early_data_bytes must be set when upstream_connect_mode is not IMMEDIATE"
+        ctx.problem(f"{path}.max_early_data_bytes", reason)
+    return None
 
 
 def _weighted(message: Any) -> WeightedNames | None:

@@ -154,6 +154,8 @@ def dial_early(
         host = cluster.choose_by_stream(StreamInfo(connection, connection.start_time), client_hash)
     if host is None or host.cluster.config.transport_of(host.metadata) is not None:
         return None
+    if host.cluster.config.proxy_header_of(host.metadata) is not None:
+        return None
     early = EarlyUpstream(owner, connection, cluster, on_spoke)
     early.upstream = upstream = Upstream(cast("TcpSession", early), host.cluster, host)
     upstream.dial()

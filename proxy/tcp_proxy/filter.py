@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from proxy.base.services import WorkerServices
 from proxy.base.stream_info import ConnectionInfo
@@ -13,7 +14,13 @@ from proxy.tcp_proxy.config import TcpProxyConfig, compile_tcp_proxy
 from proxy.tcp_proxy.session import TcpSession
 from proxy.tcp_proxy.splice import PipeStock
 from proxy.tcp_proxy.stats import TcpProxyStats
+from proxy.tcp_proxy.tunnel_config import DISABLE_KEY
 from proxy.tcp_proxy.young_sessions import YoungSessions
+from proxy.upstream.pool.base import ConnectionIds
+
+if TYPE_CHECKING:
+    from proxy.upstream.cluster import Cluster
+    from proxy.upstream.host import Host
 
 
 class TcpProxyFilter:
@@ -30,8 +37,8 @@ class TcpProxyFilter:
         self.draw = services.random
         self.logger: Any = None
         self.pipes: PipeStock = services.shared.setdefault("tcp_proxy.pipes", PipeStock())
+        self.ids = ConnectionIds()
         self.young = YoungSessions(services.timers)
-        self._last_upstream_id = 0
         if config.access_logs:
             from proxy.access_log.logger import AccessLogger  # many filters have none
 
@@ -39,7 +46,11 @@ class TcpProxyFilter:
 
     def create_protocol(self, connection: ConnectionInfo) -> asyncio.Protocol:
         """See `TerminalFilter`."""
-        return TcpSession(self, connection)
+        if self.config.tunnel is None or str(connection.filter_state.get(DISABLE_KEY)).lower() == "true":
+            return TcpSession(self, connection)
+        from proxy.tcp_proxy.tunnel_session import TunnelSession  # few filters have tunnels
+
+        return TunnelSession(self, connection)
 
     def dial_early(self, connection: ConnectionInfo, on_spoke: Callable[[], None]) -> Any:
         """See `proxy.tcp_proxy.early.dial_early`."""
@@ -47,10 +58,20 @@ class TcpProxyFilter:
 
         return dial_early(self, connection, on_spoke)
 
-    def next_upstream_id(self) -> int:
-        """A number for a connection to a host."""
-        self._last_upstream_id += 1
-        return self._last_upstream_id
+    def new_request_id(self) -> str:
+        """A random UUID for a tunnel."""
+        return str(uuid.UUID(int=self.draw() << 64 | self.draw(), version=4))
+
+    def pool(self, cluster: Cluster, host: Host) -> Any:
+        """The HTTP pool of a host for tunnels."""
+        # Without a word on the version, tunnels to a cluster that speaks the clients' version are of HTTP/1.
+        pool = host.pools.get(0)
+        if pool is None:
+            from proxy.upstream.pool.choice import make_pool  # few filters have tunnels
+
+            pool = make_pool(self.loop, self.services.timers, cluster, host, 0, self.ids)
+            host.pools[0] = pool
+        return pool
 
 
 def _create(config: TcpProxyConfig, services: WorkerServices, listener: ListenerFacts) -> TcpProxyFilter:

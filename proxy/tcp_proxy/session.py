@@ -7,10 +7,11 @@ other's `write`. What the client says before there is a host is held; Envoy leav
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from proxy.base.response_flags import ResponseFlag
 from proxy.base.stream_info import ConnectionInfo, StreamInfo
+from proxy.codec.proxy_protocol import FILTER_STATE, ProxyData
 from proxy.connection.reset import reset
 from proxy.tcp_proxy.log_entry import log_entry
 from proxy.tcp_proxy.splice import LARGE, LARGE_READS, Relay, begin
@@ -30,9 +31,9 @@ _MOST_HELD: Final = 1 << 20
 class TcpSession(asyncio.Protocol):
     """See module. Times are monotonic seconds.
 
-    `upstream` is the connection to the host, or the attempt to make one; None before, between and after.
-    `last_upstream` is the one that was connected. `bytes_received` is what the client has said, `bytes_sent` what
-    it was told.
+    `upstream` is the connection to the host, or the attempt to make one; None before, between and after. It is of
+    `upstream_class`, and has the methods of `Upstream`. `last_upstream` is the one that was connected.
+    `bytes_received` is what the client has said, `bytes_sent` what it was told.
     """
 
     __slots__ = (
@@ -45,8 +46,10 @@ class TcpSession(asyncio.Protocol):
         "_large_reads",
         "_log_at",
         "_paused",
+        "_retry_at",
         "_settled",
         "_timer",
+        "_waits",
         "_wakes_at",
         "_write",
         "attempts",
@@ -68,14 +71,16 @@ class TcpSession(asyncio.Protocol):
         "upstream",
     )
 
+    upstream_class: ClassVar[type] = Upstream
+
     def __init__(self, owner: TcpProxyFilter, connection: ConnectionInfo) -> None:
         self.owner = owner
         self.connection = connection
         self.stats = owner.stats
         self.now = owner.now
         self.transport: asyncio.Transport | None = None
-        self.upstream: Upstream | None = None
-        self.last_upstream: Upstream | None = None
+        self.upstream: Any = None
+        self.last_upstream: Any = None
         self.cluster: Cluster | None = None
         self.host: Host | None = None
         self.attempts = 0
@@ -95,6 +100,8 @@ class TcpSession(asyncio.Protocol):
         self._dial_until = _NEVER
         self._wakes_at = _NEVER
         self._log_at = _NEVER
+        self._retry_at = _NEVER
+        self._waits = False  # for the first bytes, before there is anything else to do
         self._buffered = 0
         self._settled = False
         self._large_reads = 0
@@ -107,15 +114,17 @@ class TcpSession(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         self.stats.downstream_cx_total += 1
         config = self.owner.config
-        now = self.now()
+        self.last_active = now = self.now()
+        self._idle_timeout = config.idle_timeout_for(self.connection)
         if config.max_duration:
             jitter = config.max_duration_jitter * (self.owner.draw() / 2**64)
             self._deadline = now + config.max_duration * (1 + jitter)
         if config.log_interval and self.owner.logger is not None:
             self._log_at = now + config.log_interval
-        if self._deadline != _NEVER or self._log_at != _NEVER:
-            self._arm(now)
-        self._find_host()
+        self._arm(now)
+        self._waits = config.waits_for_data
+        if not self._waits:
+            self._find_host()
 
     def data_received(self, data: bytes) -> None:
         """Pass it on."""
@@ -127,7 +136,7 @@ class TcpSession(asyncio.Protocol):
         self.last_active = self.now()
         self.bytes_received += size
         self.stats.downstream_cx_rx_bytes_total += size
-        self.upstream.stats.upstream_cx_tx_bytes_total += size  # type: ignore[union-attr]
+        self.upstream.stats.upstream_cx_tx_bytes_total += size
         write(data)
         if size >= LARGE:
             self._large_reads += 1
@@ -146,22 +155,24 @@ class TcpSession(asyncio.Protocol):
         self.last_active = self.now()
         self.bytes_received += size
         self.stats.downstream_cx_rx_bytes_total += size
-        self.upstream.stats.upstream_cx_tx_bytes_total += size  # type: ignore[union-attr]
+        self.upstream.stats.upstream_cx_tx_bytes_total += size
 
     def stalled(self) -> None:
         """See `proxy.tcp_proxy.splice.Reader`."""
         self.stats.downstream_flow_control_paused_reading_total += 1
-        self.upstream.stats.upstream_flow_control_backed_up_total += 1  # type: ignore[union-attr]
+        self.upstream.stats.upstream_flow_control_backed_up_total += 1
 
     def resumed(self) -> None:
         """See `proxy.tcp_proxy.splice.Reader`."""
         self.stats.downstream_flow_control_resumed_reading_total += 1
-        self.upstream.stats.upstream_flow_control_drained_total += 1  # type: ignore[union-attr]
+        self.upstream.stats.upstream_flow_control_drained_total += 1
 
     def eof_received(self) -> bool:
         """The client will say no more, but may still listen."""
         self.finished = True
         transport, upstream = self.transport, self.upstream
+        if self._write is None and self.owner.config.early_limit is not None:
+            self.stats.early_data_received_count_total += 1
         if upstream is not None and upstream.connected:
             upstream.finish()
             if upstream.finished:
@@ -227,8 +238,20 @@ class TcpSession(asyncio.Protocol):
             self._refuse(ResponseFlag.NO_HEALTHY_UPSTREAM, 1)
             return
         self.attempts += 1
-        self.upstream = upstream = Upstream(self, host.cluster, host)
+        self.upstream = upstream = self.upstream_class(self, host.cluster, host)
         upstream.dial()
+
+    @property
+    def proxied(self) -> ProxyData:
+        """What a header of the PROXY protocol tells the host of the client."""
+        connection = self.connection
+        known: ProxyData | None = connection.filter_state.get(FILTER_STATE)
+        if known is None:
+            info = StreamInfo(connection, connection.start_time)
+            tlvs = tuple((kind, render(info)) for kind, render in self.owner.config.tlvs)
+            known = ProxyData(connection.remote_address, connection.local_address, tlvs)
+            connection.filter_state = {**connection.filter_state, FILTER_STATE: known}
+        return known
 
     def _take_over(self, early: Any) -> bool:
         """Go on with a connection that was made before the chain was chosen (`EarlyUpstream`), if it is there."""
@@ -275,18 +298,33 @@ class TcpSession(asyncio.Protocol):
         self.failure_reason = reason
         if failure is not DialFailure.LOCAL:
             self.flags |= ResponseFlag.UPSTREAM_CONNECTION_FAILURE
-        if self.transport is not None:
+        if self.transport is None:
+            return
+        # What has failed is not done yet with its connection, so the next attempt waits for the next turn.
+        self.last_active = _NEVER
+        self._dial_until = _NEVER
+        owner = self.owner
+        if owner.config.backoff is None or self.attempts >= owner.config.max_attempts:
+            owner.loop.call_soon(self._retry)
+            return
+        base, most = owner.config.backoff
+        now = self.now()
+        self._retry_at = now + min(base * 2 ** (self.attempts - 1), most) * (owner.draw() / 2**64)
+        self._arm(now)
+
+    def _retry(self) -> None:
+        if self.transport is not None and self.upstream is None:
             self._find_host()
 
-    def on_connected(self, upstream: Upstream) -> None:
+    def on_connected(self, upstream: Any) -> None:
         """The host is there: what was held goes to it, and from now on bytes pass."""
         transport = self.transport
         assert transport is not None
         self.host = upstream.host
         self.last_upstream = upstream
-        self._write = upstream.transport.write
+        self._write = upstream.write
         upstream.write_down = transport.write
-        now = self.last_active = self.now()
+        self.last_active = self.now()
         self._dial_until = _NEVER
         owner = self.owner
         if owner.config.logs_connected and owner.logger is not None:
@@ -299,15 +337,22 @@ class TcpSession(asyncio.Protocol):
                 transport.resume_reading()
         if self.finished:
             upstream.finish()
-        self._idle_timeout = owner.config.idle_timeout_for(self.connection)
         if self._idle_timeout:
-            self._arm(now)
+            self._arm(self.last_active)
 
     def _hold(self, data: bytes) -> None:
         self._early += data
-        limit = self.connection.buffer_limit or _MOST_HELD
-        if len(self._early) >= limit and not self._paused:
-            assert self.transport is not None
+        limit = self.owner.config.early_limit
+        if limit is None:
+            limit = self.connection.buffer_limit or _MOST_HELD
+        else:
+            self.stats.early_data_received_count_total += 1
+        if self._waits:
+            self._waits = False
+            self._find_host()
+            if self._write is not None:
+                return
+        if self.transport is not None and len(self._early) >= limit and not self._paused:
             self._paused = True
             self.transport.pause_reading()
 
@@ -362,7 +407,7 @@ class TcpSession(asyncio.Protocol):
 
     def _arm(self, now: float) -> None:
         """See to it that `on_wake` is called in time; earlier does no harm."""
-        when = min(self._dial_until, self._deadline, self._log_at)
+        when = min(self._dial_until, self._deadline, self._log_at, self._retry_at)
         if self._idle_timeout:
             when = min(when, self.last_active + self._idle_timeout)
         if when == _NEVER or when >= self._wakes_at:
@@ -393,6 +438,11 @@ class TcpSession(asyncio.Protocol):
                 self.upstream.time_out()
             if self.transport is None or transport.is_closing():
                 return
+        if now >= self._retry_at:
+            self._retry_at = _NEVER
+            self._retry()
+            if self.transport is None or transport.is_closing():
+                return
         if now >= self._deadline:
             self.stats.max_downstream_connection_duration += 1
             self.flags |= ResponseFlag.DURATION_TIMEOUT
@@ -402,7 +452,7 @@ class TcpSession(asyncio.Protocol):
             # Bytes that leave count as those that come: only what does not move at all is idle.
             buffered = transport.get_write_buffer_size()
             if self.upstream is not None and self.upstream.connected:
-                buffered += self.upstream.transport.get_write_buffer_size() + self.upstream.relayed
+                buffered += self.upstream.unsent
             if buffered == self._buffered:
                 self.stats.idle_timeout += 1
                 self._cut("tcp_session_idle_timeout")

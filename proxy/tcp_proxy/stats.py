@@ -37,6 +37,7 @@ class TcpProxyStats(StatGroup):
     downstream_cx_tx_bytes_total: int
     downstream_flow_control_paused_reading_total: int
     downstream_flow_control_resumed_reading_total: int
+    early_data_received_count_total: int
     idle_timeout: int
     max_downstream_connection_duration: int
     upstream_flush_total: int

@@ -8,6 +8,7 @@ whose client has gone.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any, cast
 
@@ -70,8 +71,8 @@ class Upstream(asyncio.Protocol):
         self.cluster = cluster
         self.stats = cluster.stats
         self.host = host
+        self.connection_id = session.owner.ids.next()
         self._now = session.now
-        self.connection_id = session.owner.next_upstream_id()
         self.connected = False
         self.finished = False
         self.draining: Any = None  # the `TcpProxyStats` to tell when what waits has gone out
@@ -116,21 +117,19 @@ class Upstream(asyncio.Protocol):
         self.connect_started_at = now = owner.now()
         loop = owner.loop
         transport = config.transport_of(self.host.metadata)
-        if (
-            transport is None
-            and config.bind is None
-            and config.keepalive is None
-            and not address.path
-            and session.connection.upstream_source is None
-        ):
+        proxied = None if config.proxy_header_of(self.host.metadata) is None else session.proxied
+        client = session.connection
+        source = client.upstream_source
+        plain = transport is None and config.bind is None and config.keepalive is None
+        if plain and proxied is None and source is None and not (address.path or address.listener_name):
             session.wait_until(now + config.connect_timeout, now)
             connecting = loop.create_connection(lambda: self, address.ip, address.port)
             self._task = steps = Steps(connecting, self._on_dialled)
             steps.begin()
             return
-        client = session.connection
-        source = client.upstream_source
-        opening = open_connection(loop, self.host, config, self, transport, client, source=source)
+        opening = open_connection(
+            loop, self.host, config, self, transport, client, proxied=proxied, source=source
+        )
         self._task = task = loop.create_task(opening, name="tcp_proxy connect")
         task.add_done_callback(self._on_opened)
 
@@ -265,9 +264,14 @@ class Upstream(asyncio.Protocol):
         self.stats.upstream_flow_control_resumed_reading_total += 1
 
     @property
-    def relayed(self) -> int:
-        """How many bytes of both directions are in pipes."""
-        session, pending = self.session, 0
+    def write(self) -> Callable[[bytes], None]:
+        """What sends bytes to the host."""
+        return self.transport.write
+
+    @property
+    def unsent(self) -> int:
+        """How many bytes wait to be sent to the host, those of both directions that are in pipes included."""
+        session, pending = self.session, self.transport.get_write_buffer_size()
         if self.relay is not None:
             pending += self.relay.pending
         if session is not None and session.relay is not None:

@@ -43,6 +43,15 @@ PROXIES: dict[str, Json] = {
     "flushed": {"access_log_options": {"access_log_flush_interval": "0.4s"}},
     "hashed": {"hash_policy": [{"source_ip": {}}]},
     "small": {},
+    "early": {"max_early_data_bytes": 100},
+    "on_data": {"upstream_connect_mode": "ON_DOWNSTREAM_DATA", "max_early_data_bytes": 100},
+    "unbuffered": {"upstream_connect_mode": "ON_DOWNSTREAM_DATA", "max_early_data_bytes": 0},
+    "patient": {
+        "cluster": "half_dead",
+        "max_connect_attempts": 2,
+        "backoff_options": {"base_interval": "0.01s", "max_interval": "0.1s"},
+    },
+    "criteria": {"metadata_match": {"filter_metadata": {"envoy.lb": {"stage": "canary"}}}},
 }
 
 
@@ -464,3 +473,32 @@ def test_a_cluster_of_the_connection_s_own(pair: Pair, name: str, chosen: str) -
     played = same(pair, name, echo_to_the_end, (chosen,))
     assert played.outcome == (b"<end>", "closed")
     assert f" {chosen} HOST " in played.lines[0]
+
+
+@pytest.mark.parametrize("name", ["early", "criteria"])
+def test_bytes_that_come_early(pair: Pair, name: str) -> None:
+    # Whether there is a host by then depends on the machine.
+    counted = f"tcp.{name}.early_data_received_count_total"
+    assert same(pair, name, echo_to_the_end, ignore=(counted,)).outcome == (b"<end>", "closed")
+
+
+@pytest.mark.parametrize("name", ["on_data", "unbuffered"])
+def test_no_host_before_the_first_bytes(pair: Pair, name: str) -> None:
+    def play(client: Client) -> Any:
+        time.sleep(0.1)
+        return echo_to_the_end(client)
+
+    assert same(pair, name, play).outcome == (b"<end>", "closed")
+
+
+@pytest.mark.parametrize("name", ["on_data"])
+def test_a_client_without_a_word_needs_no_host(pair: Pair, name: str) -> None:
+    def play(client: Client) -> Any:
+        time.sleep(0.1)
+        return None
+
+    same(pair, name, play)
+
+
+def test_a_second_attempt_after_a_wait(pair: Pair) -> None:
+    assert same(pair, "patient", echo_to_the_end, clusters=("half_dead",)).outcome == (b"<end>", "closed")

@@ -256,20 +256,21 @@ class Arrivals:
         self._queue: queue.Queue[Any] = queue.Queue()
         self._over = threading.Event()
 
-    def _hand_over(self, end: End) -> None:
+    def hand_over(self, end: End) -> None:
+        """Give `end` to the thread of the test, and wait for `release`."""
         over = self._over
         self._queue.put(end)
         over.wait(20)
 
     def text(self, request: Message, connection: OriginConnection) -> Answer:
-        self._hand_over(FarText(connection.socket, bytes(connection.received)))
+        self.hand_over(FarText(connection.socket, bytes(connection.received)))
         return Answer(b"", end="close")
 
     def frames(self, stream: OriginStream) -> None:
-        self._hand_over(FarFrames(stream))
+        self.hand_over(FarFrames(stream))
 
     def raw(self, connection: OriginConnection) -> None:
-        self._hand_over(FarText(connection.socket, head=False))
+        self.hand_over(FarText(connection.socket, head=False))
 
     def next(self, timeout: float = _PATIENCE) -> Any:
         """The next far end; queue.Empty if none comes in time."""

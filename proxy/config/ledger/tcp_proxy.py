@@ -6,19 +6,26 @@ envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
   + max_downstream_connection_duration max_downstream_connection_duration_jitter_percentage
   + access_log_flush_interval flush_access_log_on_connected access_log_options
   ~ Envoy has not implemented it either: downstream_idle_timeout upstream_idle_timeout
-  - clusters have no subsets yet: metadata_match
+  + tunneling_config backoff_options proxy_protocol_tlvs upstream_connect_mode max_early_data_bytes
+  ~ it matters to clusters with subsets only, which are refused: metadata_match
   - comes with xDS: on_demand
-  - tunneling_config backoff_options proxy_protocol_tlvs upstream_connect_mode max_early_data_bytes
+
+envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TunnelingConfig
+  + hostname use_post post_path headers_to_add propagate_response_headers propagate_response_trailers
+  + request_id_extension request_id_header request_id_metadata_key
 
 envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster
   + clusters
 
 envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight
   + name weight
-  - clusters have no subsets yet: metadata_match
+  ~ it matters to clusters with subsets only, which are refused: metadata_match
 
 envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TcpAccessLogOptions
   + access_log_flush_interval flush_access_log_on_connected
+
+envoy.config.core.v3.BackoffStrategy
+  + base_interval max_interval
 
 envoy.type.v3.HashPolicy
   + source_ip filter_state

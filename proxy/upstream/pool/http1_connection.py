@@ -28,6 +28,8 @@ class Http1UpstreamConnection(SingleRequestConnection):
     """See module. The pool sets `request`; `request_sent` tells that it is complete."""
 
     protocol = "HTTP/1.1"
+    #: Whether the request is a tunnel of the TCP proxy's, whatever its method.
+    carries_bytes = False
     pool: Http1Pool
 
     def __init__(self, pool: Http1Pool, connection_id: int) -> None:
@@ -98,6 +100,7 @@ class Http1UpstreamConnection(SingleRequestConnection):
         )
         # When the peer ends what follows CONNECT, Envoy's codec is quicker to close.
         left = ended and request is not None and request.method == "CONNECT"
+        left = left or (self.carries_bytes and exc is None and decoder is None)
         self.pool.on_lost(self, local=local or left, active=active)
         if request is None:
             return
@@ -105,7 +108,7 @@ class Http1UpstreamConnection(SingleRequestConnection):
         if ended:
             request.on_response_data(b"", end_stream=True)
             return
-        if not self._tunnel:
+        if not (self._tunnel or self.carries_bytes):
             self.pool.stats.upstream_rq_rx_reset += 1
         if not local and (self._buffer or not (decoder is None or isinstance(decoder, UntilCloseDecoder))):
             # A message that was cut off is a protocol error, by FIN or by RST; silence before it is only a close.
@@ -145,7 +148,9 @@ class Http1UpstreamConnection(SingleRequestConnection):
             self.request_sent = True
         if data:
             self._write(data)
-        if end_stream and self._tunnel and self.request is not None and self.request.method == "CONNECT":
+        if not end_stream or self.request is None:
+            return
+        if self.carries_bytes or (self._tunnel and self.request.method == "CONNECT"):
             # All that Envoy has to say that one half of a tunnel is at its end. After an upgrade it says nothing.
             self._closing_locally = self.closed = True
             self.transport.close()

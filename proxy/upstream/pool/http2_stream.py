@@ -33,6 +33,8 @@ class Http2ClientStream(Http2Stream):
     """
 
     _informational = 0
+    #: Whether the request is a tunnel of the TCP proxy's: it goes on after the end of the response.
+    carries_bytes = False
     connection: Http2UpstreamConnection
 
     def __init__(self, connection: Http2UpstreamConnection, request: PoolRequest) -> None:
@@ -109,9 +111,10 @@ class Http2ClientStream(Http2Stream):
         self.reset(ErrorCode.INTERNAL_ERROR)
 
     def _response_complete(self) -> None:
-        """The response is complete. Envoy does not send the rest of a request whose answer is there."""
-        self.request = None
-        if not self.local_closed:
+        """The response is complete. Envoy's router does not send the rest of a request whose answer is there."""
+        if self.local_closed:
+            self.request = None
+        elif not self.carries_bytes:
             self._reset_request()
 
     # -- the core's side
