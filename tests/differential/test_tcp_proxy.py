@@ -86,6 +86,9 @@ def overriding(made: Json) -> Json:
     return made
 
 
+FLOW = ("paused_reading", "resumed_reading", "backed_up", "drained")
+
+
 def answer(connection: OriginConnection) -> None:
     """What the origins do: the first byte says what."""
     first = connection.receive()
@@ -109,6 +112,10 @@ def answer(connection: OriginConnection) -> None:
         connection.send(b"waiting")
         while connection.receive():
             pass
+    elif first[:1] == b"x":  # much, then a reset
+        connection.send(b"z" * 3_000_000)
+        connection.receive()
+        connection.reset()
     elif first[:1] == b"b":
         connection.send(b"z" * 5_000_000)
 
@@ -338,9 +345,33 @@ def test_much_both_ways_and_then_a_half_close(pair: Pair) -> None:
     ignore = tuple(
         f"{scope}_flow_control_{what}_total"
         for scope in ("tcp.plain.downstream", "cluster.origin.upstream")
-        for what in ("paused_reading", "resumed_reading", "backed_up", "drained")
+        for what in FLOW
     )
     assert same(pair, "plain", play, ignore=ignore).outcome == (True, "closed")
+
+
+def test_the_host_resets_after_much(pair: Pair) -> None:
+    def play(client: Client) -> Any:
+        client.send(b"x")
+        much = client.receive(3_000_000)
+        client.send(b"now")
+        return len(much), client.rest()
+
+    ignore = tuple(f"cluster.origin.upstream_flow_control_{what}_total" for what in FLOW)
+    played = same(pair, "plain", play, ignore=ignore)
+    assert played.outcome == (3_000_000, (b"", "reset"))
+    assert played.lines[0].startswith("UR 4 3000000 ")
+
+
+def test_the_client_resets_amid_much(pair: Pair) -> None:
+    def play(client: Client) -> Any:
+        client.send(b"x")
+        much = client.receive(3_000_000)
+        client.reset()
+        return len(much)
+
+    ignore = tuple(f"cluster.origin.upstream_flow_control_{what}_total" for what in FLOW)
+    assert same(pair, "plain", play, ignore=ignore).outcome == 3_000_000
 
 
 def test_a_small_buffer(pair: Pair) -> None:
