@@ -74,7 +74,7 @@ class GrpcClient:
             headers.set("x-envoy-expected-rq-timeout-ms", str(round(config.timeout * 1000)))
         return RequestHead("POST", path, config.authority, headers, protocol="HTTP/2")
 
-    def _make_pool(self, cluster: Cluster, host: Host, key: int) -> Any:
+    def _make_pool(self, cluster: Cluster, host: Host, key: Any) -> Any:
         """See `PoolLookup`."""
         services = self._services
         pool = make_pool(services.loop, services.timers, cluster, host, key, self._ids)

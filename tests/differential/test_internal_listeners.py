@@ -1,13 +1,16 @@
-"""Connections to internal listeners through real Envoy and ours: bytes, ends, what is passed on, failures, stats."""
+"""Connections to internal listeners through real Envoy and ours: bytes, ends, what is passed on, failures."""
 
 from __future__ import annotations
 
 import copy
+import re
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.certs import Authority
 from tests.support.configs import (
     Json,
     address,
@@ -168,6 +171,11 @@ CONFIG = bootstrap(
     ],
     bootstrap_extensions=[EXTENSION],
 )
+SECURED = transport(("host", "of.host"))
+SECURED["typed_config"]["transport_socket"] = {
+    "name": "tls",
+    "typed_config": typed("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", sni="server.test"),
+}
 TCP_LISTENERS = ("plain", "passing", "unshared", "chained", "addressed", "restored")
 
 # When the listener's side closes first, Envoy's cluster hears of it before its TCP proxy has read the end.
@@ -188,11 +196,20 @@ def answer(connection: OriginConnection) -> None:
     connection.send(b"end")
 
 
-pair = pair_fixture(
-    CONFIG,
-    listeners=(*TCP_LISTENERS, "nowhere", "http", "http2"),
-    origins={"origin": lambda: Origin(take_over=answer), "web": Origin},
-)
+def origins() -> Json:
+    return {"origin": lambda: Origin(take_over=answer), "web": Origin}
+
+
+pair = pair_fixture(CONFIG, listeners=(*TCP_LISTENERS, "nowhere", "http", "http2"), origins=origins())
+
+
+def same_lines(pair: Pair, count: int) -> None:
+    """The last lines of the log are the same; which connection ends first is chance, and so are large sizes."""
+
+    def lines(side: Side) -> list[str]:
+        return sorted(re.sub(r" \d{6,}", " N", line) for line in side.proxy.access_log(count)[-count:])
+
+    assert len(pair.same_value("access_log", lines)) == count
 
 
 def talk(side: Side, name: str) -> bytes:
@@ -208,11 +225,13 @@ def talk(side: Side, name: str) -> bytes:
 @pytest.mark.parametrize("name", TCP_LISTENERS)
 def test_bytes_pass_and_each_half_ends_on_its_own(pair: Pair, name: str) -> None:
     before = pair.lines_logged()
-    with pair.same_stats(f"cluster.{name}.", f"tcp.{name}.", "tcp.inner.", "listener.envoy_internal", ignore=ENDS):
+    with pair.same_stats(
+        f"cluster.{name}.", f"tcp.{name}.", "tcp.inner.", "listener.envoy_internal", ignore=ENDS
+    ):
         assert pair.same_value(name, lambda side: talk(side, name), settle=0) == b"<hello>end"
     count = 3 if name == "chained" else 2
     pair.logged_since(before, count)
-    assert len(pair.same_log(count)) == count
+    same_lines(pair, count)
 
 
 def test_a_listener_that_is_not_there_refuses(pair: Pair) -> None:
@@ -249,6 +268,44 @@ def test_large_bodies_wait_for_a_reader(pair: Pair) -> None:
             return total
 
     assert pair.same_value("size", read, settle=0) == LARGE + len(b"end")
+
+
+def test_internal_connections_may_be_encrypted(tmp_path: Path) -> None:
+    issued = Authority(tmp_path).issue("server.test")
+    certificate = {
+        "certificate_chain": {"filename": str(issued.certificate)},
+        "private_key": {"filename": str(issued.key)},
+    }
+    secure = internal("secure", tcp("inner", "origin", INNER_LOG + " %REQUESTED_SERVER_NAME%"))
+    secure["filter_chains"][0]["transport_socket"] = {
+        "name": "tls",
+        "typed_config": typed(
+            "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            common_tls_context={"tls_certificates": [certificate]},
+        ),
+    }
+    config = bootstrap(
+        [outer("secured", tcp("secured", "secured", OUTER_LOG + " %UPSTREAM_TLS_VERSION%")), secure],
+        [cluster(), to_internal("secured", "secure", transport_socket=SECURED)],
+        bootstrap_extensions=[EXTENSION],
+    )
+    with Pair(config, listeners=["secured"], origins={"origin": origins()["origin"]}) as pair:
+        before = pair.lines_logged()
+
+        def talk_and_read(side: Side) -> int:
+            with socket.create_connection(("127.0.0.1", side.proxy.ports["secured"]), 5) as client:
+                client.sendall(b"hello")
+                assert client.recv(100) == b"<hello>"
+                client.sendall(b"g")
+                total = 0
+                while total < LARGE:
+                    total += len(client.recv(1 << 20))
+                return total
+
+        with pair.same_stats("listener.envoy_internal_secure.ssl.handshake"):
+            assert pair.same_value("size", talk_and_read, settle=0) == LARGE
+        pair.logged_since(before, 2)
+        same_lines(pair, 2)
 
 
 def listed(side: Side) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from google.protobuf import json_format
 
-from proxy.base.address import Address
+from proxy.base.address import Address, InternalAddress
 from proxy.base.stream_info import ConnectionInfo, DrainState
 from proxy.config.context import CompileContext
 from proxy.config.extensions import message_class
@@ -322,3 +322,31 @@ def test_the_rate_limit_may_be_off() -> None:
 
 def test_an_interval_that_is_too_short() -> None:
     assert Case(RATE, statPrefix="rl", tokenBucket={**BUCKET, "fillInterval": "0.01s"}).problems
+
+
+@pytest.mark.parametrize(
+    ("metadata", "state", "local"),
+    [
+        ({"local": "1.2.3.4:5"}, {}, "1.2.3.4:5"),
+        ({"local": "1.2.3.4:5"}, {"local_ip": Address("5.6.7.8", 9)}, "1.2.3.4:5"),
+        ({}, {"local_ip": Address("5.6.7.8", 9)}, "5.6.7.8:9"),
+        ({"local": "nonsense"}, {}, "envoy://inner/"),
+        ({"local": 3}, {}, "envoy://inner/"),
+    ],
+)
+def test_a_connection_to_an_internal_listener_was_told_its_destination(
+    metadata: dict[str, Any], state: dict[str, Any], local: str
+) -> None:
+    case = Case(ORIGINAL)
+    connection = case.connection
+    connection.local_address = connection.direct_local_address = InternalAddress("inner")
+    connection.dynamic_metadata = {"envoy.filters.listener.original_dst": metadata}
+    source = Address("9.9.9.9", 1)
+    state = {**state, "remote_ip": source}
+    connection.filter_state = {
+        f"envoy.filters.listener.original_dst.{name}": value for name, value in state.items()
+    }
+    assert case.accept() is Decision.CONTINUE
+    assert connection.local_address.text == local
+    assert connection.local_address_restored is not local.startswith("envoy:")
+    assert connection.remote_address is source

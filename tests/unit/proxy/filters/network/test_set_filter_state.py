@@ -9,7 +9,7 @@ from google.protobuf import any_pb2, struct_pb2
 from udpa.type.v1 import typed_struct_pb2
 
 from proxy.base.address import Address
-from proxy.base.stream_info import ConnectionInfo, DrainState
+from proxy.base.stream_info import ONCE, TRANSITIVE, ConnectionInfo, DrainState
 from proxy.config.any_unpack import unpack
 from proxy.config.context import CompileContext
 from proxy.config.extensions import message_class
@@ -135,3 +135,13 @@ def test_the_rewrite_may_come_in_a_typed_struct() -> None:
     unpacked = unpack(message, "p", CompileContext())
     assert unpacked is not None
     assert (unpacked.cluster_pattern, unpacked.cluster_replacement) == ("a", "b")
+
+
+def test_objects_may_be_shared_with_the_upstream() -> None:
+    through = connection()
+    shared = value("a", "1", factory_key="envoy.string", shared_with_upstream="ONCE")
+    further = value("b", "2", factory_key="envoy.string", shared_with_upstream="TRANSITIVE")
+    own = value("c", "3", factory_key="envoy.string")
+    passed(state(shared, further, own), through)
+    assert through.state_sharing == {"a": ONCE, "b": TRANSITIVE}
+    assert through.shared_state() == {"a": "1", "b": "2"}
