@@ -26,15 +26,7 @@ def compile_dns(message: Any, extension: Any, path: str, ctx: CompileContext) ->
     refresh = seconds(source, "dns_refresh_rate", 5.0)
     if refresh < 0.001:
         ctx.problem(f"{path}.dns_refresh_rate", "value must be greater than 1ms")
-    base = longest = 0.0
-    if source.HasField("dns_failure_refresh_rate"):
-        base = seconds(source.dns_failure_refresh_rate, "base_interval", refresh)
-        longest = seconds(source.dns_failure_refresh_rate, "max_interval", base * _MAX_BACKOFF_FACTOR)
-        if longest < base:
-            ctx.problem(
-                f"{path}.dns_failure_refresh_rate",
-                "dns_failure_refresh_rate must have max_interval greater than or equal to the base_interval",
-            )
+    base, longest = failure_intervals(source, refresh, path, ctx)
     return DnsConfig(
         refresh_rate=refresh,
         failure_base=base,
@@ -42,8 +34,22 @@ def compile_dns(message: Any, extension: Any, path: str, ctx: CompileContext) ->
         respect_ttl=source.respect_dns_ttl,
         jitter=seconds(source, "dns_jitter", 0.0),
         family=_family(source, extension is not None),
-        **_resolver(message, source, path, ctx),
+        **compile_resolver(message, source, path, ctx),
     )
+
+
+def failure_intervals(source: Any, refresh: float, path: str, ctx: CompileContext) -> tuple[float, float]:
+    """The shortest and longest seconds of `dns_failure_refresh_rate`; zeros where it is not set."""
+    if not source.HasField("dns_failure_refresh_rate"):
+        return 0.0, 0.0
+    base = seconds(source.dns_failure_refresh_rate, "base_interval", refresh)
+    longest = seconds(source.dns_failure_refresh_rate, "max_interval", base * _MAX_BACKOFF_FACTOR)
+    if longest < base:
+        ctx.problem(
+            f"{path}.dns_failure_refresh_rate",
+            "dns_failure_refresh_rate must have max_interval greater than or equal to the base_interval",
+        )
+    return base, longest
 
 
 def _family(source: Any, is_extension: bool) -> DnsFamily:
@@ -53,7 +59,11 @@ def _family(source: Any, is_extension: bool) -> DnsFamily:
     return list(DnsFamily)[max(number, 0)]
 
 
-def _resolver(message: Any, source: Any, path: str, ctx: CompileContext) -> dict[str, Any]:
+def compile_resolver(message: Any, source: Any, path: str, ctx: CompileContext) -> dict[str, Any]:
+    """The fields of `DnsConfig` that say which servers are asked, and how.
+
+    `source` has `typed_dns_resolver_config`; `message` has the older spellings.
+    """
     if source.typed_dns_resolver_config.typed_config.type_url:
         typed = source.typed_dns_resolver_config.typed_config
         return _typed_resolver(typed, f"{path}.typed_dns_resolver_config.typed_config", ctx)
@@ -61,8 +71,10 @@ def _resolver(message: Any, source: Any, path: str, ctx: CompileContext) -> dict
         config = message.dns_resolution_config
         resolvers = _addresses(config.resolvers, f"{path}.dns_resolution_config.resolvers", ctx)
         return {"resolvers": resolvers, **_options(config.dns_resolver_options)}
+    # A DNS cache has no such list.
+    resolvers = getattr(message, "dns_resolvers", ())
     return {
-        "resolvers": _addresses(message.dns_resolvers, f"{path}.dns_resolvers", ctx),
+        "resolvers": _addresses(resolvers, f"{path}.dns_resolvers", ctx),
         "use_tcp": message.use_tcp_for_dns_lookups,
     }
 
