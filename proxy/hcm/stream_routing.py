@@ -19,6 +19,7 @@ from proxy.router.per_filter_config import FilterOverrides
 from proxy.router.redirect import RedirectAction
 from proxy.router.response_stats import INTERNAL_CHARGES, Charges, charges_for
 from proxy.router.route import Route
+from proxy.router.server_name import server_name_of
 from proxy.router.strict_check import failed_check
 from proxy.router.tunnel_request import TunnelRequest
 from proxy.router.upstream_plan import UpstreamPlan, plan_upstream
@@ -239,6 +240,8 @@ class RoutingPart(StreamState):
                 503, "no healthy upstream", "no_healthy_upstream", ResponseFlag.NO_HEALTHY_UPSTREAM
             )
             return
+        names = cluster.config.auto_sni
+        authority = upstream_plan.head.authority
         if action.auto_host_rewrite and host.hostname:
             action.rewrite_to_host(
                 upstream_plan.head,
@@ -263,6 +266,8 @@ class RoutingPart(StreamState):
             upstream.charges = upstream_plan.charges
         if self.head.protocol == "HTTP/2":
             upstream.client_speaks_http2 = True
+        if names is not None:
+            upstream.server_name = server_name_of(names, self.head, authority)
         connect_config = action.connect_config
         if connect_config is not None and connect_config.ends(upstream_plan.head.method):
             upstream.raw = True

@@ -15,7 +15,7 @@ from proxy.upstream.pool.api import ServerName
 def server_name_of(names: AutoSni, head: RequestHead, authority: str) -> ServerName | None:
     """What `names` asks for; `head` is the client's, `authority` what the route makes of its own."""
     value = (names.header and head.headers.get(names.header)) or authority
-    host, is_address = _host_of(value)
+    host, is_address = _host_of(value.lower())
     sni = host if names.sni and not is_address else ""
     san = host if names.san else ""
     return ServerName(sni, san) if sni or san else None

@@ -66,6 +66,7 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
         protocol=choice.protocol,
         http=choice.http,
         http2=choice.http2,
+        auto_sni=choice.auto_sni,
         dns=dns,
         bind=_bind(message, path, ctx),
         keepalive=_keepalive(message),

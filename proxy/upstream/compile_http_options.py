@@ -11,7 +11,7 @@ from proxy.config.context import CompileContext
 from proxy.config.durations import seconds
 from proxy.config.extensions import type_name_of
 from proxy.config.http2_options import compile_http2_options
-from proxy.upstream.cluster_config import Http1Options, UpstreamProtocol
+from proxy.upstream.cluster_config import AutoSni, Http1Options, UpstreamProtocol
 from proxy.upstream.fields import wrapped
 
 _KEY: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -31,6 +31,7 @@ class HttpChoice(NamedTuple):
     protocol: UpstreamProtocol = UpstreamProtocol.HTTP1
     http: Http1Options = Http1Options()
     http2: Http2Options = Http2Options()
+    auto_sni: AutoSni | None = None
 
 
 def compile_http_options(message: Any, path: str, ctx: CompileContext) -> HttpChoice:
@@ -122,7 +123,16 @@ def _choice(
         stream_buffer_bytes=wrapped(cluster, "per_connection_buffer_limit_bytes", 1024 * 1024),
     )
     http1 = _options(common, config.http_protocol_options, path, ctx, requests)
-    return HttpChoice(protocol, http1, http2)
+    names = _auto_sni(options.upstream_http_protocol_options)
+    return HttpChoice(protocol, http1, http2, names)
+
+
+def _auto_sni(message: Any) -> AutoSni | None:
+    """An `UpstreamHttpProtocolOptions`, None if it asks for nothing."""
+    if not (message.auto_sni or message.auto_san_validation):
+        return None
+    header = message.override_auto_sni_header.lower()
+    return AutoSni(message.auto_sni, message.auto_san_validation, header)
 
 
 def _options(common: Any, http1: Any, path: str, ctx: CompileContext, requests: int) -> Http1Options:

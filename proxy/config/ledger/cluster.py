@@ -14,7 +14,7 @@ envoy.config.cluster.v3.Cluster
   ~ there are no active health checks yet: close_connections_on_host_health_failure
   ~ there are no active health checks yet: ignore_health_on_host_removal
   ~ these numbers are not kept: track_timeout_budgets track_cluster_stats
-  - set sni in the transport socket instead: upstream_http_protocol_options
+  + upstream_http_protocol_options
   - comes with active health checks: health_checks
   - comes with outlier detection: outlier_detection
   + eds_cluster_config
@@ -114,9 +114,12 @@ envoy.config.endpoint.v3.Endpoint
 envoy.config.endpoint.v3.Endpoint.HealthCheckConfig
   + port_value hostname address disable_active_health_check
 
+envoy.config.core.v3.UpstreamHttpProtocolOptions
+  + auto_sni auto_san_validation override_auto_sni_header
+
 envoy.extensions.upstreams.http.v3.HttpProtocolOptions
   + common_http_protocol_options explicit_http_config use_downstream_protocol_config auto_config
-  - set sni in the transport socket instead: upstream_http_protocol_options
+  + upstream_http_protocol_options
   - comes with outlier detection: outlier_detection
   - comes with retries: retry_policy
   - http_filters header_validation_config request_mirror_policies hash_policy
