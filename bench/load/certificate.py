@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.x509.oid import NameOID
 
 
@@ -20,9 +22,16 @@ class Certificate:
     key: Path
 
 
-def make_certificate(directory: Path) -> Certificate:
-    """A self-signed P-256 certificate for a day, written into `directory`."""
-    key = ec.generate_private_key(ec.SECP256R1())
+def client_context(certificate: Certificate) -> ssl.SSLContext:
+    """A client that trusts `certificate`, whatever it is asked for by."""
+    context = ssl.create_default_context(cafile=str(certificate.certificate))
+    context.check_hostname = False
+    return context
+
+
+def make_certificate(directory: Path, *, rsa: bool = False) -> Certificate:
+    """A self-signed certificate for a day, written into `directory`: P-256, or RSA of 2,048 bits."""
+    key = generate_private_key(65537, 2048) if rsa else ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bench.example.com")])
     now = datetime.datetime.now(datetime.UTC)
     certificate = (

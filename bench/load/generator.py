@@ -34,8 +34,8 @@ def generator_name(mode: str = "keepalive") -> str:
     return "wrk" if mode in _WRK_MODES and shutil.which("wrk") else "bench.load.client"
 
 
-def run_load(port: int, mode: str, connections: int, duration: float) -> Load:
-    """Load on a port for `duration` seconds, from the CPUs that the proxy does not use."""
+def run_load(port: int, mode: str, connections: int, duration: float, *, tls: bool = False) -> Load:
+    """Load on a port for `duration` seconds, from the CPUs that the proxy does not use; `tls` needs wrk."""
     wrk = generator_name(mode) == "wrk"
     if wrk:
         command = [
@@ -49,7 +49,9 @@ def run_load(port: int, mode: str, connections: int, duration: float) -> Load:
         ]
         command += ["-H", "Connection: close"] if mode == "close" else []
         command += ["-s", str(_PATHS_SCRIPT)] if mode == "paths" else []
-        command.append(f"http://127.0.0.1:{port}/")
+        command.append(f"{'https' if tls else 'http'}://127.0.0.1:{port}/")
+    elif tls:
+        raise RuntimeError("load over TLS needs wrk")
     else:
         command = [sys.executable, "-m", "bench.load.client", "--port", str(port), "--mode", mode]
         command += ["--host", HOST, "--connections", str(connections), "--duration", str(duration)]

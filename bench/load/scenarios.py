@@ -16,6 +16,7 @@ from bench.load.processes import cpu_seconds, descriptors, memory
 from bench.load.settings import Round, Sample, Scenario, Settings, order
 from bench.load.subjects import Subject, running_origin
 from bench.load.tcp_scenarios import TCP_SCENARIOS
+from bench.load.tls_scenarios import TLS_SCENARIOS
 
 
 def _load_sample(subject: Subject, mode: str, settings: Settings) -> Sample:
@@ -145,5 +146,6 @@ SCENARIOS: Final = {
         Scenario("soak", "2 million requests of mixed clients", _soak, series=True),
         *HTTP2_SCENARIOS,
         *TCP_SCENARIOS,
+        *TLS_SCENARIOS,
     )
 }
