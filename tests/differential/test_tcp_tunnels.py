@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import time
@@ -260,6 +261,8 @@ class Tunnels:
             try:
                 return play(attempt)
             finally:
+                with contextlib.suppress(OSError):
+                    attempt.near.reset()
                 attempt.near.close()
                 time.sleep(0.03)  # who closes first is counted
                 arrivals.release()
@@ -269,7 +272,8 @@ class Tunnels:
             envoy, outrider = self.pair.both(run)
             self.pair.check([] if envoy == outrider else [Difference("tunnel", envoy, outrider)])
             logged = self.pair.logged_since(before, 1)
-        assert [_mask(line) for line in logged[1]] == [_mask(line) for line in logged[0]]
+        # The end of a connection of HTTP/2 may end sessions of earlier tests, whose clients' ends nobody noticed.
+        assert sorted(map(_mask, logged[1])) == sorted(map(_mask, logged[0]))
         return outrider
 
 
@@ -384,11 +388,11 @@ def test_how_tunnels_end(tunnels: Tunnels, kind: str, host: str, end: Any) -> No
 
 
 @HOST
-@pytest.mark.parametrize("kind", list(TUNNELS))
+@pytest.mark.parametrize("kind", [kind for kind in TUNNELS if kind != "idle"])
 def test_what_hosts_are_asked(tunnels: Tunnels, kind: str, host: str) -> None:
     def play(tunnel: Try) -> Any:
         tunnel.open()
-        tunnel.near.close()
+        tunnel.near.reset()
         return re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID", str(tunnel.far.view()))
 
     tunnels.same(play, kind, host)
@@ -442,7 +446,7 @@ def test_the_second_attempt_succeeds(tunnels: Tunnels, kind: str, host: str) -> 
         tunnel.arrive()
         tunnel.far.answer(200)
         heard = tunnel.far.expect(b"early")
-        tunnel.near.close()
+        tunnel.near.reset()
         return heard
 
     assert tunnels.same(play, kind, host)
