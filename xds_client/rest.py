@@ -130,7 +130,7 @@ class RestRunner:
         raise ConnectError("; ".join(errors))
 
     async def _post_to(self, host: Host, body: bytes) -> tuple[int, bytes]:
-        reader, writer = await dial(host, self._cluster.tls(), self._cluster.connect_timeout)
+        reader, writer = await dial(host, self._cluster.tls(), self._cluster.connect_timeout, "http/1.1")
         try:
             connection = h11.Connection(h11.CLIENT)
             head = h11.Request(

@@ -12,6 +12,8 @@ from envoy.config.cluster.v3 import cluster_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 
 from proxy.config.loader import LoadOptions, load_resource
+from proxy.connection.tls_secrets import SecretStore
+from proxy.discovery.server_tls import server_tls
 from xds_client.api import Client, Surroundings
 from xds_client.client import XdsClient
 
@@ -20,6 +22,13 @@ def make_client(loop: asyncio.AbstractEventLoop, bootstrap: Any, clusters: Mappi
     """A client with the node of the bootstrap, which finds servers among its static `clusters`."""
     dynamic = bootstrap.dynamic_resources
     secrets = {secret.name: secret for secret in bootstrap.static_resources.secrets}
+
+    store = SecretStore(
+        {
+            f"static/{secret.WhichOneof('type')}/{name}": secret.SerializeToString()
+            for name, secret in secrets.items()
+        }
+    )
 
     def cluster(name: str) -> Any:
         serialized = clusters.get(name)
@@ -35,6 +44,7 @@ def make_client(loop: asyncio.AbstractEventLoop, bootstrap: Any, clusters: Mappi
             read_response=read_response,
             draw=random.random,
             clock=time.time,
+            tls=lambda cluster: server_tls(cluster, bootstrap.node, store),
         ),
     )
 
