@@ -48,6 +48,8 @@ class ListenerPlan:
     addresses: tuple[ListenAddress, ...]
     inbound: bool
     bound: bool = True
+    #: See `ListenerConfig.frame`.
+    frame: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class LoadedConfig:
 def plan_of(name: str, serialized: bytes, config: ListenerConfig) -> ListenerPlan:
     """What the controller keeps of a compiled listener."""
     inbound = config.traffic_direction == INBOUND
-    return ListenerPlan(name, serialized, config.addresses, inbound, config.bind_to_port)
+    return ListenerPlan(name, serialized, config.addresses, inbound, config.bind_to_port, config.frame)
 
 
 class _Child:

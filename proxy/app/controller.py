@@ -469,7 +469,7 @@ class Controller:
     def _send_listener(self, handle: WorkerHandle, record: ListenerRecord) -> None:
         sockets = record.active.of_worker(handle.index)
         # Sockets and messages come by different ways: a key that is used once tells which belong together.
-        key = str(record.column)
+        key = str(record.number)
         self.workers.pass_sockets(handle, key, sockets)
         plan = record.plan
         handle.send(("listener", plan.name, plan.serialized, record.column, key, len(sockets)))

@@ -331,7 +331,7 @@ class Worker:
         for name in names:
             listener = self._listeners.listeners.get(name)
             if listener is not None:
-                listener.drain_state.draining = True
+                listener.announce_drain(True)
 
     def _close_idle(self, silent: float) -> None:
         self._listeners.close_idle(silent)

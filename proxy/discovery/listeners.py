@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,8 +28,12 @@ logger = logging.getLogger("outrider.config")
 
 @dataclass(slots=True)
 class ListenerRecord:
-    """One listener. `column` counts its connections in shared memory; `updated` is in Unix seconds."""
+    """One listener. `column` counts its connections in shared memory; `updated` is in Unix seconds.
 
+    `number` is one that no other has, nor an earlier version of this one.
+    """
+
+    number: int
     active: ActiveListener
     column: int
     updated: float
@@ -69,6 +74,7 @@ class ListenerTable:
         self._clock = clock
         self._start = start
         self._stop = stop
+        self._numbers = itertools.count(1).__next__
         self.active: dict[str, ListenerRecord] = {}
         self.warming: dict[str, ListenerRecord] = {}
         self.errors: dict[str, UpdateError] = {}
@@ -82,7 +88,7 @@ class ListenerTable:
         now = self._clock()
         for plan in plans:
             active = ActiveListener(plan, self._workers)
-            self.active[plan.name] = ListenerRecord(active, self._column(), now)
+            self.active[plan.name] = ListenerRecord(self._numbers(), active, self._column(), now)
             self._stats.listener_added += 1
         self._count()
 
@@ -140,7 +146,12 @@ class ListenerTable:
         self._check_addresses(plan)
         active = self._bind(plan)
         wants = tuple(context.resources.wants.values())
-        record = ListenerRecord(active, self._column(), self._clock(), True, version, wants)
+        serving = self.active.get(name)
+        in_place = serving is not None and bool(plan.frame) and serving.plan.frame == plan.frame
+        column = serving.column if serving is not None and in_place else self._column()
+        record = ListenerRecord(self._numbers(), active, column, self._clock(), True, version, wants)
+        if in_place:
+            self._stats.listener_in_place_updated += 1
         if name in self.active:
             self._stats.listener_modified += 1
         else:
@@ -213,7 +224,9 @@ class ListenerTable:
         if record.warming is not None:
             record.warming.cancel()
         self._wanted.release(record.wants, _holder(record))
-        self._places.give_back(record.column)
+        kept = self.active.get(record.plan.name)
+        if kept is None or kept is record or kept.column != record.column:
+            self._places.give_back(record.column)
         record.active.close()
 
     def _column(self) -> int:
@@ -230,4 +243,4 @@ class ListenerTable:
 
 
 def _holder(record: ListenerRecord) -> str:
-    return f"listener/{record.column}/{record.plan.name}"
+    return f"listener/{record.number}/{record.plan.name}"

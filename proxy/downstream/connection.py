@@ -67,9 +67,11 @@ class LiveChain:
 
     `dial_early` is that of a terminal filter that has one, where nothing stands before it: a gate may refuse a
     connection or say where it goes.
+
+    `connections` are the numbers of those that it serves, `drain` tells them to end when they can.
     """
 
-    __slots__ = ("config", "create_protocol", "dial_early", "gates", "tls")
+    __slots__ = ("config", "connections", "create_protocol", "dial_early", "drain", "gates", "tls")
 
     def __init__(
         self,
@@ -80,6 +82,8 @@ class LiveChain:
         dial_early: Any = None,
     ) -> None:
         self.config = config
+        self.connections: set[int] = set()
+        self.drain = DrainState()
         self.gates = gates
         self.create_protocol = create_protocol
         self.tls = tls
@@ -118,6 +122,7 @@ class AcceptedConnection(ConnectionInfo):
     """A connection of a listener, which hears of its end."""
 
     acceptor: Acceptor | None = None
+    chain: LiveChain | None = None
 
     def on_closed(self) -> None:
         """Run the callbacks, then tell the listener; further calls do nothing."""
@@ -147,9 +152,7 @@ class Acceptor(asyncio.Protocol):
         local: Address,
         where: ListenAddress,
     ) -> None:
-        self._config = config
-        self._chains = chains
-        self._only = chains[config.only_chain.number] if config.only_chain is not None else None
+        self.use(config, chains)
         self._services = services
         self._now = services.loop.time
         self.stats = stats
@@ -170,6 +173,12 @@ class Acceptor(asyncio.Protocol):
         self.local = local
         self.factory = lambda: self
         self._transports: dict[int, asyncio.Transport] = {}
+
+    def use(self, config: Any, chains: tuple[LiveChain, ...]) -> None:
+        """Serve new connections by these chains, those of `config` in its order."""
+        self._config = config
+        self._chains = chains
+        self._only = chains[config.only_chain.number] if config.only_chain is not None else None
 
     # -- accepting
 
@@ -280,6 +289,9 @@ class Acceptor(asyncio.Protocol):
         self, transport: asyncio.Transport, connection: AcceptedConnection, chain: LiveChain, data: bytes
     ) -> None:
         connection.acceptor = self
+        connection.chain = chain
+        connection.drain = chain.drain
+        chain.connections.add(connection.id)
         connection.filter_chain_name = chain.config.name
         connection.filter_chain_metadata = chain.config.metadata
         self._transports[connection.id] = transport
@@ -313,6 +325,8 @@ class Acceptor(asyncio.Protocol):
     def connection_closed(self, connection: AcceptedConnection) -> None:
         """Take a connection off the books and log it."""
         self._transports.pop(connection.id, None)
+        if connection.chain is not None:
+            connection.chain.connections.discard(connection.id)
         stats = self.stats
         stats.downstream_cx_active -= 1
         stats.downstream_cx_destroy += 1
@@ -330,10 +344,11 @@ class Acceptor(asyncio.Protocol):
             if close_if_idle is not None:
                 close_if_idle(until)
 
-    def close_connections(self) -> None:
-        """Cut every open connection."""
-        for transport in list(self._transports.values()):
-            transport.abort()
+    def close_connections(self, of: LiveChain | None = None) -> None:
+        """Cut every open connection, or those of one chain."""
+        for number, transport in list(self._transports.items()):
+            if of is None or number in of.connections:
+                transport.abort()
 
     def _log(self, connection: AcceptedConnection, details: str | None) -> None:
         if self._access_log is None:

@@ -16,7 +16,7 @@ from proxy.config.durations import seconds
 from proxy.connection.sockets import ListenAddress, local_address, stop_listening
 from proxy.downstream.connection import Acceptor, ConnectionCounter, LiveChain, LocalCounter
 from proxy.downstream.directory import ListenerDirectory
-from proxy.downstream.filter_chain import FilterChain, compile_filter_chain
+from proxy.downstream.filter_chain import FilterChain, compile_filter_chain, fingerprint
 from proxy.downstream.filter_chain_match import FilterChainIndex
 from proxy.downstream.internal_listener import is_internal
 from proxy.downstream.listen_address import compile_listen_addresses, is_udp
@@ -66,6 +66,8 @@ class ListenerConfig:
     filters_timeout: float = _DEFAULT_FILTERS_TIMEOUT
     continue_on_timeout: bool = False
     hand_off: bool = False
+    #: Equal for listeners that differ in nothing but their filter chains.
+    frame: bytes = b""
     #: A `proxy.downstream.udp_listener.UdpListenerConfig`, of a listener for datagrams.
     udp: Any = None
 
@@ -100,6 +102,7 @@ def compile_listener(message: Any, path: str, ctx: CompileContext) -> ListenerCo
 
         access_logs = compile_access_logs(message.access_log, f"{path}.access_log", ctx)
     limit = message.per_connection_buffer_limit_bytes
+    filters = () if udp is not None else compile_listener_filters(message, path, ctx)
     return ListenerConfig(
         name=message.name,
         addresses=addresses,
@@ -119,12 +122,22 @@ def compile_listener(message: Any, path: str, ctx: CompileContext) -> ListenerCo
         only_chain=_only_chain(message, chains),
         access_logs=access_logs,
         metadata=message.metadata if message.HasField("metadata") else None,
-        filters=() if udp is not None else compile_listener_filters(message, path, ctx),
+        filters=filters,
         filters_timeout=seconds(message, "listener_filters_timeout", _DEFAULT_FILTERS_TIMEOUT),
         continue_on_timeout=message.continue_on_listener_filters_timeout,
         hand_off=message.use_original_dst.value,
+        frame=b"" if udp is not None else _frame(message, filters),
         udp=udp,
     )
+
+
+def _frame(message: Any, filters: tuple[ListenerFilterConfig, ...]) -> bytes:
+    """See `ListenerConfig`; the filters are told apart because chains may ask for one more."""
+    rest = type(message)()
+    rest.CopyFrom(message)
+    rest.ClearField("filter_chains")
+    rest.ClearField("default_filter_chain")
+    return fingerprint(rest) + b"".join(one.factory.name.encode() for one in filters)
 
 
 def _only_chain(message: Any, chains: tuple[FilterChain, ...]) -> FilterChain | None:
@@ -202,6 +215,7 @@ class Listener:
         directory: ListenerDirectory | None = None,
     ) -> None:
         self.config = config
+        self._chains: tuple[LiveChain, ...] = ()
         self._directory = directory or ListenerDirectory()
         self.drain_state = DrainState()
         self.stats = stats_of(config, services)
@@ -209,16 +223,17 @@ class Listener:
         self._servers: list[asyncio.AbstractServer] = []
         self._sockets: list[tuple[Acceptor, socket.socket]] = []
         self._taking: set[asyncio.Task[None]] = set()
-        facts = ListenerFacts(
+        self._facts = facts = ListenerFacts(
             config.name,
             config.addresses[0].address.text,
             config.stat_prefix,
             config.traffic_direction,
             config.buffer_limit,
         )
+        self._chains = tuple(LiveChain.create(chain, services, facts) for chain in config.chains)
         self._acceptor_facts = (
             config,
-            tuple(LiveChain.create(chain, services, facts) for chain in config.chains),
+            self._chains,
             services,
             self.stats,
             self.drain_state,
@@ -242,6 +257,27 @@ class Listener:
                 except OSError:
                     break  # out of descriptors: one by one will do
                 self._servers.append(await self._serve(acceptor, again, where))
+
+    def replace_chains(self, config: ListenerConfig) -> list[LiveChain]:
+        """Take the chains of `config`, which is the same in everything else (`ListenerConfig.frame`).
+
+        Connections of chains that stay notice nothing. Those of the others are to end when they can. Returns these
+        chains.
+        """
+        former = {chain.config.fingerprint: chain for chain in self._chains}
+        self._chains = tuple(
+            former.pop(chain.fingerprint)
+            if chain.fingerprint in former
+            else LiveChain.create(chain, self._services, self._facts)
+            for chain in config.chains
+        )
+        self.config = config
+        for acceptor in self._acceptors:
+            acceptor.use(config, self._chains)
+        gone = list(former.values())
+        for chain in gone:
+            chain.drain.draining = True
+        return gone
 
     def start_unbound(self) -> None:
         """Take the connections that other listeners hand over for the config's addresses, which nobody binds."""
@@ -325,8 +361,14 @@ class Listener:
 
     def drain(self) -> None:
         """Refuse further connections; the open ones are to end when they can."""
-        self.drain_state.draining = True
+        self.announce_drain(True)
         self.stop()
+
+    def announce_drain(self, draining: bool) -> None:
+        """Tell connections to end when they can, or no longer."""
+        self.drain_state.draining = draining
+        for chain in self._chains:
+            chain.drain.draining = draining
 
     @property
     def active(self) -> int:
@@ -338,10 +380,10 @@ class Listener:
         for acceptor in self._acceptors:
             acceptor.close_idle(silent)
 
-    def close_connections(self) -> None:
-        """End every open connection at once."""
+    def close_connections(self, of: LiveChain | None = None) -> None:
+        """End every open connection at once, or those of one chain."""
         for acceptor in self._acceptors:
-            acceptor.close_connections()
+            acceptor.close_connections(of)
 
     @property
     def local_addresses(self) -> list[Address]:

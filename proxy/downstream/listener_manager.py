@@ -8,7 +8,7 @@ from itertools import count
 from typing import TYPE_CHECKING, TypeAlias
 
 from proxy.base.services import WorkerServices
-from proxy.downstream.connection import ConnectionCounter, LocalCounter
+from proxy.downstream.connection import ConnectionCounter, LiveChain, LocalCounter
 from proxy.downstream.directory import ListenerDirectory
 from proxy.downstream.listener import INBOUND, MODIFY_ONLY, Listener, ListenerConfig, stats_of
 
@@ -45,8 +45,17 @@ class ListenerManager:
         """Run a listener on the bound `sockets`, one for each of `config.addresses` (none if it has no port).
 
         A listener of that name is replaced: it is drained once the new one accepts. The caller ends its
-        connections with `close_drained` when the drain time is over.
+        connections with `close_drained` when the drain time is over. If nothing but filter chains differ, it stays,
+        and only connections of chains that are no longer there are drained.
         """
+        present = self.listeners.get(config.name)
+        if isinstance(present, Listener) and config.frame and present.config.frame == config.frame:
+            for sock in sockets:
+                sock.close()  # those that it has are the same
+            gone = present.replace_chains(config)
+            if gone and self._drain_time:
+                self._services.loop.call_later(self._drain_time, _close_chains, present, gone)
+            return present
         listener = await self._start(config, sockets)
         replaced = self.listeners.pop(config.name, None)
         self.listeners[config.name] = listener
@@ -88,7 +97,7 @@ class ListenerManager:
         """
         for listener in self.listeners.values():
             if listener.config.drain_type != MODIFY_ONLY:
-                listener.drain_state.draining = draining
+                listener.announce_drain(draining)
 
     def remove(self, name: str) -> AnyListener | None:
         """Drain a listener and forget its name."""
@@ -133,3 +142,8 @@ class ListenerManager:
         if listener in self.draining:
             self.draining.remove(listener)
             listener.close_connections()
+
+
+def _close_chains(listener: Listener, chains: list[LiveChain]) -> None:
+    for chain in chains:
+        listener.close_connections(chain)

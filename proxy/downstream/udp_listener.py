@@ -262,8 +262,12 @@ class UdpListener:
 
     def drain(self) -> None:
         """As `stop`: a datagram announces nothing."""
-        self.drain_state.draining = True
+        self.announce_drain(True)
         self.stop()
+
+    def announce_drain(self, draining: bool) -> None:
+        """Note it: a datagram announces nothing."""
+        self.drain_state.draining = draining
 
     def close_idle(self, silent: float) -> None:
         """There are no connections."""

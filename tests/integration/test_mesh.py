@@ -242,3 +242,24 @@ def answers(port: int) -> bool:
         return get(port).status == 200
     except (OSError, AssertionError):
         return False
+
+
+def test_a_new_filter_chain_leaves_the_connections_of_the_others_alone(
+    meshed: tuple[XdsServer, ProxyProcess], origin: Origin
+) -> None:
+    server, proxy = meshed
+    serve(server, proxy, origin)
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b" 200 OK" in client.recv(65536)
+        more = listener("l", proxy.port, "r")
+        added = more.filter_chains.add()
+        added.CopyFrom(more.filter_chains[0])
+        added.filter_chain_match.destination_port.value = 1
+        server.set(more)
+        name = "listener_manager.listener_in_place_updated"
+        eventually(lambda: proxy.stats("listener_manager.")[name] == 1)
+        client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        reply = client.recv(65536)
+    assert b" 200 OK" in reply
+    assert b"connection: close" not in reply

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from proxy.downstream.listener import Listener
 from proxy.downstream.listener_manager import ListenerManager
-from tests.support.listeners import compiled, listener, services
+from tests.support.listeners import chain, compiled, listener, services
 from tests.support.memory_transport import MemoryTransport
 
 
@@ -39,6 +39,9 @@ class _Loop:
 class _Socket:
     def getsockname(self) -> tuple[str, int]:
         return ("10.0.0.1", 8000)
+
+    def close(self) -> None:
+        pass
 
     def dup(self) -> None:
         raise OSError("out of descriptors")
@@ -101,13 +104,29 @@ def test_a_replaced_listener_drains_while_its_successor_accepts() -> None:
     worker = Worker()
     old = worker.add()
     connection = worker.connect()
-    new = worker.add()
+    new = worker.add(continue_on_listener_filters_timeout=True)
     assert (old.drain_state.draining, new.drain_state.draining) == (True, False)
     assert [server.closed for server in worker.loop.servers] == [True, False]
     assert worker.manager.active_connections == 1
     worker.connect()
     assert worker.manager.active_connections == 2
     worker.manager.close_drained()
+    assert connection.aborted
+
+
+def test_only_connections_of_chains_that_are_gone_are_drained() -> None:
+    worker = Worker()
+    kept = chain(filter_chain_match={"destination_port": 81})
+    listening = worker.add(filter_chains=[kept], default_filter_chain=chain())
+    other, usual = listening._chains
+    connection = worker.connect()
+    assert worker.add(filter_chains=[kept], default_filter_chain=chain(name="new")) is listening
+    assert [server.closed for server in worker.loop.servers] == [False]
+    assert (other.drain.draining, usual.drain.draining) == (False, True)
+    assert listening._chains[0] is other
+    listening.close_connections(other)
+    assert not connection.aborted
+    listening.close_connections(usual)
     assert connection.aborted
 
 
