@@ -64,7 +64,7 @@ class CachedHost:
 class CachedHosts:
     """All hosts of one cache. Times are seconds of one monotonic clock; `draw` is a `Draw`.
 
-    The caller asks `due` what to resolve, and `wake_at` when to ask next.
+    When it is `wake_at`, the caller asks in this order: `settle_timeouts`, `forget_unused`, `due`.
     """
 
     def __init__(self, config: DnsCacheConfig, stats: DnsCacheStats, draw: Draw, now: float) -> None:
@@ -87,21 +87,28 @@ class CachedHosts:
         return Load.IN_CACHE if known.resolved else Load.LOADING, known
 
     def due(self, now: float) -> Iterator[CachedHost]:
-        """Hosts to resolve now, each with its `query` begun; those that nobody uses are forgotten instead.
-
-        A query that took too long has failed: ask `settle_timeouts` first.
-        """
+        """Hosts to resolve now, each with its `query` begun."""
         for known in list(self._hosts.values()):
             if known.asking or known.wake_at > now:
-                continue
-            if now - known.last_used > self.config.host_ttl:
-                self._remove(known)
                 continue
             known.asking = True
             known.query += 1
             known.wake_at = now + self.config.query_timeout if self.config.query_timeout else float("inf")
             self.stats.dns_query_attempt += 1
             yield known
+
+    def forget_unused(self, now: float) -> list[CachedHost]:
+        """Forget the hosts that would be resolved again but that nobody uses; gives them, for everybody to hear."""
+        stale = [
+            known
+            for known in self._hosts.values()
+            if not known.asking and known.wake_at <= now and now - known.last_used > self.config.host_ttl
+        ]
+        for known in stale:
+            del self._hosts[known.host.key]
+        self.stats.host_removed += len(stale)
+        self.stats.num_hosts = len(self._hosts)
+        return stale
 
     def settle_timeouts(self, now: float) -> list[CachedHost]:
         """Fail the queries that took too long; gives the hosts of which everybody must hear."""
@@ -151,8 +158,3 @@ class CachedHosts:
         self.stats.host_added += 1
         self.stats.num_hosts = len(self._hosts)
         return known
-
-    def _remove(self, known: CachedHost) -> None:
-        del self._hosts[known.host.key]
-        self.stats.host_removed += 1
-        self.stats.num_hosts = len(self._hosts)

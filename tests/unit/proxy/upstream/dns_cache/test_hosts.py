@@ -123,6 +123,7 @@ def test_a_name_that_nobody_wants_is_forgotten():
     cache = Cache(host_ttl=20.0)
     cache.resolve(found("10.0.0.1", ttl=30))
     cache.now = 130.0
+    assert [known.host for known in cache.hosts.forget_unused(cache.now)] == [A]
     assert cache.due() == []
     assert cache.hosts.wake_at() is None
     cache.counted(host_removed=1, num_hosts=0)
@@ -135,6 +136,7 @@ def test_a_name_in_use_stays():
     cache.now = 115.0
     cache.load()
     cache.now = 130.0
+    assert cache.hosts.forget_unused(cache.now) == []
     assert cache.due() == [A.key]
 
 
