@@ -308,6 +308,36 @@ def test_internal_connections_may_be_encrypted(tmp_path: Path) -> None:
         same_lines(pair, 2)
 
 
+def test_a_tunnel_may_begin_at_an_internal_listener() -> None:
+    """The way of HBONE: the endpoint's metadata names the destination, the internal listener asks for it."""
+    passing = to_internal(
+        "passing", "connect", transport_socket=transport(("host", "envoy.filters.listener.original_dst"))
+    )
+    passing["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["metadata"] = {
+        "filter_metadata": {"envoy.filters.listener.original_dst": {"local": "192.0.2.7:80"}}
+    }
+    tunnel = tcp("tunnel", "terminator", "%DOWNSTREAM_LOCAL_ADDRESS%")
+    tunnel["typed_config"]["tunneling_config"] = {"hostname": "%DOWNSTREAM_LOCAL_ADDRESS%"}
+    upgrade = {"upgrade_type": "CONNECT", "connect_config": {}}
+    connect = {
+        "match": {"connect_matcher": {}, "headers": [{"name": ":authority", "exact_match": "192.0.2.7:80"}]},
+        "route": {"cluster": "origin", "upgrade_configs": [upgrade]},
+    }
+    table = {"name": "r", "virtual_hosts": [virtual_host([connect])]}
+    config = bootstrap(
+        [
+            outer("hbone", tcp("hbone", "passing", "outer %RESPONSE_FLAGS%")),
+            internal("connect", tunnel, listener_filters=[ORIGINAL_DST]),
+            outer("terminator", connection_manager(table, http2_protocol_options={"allow_connect": True})),
+        ],
+        [cluster(), passing, http2_cluster("terminator", "{{terminator_port}}")],
+        bootstrap_extensions=[EXTENSION],
+    )
+    listeners = ["hbone", "terminator"]
+    with Pair(config, listeners=listeners, origins={"origin": origins()["origin"]}) as pair:
+        assert pair.same_value("reply", lambda side: talk(side, "hbone"), settle=0) == b"<hello>end"
+
+
 def listed(side: Side) -> list[str]:
     return sorted(line for line in side.proxy.admin("/listeners")[1].splitlines() if "envoy://" in line)
 
