@@ -139,6 +139,10 @@ class CachedHosts:
         """When there is something to do next; None without hosts."""
         return min((known.wake_at for known in self._hosts.values()), default=None)
 
+    def get(self, key: str) -> CachedHost | None:
+        """The host of that key; unlike `load`, this is no use of it."""
+        return self._hosts.get(key)
+
     def known(self) -> Iterator[CachedHost]:
         """The hosts that have an address."""
         return (known for known in self._hosts.values() if known.address is not None)
