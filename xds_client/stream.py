@@ -116,6 +116,10 @@ class StreamRunner:
             except ValueError as failure:
                 # What cannot be decoded has no nonce to refuse it by.
                 error = str(failure)
+            except Exception as failure:
+                # Whatever a library trips over, the proxy must not lose its control plane for good.
+                logger.exception("%s: the stream failed", self.mux.source)
+                error = f"{type(failure).__name__}: {failure}"
             self._disconnected(error)
             delay = self._backoff.next()
             self._next_retry = self.mux.clock() + delay
