@@ -43,6 +43,7 @@ from proxy.discovery.clusters import ClusterTable
 from proxy.discovery.listeners import ListenerRecord, ListenerTable
 from proxy.discovery.places import Places
 from proxy.discovery.session import Discovery
+from proxy.discovery.stats import WantedStats
 from proxy.discovery.wanted import Wanted, WantedResources
 from proxy.upstream.circuit_breaker import SharedSlots
 from proxy.version import version_number
@@ -139,6 +140,9 @@ class Controller:
         self.names = NameResolution(loop, self._hosts_resolved, self.registry, random_draw())
         broadcast = self.workers.broadcast
         self.wanted = WantedResources(self._subscribe, broadcast, self._check_context, time.time)
+        self.registry.add(
+            "wanted", WantedStats(self.wanted, lambda place: self.slots.first_builder(place) >= 0)
+        )
         self.wanted.observers[ResourceType.RUNTIME] = self._layer_came
         self.clusters = ClusterTable(
             clusters, self.wanted, self.names, self.cluster_stats, broadcast, self._check_context, time.time

@@ -32,7 +32,7 @@ class Wanted:
     """
 
     __slots__ = (
-        "attempts", "error", "holders", "late", "rejected", "settled", "since", "successes",
+        "attempts", "error", "holders", "late", "rejected", "reloads", "settled", "since", "successes",
         "updated", "value", "version", "waiting", "want",
     )  # fmt: skip
 
@@ -49,8 +49,9 @@ class Wanted:
         self.attempts = 0
         self.successes = 0
         self.rejected = 0
-        #: How often it was waited for in vain.
+        #: How often it was waited for in vain, and how often another value has come.
         self.late = 0
+        self.reloads = 0
 
     def numbers(self) -> dict[str, int]:
         """The counters of Envoy's subscription, by name."""
@@ -162,6 +163,7 @@ class WantedResources:
         entry.updated = self.clock()
         if value != entry.value:
             entry.value = value
+            entry.reloads += 1
             observer = self.observers.get(kind)
             if observer is not None:
                 observer(entry)

@@ -73,6 +73,9 @@ def test_everything_comes_from_the_control_plane(
     assert stats["cluster_manager.cds.update_success"] == 1
     assert stats["listener_manager.lds.update_success"] == 1
     assert stats["control_plane.connected_state"] == 1
+    assert stats["cluster.c.update_success"] == 1
+    assert stats["http.ingress.rds.r.update_success"] == 1
+    assert stats["http.ingress.rds.r.config_reload"] == 1
 
 
 def test_a_proxy_is_not_ready_before_its_routes_are_here(
