@@ -29,9 +29,11 @@ def certificates_of_listener(
 def certificates_of_cluster(
     cluster: Any, secrets: Mapping[str, bytes] = NO_SECRETS
 ) -> Iterator[LoadedCertificate]:
-    """Those of a `Cluster`'s transport socket."""
+    """Those of a `Cluster`'s transport sockets."""
     if cluster.HasField("transport_socket"):
         yield from _of_socket(cluster.transport_socket, tls_pb2.UpstreamTlsContext, secrets)
+    for match in cluster.transport_socket_matches:
+        yield from _of_socket(match.transport_socket, tls_pb2.UpstreamTlsContext, secrets)
 
 
 def _of_socket(

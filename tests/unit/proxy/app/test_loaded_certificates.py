@@ -30,3 +30,13 @@ def test_a_cluster_without_tls_has_none_and_a_missing_file_is_no_error() -> None
     cluster = cluster_pb2.Cluster()
     cluster.transport_socket.typed_config.Pack(context)
     assert list(certificates_of_cluster(cluster)) == []
+
+
+def test_those_for_some_hosts_of_a_cluster_are_found(tmp_path: Path) -> None:
+    path = tmp_path / "chain.pem"
+    path.write_bytes(b"chain")
+    context = tls_pb2.UpstreamTlsContext()
+    context.common_tls_context.tls_certificates.add().certificate_chain.filename = str(path)
+    cluster = cluster_pb2.Cluster()
+    cluster.transport_socket_matches.add(name="mtls").transport_socket.typed_config.Pack(context)
+    assert len(list(certificates_of_cluster(cluster))) == 1
