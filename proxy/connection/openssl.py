@@ -4,8 +4,8 @@ CPython keeps its `SSL_CTX *` first in an `ssl.SSLContext`. That is checked once
 known. Where the library hides its functions (a statically linked interpreter) `AVAILABLE` is False, and whoever
 needs one of these refuses its config field with `UNAVAILABLE`.
 
-Callbacks are few, for the whole process and never freed: a connection may outlive the Python object of its context.
-What they need of a context stands in `_callback_data` as long as that object lives.
+The one callback is never freed, as a connection may outlive the Python object of its context.
+What it needs of a context stands in `_callback_data` as long as that object lives.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 import ssl
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 UNAVAILABLE: Final = "the OpenSSL of this Python interpreter cannot be reached for it"
@@ -28,13 +28,9 @@ _HMAC_END: Final = 48
 # Of <openssl/ssl.h>, <openssl/tls1.h> and <openssl/core.h>.
 _CTRL_SET_SESS_CACHE_MODE: Final = 44
 _CTRL_SET_TICKET_KEYS: Final = 59
-_CTRL_SET_STATUS_CALLBACK: Final = 63
-_CTRL_SET_STATUS_RESPONSE: Final = 71
 _CTRL_SET_GROUPS_LIST: Final = 92
 _CTRL_SET_SIGALGS_LIST: Final = 98
 _SESS_CACHE_OFF: Final = 0
-_TLSEXT_OK: Final = 0
-_TLSEXT_NOACK: Final = 3
 _OSSL_PARAM_UTF8: Final = 4
 _OSSL_PARAM_OCTETS: Final = 5
 _IV_BYTES: Final = 16
@@ -55,10 +51,9 @@ class _Param(ctypes.Structure):
 
 @dataclass(slots=True)
 class _CallbackData:
-    """`ticket_keys`: the first encrypts. `staples`: OCSP responses by the DER of their certificates."""
+    """`ticket_keys`: the first encrypts."""
 
     ticket_keys: Sequence[bytes] = ()
-    staples: dict[bytes, bytes] = field(default_factory=dict)
 
 
 _callback_data: dict[int, _CallbackData] = {}
@@ -66,22 +61,14 @@ _POINTER: Final = ctypes.c_void_p
 _TicketCallback = ctypes.CFUNCTYPE(
     ctypes.c_int, _POINTER, _POINTER, _POINTER, _POINTER, _POINTER, ctypes.c_int
 )
-_StatusCallback = ctypes.CFUNCTYPE(ctypes.c_int, _POINTER, _POINTER)
-_VerifyCallback = ctypes.CFUNCTYPE(ctypes.c_int, _POINTER, _POINTER)
 
 _SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "SSL_CTX_get_options": (ctypes.c_uint64, (_POINTER,)),
     "SSL_CTX_ctrl": (ctypes.c_long, (_POINTER, ctypes.c_int, ctypes.c_long, _POINTER)),
-    "SSL_ctrl": (ctypes.c_long, (_POINTER, ctypes.c_int, ctypes.c_long, _POINTER)),
-    "SSL_CTX_callback_ctrl": (ctypes.c_long, (_POINTER, ctypes.c_int, _POINTER)),
     "SSL_CTX_set_timeout": (ctypes.c_long, (_POINTER, ctypes.c_long)),
     "SSL_CTX_set_session_id_context": (ctypes.c_int, (_POINTER, ctypes.c_char_p, ctypes.c_uint)),
     "SSL_CTX_set_tlsext_ticket_key_evp_cb": (ctypes.c_int, (_POINTER, _POINTER)),
-    "SSL_CTX_set_cert_verify_callback": (None, (_POINTER, _POINTER, _POINTER)),
     "SSL_get_SSL_CTX": (_POINTER, (_POINTER,)),
-    "SSL_get_certificate": (_POINTER, (_POINTER,)),
-    "i2d_X509": (ctypes.c_int, (_POINTER, _POINTER)),
-    "CRYPTO_malloc": (_POINTER, (ctypes.c_size_t, ctypes.c_char_p, ctypes.c_int)),
     "EVP_aes_256_cbc": (_POINTER, ()),
     "EVP_EncryptInit_ex": (
         ctypes.c_int,
@@ -222,52 +209,4 @@ def _set_list(context: ssl.SSLContext, command: int, names: Sequence[str]) -> bo
     return done
 
 
-# -- certificates
-
-
-def accept_any_chain(context: ssl.SSLContext) -> None:
-    """Ask for the peer's certificate as `verify_mode` says, and trust whatever chain comes."""
-    _library.SSL_CTX_set_cert_verify_callback(_address(context), ctypes.cast(_on_chain, _POINTER), None)
-
-
-def _chain(store: int, argument: int) -> int:  # noqa: ARG001  # pragma: no cover  (as above)
-    return 1
-
-
-def staple(context: ssl.SSLContext, certificate: bytes, response: bytes) -> None:
-    """Give clients that ask for it the OCSP `response` of `certificate`; both are DER."""
-    _data_of(context).staples[certificate] = response
-    _library.SSL_CTX_callback_ctrl(
-        _address(context), _CTRL_SET_STATUS_CALLBACK, ctypes.cast(_on_status, _POINTER)
-    )
-
-
-def _status(connection: int, argument: int) -> int:  # noqa: ARG001  # pragma: no cover  (as above)
-    data = _callback_data.get(_library.SSL_get_SSL_CTX(connection))
-    shown = _library.SSL_get_certificate(connection)
-    if data is None or not shown:
-        return _TLSEXT_NOACK
-    response = data.staples.get(_der(shown), b"")
-    if not response:
-        return _TLSEXT_NOACK
-    copy = _library.CRYPTO_malloc(len(response), b"", 0)  # the connection frees it
-    if not copy:
-        return _TLSEXT_NOACK
-    ctypes.memmove(copy, response, len(response))
-    _library.SSL_ctrl(connection, _CTRL_SET_STATUS_RESPONSE, len(response), copy)
-    return _TLSEXT_OK
-
-
-def _der(certificate: int) -> bytes:
-    size = _library.i2d_X509(certificate, None)
-    if size <= 0:
-        return b""
-    buffer = ctypes.create_string_buffer(size)
-    at = ctypes.c_void_p(ctypes.addressof(buffer))
-    _library.i2d_X509(certificate, ctypes.byref(at))
-    return buffer.raw
-
-
 _on_ticket: Final = _TicketCallback(_ticket)
-_on_chain: Final = _VerifyCallback(_chain)
-_on_status: Final = _StatusCallback(_status)
