@@ -9,6 +9,11 @@ from proxy.config.extensions import carried_type
 _INTERNAL_LISTENER: Final = "envoy.extensions.bootstrap.internal_listener.v3.InternalListener"
 _DEFAULT_BUFFER_KB: Final = 1024
 
+NEEDS_EXTENSION: Final = (
+    "needs the bootstrap extension envoy.bootstrap.internal_listener (bootstrap_extensions)"
+)
+"""Why an internal listener is refused where there may be none."""
+
 
 def internal_buffer_bytes(bootstrap: Any) -> int | None:
     """How much a connection to an internal listener may hold; None if there may be no internal listeners."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from proxy.app.bootstrap_extensions import internal_buffer_bytes
+from proxy.app.bootstrap_extensions import NEEDS_EXTENSION, internal_buffer_bytes
 from proxy.app.command_line import Options
 from proxy.app.runtime_layers import Layer, compile_layers, merge
 from proxy.base.errors import ConfigError, Problem
@@ -307,8 +307,7 @@ def _compile_listeners(bootstrap: Any, context: CompileContext) -> list[Listener
     for index, message in enumerate(bootstrap.static_resources.listeners):
         path = f"static_resources.listeners[{index}]"
         if message.HasField("internal_listener") and not allows_internal:
-            reason = "needs the bootstrap extension envoy.bootstrap.internal_listener (bootstrap_extensions)"
-            context.problem(f"{path}.internal_listener", reason)
+            context.problem(f"{path}.internal_listener", NEEDS_EXTENSION)
         config = compile_listener(message, path, context)
         # A listener without a name gets a random one in Envoy; ours is stable, so that stats and logs are.
         key = message.name or f"listener-{index}"

@@ -156,6 +156,7 @@ class Controller:
             time.time,
             self._start_listener,
             self._stop_listeners,
+            allows_internal=internal_buffer_bytes(self.bootstrap) is not None,
         )
         self.discovery: Discovery | None = None
         self._log_file = log_file

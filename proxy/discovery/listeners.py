@@ -11,6 +11,7 @@ from envoy.config.listener.v3 import listener_pb2
 
 from proxy.admin.server_stats import ListenerManagerStats
 from proxy.app.active_listener import ActiveListener
+from proxy.app.bootstrap_extensions import NEEDS_EXTENSION
 from proxy.app.config_loading import ListenerPlan, plan_of
 from proxy.base.errors import ConfigError, UsageError
 from proxy.config.context import CompileContext
@@ -65,6 +66,8 @@ class ListenerTable:
         clock: Callable[[], float],
         start: Callable[[ListenerRecord], None],
         stop: Callable[[list[ListenerRecord]], None],
+        *,
+        allows_internal: bool = False,
     ) -> None:
         self._workers = workers
         self._places = places
@@ -74,6 +77,7 @@ class ListenerTable:
         self._clock = clock
         self._start = start
         self._stop = stop
+        self._allows_internal = allows_internal
         self._numbers = itertools.count(1).__next__
         self.active: dict[str, ListenerRecord] = {}
         self.warming: dict[str, ListenerRecord] = {}
@@ -141,6 +145,8 @@ class ListenerTable:
             return
         context = self._context()
         config = compile_listener(message, "", context)
+        if message.HasField("internal_listener") and not self._allows_internal:
+            context.problem("internal_listener", NEEDS_EXTENSION)
         refuse(context.problems)
         plan = plan_of(name, resource.body, config)
         self._check_addresses(plan)

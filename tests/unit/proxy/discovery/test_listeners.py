@@ -109,3 +109,13 @@ def test_an_equal_listener_is_left_alone() -> None:
         assert tables.listeners.active["l"].version == "2"
 
     run(test)
+
+
+def test_an_internal_listener_needs_the_extension_of_the_bootstrap() -> None:
+    async def test(tables: Tables) -> None:
+        message = listener("l", "r", internal_listener={})
+        message.ClearField("address")
+        (rejection,) = await tables.bring(LDS, message)
+        assert rejection.reason.startswith("internal_listener: needs the bootstrap extension")
+
+    run(test)
