@@ -245,18 +245,16 @@ class Group:
 
     def _catch_up(self, change: Change) -> None:
         """Deliver to those who came while the change was being applied."""
-        late: dict[Watch, None] = {}
-        for resource in change.added:
-            for watch, key in self.watches.wanting(resource.name, resource.aliases).items():
-                awaited = key in watch.waiting or resource.name in watch.waiting
-                if awaited and self.state.accepted(resource.name) is not None:
+        if not any(watch.waiting for watch in self.watches.all):
+            return
+        late = dict.fromkeys(watch for watch in self.watches.all if WILDCARD in watch.waiting)
+        here = [(resource.name, resource.aliases) for resource in change.added]
+        here += [(name, ()) for name in change.unchanged]
+        for name, aliases in here:
+            for watch, key in self.watches.wanting(name, aliases).items():
+                awaited = key in watch.waiting or name in watch.waiting
+                if awaited and self.state.accepted(name) is not None:
                     late[watch] = None
-        late.update(dict.fromkeys(watch for watch in self.watches.all if WILDCARD in watch.waiting))
-        if any(watch.waiting for watch in self.watches.all):
-            for name in change.unchanged:
-                for watch, key in self.watches.wanting(name).items():
-                    if key in watch.waiting or name in watch.waiting:
-                        late[watch] = None
         for watch in late:
             self._mux.enqueue(lambda watch=watch: self._deliver_cached(watch))  # type: ignore[misc]
 

@@ -100,23 +100,34 @@ class SotwState(TypeState):
         resources: dict[str, Resource] = {}
         heartbeats: set[str] = set()
         version = change.version
+        # Most of a response is what was sent before; those bytes need not be read again.
+        known = {
+            record.resource.body: record.resource
+            for record in self.records.values()
+            if record.resource is not None and record.resource.ttl is None
+        }
+        plain = {self.kind.type_url}
         for entry in response.resources:
             type_url = entry.type_url
-            if is_wrapper(type_url):
-                resource = self._unwrap(entry.value, version)
-            else:
-                body = entry.value
-                resource = Resource(normal(body_name(body)), version, body, type_url)
+            body = entry.value
+            resource = known.get(body)
+            if resource is None or type_url not in plain:
+                if is_wrapper(type_url):
+                    resource = self._unwrap(body, version)
+                else:
+                    resource = Resource(normal(body_name(body)), version, body, type_url)
             name = resource.name
             if not resource.type_url and not resource.body:
                 heartbeats.add(name)
                 change.lifetimes[name] = resource.ttl
                 continue
-            if not same_type(resource.type_url, self.kind.value):
-                raise ValueError(
-                    f"{resource.type_url} does not match the message-wide type URL {self.kind.type_url} in "
-                    f"DiscoveryResponse {version}"
-                )
+            if resource.type_url not in plain:
+                if not same_type(resource.type_url, self.kind.value):
+                    raise ValueError(
+                        f"{resource.type_url} does not match the message-wide type URL {self.kind.type_url} in "
+                        f"DiscoveryResponse {version}"
+                    )
+                plain.add(resource.type_url)
             if name not in resources:
                 resources[name] = resource
                 change.lifetimes[name] = resource.ttl
@@ -141,7 +152,7 @@ class SotwState(TypeState):
             if not everything and not self.wants(name):
                 continue
             known = self.accepted(name)
-            if known is not None and known.body == resource.body:
+            if known is resource or (known is not None and known.body == resource.body):
                 change.unchanged.append(name)
             else:
                 change.added.append(resource)
