@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import os
 import shutil
+import socket
 import tempfile
-from typing import Final
+from typing import Any, Final
 
 from proxy.base.errors import ConfigError
 from xds_client.api import ServerTls
@@ -36,6 +37,21 @@ async def dial(
         raise ConnectError(f"{host}: no connection within {limit:g} s") from error
     except (OSError, ConfigError) as error:
         raise ConnectError(f"{host}: {error}") from error
+
+
+def keep_alive(writer: asyncio.StreamWriter, settings: Any) -> None:
+    """Apply a `core.v3.TcpKeepalive` (or None) to a connection; unset values are the kernel's."""
+    connection = writer.get_extra_info("socket")
+    if settings is None or connection is None or connection.family not in {socket.AF_INET, socket.AF_INET6}:
+        return
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for field, option in (
+        ("keepalive_probes", "TCP_KEEPCNT"),
+        ("keepalive_time", "TCP_KEEPIDLE"),
+        ("keepalive_interval", "TCP_KEEPINTVL"),
+    ):
+        if settings.HasField(field) and hasattr(socket, option):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), getattr(settings, field).value)
 
 
 class Relay:

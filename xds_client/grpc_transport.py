@@ -14,7 +14,7 @@ from grpc import aio
 
 from proxy.base.errors import ConfigError
 from xds_client.api import Surroundings
-from xds_client.dial import Relay, dial
+from xds_client.dial import Relay, dial, keep_alive
 from xds_client.errors import ConnectError
 from xds_client.google_credentials import call_metadata, channel_credentials
 from xds_client.hosts import DEFAULT_CONNECT_TIMEOUT, Host, ServerCluster
@@ -121,14 +121,16 @@ def _service(message: Any, path: str, surroundings: Surroundings) -> Service:
 
 
 class EnvoyGrpc:
-    """`envoy_grpc`: the hosts of a cluster of the bootstrap."""
+    """`envoy_grpc`: the hosts of a cluster of the bootstrap.
+
+    `GrpcService.timeout` is for single calls: a stream of resources has no end, in Envoy neither.
+    """
 
     def __init__(self, message: Any, surroundings: Surroundings) -> None:
         envoy = message.envoy_grpc
         self._cluster = ServerCluster(envoy.cluster_name, surroundings)
         self.target = envoy.cluster_name
         self._metadata = initial_metadata(message)
-        self._timeout = seconds(message.timeout) if message.HasField("timeout") else None
         limit = envoy.max_receive_message_length.value if envoy.HasField("max_receive_message_length") else -1
         self._options = [
             *_OPTIONS,
@@ -156,12 +158,15 @@ class EnvoyGrpc:
             raise ConnectError(str(error)) from error
         relay: Relay | None = None
         target = host.target
-        if tls is not None:
-            relay = Relay(*await dial(host, tls, timeout, "h2"))
+        keepalive = self._cluster.tcp_keepalive
+        if tls is not None or (keepalive is not None and host.port):
+            reader, writer = await dial(host, tls, timeout, "h2")
+            keep_alive(writer, keepalive)
+            relay = Relay(reader, writer)
             target = f"unix:{await relay.start()}"
         channel = aio.insecure_channel(target, options=self._options)
         return await _open_call(
-            channel, method, self._metadata, self._timeout, timeout, f"{self.target} ({host})", server, relay
+            channel, method, self._metadata, timeout, f"{self.target} ({host})", server, relay
         )
 
 
@@ -174,7 +179,6 @@ class GoogleGrpc:
         self._message = google
         self.target = google.target_uri
         self._metadata = initial_metadata(message)
-        self._timeout = seconds(message.timeout) if message.HasField("timeout") else None
         if (
             google.credentials_factory_name
             or google.channel_credentials_plugin
@@ -200,22 +204,19 @@ class GoogleGrpc:
             channel = aio.insecure_channel(self.target, options=self._options)
         else:
             channel = aio.secure_channel(self.target, self._credentials, options=self._options)
-        return await _open_call(
-            channel, method, metadata, self._timeout, DEFAULT_CONNECT_TIMEOUT, self.target, server, None
-        )
+        return await _open_call(channel, method, metadata, DEFAULT_CONNECT_TIMEOUT, self.target, server, None)
 
 
 async def _open_call(
     channel: Any,
     method: str,
     metadata: Sequence[tuple[str, str | bytes]],
-    deadline: float | None,
     connect_timeout: float,
     target: str,
     server: int,
     relay: Relay | None,
 ) -> GrpcExchange:
-    call = channel.stream_stream(method)(metadata=aio.Metadata(*metadata), timeout=deadline)
+    call = channel.stream_stream(method)(metadata=aio.Metadata(*metadata))
     exchange = GrpcExchange(target, server, channel, call, relay)
     try:
         async with asyncio.timeout(connect_timeout):

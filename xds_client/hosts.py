@@ -70,6 +70,8 @@ class ServerCluster:
             if message.HasField("connect_timeout")
             else DEFAULT_CONNECT_TIMEOUT
         )
+        options = message.upstream_connection_options
+        self.tcp_keepalive = options.tcp_keepalive if options.HasField("tcp_keepalive") else None
         self._logical = kind == "LOGICAL_DNS"
         self._resolves = kind != "STATIC"
         self._surroundings = surroundings
