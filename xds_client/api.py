@@ -231,8 +231,8 @@ class Surroundings:
     """What the client needs to know of the process it runs in.
 
     `node` is a `core.v3.Node`, `ads_config` the `core.v3.ApiConfigSource` of the bootstrap or None.
-    `cluster` gives the `cluster.v3.Cluster` of the bootstrap with a name, `secret` the static
-    `tls.v3.Secret` with a name; None for unknown ones. `read_response` makes a serialised
+    `cluster` gives the `cluster.v3.Cluster` of the bootstrap with a name, None for
+    unknown ones. `read_response` makes a serialised
     `discovery.v3.DiscoveryResponse` of a file: its bytes and path; it raises ValueError or a `ConfigError` that
     says what is wrong. `draw` gives numbers in [0, 1), `clock` Unix seconds. `tls` says how to speak TLS to the
     hosts of a `Cluster` that has a transport socket, None for plain text; it raises `ConfigError`. It is asked
@@ -242,7 +242,6 @@ class Surroundings:
     node: Any
     ads_config: Any
     cluster: Callable[[str], Any]
-    secret: Callable[[str], Any]
     read_response: Callable[[bytes, str], bytes]
     draw: Callable[[], float]
     clock: Callable[[], float]

@@ -21,12 +21,10 @@ from xds_client.client import XdsClient
 def make_client(loop: asyncio.AbstractEventLoop, bootstrap: Any, clusters: Mapping[str, bytes]) -> Client:
     """A client with the node of the bootstrap, which finds servers among its static `clusters`."""
     dynamic = bootstrap.dynamic_resources
-    secrets = {secret.name: secret for secret in bootstrap.static_resources.secrets}
-
     store = SecretStore(
         {
-            f"static/{secret.WhichOneof('type')}/{name}": secret.SerializeToString()
-            for name, secret in secrets.items()
+            f"static/{secret.WhichOneof('type')}/{secret.name}": secret.SerializeToString()
+            for secret in bootstrap.static_resources.secrets
         }
     )
 
@@ -40,7 +38,6 @@ def make_client(loop: asyncio.AbstractEventLoop, bootstrap: Any, clusters: Mappi
             node=bootstrap.node,
             ads_config=dynamic.ads_config if dynamic.HasField("ads_config") else None,
             cluster=cluster,
-            secret=secrets.get,
             read_response=read_response,
             draw=random.random,
             clock=time.time,

@@ -100,7 +100,6 @@ class Session:
                 if ads is None
                 else json_format.ParseDict(ads, config_source_pb2.ApiConfigSource()),
                 cluster=clusters.get,
-                secret=lambda _name: None,
                 read_response=read_response,
                 draw=lambda: 0.1,
                 clock=lambda: 1000.0,

@@ -26,7 +26,6 @@ def server_cluster(endpoints: list[dict[str, Any]], draw: float = 0.0, **fields:
         base_pb2.Node(),
         None,
         {"xds": cluster}.get,
-        lambda _: None,
         lambda data, _: data,
         lambda: draw,
         lambda: 0.0,
