@@ -251,7 +251,6 @@ class ClusterConfig:
     #: How a connection begins: a `proxy_header.ProxyHeader`, or None.
     proxy_header: Any = None
     metadata: Any = None
-    pool_per_downstream_connection: bool = False
     wait_for_warm: bool = True
     close_on_host_set_change: bool = False
     #: `OriginalDstConfig` or the like for a cluster without hosts of its own.

@@ -9,7 +9,8 @@ envoy.config.cluster.v3.Cluster
   + respect_dns_ttl dns_lookup_family dns_resolvers use_tcp_for_dns_lookups dns_resolution_config
   + typed_dns_resolver_config wait_for_warm_on_init upstream_bind_config least_request_lb_config
   + round_robin_lb_config common_lb_config transport_socket metadata upstream_connection_options
-  + load_balancing_policy connection_pool_per_downstream_connection
+  + load_balancing_policy
+  - pools are shared by all clients: connection_pool_per_downstream_connection
   + http2_protocol_options protocol_selection original_dst_lb_config cleanup_interval
   ~ there are no active health checks yet: close_connections_on_host_health_failure
   ~ there are no active health checks yet: ignore_health_on_host_removal
