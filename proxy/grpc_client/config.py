@@ -32,6 +32,9 @@ def compile_grpc_service(
     if message.WhichOneof("target_specifier") != "envoy_grpc":
         field = message.WhichOneof("target_specifier") or "envoy_grpc"
         ctx.problem(f"{path}.{field}", "calls of filters go to a cluster: envoy_grpc is required")
+    for holder, at in ((message, path), (message.envoy_grpc, f"{path}.envoy_grpc")):
+        if holder.HasField("retry_policy"):
+            ctx.problem(f"{at}.retry_policy", "calls of filters are not repeated")
     target = message.envoy_grpc
     metadata: list[tuple[str, Format]] = []
     for index, one in enumerate(message.initial_metadata):

@@ -13,11 +13,16 @@ envoy.config.core.v3.RateLimitSettings
 
 envoy.config.core.v3.GrpcService
   + envoy_grpc google_grpc timeout initial_metadata
-  - the back-off of streams cannot be changed: retry_policy
+  + retry_policy
 
 envoy.config.core.v3.GrpcService.EnvoyGrpc
   + cluster_name authority max_receive_message_length skip_envoy_headers
-  - the back-off of streams cannot be changed: retry_policy
+  + retry_policy
+
+envoy.config.core.v3.RetryPolicy
+  + retry_back_off
+  ~ streams are opened again whatever ended them: num_retries retry_on host_selection_retry_max_attempts
+  - streams are opened again with the next host: retry_priority retry_host_predicate
 
 envoy.config.core.v3.GrpcService.GoogleGrpc
   + target_uri channel_credentials call_credentials channel_args
