@@ -512,7 +512,12 @@ class Controller:
     def _start_discovery(self) -> Discovery:
         from proxy.discovery.client import make_client  # the control plane's client costs time to import
 
-        client = make_client(self.loop, self.bootstrap, dict(self.config.clusters))
+        client = make_client(
+            self.loop,
+            self.bootstrap,
+            dict(self.config.clusters),
+            lambda: self.secrets.values() if self.secrets is not None else {},
+        )
         return Discovery(
             self.bootstrap.dynamic_resources,
             client,

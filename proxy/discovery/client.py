@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from envoy.config.cluster.v3 import cluster_pb2
@@ -18,15 +18,17 @@ from xds_client.api import Client, Surroundings
 from xds_client.client import XdsClient
 
 
-def make_client(loop: asyncio.AbstractEventLoop, bootstrap: Any, clusters: Mapping[str, bytes]) -> Client:
-    """A client with the node of the bootstrap, which finds servers among its static `clusters`."""
+def make_client(
+    loop: asyncio.AbstractEventLoop,
+    bootstrap: Any,
+    clusters: Mapping[str, bytes],
+    secrets: Callable[[], Mapping[str, bytes]],
+) -> Client:
+    """A client with the node of the bootstrap, which finds servers among its static `clusters`.
+
+    `secrets` gives what `SecretWatch.values` does, whenever a connection begins.
+    """
     dynamic = bootstrap.dynamic_resources
-    store = SecretStore(
-        {
-            f"static/{secret.WhichOneof('type')}/{secret.name}": secret.SerializeToString()
-            for secret in bootstrap.static_resources.secrets
-        }
-    )
 
     def cluster(name: str) -> Any:
         serialized = clusters.get(name)
@@ -41,7 +43,7 @@ def make_client(loop: asyncio.AbstractEventLoop, bootstrap: Any, clusters: Mappi
             read_response=read_response,
             draw=random.random,
             clock=time.time,
-            tls=lambda cluster: server_tls(cluster, bootstrap.node, store),
+            tls=lambda cluster: server_tls(cluster, bootstrap.node, SecretStore(secrets())),
         ),
     )
 

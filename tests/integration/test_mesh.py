@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -9,16 +10,22 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 
+from tests.support.certs import Authority
 from tests.support.client import get
-from tests.support.mesh import cluster, endpoints, listener, mesh, route_config
+from tests.support.configs import typed
+from tests.support.mesh import cluster, endpoints, listener, mesh, mesh_bootstrap, route_config
 from tests.support.origin import Origin
+from tests.support.outrider import Outrider
 from tests.support.proxy_process import ProxyProcess
 from tests.support.xds_server import XdsServer
 from xds_client.resource_types import ResourceType
 
 CDS, EDS = ResourceType.CLUSTER, ResourceType.ENDPOINT
+SECRET = "envoy.extensions.transport_sockets.tls.v3.Secret"
+UPSTREAM_TLS = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 LDS, RDS = ResourceType.LISTENER, ResourceType.ROUTE
 
 
@@ -266,3 +273,39 @@ def test_a_new_filter_chain_leaves_the_connections_of_the_others_alone(
         reply = client.recv(65536)
     assert b" 200 OK" in reply
     assert b"connection: close" not in reply
+
+
+def test_a_control_plane_that_asks_for_a_certificate_gets_the_one_of_a_file(
+    tmp_path: Path, origin: Origin
+) -> None:
+    authority = Authority(tmp_path)
+    served = authority.issue("istiod.test")
+    own = authority.issue("spiffe://mesh/sidecar")
+    pair = (served.key.read_bytes(), served.certificate.read_bytes())
+    ca = authority.certificate.read_bytes()
+    credentials = grpc.ssl_server_credentials([pair], root_certificates=ca, require_client_auth=True)
+    sds = tmp_path / "sds.json"
+    files = {
+        "certificate_chain": {"filename": str(own.certificate)},
+        "private_key": {"filename": str(own.key)},
+    }
+    sds.write_text(json.dumps({"resources": [{**typed(SECRET, name="own"), "tls_certificate": files}]}))
+    source = {"path_config_source": {"path": str(sds)}, "resource_api_version": "V3"}
+    name = {"san_type": "DNS", "matcher": {"exact": "istiod.test"}}
+    tls = typed(
+        UPSTREAM_TLS,
+        sni="istiod.test",
+        common_tls_context={
+            "tls_certificate_sds_secret_configs": [{"name": "own", "sds_config": source}],
+            "validation_context": {
+                "trusted_ca": {"filename": str(authority.certificate)},
+                "match_typed_subject_alt_names": [name],
+            },
+        },
+    )
+    with XdsServer(credentials=credentials) as server:
+        config = mesh_bootstrap(server.port)
+        config["static_resources"]["clusters"][0]["transport_socket"] = {"name": "tls", "typed_config": tls}
+        with Outrider(config, listeners=("first", "second"), wait=False) as proxy:
+            serve(server, proxy, origin)
+            assert get(proxy.port).status == 200
