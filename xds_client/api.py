@@ -276,6 +276,14 @@ class Client(Protocol):
         """What is known, of every stream and resource."""
         ...
 
+    def stream_status(
+        self,
+        type: ResourceType,  # noqa: A002 - the word of the protocol
+        source: Any,
+    ) -> StreamStatus:
+        """What is known of the stream that brings resources of a type from a `core.v3.ConfigSource`."""
+        ...
+
     def stream_counters(self) -> dict[str, StreamCounters]:
         """By source: `ads` or the target."""
         ...

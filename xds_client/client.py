@@ -226,6 +226,14 @@ class XdsClient:
             tuple(group.status() for runner in runners for group in runner.mux.groups.values()),
         )
 
+    def stream_status(
+        self,
+        type: ResourceType,  # noqa: A002 - the word of the protocol
+        source: Any,
+    ) -> StreamStatus:
+        """See `api.Client.stream_status`. Raises `ConfigError` for a source that can never work."""
+        return self._runner(type, source).status()
+
     def stream_counters(self) -> dict[str, StreamCounters]:
         """See `api.Client.stream_counters`."""
         return {runner.mux.source: runner.mux.counters for runner in self._runners.values()}

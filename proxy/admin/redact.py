@@ -86,7 +86,7 @@ def _hide_map(values: Any, field: FieldDescriptor) -> None:
 def _redact_any(packed: Any, *, hidden: bool) -> None:
     if not packed.type_url:
         return
-    inner = _unpacked(packed)
+    inner = unpacked(packed)
     if inner is None:
         # Nothing is known of its fields, so nothing of it may be shown.
         packed.Pack(StringValue(value=f"{REDACTED}: unknown type {packed.type_url}"))
@@ -95,7 +95,7 @@ def _redact_any(packed: Any, *, hidden: bool) -> None:
     packed.Pack(inner)
 
 
-def _unpacked(packed: Any) -> Any:
+def unpacked(packed: Any) -> Any:
     """The message in an Any, or None; a TypedStruct gives the message that it spells out."""
     kind = known_class(type_name_of(packed.type_url))
     if kind is None:

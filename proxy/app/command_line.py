@@ -72,6 +72,10 @@ class Options:
     enable_core_dump: bool = False
     disable_extensions: str = ""
     stats_tag: list[str] = field(default_factory=list)
+    state_dir: str = ""
+    no_state: bool = False
+    state_max_age: int = 24 * 3600
+    state_key_file: str = ""
     help: bool = False
     version: bool = False
 
@@ -132,6 +136,19 @@ _FLAGS: Final = (
     _Flag("file-flush-interval-msec", "number", "Interval for log flushing in msec; default 10000"),
     _Flag("file-flush-min-size-kb", "number", "Size in KB at which access logs are written; default 64"),
     _Flag("stats-tag", "texts", "A tag:value added to all stats (accepted multiple times)"),
+    _Flag(
+        "state-dir",
+        "text",
+        "Where accepted xDS resources are kept, to start from when no control plane answers; default "
+        "$XDG_STATE_HOME/outrider, else /var/lib/outrider",
+    ),
+    _Flag("no-state", "switch", "Keep no xDS resources over restarts"),
+    _Flag("state-max-age", "number", "Seconds for which kept xDS resources may be used; default 86400"),
+    _Flag(
+        "state-key-file",
+        "text",
+        "File with a key of 32 bytes (raw or base64): secrets are kept too, encrypted with it",
+    ),
     _Flag("restart-epoch", "number", "Hot restart epoch; only 0 is supported"),
     _Flag("base-id", "number", "Base ID, so that several can run on one host"),
     _Flag("use-dynamic-base-id", "switch", "Choose a base ID dynamically"),

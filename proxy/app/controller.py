@@ -54,7 +54,9 @@ if TYPE_CHECKING:
     from proxy.app.secret_files import LoadingSecrets
     from proxy.app.secret_watch import SecretWatch
     from proxy.connection.tls_secrets import SecretPlan
-    from xds_client.api import Consumer, Subscription
+    from proxy.discovery.on_demand_clusters import OnDemandClusters
+    from proxy.discovery.surviving_client import SurvivingClient
+    from xds_client.api import Client, Consumer, Subscription
 
 logger = logging.getLogger("proxy.app.controller")
 
@@ -161,6 +163,8 @@ class Controller:
         self.discovery: Discovery | None = None
         self._log_file = log_file
         self._admin: Any = None
+        self.surviving: SurvivingClient | None = None
+        self._cluster_demands: OnDemandClusters | None = None
         self._serving = False
         self._started = False
         self._signalled_at = -_SAME_SIGNAL_SECONDS
@@ -520,6 +524,7 @@ class Controller:
         )
         return Discovery(
             self.bootstrap.dynamic_resources,
+        client = self._remember(client)
             client,
             self.clusters,
             self.listeners,
@@ -529,6 +534,24 @@ class Controller:
 
     def _subscribe(self, kind: ResourceType, source: Any, consumer: Consumer) -> Subscription:
         assert self.discovery is not None  # nothing is wanted before
+    def _remember(self, client: Client) -> Client:
+        """Have what `client` brings kept over restarts, if that is wanted and can be."""
+        options = self.options
+        if options.no_state:
+            return client
+        from proxy.discovery.snapshot_store import open_store
+        from proxy.discovery.surviving_client import SurvivingClient
+
+        age, key_file = options.state_max_age, options.state_key_file
+        store = open_store(self.loop, self.bootstrap.node, options.state_dir, age, key_file)
+        if store is None:
+            return client
+        ads_config = self.bootstrap.dynamic_resources.ads_config
+        self.surviving = SurvivingClient(
+            self.loop, client, store, ads_config, time.time, lambda: self._started
+        )
+        return self.surviving
+
         return self.discovery.client.subscribe(kind, source, (), consumer)
 
     def _on_message(self, handle: WorkerHandle, message: Message) -> None:

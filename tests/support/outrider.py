@@ -23,8 +23,11 @@ class Outrider(ProxyProcess):
 
     @classmethod
     def environment(cls) -> dict[str, str]:
-        """The tree's own modules, and every warning shown: a test of ours may assert that stderr has none."""
-        return {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        """The tree's own modules, and every warning shown: a test of ours may assert that stderr has none.
+
+        Nothing is kept over restarts unless a test says where.
+        """
+        return {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "XDG_STATE_HOME": "/dev/null"}
 
 
 def subject() -> type[ProxyProcess]:
