@@ -39,11 +39,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _own_verb(verb: str, arguments: list[str]) -> int:
-    if verb != "demo":
-        raise UsageError(f"error: 'outrider {verb}' is not in this version")
-    from proxy.demo.__main__ import main as demo
+    if verb == "demo":
+        from proxy.demo.__main__ import main as demo
 
-    return demo(arguments)
+        return demo(arguments)
+    if verb == "control-plane":
+        from proxy.control_plane.__main__ import main as control_plane
+
+        return control_plane(arguments)
+    raise UsageError(f"error: 'outrider {verb}' is not in this version")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ POLL_SECONDS: Final = 1.0
 
 _IN_CLOSE_WRITE: Final = 0x008
 _IN_MOVED_TO: Final = 0x080
+_IN_GONE: Final = 0x040 | 0x200  # moved away, deleted
 _IN_NONBLOCK: Final = os.O_NONBLOCK
 _IN_CLOEXEC: Final = os.O_CLOEXEC
 _EVENT: Final = struct.Struct("iIII")
@@ -34,10 +35,17 @@ Signature = tuple[int, int, int, int] | None
 
 
 class DirectoryWatch:
-    """Calls `on_change` when a file of a directory was moved there or written; Linux's inotify. Raises OSError."""
+    """Calls `on_change` when a file of a directory was moved there or written, with `removals` also when one is
+    gone; Linux's inotify. Raises OSError.
+    """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, directory: str, on_change: Callable[[], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        directory: str,
+        on_change: Callable[[], None],
+        *,
+        removals: bool = False,
     ) -> None:
         self._loop = loop
         self._on_change = on_change
@@ -47,7 +55,7 @@ class DirectoryWatch:
         self._descriptor: int = library.inotify_init1(_IN_NONBLOCK | _IN_CLOEXEC)
         if self._descriptor < 0:
             raise OSError(ctypes.get_errno(), "inotify_init1")
-        mask = _IN_MOVED_TO | _IN_CLOSE_WRITE
+        mask = _IN_MOVED_TO | _IN_CLOSE_WRITE | (_IN_GONE if removals else 0)
         if library.inotify_add_watch(self._descriptor, os.fsencode(directory), mask) < 0:
             number = ctypes.get_errno()
             os.close(self._descriptor)

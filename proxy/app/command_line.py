@@ -19,7 +19,7 @@ from proxy.base.errors import UsageError
 LEVELS: Final = ("trace", "debug", "info", "warning", "error", "critical", "off")
 DEFAULT_LOG_FORMAT: Final = "[%Y-%m-%d %T.%e][%t][%l][%n] [%g:%#] %v"
 HOT_RESTART_VERSION: Final = "disabled"
-OWN_VERBS: Final = ("demo", "explain", "iptables", "bench")
+OWN_VERBS: Final = ("demo", "control-plane", "explain", "iptables", "bench")
 
 
 @dataclass(slots=True)
@@ -328,6 +328,7 @@ def usage(program: str = "outrider") -> str:
     """The text of `--help`."""
     lines = ["", "USAGE: ", "", f"   {program}  -c <config file> [flags]", ""]
     lines += [f"   {program}  demo        the front proxy of Envoy's documentation, all processes real", ""]
+    lines += [f"   {program}  control-plane DIR   serves a folder of resources to proxies, for development", ""]
     lines += ["Where: ", ""]
     for flag in _FLAGS:
         value = {"text": " <string>", "texts": " <string>", "number": " <uint32_t>", "switch": ""}[flag.kind]

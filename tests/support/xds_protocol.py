@@ -1,28 +1,22 @@
-"""What a correct server of the discovery protocols does, without a network: resources, and streams for them."""
+"""The resources of a scriptable control plane: versions are numbers that move with every change of a type."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
-from envoy.service.discovery.v3 import discovery_pb2
-from google.protobuf import any_pb2
+from proxy.control_plane import streams
+from proxy.control_plane.streams import ServerStream, resource_name
+from xds_client.resource_types import ResourceType
 
-from xds_client.resource_types import ResourceType, resource_type
-
-_COMPLETE = {ResourceType.CLUSTER, ResourceType.LISTENER, ResourceType.SCOPED_ROUTE}
+__all__ = ["Resources", "ServerStream"]
 
 
-class Resources:
-    """The resources of a server: each type has a version that moves with every change of it."""
+class Resources(streams.Resources):
+    """See module."""
 
     def __init__(self, identifier: str = "test-server") -> None:
-        self.identifier = identifier
-        self.by_type: dict[ResourceType, dict[str, tuple[str, Any]]] = {kind: {} for kind in ResourceType}
-        self.versions: dict[ResourceType, int] = dict.fromkeys(ResourceType, 0)
-        self.ttls: dict[tuple[ResourceType, str], float] = {}
-        self.nonce = 0
+        super().__init__(identifier)
 
     def set(self, messages: Iterable[Any], version: str = "", ttl: float = 0.0) -> list[ResourceType]:
         """Add or replace; gives the types to push. `version` is that of the resources, if not their type's."""
@@ -30,10 +24,10 @@ class Resources:
         for message in messages:
             kind = ResourceType(message.DESCRIPTOR.full_name)
             if kind not in kinds:
-                self.versions[kind] += 1
+                self._move(kind)
                 kinds.append(kind)
             name = resource_name(message)
-            self.by_type[kind][name] = (version or str(self.versions[kind]), message)
+            self.by_type[kind][name] = (version or self.versions[kind], message)
             if ttl:
                 self.ttls[kind, name] = ttl
         return kinds
@@ -41,177 +35,19 @@ class Resources:
     def remove(self, kind: ResourceType, names: Iterable[str]) -> None:
         for name in names:
             self.by_type[kind].pop(name, None)
-        self.versions[kind] += 1
+        self._move(kind)
 
     def replace(self, kind: ResourceType, messages: Iterable[Any]) -> None:
         """Make these all the resources of a type; those that stay as they are keep their version."""
-        self.versions[kind] += 1
+        self._move(kind)
         before = self.by_type[kind]
         after: dict[str, tuple[str, Any]] = {}
         for message in messages:
             name = resource_name(message)
             old = before.get(name)
             same = old is not None and old[1] == message
-            after[name] = old if old is not None and same else (str(self.versions[kind]), message)
+            after[name] = old if old is not None and same else (self.versions[kind], message)
         self.by_type[kind] = after
 
-    def wrapper(self, kind: ResourceType, name: str, ttl: float = 0.0, *, body: bool = True) -> Any:
-        """A `discovery.v3.Resource`; without a body it is a heartbeat."""
-        version, message = self.by_type[kind][name]
-        wrapper = discovery_pb2.Resource(name=name, version=version)
-        if body:
-            wrapper.resource.Pack(message)
-        if ttl:
-            wrapper.ttl.FromNanoseconds(int(ttl * 1e9))
-        return wrapper
-
-
-@dataclass
-class Subscribed:
-    """What a stream asked for of one type. `sent` has the versions that the client has (delta)."""
-
-    names: set[str] = field(default_factory=set)
-    wildcard: bool = False
-    sent: dict[str, str] = field(default_factory=dict)
-    nonce: str = ""
-    sent_version: str = ""
-    asked: set[str] | None = None
-
-
-class ServerStream:
-    """One stream: requests in, responses out. What is to be sent is appended to `out`."""
-
-    def __init__(self, resources: Resources, *, delta: bool) -> None:
-        self.delta = delta
-        self.types: dict[ResourceType, Subscribed] = {}
-        self.held: set[ResourceType] = set()
-        self.out: list[Any] = []
-        self._resources = resources
-
-    def take(self, message: Any) -> None:
-        """A request came."""
-        kind = resource_type(message.type_url)
-        if kind is None:
-            return
-        first = kind not in self.types
-        state = self.types.setdefault(kind, Subscribed())
-        if self.delta:
-            self._take_delta(kind, state, message, first)
-        else:
-            self._take_sotw(kind, state, message, first)
-
-    def push(self, kind: ResourceType) -> None:
-        """The resources of a type have changed."""
-        state = self.types.get(kind)
-        if state is not None and (self.delta or state.sent_version != str(self._resources.versions[kind])):
-            self._send(kind, state)
-
-    def next_nonce(self, state: Subscribed) -> str:
-        """A nonce for a message that a test makes itself."""
-        self._resources.nonce += 1
-        state.nonce = str(self._resources.nonce)
-        return state.nonce
-
-    def heartbeat(self, kind: ResourceType, name: str, ttl: float) -> None:
-        """Prolong the life of a resource."""
-        state = self.types.get(kind)
-        if state is None:
-            return
-        wrapper = self._resources.wrapper(kind, name, ttl, body=False)
-        message: Any
-        if self.delta:
-            message = discovery_pb2.DeltaDiscoveryResponse(type_url=kind.type_url, resources=[wrapper])
-        else:
-            packed = any_pb2.Any()
-            packed.Pack(wrapper)
-            version = str(self._resources.versions[kind])
-            message = discovery_pb2.DiscoveryResponse(
-                version_info=version, type_url=kind.type_url, resources=[packed]
-            )
-        message.nonce = self.next_nonce(state)
-        self.out.append(message)
-
-    def _take_sotw(self, kind: ResourceType, state: Subscribed, message: Any, first: bool) -> None:
-        names = set(message.resource_names)
-        if not first and message.response_nonce != state.nonce:
-            return
-        if names or state.names or not state.wildcard:
-            state.wildcard = "*" in names or (not names and first)
-        state.names = names - {"*"}
-        if first:
-            state.sent_version = message.version_info
-        changed = state.asked is not None and names != state.asked
-        state.asked = names
-        if changed or state.sent_version != str(self._resources.versions[kind]) or (first and names):
-            self._send(kind, state)
-
-    def _take_delta(self, kind: ResourceType, state: Subscribed, message: Any, first: bool) -> None:
-        subscribe = set(message.resource_names_subscribe)
-        dropped = set(message.resource_names_unsubscribe)
-        if first:
-            state.sent = dict(message.initial_resource_versions)
-            state.wildcard = not subscribe
-        state.wildcard = (state.wildcard or "*" in subscribe) and "*" not in dropped
-        state.names = (state.names | subscribe - {"*"}) - dropped
-        if not state.wildcard:
-            state.sent = {name: version for name, version in state.sent.items() if name in state.names}
-        if not first:
-            for name in subscribe:
-                state.sent.pop(name, None)
-        if first or subscribe:
-            self._send(kind, state, force=first and state.wildcard, asked=subscribe)
-
-    def _send(
-        self, kind: ResourceType, state: Subscribed, *, force: bool = False, asked: Iterable[str] = ()
-    ) -> None:
-        if kind in self.held:
-            return
-        if self.delta:
-            self._send_delta(kind, state, force, asked)
-        else:
-            self._send_sotw(kind, state)
-
-    def _send_sotw(self, kind: ResourceType, state: Subscribed) -> None:
-        resources = self._resources
-        found = {
-            name: entry
-            for name, entry in resources.by_type[kind].items()
-            if state.wildcard or name in state.names
-        }
-        if not found and not state.wildcard and kind not in _COMPLETE:
-            return
-        response = discovery_pb2.DiscoveryResponse(
-            version_info=str(resources.versions[kind]), type_url=kind.type_url, nonce=self.next_nonce(state)
-        )
-        response.control_plane.identifier = resources.identifier
-        for name, (_, message) in found.items():
-            ttl = resources.ttls.get((kind, name))
-            response.resources.add().Pack(message if ttl is None else resources.wrapper(kind, name, ttl))
-        state.sent_version = response.version_info
-        self.out.append(response)
-
-    def _send_delta(self, kind: ResourceType, state: Subscribed, force: bool, asked: Iterable[str]) -> None:
-        resources = self._resources.by_type[kind]
-        response = discovery_pb2.DeltaDiscoveryResponse(
-            system_version_info=str(self._resources.versions[kind]), type_url=kind.type_url
-        )
-        response.control_plane.identifier = self._resources.identifier
-        for name, (version, _) in resources.items():
-            if (state.wildcard or name in state.names) and state.sent.get(name) != version:
-                ttl = self._resources.ttls.get((kind, name), 0.0)
-                response.resources.append(self._resources.wrapper(kind, name, ttl))
-                state.sent[name] = version
-        gone = [name for name in state.sent if name not in resources]
-        gone += [name for name in asked if name != "*" and name not in resources and name not in gone]
-        for name in gone:
-            state.sent.pop(name, None)
-        response.removed_resources.extend(gone)
-        if response.resources or gone or force:
-            response.nonce = self.next_nonce(state)
-            self.out.append(response)
-
-
-def resource_name(message: Any) -> str:
-    """The name of a resource message."""
-    name: str = message.cluster_name if message.DESCRIPTOR.name == "ClusterLoadAssignment" else message.name
-    return name
+    def _move(self, kind: ResourceType) -> None:
+        self.versions[kind] = str(int(self.versions[kind]) + 1)
