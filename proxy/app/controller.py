@@ -40,6 +40,7 @@ from proxy.base.runtime import Runtime
 from proxy.base.stats import StatGroup, StatRegistry, StatsSum, collect
 from proxy.config.context import CompileContext
 from proxy.discovery.clusters import ClusterTable
+from proxy.discovery.gathered import CONSUMERS
 from proxy.discovery.listeners import ListenerRecord, ListenerTable
 from proxy.discovery.places import Places
 from proxy.discovery.session import Discovery
@@ -146,6 +147,7 @@ class Controller:
             "wanted", WantedStats(self.wanted, lambda place: self.slots.first_builder(place) >= 0)
         )
         self.wanted.observers[ResourceType.RUNTIME] = self._layer_came
+        self.wanted.consumers = CONSUMERS
         self.clusters = ClusterTable(
             clusters, self.wanted, self.names, self.cluster_stats, broadcast, self._check_context, time.time
         )
@@ -161,10 +163,10 @@ class Controller:
             allows_internal=internal_buffer_bytes(self.bootstrap) is not None,
         )
         self.discovery: Discovery | None = None
-        self._log_file = log_file
-        self._admin: Any = None
         self.surviving: SurvivingClient | None = None
         self._cluster_demands: OnDemandClusters | None = None
+        self._log_file = log_file
+        self._admin: Any = None
         self._serving = False
         self._started = False
         self._signalled_at = -_SAME_SIGNAL_SECONDS
@@ -522,9 +524,9 @@ class Controller:
             dict(self.config.clusters),
             lambda: self.secrets.values() if self.secrets is not None else {},
         )
+        client = self._remember(client)
         return Discovery(
             self.bootstrap.dynamic_resources,
-        client = self._remember(client)
             client,
             self.clusters,
             self.listeners,
@@ -532,8 +534,6 @@ class Controller:
             self.registry,
         )
 
-    def _subscribe(self, kind: ResourceType, source: Any, consumer: Consumer) -> Subscription:
-        assert self.discovery is not None  # nothing is wanted before
     def _remember(self, client: Client) -> Client:
         """Have what `client` brings kept over restarts, if that is wanted and can be."""
         options = self.options
@@ -552,6 +552,10 @@ class Controller:
         )
         return self.surviving
 
+    def _subscribe(self, kind: ResourceType, source: Any, consumer: Consumer) -> Subscription:
+        if self.discovery is None:
+            # A request of a proxy whose bootstrap names no control plane has asked for something.
+            self.discovery = self._start_discovery()
         return self.discovery.client.subscribe(kind, source, (), consumer)
 
     def _on_message(self, handle: WorkerHandle, message: Message) -> None:
@@ -565,8 +569,23 @@ class Controller:
                 handle.connections = message[1]
                 self._reported.add(handle.generation)
                 self._drain_progress()
+            case "demand":
+                self._demand(*message[1:])
             case kind:
                 logger.error("unknown message %r from worker %d", kind, handle.index)
+
+    def _demand(self, key: str, name: str, source: bytes) -> None:
+        """A request waits for a resource; see `proxy.config.demands.Demands`."""
+        if not source:
+            self.wanted.demand(key, name)
+            return
+        if self._cluster_demands is None:
+            from proxy.discovery.on_demand_clusters import OnDemandClusters  # few configs ask for clusters
+
+            self._cluster_demands = OnDemandClusters(
+                self.clusters, self._subscribe, self.workers.broadcast, self.registry
+            )
+        self._cluster_demands.demand(name, source)
 
     def _on_worker_lost(self, handle: WorkerHandle) -> None:
         self.slots.clear_worker(handle.index)

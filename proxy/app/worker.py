@@ -32,6 +32,7 @@ from proxy.base.services import WorkerServices
 from proxy.base.stats import StatRegistry, collect
 from proxy.base.stream_info import DrainState, WallClock
 from proxy.config.context import CompileContext
+from proxy.config.demands import Demands
 from proxy.config.resources import ResourceStore
 from proxy.connection.timers import TimerQueue
 from proxy.downstream.listener import compile_listener
@@ -121,6 +122,8 @@ class Worker:
             worker_index=index,
             local_address=settings["local_address"],
             internal_buffer_bytes=settings["internal_buffer"] or 0,
+            resources=self._resources,
+            demands=Demands(self._demand),
         )
         self._clusters.services = self.services
         #: Where the connections of listeners are counted, by name.
@@ -169,6 +172,12 @@ class Worker:
 
     def _forget_resource(self, key: str) -> None:
         self._resources.forget(key)
+
+    def _demand(self, message: tuple[Any, ...]) -> None:
+        self.channel.send(message)
+
+    def _answer_demand(self, key: str, name: str) -> None:
+        self.services.demands.answer(key, name)
 
     def _update_hosts(self, name: str, resolved: list[Any]) -> None:
         self._clusters.update_hosts(name, resolved)
@@ -363,6 +372,7 @@ class Worker:
         "remove_clusters": _remove_clusters,
         "remove_listeners": _remove_listeners,
         "resources": _update_resources,
+        "demanded": _answer_demand,
         "drain": _mark_draining,
         "drain_listeners": _drain_listeners,
         "forget_resource": _forget_resource,

@@ -82,5 +82,9 @@ class WorkerServices:
     internal_buffer_bytes: int = 1024 * 1024
     #: What this machine calls itself in x-forwarded-for when the client is on it.
     local_address: str = "127.0.0.1"
+    #: What a control plane brings; see `proxy.config.resources.ResourceStore`.
+    resources: Any = None
+    #: How to ask for more of it; see `proxy.config.demands.Demands`.
+    demands: Any = None
     #: What several filters or clusters have together, by a key that begins with its kind.
     shared: dict[Any, Any] = field(default_factory=dict)

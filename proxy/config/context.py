@@ -26,7 +26,8 @@ class CompileContext:
     `eager` asks to compile now what is otherwise compiled at first use, so that every problem shows.
     `secrets` is the `proxy.connection.tls_secrets.SecretStore` that TLS contexts ask, or None.
     `resources` is where to ask for what a control plane brings. `has_ads` tells whether there is an aggregated
-    stream to ask it from; None means "do not check".
+    stream to ask it from; None means "do not check". `terms` are what those who refer to a discovered resource ask
+    of it, see `proxy.config.resources.ResourceWant`, and `stat_prefix` begins the stats of it.
     """
 
     def __init__(
@@ -47,6 +48,8 @@ class CompileContext:
         self.eager = eager
         self.secrets = secrets
         self.has_ads = has_ads
+        self.stat_prefix = ""
+        self.terms: frozenset[tuple[Any, ...]] = frozenset()
         self._resources = resources
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []

@@ -42,6 +42,8 @@ envoy.filters.http extensions.filters.http.grpc_web.v3 grpc_web GrpcWeb
 envoy.filters.http extensions.filters.http.grpc_http1_bridge.v3 config Config
 envoy.filters.http extensions.filters.http.grpc_http1_reverse_bridge.v3 config FilterConfig
 envoy.filters.http extensions.filters.http.grpc_stats.v3 config FilterConfig
+envoy.filters.http extensions.filters.http.on_demand.v3 on_demand OnDemand
+envoy.filters.http.per_route extensions.filters.http.on_demand.v3 on_demand PerRouteConfig
 envoy.filters.http.per_route extensions.filters.http.grpc_http1_reverse_bridge.v3 config FilterConfigPerRoute
 envoy.filters.http extensions.filters.http.compressor.v3 compressor Compressor
 envoy.filters.http extensions.filters.http.decompressor.v3 decompressor Decompressor
@@ -244,6 +246,7 @@ _SITES: dict[str, tuple[str, ...]] = {
     "envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat.stateful_formatter": (
         "envoy.http.stateful_header_formatters",
     ),
+    "envoy.config.core.v3.ExtensionConfigSource.default_config": ("envoy.filters.http",),
     "envoy.config.core.v3.SubstitutionFormatString.formatters": ("envoy.formatter",),
     "envoy.config.listener.v3.Filter.typed_config": ("envoy.filters.network",),
     "envoy.config.listener.v3.FilterChain.transport_socket": _DOWNSTREAM_SOCKET,

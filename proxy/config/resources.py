@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import xxhash
 
@@ -20,18 +20,24 @@ from xds_client.resource_types import ResourceType
 
 Made = TypeVar("Made")
 
+#: How a term begins that names a part of a resource that requests have asked for.
+DEMANDED: Final = "demanded"
+
 
 @dataclass(frozen=True, slots=True)
 class ResourceWant:
     """A resource that some config refers to. `source` is a serialised `core.v3.ConfigSource`.
 
-    `stat_prefix` is that of the subscription, of whoever asked first.
+    `stat_prefix` is that of the subscription, of whoever asked first. `terms` are what those who refer to it ask of
+    it, for its check (`proxy.discovery.checks`). Nobody `waits` for it where there is something to use without it.
     """
 
     type: ResourceType
     name: str
     source: bytes
     stat_prefix: str = field(default="", compare=False)
+    terms: frozenset[tuple[Any, ...]] = field(default=frozenset(), compare=False)
+    waits: bool = field(default=True, compare=False)
 
     @property
     def key(self) -> str:
@@ -101,14 +107,25 @@ class ResourceStore:
         self._sources: dict[str, ResourceSource] = {}
 
     def want(
-        self, kind: ResourceType, name: str, config_source: Any, path: str, ctx: Any, stat_prefix: str = ""
+        self,
+        kind: ResourceType,
+        name: str,
+        config_source: Any,
+        path: str,
+        ctx: Any,
+        stat_prefix: str = "",
+        terms: frozenset[tuple[Any, ...]] = frozenset(),
+        waits: bool = True,
     ) -> ResourceSource:
         """The source of a resource that a config names.
 
         `config_source` is a `core.v3.ConfigSource` that stands at `path`; what is wrong with it goes to `ctx`.
+        For the rest see `ResourceWant`.
         """
-        want = ResourceWant(kind, name, checked_source(config_source, path, ctx), stat_prefix)
-        self.wants.setdefault(want.key, want)
+        want = ResourceWant(kind, name, checked_source(config_source, path, ctx), stat_prefix, terms, waits)
+        known = self.wants.setdefault(want.key, want)
+        if not (terms <= known.terms and known.waits >= waits):
+            self.wants[want.key] = replace(known, terms=known.terms | terms, waits=known.waits or waits)
         return self.source(want.key)
 
     def source(self, key: str) -> ResourceSource:

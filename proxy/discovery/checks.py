@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from envoy.config.core.v3 import extension_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.route.v3 import route_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 
 from proxy.app.runtime_layers import read_layer
@@ -69,14 +71,54 @@ def _check_layer(body: bytes, name: str, ctx: CompileContext) -> bytes:
     return body
 
 
+def _check_extension(body: bytes, name: str, ctx: CompileContext) -> bytes:
+    from proxy.filters.http import register_all
+    from proxy.hcm.discovered_filter import check_extension
+
+    register_all()
+    message = read_message(extension_pb2.TypedExtensionConfig, body)
+    if message.name != name:
+        raise ConfigError(f"Unexpected resource name in ExtensionConfigDS response: {message.name}")
+    check_extension(message, ctx)
+    refuse(ctx.problems)
+    return body
+
+
+def _check_scopes(body: bytes, name: str, ctx: CompileContext) -> bytes:
+    del name
+    from proxy.router.scope_list import check_scopes
+
+    message = read_message(http_connection_manager_pb2.ScopedRouteConfigurationsList, body)
+    check_scopes(message.scoped_route_configurations, ctx)
+    refuse(ctx.problems)
+    return body
+
+
+def _check_virtual_hosts(body: bytes, name: str, ctx: CompileContext) -> bytes:
+    del name
+    from proxy.router.discovered_table import joined_tables
+    from proxy.router.route_table import compile_route_table
+
+    message = read_message(route_pb2.RouteConfiguration, body)
+    ctx.known_clusters = None
+    for joined in joined_tables(message, ctx.terms):
+        compile_route_table(joined, "", ctx, eager=True)
+    refuse(ctx.problems)
+    return body
+
+
 CHECKS: dict[ResourceType, Check] = {
     ResourceType.ENDPOINT: _check_endpoints,
+    ResourceType.EXTENSION_CONFIG: _check_extension,
+    ResourceType.SCOPED_ROUTE: _check_scopes,
+    ResourceType.VIRTUAL_HOST: _check_virtual_hosts,
     ResourceType.ROUTE: _check_routes,
     ResourceType.RUNTIME: _check_layer,
     ResourceType.SECRET: _check_secret,
 }
 
 
-def check(kind: ResourceType, body: bytes, name: str, ctx: Any) -> bytes:
-    """Check a resource that is referred to as `name`; raises `ConfigError`."""
+def check(kind: ResourceType, body: bytes, name: str, ctx: Any, terms: frozenset[Any] = frozenset()) -> bytes:
+    """Check a resource that is referred to as `name`, on these `terms`; raises `ConfigError`."""
+    ctx.terms = terms
     return CHECKS[kind](body, name, ctx)

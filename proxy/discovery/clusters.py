@@ -71,6 +71,8 @@ class ClusterTable:
         self.warming: dict[str, ClusterRecord] = {}
         self.errors: dict[str, UpdateError] = {}
         self._activated: list[ClusterRecord] = []
+        #: Hears which clusters workers have from now on.
+        self.on_active: Callable[[Sequence[str]], None] | None = None
 
     def __contains__(self, name: object) -> bool:
         return name in self.active or name in self.warming
@@ -200,6 +202,8 @@ class ClusterTable:
         for record in present:
             if record.resolves:
                 self._broadcast(("hosts", record.name, self._names.addresses(record.name)))
+        if self.on_active is not None and present:
+            self.on_active([record.name for record in present])
 
     def _remove(self, name: str) -> bool:
         record = self.active.get(name) or self.warming.get(name)

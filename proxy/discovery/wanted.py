@@ -11,7 +11,7 @@ from envoy.config.core.v3 import config_source_pb2
 
 from proxy.base.errors import ConfigError
 from proxy.config.context import CompileContext
-from proxy.config.resources import ResourceWant, resource_key
+from proxy.config.resources import DEMANDED, ResourceWant, resource_key
 from proxy.discovery.accept import Broadcast, UpdateError, reason_of
 from proxy.discovery.checks import check
 from proxy.discovery.turns import Turns
@@ -28,12 +28,14 @@ STATIC: Final = "bootstrap"
 class Wanted:
     """One resource. `value` is what workers have, None before it has come.
 
-    It is `settled` once it has come, has been refused, or was waited for in vain.
+    It is `settled` once it has come, has been refused, or was waited for in vain. What it refers to itself is in
+    `held`, by key, and a new value is `warming` until that has settled. `demanded` are the parts of it that only
+    requests ask for.
     """
 
     __slots__ = (
-        "attempts", "error", "holders", "late", "rejected", "reloads", "settled", "since", "successes",
-        "updated", "value", "version", "waiting", "want",
+        "attempts", "demanded", "error", "held", "holders", "late", "rejected", "reloads", "settled", "since",
+        "successes", "updated", "value", "version", "waiting", "want", "warming",
     )  # fmt: skip
 
     def __init__(self, want: ResourceWant, since: float) -> None:
@@ -44,7 +46,10 @@ class Wanted:
         self.updated = 0.0
         self.settled = False
         self.error: UpdateError | None = None
-        self.holders: set[str] = set()
+        self.holders: dict[str, ResourceWant] = {}
+        self.held: dict[str, ResourceWant] = {}
+        self.demanded: set[str] = set()
+        self.warming: Warming | None = None
         self.waiting: list[Warming] = []
         self.attempts = 0
         self.successes = 0
@@ -52,6 +57,11 @@ class Wanted:
         #: How often it was waited for in vain, and how often another value has come.
         self.late = 0
         self.reloads = 0
+
+    @property
+    def terms(self) -> frozenset[tuple[Any, ...]]:
+        """What those who refer to it ask of it."""
+        return frozenset[tuple[Any, ...]]().union(*(want.terms for want in self.holders.values()))
 
     def numbers(self) -> dict[str, int]:
         """The counters of Envoy's subscription, by name."""
@@ -91,6 +101,8 @@ class WantedResources:
         self.entries: dict[str, Wanted] = {}
         #: Who in this process hears of what was accepted, by type.
         self.observers: dict[ResourceType, Callable[[Wanted], None]] = {}
+        #: How resources are asked for where it is not by their names alone, by type.
+        self.consumers: dict[ResourceType, type[NamedConsumer]] = {}
         self._unheld: set[str] = set()
         self._consumers: dict[tuple[ResourceType, bytes], NamedConsumer] = {}
 
@@ -103,34 +115,41 @@ class WantedResources:
                 entry = self.entries[want.key] = Wanted(want, self.clock())
                 entry.attempts = 1
                 added.setdefault((want.type, want.source), []).append(want.name)
-            entry.holders.add(holder)
-            if warming is not None and not entry.settled:
+            known = entry.terms
+            entry.holders[holder] = want
+            if entry.value is not None and not want.terms <= known:
+                self._check_again(entry)
+            if warming is not None and want.waits and not entry.settled:
                 warming.add(want.key)
                 entry.waiting.append(warming)
         for place, names in added.items():
-            self._consumer(place).subscription.add(names)
+            self.consumer(place).subscription.add(names)
 
     def release(self, wants: Iterable[ResourceWant], holder: str) -> None:
         """`holder` refers to them no longer; what nobody refers to goes with the next `sweep`."""
         for want in wants:
             entry = self.entries.get(want.key)
             if entry is not None:
-                entry.holders.discard(holder)
+                entry.holders.pop(holder, None)
                 if not entry.holders:
                     self._unheld.add(want.key)
 
     def sweep(self) -> None:
         """Forget what nobody refers to. To be called when an update was taken whole: it may have passed on."""
-        unheld, self._unheld = self._unheld, set()
         removed: dict[tuple[ResourceType, bytes], list[str]] = {}
-        for key in unheld:
+        while self._unheld:
+            key = self._unheld.pop()
             entry = self.entries.get(key)
             if entry is not None and not entry.holders:
                 del self.entries[key]
+                if entry.warming is not None:
+                    entry.warming.cancel()
+                # What it referred to may be next.
+                self.release(entry.held.values(), _holder(entry))
                 removed.setdefault((entry.want.type, entry.want.source), []).append(entry.want.name)
                 self._broadcast(("forget_resource", key))
         for place, names in removed.items():
-            self._consumers[place].subscription.remove(names)
+            self._consumers[place].remove(names)
 
     def accepted(self) -> list[tuple[str, bytes]]:
         """Everything that workers need to know, by key."""
@@ -147,8 +166,9 @@ class WantedResources:
             return ""
         entry.attempts += 1
         context = self._context()
+        context.stat_prefix = entry.want.stat_prefix
         try:
-            value = check(kind, body, name, context)
+            value = check(kind, body, name, context, entry.terms | _demanded(entry))
         except ConfigError as error:
             reason = reason_of(error)
             entry.rejected += 1
@@ -161,15 +181,66 @@ class WantedResources:
         entry.error = None
         entry.version = version
         entry.updated = self.clock()
+        self._warm(entry, value, context.resources.wants)
+        return ""
+
+    def _warm(self, entry: Wanted, value: bytes, wants: dict[str, ResourceWant]) -> None:
+        """Give it to the workers when what it refers to is here."""
+        if entry.warming is not None:
+            entry.warming.cancel()
+        if not wants and not entry.held:
+            self._publish(entry, value, wants)
+            return
+        entry.held.update(wants)
+        entry.warming = Warming(self.clock(), lambda: self._publish(entry, value, wants))
+        self.hold(wants.values(), _holder(entry), entry.warming)
+        entry.warming.start()
+
+    def _publish(self, entry: Wanted, value: bytes, wants: dict[str, ResourceWant]) -> None:
+        entry.warming = None
+        gone = [entry.held.pop(key) for key in list(entry.held) if key not in wants]
+        self.release(gone, _holder(entry))
         if value != entry.value:
             entry.value = value
             entry.reloads += 1
-            observer = self.observers.get(kind)
+            observer = self.observers.get(entry.want.type)
             if observer is not None:
                 observer(entry)
             self._broadcast(("resources", [(entry.want.key, value)]))
         self._settle(entry)
-        return ""
+
+    def _check_again(self, entry: Wanted) -> None:
+        """Something else is asked of the value that is in use; where that does not fit, it is not used."""
+        context = self._context()
+        want = entry.want
+        context.stat_prefix = want.stat_prefix
+        try:
+            check(want.type, entry.value or b"", want.name, context, entry.terms | _demanded(entry))
+        except ConfigError as error:
+            logger.warning("%s %s does not fit: %s", want.type.name.lower(), want.name, reason_of(error))
+            return
+        entry.held.update(context.resources.wants)
+        self.hold(context.resources.wants.values(), _holder(entry), entry.warming)
+
+    def demand(self, key: str, name: str) -> None:
+        """A request needs a part of the resource with that key; workers are told when it has settled."""
+        entry = self.entries.get(key)
+        if entry is None:
+            self.answer(key, name)
+            return
+        self.consumer((entry.want.type, entry.want.source)).demand(entry, name)
+
+    def demand_reference(self, entry: Wanted, name: str) -> None:
+        """Refer to what that part refers to, from now on."""
+        entry.demanded.add(name)
+        self._check_again(entry)
+        warming = Warming(self.clock(), lambda: self.answer(entry.want.key, name))
+        self.hold(entry.held.values(), _holder(entry), warming)
+        warming.start()
+
+    def answer(self, key: str, name: str) -> None:
+        """What was demanded is here, or will not come in time."""
+        self._broadcast(("demanded", key, name))
 
     def missing(self, kind: ResourceType, source: bytes, name: str) -> None:
         """The server says that there is no such resource, or says nothing."""
@@ -197,11 +268,13 @@ class WantedResources:
         for warming in waiting:
             warming.settled(entry.want.key)
 
-    def _consumer(self, place: tuple[ResourceType, bytes]) -> NamedConsumer:
+    def consumer(self, place: tuple[ResourceType, bytes]) -> NamedConsumer:
+        """Who asks for resources of one type and source."""
         consumer = self._consumers.get(place)
         if consumer is None:
             kind, source = place
-            consumer = self._consumers[place] = NamedConsumer(self, kind, source)
+            make = self.consumers.get(kind, NamedConsumer)
+            consumer = self._consumers[place] = make(self, kind, source)
             message = config_source_pb2.ConfigSource.FromString(source)
             consumer.subscription = self._subscribe(kind, message, consumer)
         return consumer
@@ -216,6 +289,14 @@ class NamedConsumer:
         self._wanted = wanted
         self._kind = kind
         self._source = source
+
+    def demand(self, entry: Wanted, name: str) -> None:
+        """A request needs a part of `entry`."""
+        self._wanted.answer(entry.want.key, name)
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Nobody refers to these any more."""
+        self.subscription.remove(names)
 
     async def apply(self, update: Update) -> Sequence[Rejection]:
         """See `Consumer`. What is removed stays in use while somebody refers to it, as in Envoy."""
@@ -239,3 +320,11 @@ class NamedConsumer:
         """See `Consumer`."""
         logger.debug("%s: %s", self._kind.name.lower(), reason)
         self._wanted.failed(self._kind, self._source)
+
+
+def _holder(entry: Wanted) -> str:
+    return f"resource/{entry.want.key}"
+
+
+def _demanded(entry: Wanted) -> frozenset[tuple[Any, ...]]:
+    return frozenset((DEMANDED, name) for name in entry.demanded)

@@ -147,6 +147,12 @@ class StreamCallbacks(Protocol):
     def route_cluster(self) -> Any:
         """The `proxy.upstream.cluster.Cluster` that the route leads to, or None."""
 
+    def route_cluster_name(self) -> str:
+        """The name of that cluster, "" if the route leads to none."""
+
+    def missing_route(self) -> tuple[str, str] | None:
+        """What of a control plane's may bring a route: see `proxy.config.demands.Demands`."""
+
     def clear_route_cache(self) -> None:
         """Have the route chosen anew from the head as it is now."""
 

@@ -20,10 +20,12 @@ from proxy.config.context import CompileContext
 from proxy.config.http2_options import compile_http2_options
 from proxy.config.resources import ResourceSource
 from proxy.formatter.header_ops import HeaderOps, compile_header_mutations
-from proxy.hcm.filter_config import CompiledHttpFilter, compile_http_filters
+from proxy.hcm.discovered_filter import HttpFilterConfig
+from proxy.hcm.filter_config import compile_http_filters
 from proxy.hcm.local_reply import LocalReplyMapper, compile_local_reply
 from proxy.router.discovered_table import discovered_table
 from proxy.router.route_table import RouteTable, compile_route_table
+from proxy.router.scope_list import ScopedRoutes, compile_scoped_routes, route_table_name
 from xds_client.resource_types import ResourceType
 
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -64,7 +66,7 @@ class UpgradeConfig:
     """One of `upgrade_configs`: a lower-case upgrade type ("connect" among them)."""
 
     enabled: bool
-    filters: tuple[CompiledHttpFilter, ...] | None
+    filters: tuple[HttpFilterConfig, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,9 @@ class HcmConfig:
     route_table: RouteTable
     #: Where `route_table` is from, if a control plane brings it and may change it.
     rds: ResourceSource | None
-    filters: tuple[CompiledHttpFilter, ...]
+    #: What chooses the table of a request where there are several; `route_table` is empty then.
+    scopes: ScopedRoutes | None
+    filters: tuple[HttpFilterConfig, ...]
     router_options: RouterOptions
     access_logs: tuple[CompiledAccessLog, ...]
     local_reply: LocalReplyMapper | None
@@ -166,8 +170,13 @@ def compile_hcm(message: Any, path: str, context: CompileContext) -> HcmConfig:
         codec_type=codec_type,
         route_table=route_table,
         rds=rds,
+        scopes=compile_scoped_routes(
+            message.scoped_routes, f"{path}.scoped_routes", f"http.{message.stat_prefix}.", context
+        )
+        if message.WhichOneof("route_specifier") == "scoped_routes"
+        else None,
         filters=filters,
-        router_options=_router_options(router),
+        router_options=router_options(router),
         access_logs=compile_access_logs(message.access_log, f"{path}.access_log", context),
         local_reply=compile_local_reply(message.local_reply_config, f"{path}.local_reply_config", context)
         if message.HasField("local_reply_config")
@@ -245,7 +254,7 @@ def _routes(message: Any, path: str, context: CompileContext) -> tuple[ResourceS
         rds.config_source,
         f"{path}.rds.config_source",
         context,
-        f"http.{message.stat_prefix}.rds.{name.replace(':', '_')}.",
+        f"http.{message.stat_prefix}.rds.{route_table_name(name)}.",
     )
     return source, discovered_table(source, context)
 
@@ -267,7 +276,8 @@ def _http2_options(
     )
 
 
-def _router_options(router: Any) -> RouterOptions:
+def router_options(router: Any) -> RouterOptions:
+    """Compile the router's message, or None for its defaults."""
     if router is None:
         return RouterOptions()
     return RouterOptions(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
-from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Final, Protocol, TypeVar
 
@@ -19,31 +18,24 @@ from proxy.codec.http2_request import Http2RequestParser
 from proxy.codec.http2_stats import Http2CodecStats
 from proxy.config.context import CompileContext
 from proxy.config.resources import ResourceSource
-from proxy.filters.api import (
-    HttpFilter,
-    HttpFilterFactory,
-    ListenerFacts,
-    NetworkFilterFactory,
-    StreamCallbacks,
-)
+from proxy.filters.api import ListenerFacts, NetworkFilterFactory
 from proxy.formatter.spec import Facts
-from proxy.hcm.config import CodecType, HcmConfig, compile_hcm
-from proxy.hcm.filter_config import CompiledHttpFilter
-from proxy.hcm.filter_manager import FilterMaker
+from proxy.hcm.config import CodecType, HcmConfig, compile_hcm, router_options
+from proxy.hcm.filter_makers import FilterMakers
 from proxy.hcm.forwarding import LocalNode
 from proxy.hcm.http1_connection import Http1ServerConnection
 from proxy.hcm.http2_connection import Http2ServerConnection
 from proxy.hcm.http_date import HttpDate
 from proxy.hcm.name_case import preserved, proper_case
 from proxy.hcm.request_id import RequestIds
-from proxy.hcm.request_plan import RequestPlan, RequestPlanner
+from proxy.hcm.request_plan import RequestPlanner
 from proxy.hcm.stats import Http1CodecStats, HttpStats, ListenerHttpStats
 from proxy.hcm.stream_state import StreamState
 from proxy.router.discovered_table import discovered_table
 from proxy.router.hash_policy import HashPolicy
-from proxy.router.per_filter_config import FilterOverrides
 from proxy.router.route import Route
 from proxy.router.route_terms import RouteTerms
+from proxy.router.scope_tables import ScopeTables
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
 from proxy.upstream.pool.api import PoolKey
@@ -114,6 +106,9 @@ class ConnectionManager:
         self.known_heads: dict[bytes, Http1Request] = {}
         self.http2_options = dataclasses.replace(config.http2, stream_buffer_bytes=facts.buffer_limit)
         self.request_ids = RequestIds()
+        self._filters = filters = FilterMakers(config, services, self.stats.prefix)
+        for source in filters.sources():
+            source.tell(self)
         self._use_routes()
         self.access_log = AccessLogger(config.access_logs, services) if config.access_logs else None
         #: Whether each request needs a head of its own, which filters may change.
@@ -127,7 +122,6 @@ class ConnectionManager:
         self.counts_bytes = Facts.BYTES in logged
         self.fills_response_heads = Facts.RESPONSE in logged
         self.formats_upstream_names = config.preserve_case
-        self.has_filters = bool(config.filters) or any(one.filters for one in config.upgrades.values())
         self.max_requests = config.max_requests_per_connection or -1
         self.date = HttpDate(services.wall_clock, services.loop.time)
         self._connection_ids = ConnectionIds()
@@ -139,57 +133,61 @@ class ConnectionManager:
         self.shortest_idle = min(
             (t for t in (config.idle_timeout, config.max_connection_duration) if t), default=float("inf")
         )
-        self._makers = tuple((one, self._maker(one)) for one in config.filters)
-        self._upgrade_makers = {
-            name: tuple((one, self._maker(one)) for one in upgrade.filters)
-            for name, upgrade in config.upgrades.items()
-            if upgrade.filters is not None
-        }
-        self._filters_by_route: dict[int, tuple[Any, tuple[FilterMaker, ...]]] = {}
+        self.has_filters = filters.any
+        #: The filters that a request of a plan passes, see `FilterMakers.chosen`.
+        self.filters_for = filters.chosen
+        #: The kind of the filter that is configured under a name.
+        self.filter_factory = filters.factory
         self._response_keys: dict[int, tuple[Route, int]] = {}
         #: By the identity of routes, which their terms keep alive.
         self._terms: dict[int, RouteTerms] = {}
-        self._factories = {one.name: one.factory for one in config.filters}
-        if config.rds is not None:
-            config.rds.tell(self)
 
     def on_resource(self, source: ResourceSource) -> None:
-        """Other routes have come: whatever was decided by the former ones is forgotten. See `ResourceUser`.
+        """Other routes or filters have come: whatever was decided by the former ones is forgotten.
 
-        Requests under way keep what was decided for them.
+        See `ResourceUser`. Requests under way keep what was decided for them.
         """
-        context = CompileContext(self.services.runtime, self.services.wall_clock, node=self.services.node)
-        self.config = dataclasses.replace(self.config, route_table=discovered_table(source, context))
-        self.known_heads.clear()
+        del source
+        self._filters.use()
         self._use_routes()
-        self._filters_by_route.clear()
+        self.known_heads.clear()
         self._response_keys.clear()
         self._terms.clear()
         for connection in self._connections:
             connection.forget_heads()
 
     def _use_routes(self) -> None:
-        """Make what depends on the route table."""
+        """Make what depends on the route table, or on the router that a control plane brings."""
         config = self.config
         services = self.services
+        context = CompileContext(
+            services.runtime, services.wall_clock, node=services.node, resources=services.resources
+        )
+        if config.rds is not None:
+            config = dataclasses.replace(config, route_table=discovered_table(config.rds, context))
+        if self._filters.router is not None:
+            config = dataclasses.replace(config, router_options=router_options(self._filters.router))
+        self.config = config
+        scopes = None if config.scopes is None else ScopeTables(config.scopes, self, context)
+        listed = None if config.scopes is None else config.scopes.source
+        for source in (config.rds, config.route_table.vhds, listed):
+            if source is not None:
+                source.tell(self)
         self.http2_parser = Http2RequestParser(
             config.max_headers_bytes,
             config.max_headers_count,
             config.underscores,
             allow_connect=config.http2.allow_connect,
             table_size=config.http2.hpack_table_size,
-            ids_apart=not config.route_table.reads_ids,
+            ids_apart=scopes is None and not config.route_table.reads_ids,
         )
         node = services.node
         self.planner = RequestPlanner(
             config,
             LocalNode(services.local_address, getattr(node, "id", ""), getattr(node, "cluster", "")),
             services.random,
+            scopes,
         )
-
-    def _maker(self, one: CompiledHttpFilter) -> Callable[[StreamCallbacks], HttpFilter]:
-        assert one.factory.create is not None
-        return one.factory.create(one.config, self.services, self.stats.prefix)
 
     @cached_property
     def http2_stats(self) -> Http2CodecStats:
@@ -283,27 +281,6 @@ class ConnectionManager:
             known[block] = request
         return request
 
-    def filters_for(self, plan: RequestPlan, overrides: FilterOverrides) -> tuple[FilterMaker, ...]:
-        """The filters that a request of this plan passes, in order; `overrides` are those of its route."""
-        makers = self._makers
-        if plan.upgrade and plan.upgrade in self._upgrade_makers:
-            makers = self._upgrade_makers[plan.upgrade]
-        if not makers:
-            return ()
-        key = id(overrides) if not plan.upgrade else hash((id(overrides), plan.upgrade))
-        known = self._filters_by_route.get(key)
-        if known is not None and known[0] is overrides:
-            return known[1]
-        chosen = []
-        for one, make in makers:
-            override = overrides.get(one.name)
-            disabled = one.disabled if override is None else override.disabled
-            if not disabled:
-                chosen.append((one.name, make))
-        result = tuple(chosen)
-        self._filters_by_route[key] = (overrides, result)
-        return result
-
     def response_key(self, route: Route) -> int:
         """A number for a route that no other route of this process has."""
         known = self._response_keys.get(id(route))
@@ -330,10 +307,6 @@ class ConnectionManager:
                 suppress_envoy_headers=options.suppress_envoy_headers,
             )
         return known
-
-    def filter_factory(self, name: str) -> HttpFilterFactory | None:
-        """The kind of the filter that is configured as `name`."""
-        return self._factories.get(name)
 
     def request_hash(self, policy: HashPolicy, stream: StreamState) -> int | None:
         """The hash of a request under a route's policy."""

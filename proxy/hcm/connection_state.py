@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from proxy.base.stream_info import ConnectionInfo
 from proxy.codec.http1_body import BodyDecoder
-from proxy.hcm.request_plan import Rejection, client_key
+from proxy.hcm.rejection import Rejection
+from proxy.hcm.request_plan import client_key
 from proxy.hcm.stream import Stream
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from proxy.base.response_flags import ResponseFlag
 from proxy.hcm.connection_sending import SendingPart
-from proxy.hcm.request_plan import Rejection
+from proxy.hcm.rejection import Rejection
 from proxy.hcm.stream import Stream
 
 

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from proxy.config.any_unpack import unpack
 from proxy.config.context import CompileContext
 from proxy.config.extensions import is_registered
-from proxy.filters.api import HttpFilterFactory, http_filter
+from proxy.filters.api import http_filter
 from proxy.filters.http import register_all
-
-
-@dataclass(frozen=True, slots=True)
-class CompiledHttpFilter:
-    """One filter of a chain: the name it is configured under, its factory and its compiled config."""
-
-    name: str
-    factory: HttpFilterFactory
-    config: Any
-    disabled: bool
+from proxy.hcm.discovered_filter import CompiledHttpFilter, HttpFilterConfig, compile_discovered
 
 
 def compile_http_filters(
     messages: Any, path: str, context: CompileContext
-) -> tuple[tuple[CompiledHttpFilter, ...], Any]:
-    """(filters before the router, the router's message or None). The router must stand last, as in Envoy."""
+) -> tuple[tuple[HttpFilterConfig, ...], Any]:
+    """(filters before the router, the router's message or None). The router must stand last, as in Envoy.
+
+    A discovered filter that stands last is among the filters; what comes must be the router then.
+    """
     register_all()
-    filters: list[CompiledHttpFilter] = []
+    filters: list[HttpFilterConfig] = []
     router = None
+    discovered = False
     for index, message in enumerate(messages):
         where = f"{path}[{index}]"
         if router is not None:
@@ -39,12 +33,16 @@ def compile_http_filters(
                 "http filter chain.",
             )
             break
+        if message.HasField("config_discovery"):
+            discovered = index == len(messages) - 1
+            filters.append(compile_discovered(message, where, discovered, context))
+            continue
         compiled, is_router = _compile_one(message, where, context)
         if is_router:
             router = compiled
         elif compiled is not None:
             filters.append(compiled)
-    if router is None and not context.problems and len(messages):
+    if router is None and not discovered and not context.problems and len(messages):
         context.problem(
             f"{path}[{len(messages) - 1}]",
             f"Error: non-terminal filter named {messages[-1].name} is the last filter in a http filter chain.",

@@ -18,7 +18,8 @@ from proxy.codec.http1_render import (
 )
 from proxy.codec.http1_request import Http1Request
 from proxy.hcm.connection_timing import TimingPart
-from proxy.hcm.request_plan import MAX_PLANS_PER_HEAD, Rejection, RequestPlan
+from proxy.hcm.rejection import Rejection
+from proxy.hcm.request_plan import MAX_PLANS_PER_HEAD, RequestPlan
 from proxy.hcm.stream import Stream
 
 #: Bytes of pipelined requests held while one is being answered; reading stops above.

@@ -9,7 +9,8 @@ from proxy.base.response_flags import ResponseFlag
 from proxy.base.stream_info import ConnectionInfo
 from proxy.codec.http2_connection import Http2Connection
 from proxy.connection.http2_keepalive import Http2Keepalive
-from proxy.hcm.request_plan import Rejection, client_key
+from proxy.hcm.rejection import Rejection
+from proxy.hcm.request_plan import client_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

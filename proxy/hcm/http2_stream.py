@@ -13,7 +13,7 @@ from proxy.codec.http2_frames import DEFAULT_MAX_FRAME_SIZE, FRAME_HEADER_SIZE, 
 from proxy.codec.http2_render import render_response_block, render_trailer_block
 from proxy.codec.http2_request import Http2Request
 from proxy.codec.http2_stream import Http2Stream
-from proxy.hcm.request_plan import Rejection
+from proxy.hcm.rejection import Rejection
 from proxy.hcm.stream import Stream
 
 if TYPE_CHECKING:

@@ -27,44 +27,16 @@ from proxy.hcm.config import (
     HcmConfig,
 )
 from proxy.hcm.forwarding import AddedFields, LocalNode, Origin, apply_forwarding, remove_hop_by_hop
+from proxy.hcm.rejection import Rejection
 from proxy.hcm.repeated_fields import REQUEST, join_repeated
 from proxy.router.route import Route
+from proxy.router.scope_tables import ScopeTables
 from proxy.router.upstream_plan import UpstreamPlan
 from proxy.router.virtual_host import VirtualHost
 
 #: Plans kept per parsed head: one for each client address.
 MAX_PLANS_PER_HEAD: Final = 64
 _MAX_CLIENTS: Final = 256
-
-
-class Rejection:
-    """A local reply that the head alone decides.
-
-    `close` ends the connection after it, which matters to HTTP/1 only; `drain` ends it in any version, once the
-    requests under way are through.
-    """
-
-    __slots__ = ("body", "close", "details", "drain", "flags", "location", "stat", "status")
-
-    def __init__(
-        self,
-        status: int,
-        details: str,
-        body: str = "",
-        flags: int = 0,
-        close: bool = False,
-        stat: str = "",
-        location: str = "",
-        drain: bool = False,
-    ) -> None:
-        self.status = status
-        self.details = details
-        self.body = body
-        self.flags = flags
-        self.close = close
-        self.drain = drain
-        self.stat = stat
-        self.location = location
 
 
 def _bad_path() -> Rejection:
@@ -133,17 +105,30 @@ class PreparedFields:
 
 
 class RequestPlanner:
-    """Makes plans under one HCM config. `draw` gives random 64-bit integers for fractions."""
+    """Makes plans under one HCM config. `draw` gives random 64-bit integers for fractions.
 
-    def __init__(self, config: HcmConfig, node: LocalNode, draw: Callable[[], int]) -> None:
+    `scopes` finds the route table of a request where it is not that of the config.
+    """
+
+    def __init__(
+        self,
+        config: HcmConfig,
+        node: LocalNode,
+        draw: Callable[[], int],
+        scopes: ScopeTables | None = None,
+    ) -> None:
         self._config = config
+        self._scopes = scopes
         self._node = node
         self._draw = draw
         #: By `client_key`, which clients choose by their number.
         self._added: dict[str, AddedFields] = {}
         self._changes_hosts = config.strip_any_port or config.strip_matching_port or config.strip_trailing_dot
         self._may_add = not (
-            config.early_mutations or config.add_user_agent or config.route_table.internal_only_headers
+            config.early_mutations
+            or config.add_user_agent
+            or config.route_table.internal_only_headers
+            or scopes is not None
         )
 
     def plan(
@@ -215,6 +200,7 @@ class RequestPlanner:
         """Whether what was made of the fields does not depend on the target or the method."""
         return (
             not self._config.early_mutations
+            and self._scopes is None
             and not request.upgrade
             and not request.expect_continue
             and request.has_host
@@ -273,9 +259,9 @@ class RequestPlanner:
         remove_hop_by_hop(head.headers, upgrade=bool(request.upgrade))
         if request.expect_continue and not config.proxy_100_continue:
             head.headers.remove("expect")
-        plan.origin = apply_forwarding(
-            head, connection, config, self._node, config.route_table.internal_only_headers
-        )
+        table = config.route_table if self._scopes is None else self._scopes.table(head)
+        internal_only = () if table is None else table.internal_only_headers
+        plan.origin = apply_forwarding(head, connection, config, self._node, internal_only)
         return None
 
     def _normalize_path(self, head: RequestHead) -> Rejection | None:
@@ -345,7 +331,11 @@ class RequestPlanner:
             plan.reusable = False
 
     def _match(self, plan: RequestPlan, head: RequestHead, info: StreamInfo) -> None:
-        virtual_host = self._config.route_table.virtual_host(head.authority, head)
+        if self._scopes is None:
+            virtual_host = self._config.route_table.virtual_host(head.authority, head)
+        else:
+            table = self._scopes.table(head)
+            virtual_host = None if table is None else table.virtual_host(head.authority, head)
         if virtual_host is None:
             plan.route = None
             return
@@ -358,6 +348,14 @@ class RequestPlanner:
             plan.reusable = False
         if route is not None and route.reads_facts:
             plan.reads_facts = True
+
+    def demand(self, head: RequestHead) -> tuple[str, str] | None:
+        """The resource and the part of it that may bring a route for `head`, which has none: see `Demands`."""
+        scopes = self._scopes
+        table = self._config.route_table if scopes is None else scopes.table(head)
+        if table is not None and table.vhds is not None:
+            return table.vhds.key, f"{table.name}/{head.authority.lower()}"
+        return None if scopes is None else scopes.demand(head)
 
     def rerouted(self, plan: RequestPlan, head: RequestHead, info: StreamInfo) -> RequestPlan:
         """The plan for `head` after a filter changed it: same origin, the route chosen anew."""

@@ -9,7 +9,8 @@ from proxy.base.messages import RequestHead
 from proxy.codec.grpc import is_grpc
 from proxy.codec.messages import ParsedRequest
 from proxy.hcm.filter_manager import FilterManager
-from proxy.hcm.request_plan import Rejection, RequestPlan
+from proxy.hcm.rejection import Rejection
+from proxy.hcm.request_plan import RequestPlan
 from proxy.hcm.stream_state import StreamState
 from proxy.router.cluster_action import ClusterAction
 from proxy.router.route import Route

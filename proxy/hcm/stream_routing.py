@@ -61,8 +61,23 @@ class RoutingPart(StreamState):
 
     def clear_route_cache(self) -> None:
         """See `StreamCallbacks`."""
+        had_route = self.plan.route is not None
         self.plan = self.manager.planner.rerouted(self.plan, self.head, self.info)
         self._choice = None
+        if not had_route and self.plan.route is not None:
+            self._describe_route(self.plan)
+            self._apply_route_times(self.plan.route)
+
+    def missing_route(self) -> tuple[str, str] | None:
+        """See `StreamCallbacks`."""
+        return self.manager.planner.demand(self.head)
+
+    def route_cluster_name(self) -> str:
+        """See `StreamCallbacks`."""
+        route = self.plan.route
+        if route is None or not isinstance(route.action, ClusterAction):
+            return ""
+        return self._cluster_choice(route.action).cluster_name
 
     def route_cluster(self) -> Any:
         """See `StreamCallbacks`."""

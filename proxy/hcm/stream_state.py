@@ -111,6 +111,10 @@ class StreamState:
         self.original_names = request.original_names
         if plan.origin is not None and not plan.origin.direct:
             info.remote_address = plan.origin.address
+        self._describe_route(plan)
+
+    def _describe_route(self, plan: RequestPlan) -> None:
+        info = self.info
         route = plan.route
         if route is not None:
             info.route_name = route.name
@@ -213,6 +217,18 @@ class StreamState:
         raise NotImplementedError
 
     def clear_route_cache(self) -> None:
+        """See the class that implements it."""
+        raise NotImplementedError
+
+    def route_cluster_name(self) -> str:
+        """See the class that implements it."""
+        raise NotImplementedError
+
+    def missing_route(self) -> tuple[str, str] | None:
+        """See the class that implements it."""
+        raise NotImplementedError
+
+    def _apply_route_times(self, route: Route) -> None:
         """See the class that implements it."""
         raise NotImplementedError
 

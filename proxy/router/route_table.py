@@ -8,6 +8,7 @@ from proxy.base.matchers import ascii_lower
 from proxy.base.messages import RequestHead
 from proxy.base.regex import wire_text
 from proxy.config.context import CompileContext
+from proxy.config.resources import ResourceSource
 from proxy.router.direct_response import DEFAULT_MAX_BODY
 from proxy.router.header_operations import compile_level
 from proxy.router.mirror_policy import compile_mirror_policies
@@ -15,8 +16,10 @@ from proxy.router.paths import port_start
 from proxy.router.per_filter_config import compile_overrides
 from proxy.router.rewrite import first_value
 from proxy.router.virtual_host import TableFacts, VirtualHost
+from xds_client.resource_types import ResourceType
 
 _REQUEST_ID: Final = b"x-request-id"
+_DELTA_GRPC: Final = 3  # core.v3.ApiConfigSource.ApiType
 
 
 class RouteTable:
@@ -25,7 +28,8 @@ class RouteTable:
     Keeps the message, because a mesh's table has thousands of virtual hosts of which a workload uses few.
     `virtual_host_header` is the lower-case name of the header to look at, "" for the authority.
     `internal_only_headers` are lower-case names to strip from external requests. `reads_ids` tells whether anything
-    in it looks at x-request-id, so that it has to be among the fields.
+    in it looks at x-request-id, so that it has to be among the fields. `vhds` is where further virtual hosts come
+    from, on demand, and `joined` the table with those of the version that stands before it; see `discovered_table`.
     """
 
     __slots__ = (
@@ -41,9 +45,11 @@ class RouteTable:
         "_ready",
         "_suffixes",
         "internal_only_headers",
+        "joined",
         "metadata",
         "name",
         "reads_ids",
+        "vhds",
         "virtual_host_header",
     )
 
@@ -53,6 +59,8 @@ class RouteTable:
         self.internal_only_headers = tuple(name.lower() for name in message.internal_only_headers)
         self.metadata = message.metadata if message.HasField("metadata") else None
         self.reads_ids: Final[bool] = _REQUEST_ID in message.SerializeToString().lower()
+        self.vhds: ResourceSource | None = None
+        self.joined: tuple[int, RouteTable] | None = None
         self._message = message
         self._facts = facts
         self._context = context
@@ -91,6 +99,16 @@ class RouteTable:
             # Bounded by the number of configured domains.
             self._ready[authority] = found
         return found
+
+    def joined_with(self, virtual_hosts: Any, ctx: CompileContext) -> RouteTable:
+        """This table with virtual hosts behind its own."""
+        joined = type(self._message)()
+        joined.CopyFrom(self._message)
+        joined.ClearField("vhds")
+        joined.virtual_hosts.extend(virtual_hosts)
+        table = compile_route_table(joined, "", ctx)
+        table.vhds = self.vhds
+        return table
 
     def _has_domains(self) -> bool:
         """Whether there is any domain beside `*`."""
@@ -187,8 +205,6 @@ def compile_route_table(message: Any, path: str, ctx: CompileContext, *, eager: 
     host for validation. Cluster names are checked against `ctx.known_clusters` unless `validate_clusters` is
     false.
     """
-    if message.HasField("vhds"):
-        ctx.problem(_join(path, "vhds"), "on-demand virtual hosts are not supported")
     for index, _ in enumerate(message.cluster_specifier_plugins):
         field = _join(path, f"cluster_specifier_plugins[{index}]")
         ctx.problem(field, "cluster specifier plugins are not supported")
@@ -209,10 +225,35 @@ def compile_route_table(message: Any, path: str, ctx: CompileContext, *, eager: 
         known_clusters,
     )
     table = RouteTable(message, facts, CompileContext(ctx.runtime, ctx.wall_clock, node=ctx.node))
+    if message.HasField("vhds"):
+        table.vhds = _vhds(message, path, ctx)
     table.index_domains(_join(path, ""), ctx)
     if eager:
         table.compile_all(ctx)
     return table
+
+
+def _vhds(message: Any, path: str, ctx: CompileContext) -> ResourceSource | None:
+    config_source = message.vhds.config_source
+    which = config_source.WhichOneof("config_source_specifier")
+    at = _join(path, "vhds")
+    if path:
+        ctx.problem(at, "on-demand virtual hosts belong to discovered route tables (rds)")
+        return None
+    if which != "ads" and config_source.api_config_source.api_type != _DELTA_GRPC:
+        ctx.problem(
+            at, "vhds: only 'DELTA_GRPC' or 'ADS' (which uses Delta xDS) is supported as a config source."
+        )
+    prefix = ctx.stat_prefix.rpartition("rds.")[0] if ctx.stat_prefix else ""
+    return ctx.resources.want(
+        ResourceType.VIRTUAL_HOST,
+        message.name,
+        config_source,
+        f"{at}.config_source",
+        ctx,
+        f"{prefix}vhds.{message.name}.",
+        terms=frozenset([(message.SerializeToString(),)]),
+    )
 
 
 def _join(path: str, field: str) -> str:

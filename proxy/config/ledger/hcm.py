@@ -19,8 +19,7 @@ envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManage
   - HTTP/3 is not supported: http3_protocol_options
   - http1_safe_max_connection_duration stream_flush_timeout
   - represent_ipv4_remote_address_as_ipv4_mapped_ipv6
-  + rds
-  - comes with xDS: scoped_routes
+  + rds scoped_routes
   - comes with tracing: tracing
   - comes with more matchers: forward_client_cert_matcher
   - comes with L4 and TLS: add_proxy_protocol_connection_state
@@ -30,6 +29,28 @@ envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManage
 
 envoy.extensions.filters.network.http_connection_manager.v3.Rds
   + config_source route_config_name
+
+envoy.extensions.filters.network.http_connection_manager.v3.ScopedRoutes
+  + name scope_key_builder rds_config_source scoped_route_configurations_list scoped_rds
+
+envoy.extensions.filters.network.http_connection_manager.v3.ScopedRoutes.ScopeKeyBuilder
+  + fragments
+
+envoy.extensions.filters.network.http_connection_manager.v3.ScopedRoutes.ScopeKeyBuilder.FragmentBuilder
+  + header_value_extractor
+
+envoy.extensions.filters.network.http_connection_manager.v3.ScopedRoutes.ScopeKeyBuilder.FragmentBuilder.HeaderValueExtractor
+  + name element_separator index element
+
+envoy.extensions.filters.network.http_connection_manager.v3.ScopedRoutes.ScopeKeyBuilder.FragmentBuilder.HeaderValueExtractor.KvElement
+  + separator key
+
+envoy.extensions.filters.network.http_connection_manager.v3.ScopedRouteConfigurationsList
+  + scoped_route_configurations
+
+envoy.extensions.filters.network.http_connection_manager.v3.ScopedRds
+  + scoped_rds_config_source
+  - xdstp names are not supported yet: srds_resources_locator
 
 envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig
   + unix_sockets cidr_ranges
@@ -41,8 +62,7 @@ envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManage
   + upgrade_type enabled filters
 
 envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter
-  + name typed_config is_optional disabled
-  - comes with xDS: config_discovery
+  + name typed_config is_optional disabled config_discovery
 
 envoy.extensions.filters.network.http_connection_manager.v3.RequestIDExtension
   + typed_config
@@ -62,6 +82,16 @@ envoy.extensions.filters.http.router.v3.Router
   - comes with resilience: upstream_log upstream_log_options
   - comes with tracing: start_child_span
   - upstream_http_filters
+
+envoy.extensions.filters.http.on_demand.v3.OnDemand
+  + odcds
+
+envoy.extensions.filters.http.on_demand.v3.PerRouteConfig
+  + odcds
+
+envoy.extensions.filters.http.on_demand.v3.OnDemandCds
+  + source timeout
+  - xdstp names are not supported yet: resources_locator
 
 envoy.extensions.filters.http.buffer.v3.Buffer
   + max_request_bytes

@@ -40,7 +40,7 @@ envoy.config.listener.v3.FilterChainMatch
 
 envoy.config.listener.v3.ListenerFilter
   + name typed_config filter_disabled
-  - comes with xDS: config_discovery
+  - only HTTP filters may be discovered: config_discovery
 
 envoy.config.listener.v3.ListenerFilterChainMatchPredicate
   + or_match and_match not_match any_match destination_port_range
@@ -78,7 +78,7 @@ envoy.config.core.v3.ProxyProtocolPassThroughTLVs
 
 envoy.config.listener.v3.Filter
   + name typed_config
-  - comes with xDS: config_discovery
+  - only HTTP filters may be discovered: config_discovery
 
 envoy.extensions.filters.network.echo.v3.Echo
 

@@ -6,8 +6,20 @@ envoy.config.route.v3.RouteConfiguration
   + request_headers_to_add request_headers_to_remove most_specific_header_mutations_wins validate_clusters
   + max_direct_response_body_size_bytes request_mirror_policies ignore_port_in_host_matching vhost_header
   + ignore_path_parameters_in_path_matching typed_per_filter_config metadata
-  - comes with xDS: vhds
+  + vhds
   - cluster_specifier_plugins
+
+envoy.config.route.v3.Vhds
+  + config_source
+
+envoy.config.route.v3.ScopedRouteConfiguration
+  + on_demand name route_configuration_name route_configuration key
+
+envoy.config.route.v3.ScopedRouteConfiguration.Key
+  + fragments
+
+envoy.config.route.v3.ScopedRouteConfiguration.Key.Fragment
+  + string_key
 
 envoy.config.route.v3.VirtualHost
   + name domains routes require_tls request_headers_to_add request_headers_to_remove response_headers_to_add

@@ -3,6 +3,9 @@
 TABLE = """
 envoy.config.core.v3.AggregatedConfigSource
 
+envoy.config.core.v3.ExtensionConfigSource
+  + config_source default_config apply_default_config_without_warming type_urls
+
 envoy.config.core.v3.ApiConfigSource
   + api_type transport_api_version cluster_names grpc_services refresh_delay request_timeout
   + rate_limit_settings set_node_on_first_message_only

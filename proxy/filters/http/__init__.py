@@ -18,6 +18,7 @@ def register_all() -> None:
         grpc_stats,
         grpc_web,
         header_mutation,
+        on_demand,
         router,
     )
 
@@ -33,5 +34,6 @@ def register_all() -> None:
         grpc_http1_reverse_bridge,
         grpc_json_transcoder,
         grpc_stats,
+        on_demand,
     ):
         register_http_filter(module.FACTORY)

@@ -138,13 +138,13 @@ def test_unknown_clusters_are_refused_unless_told_otherwise(
 
 def test_what_cannot_be_done_is_refused_by_name() -> None:
     config = {
-        "vhds": {"config_source": {"ads": {}}},
+        "vhds": {"config_source": {"path": "/dev/null"}},
         "cluster_specifier_plugins": [{"extension": {"name": "x"}}],
         "virtual_hosts": [{"name": "v", "domains": ["*"], "matcher": {}}],
     }
     assert [path for path, _ in problems_of(config)] == [
-        "vhds",
         "cluster_specifier_plugins[0]",
+        "vhds",
         "virtual_hosts[0].matcher",
     ]
 
