@@ -194,9 +194,7 @@ def _take(
     problems += map(positions.place, findings.problems)
     warnings += map(positions.place, findings.warnings)
     key = kind, resource_name(message)
-    if not key[1]:
-        problems.append(Problem(prefix, "a resource needs a name", place.line, place.column, place.origin))
-    elif key in resources:
+    if key in resources:
         reason = f"{noun(kind)} {key[1]!r} is in this file twice"
         problems.append(Problem(prefix, reason, place.line, place.column, place.origin))
     else:

@@ -59,7 +59,7 @@ def test_rules_of_fields_hold_and_every_problem_is_told(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text(f"{cluster('a', 'connect_timeout: -1s')}\n---\n{cluster('')}")
     problems = Folder(str(tmp_path)).read().problems
-    assert {problem.line for problem in problems} == {4, 6}
+    assert {problem.line for problem in problems} == {4, 7}
     assert all(problem.origin == str(file) and problem.line for problem in problems)
 
 
