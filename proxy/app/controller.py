@@ -160,6 +160,7 @@ class Controller:
             time.time,
             self._start_listener,
             self._stop_listeners,
+            after_drain=lambda release: self.loop.call_later(self.options.drain_time_s, release),
             allows_internal=internal_buffer_bytes(self.bootstrap) is not None,
         )
         self.discovery: Discovery | None = None

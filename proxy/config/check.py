@@ -21,18 +21,25 @@ from proxy.config.positions import path_of
 
 @dataclass(slots=True)
 class Findings:
-    """What a check found: problems refuse the message, warnings do not."""
+    """What a check found: problems refuse the message, warnings do not.
+
+    `invalid` tells that the message itself breaks a rule of its proto, not only what an Any in it holds.
+    """
 
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
+    invalid: bool = False
 
 
 class _Finding:
-    __slots__ = ("path", "reason", "warning")
+    __slots__ = ("path", "reason", "rule", "warning")
 
-    def __init__(self, reason: str, warning: bool = False, segment: str | int | None = None) -> None:
+    def __init__(
+        self, reason: str, warning: bool = False, segment: str | int | None = None, *, rule: bool = False
+    ) -> None:
         self.reason = reason
         self.warning = warning
+        self.rule = rule
         self.path: list[str | int] = [] if segment is None else [segment]
 
 
@@ -69,6 +76,7 @@ def check_message(message: Any, path: str = "") -> Findings:
         below = path_of(reversed(finding.path))
         full = f"{path}{'' if below.startswith('[') or not path or not below else '.'}{below}"
         (findings.warnings if finding.warning else findings.problems).append(Problem(full, finding.reason))
+        findings.invalid |= finding.rule
     return findings
 
 
@@ -82,16 +90,16 @@ def _checker_for(descriptor: Descriptor) -> _Checker:
 
 def _compile(descriptor: Descriptor) -> _Checker:
     checkers: dict[FieldDescriptor, tuple[str, _FieldChecker]] = {}
-    absent: list[tuple[str, Callable[[Any], Any], str]] = []
+    absent: list[tuple[str, Callable[[Any], Any], str, bool]] = []
     for one in descriptor.fields:
         checker = _field_checker(one)
         if checker is not None:
             checkers[one] = (one.name, checker)
         reason = _reason_when_absent(one)
         if reason is not None:
-            absent.append((one.name, _presence(one), reason))
+            absent.append((one.name, _presence(one), reason, True))
     if descriptor.full_name in _NEEDS_CONFIG:
-        absent.append(("typed_config", _NEEDS_CONFIG[descriptor.full_name], _NAME_ONLY))
+        absent.append(("typed_config", _NEEDS_CONFIG[descriptor.full_name], _NAME_ONLY, False))
     oneofs = [
         (name, f"one of {', '.join(members)} must be set")
         for name, members in validation_rules.required_oneofs(descriptor)
@@ -109,12 +117,12 @@ def _compile(descriptor: Descriptor) -> _Checker:
                     for finding in below:
                         finding.path.append(segment)
                     found = below if found is None else found + below
-        for name, present, reason in absent:
+        for name, present, reason, rule in absent:
             if not present(message):
-                found = (found or []) + [_Finding(reason, segment=name)]
+                found = (found or []) + [_Finding(reason, segment=name, rule=rule)]
         for name, reason in oneofs:
             if message.WhichOneof(name) is None:
-                found = (found or []) + [_Finding(reason)]
+                found = (found or []) + [_Finding(reason, rule=True)]
         return found
 
     return check
@@ -182,7 +190,7 @@ def _field_checker(one: FieldDescriptor) -> _FieldChecker | None:
 def _whole_value(rule: validation_rules.Rule) -> _FieldChecker:
     def check(value: Any, _warned: set[str]) -> _Found:
         reason = rule(value)
-        return None if reason is None else [_Finding(reason)]
+        return None if reason is None else [_Finding(reason, rule=True)]
 
     return check
 
@@ -232,7 +240,7 @@ def _inner_checker(one: FieldDescriptor, rules: Any) -> _FieldChecker | None:
             below = item(value, warned) if item is not None else None
             reason = rule(value) if rule is not None else None
             if reason is not None:
-                below = [*(below or ()), _Finding(reason)]
+                below = [*(below or ()), _Finding(reason, rule=True)]
             if below is not None:
                 for finding in below:
                     finding.path.append(index)
@@ -258,7 +266,7 @@ def _map_checker(one: FieldDescriptor, rules: Any) -> _FieldChecker | None:
             for rule, subject in ((key_rule, key), (value_rule, value)):
                 reason = rule(subject) if rule is not None else None
                 if reason is not None:
-                    below.append(_Finding(reason))
+                    below.append(_Finding(reason, rule=True))
             for finding in below:
                 finding.path.append(f"[{key!r}]")
             found += below
@@ -344,7 +352,7 @@ def _carrier_checker(categories: tuple[str, ...], *, may_be_empty: bool) -> _Fie
         for finding in found or ():
             finding.path.append("typed_config")
         if not message.name:
-            found = [*(found or ()), _Finding("must not be empty", segment="name")]
+            found = [*(found or ()), _Finding("must not be empty", segment="name", rule=True)]
         return found
 
     return check
@@ -364,6 +372,9 @@ def _any_checker(categories: tuple[str, ...], *, may_be_empty: bool) -> _FieldCh
             return [_Finding(f"{name} cannot stand here; expected {extensions.listed(categories)}")]
         if name.startswith("google.protobuf."):
             return None
-        return _checker_for(inner.DESCRIPTOR)(inner, warned)
+        found = _checker_for(inner.DESCRIPTOR)(inner, warned)
+        for finding in found or ():
+            finding.rule = False
+        return found
 
     return check

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,8 @@ from google.protobuf.message import DecodeError
 
 from proxy.base.errors import ConfigError, Problem
 from proxy.config.check import check_message
+from proxy.discovery.turns import Turns
+from xds_client.api import Rejection, Resource
 
 
 @dataclass(slots=True)
@@ -24,12 +26,50 @@ class UpdateError:
 
 def read_message(message_type: Any, body: bytes) -> Any:
     """Parse and check against the rules of its fields and the support ledger; raises `ConfigError`."""
-    try:
-        message = message_type.FromString(body)
-    except DecodeError as error:
-        raise ConfigError(f"the bytes are no {message_type.DESCRIPTOR.full_name}") from error
+    message = _parse(message_type, body)
     refuse(check_message(message).problems)
     return message
+
+
+class Reading:
+    """The first look at all resources of an update of one type.
+
+    Envoy reads a response whole: if one resource cannot be read, or breaks a rule of its proto, none is applied.
+    What else is wrong with a resource concerns that one only, and is told when it is read again with `message`.
+    """
+
+    def __init__(self, message_type: Any) -> None:
+        self._type = message_type
+        self._problems: dict[int, list[Problem]] = {}
+        self.rejections: list[Rejection] = []
+
+    async def look(self, resources: Sequence[Resource]) -> None:
+        """Read all; `rejections` are the reasons to refuse the update."""
+        turns = Turns()
+        for number, resource in enumerate(resources):
+            try:
+                findings = check_message(_parse(self._type, resource.body))
+            except ConfigError as error:
+                self.rejections.append(Rejection(resource.name, reason_of(error)))
+                continue
+            if findings.invalid:
+                self.rejections.append(Rejection(resource.name, "; ".join(map(str, findings.problems))))
+            elif findings.problems:
+                self._problems[number] = findings.problems
+            if turns.over:
+                await turns.next()
+
+    def message(self, number: int, resource: Resource) -> Any:
+        """The message of the resource at that place; raises `ConfigError`."""
+        refuse(self._problems.get(number, ()))
+        return _parse(self._type, resource.body)
+
+
+def _parse(message_type: Any, body: bytes) -> Any:
+    try:
+        return message_type.FromString(body)
+    except DecodeError as error:
+        raise ConfigError(f"the bytes are no {message_type.DESCRIPTOR.full_name}") from error
 
 
 def refuse(problems: Iterable[Problem]) -> None:

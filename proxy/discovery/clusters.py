@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from envoy.config.cluster.v3 import cluster_pb2
 
@@ -16,7 +16,7 @@ from proxy.app.name_resolution import NameResolution
 from proxy.base.errors import ConfigError
 from proxy.config.context import CompileContext
 from proxy.config.resources import ResourceWant
-from proxy.discovery.accept import Broadcast, UpdateError, read_message, reason_of, refuse
+from proxy.discovery.accept import Broadcast, Reading, UpdateError, reason_of, refuse
 from proxy.discovery.places import Places
 from proxy.discovery.turns import Turns
 from proxy.discovery.wanted import WantedResources
@@ -102,15 +102,21 @@ class ClusterTable:
 
     async def apply(self, update: Update) -> Sequence[Rejection]:
         """See `xds_client.api.Consumer`."""
+        reading = Reading(cluster_pb2.Cluster)
+        await reading.look(update.added)
+        if reading.rejections:
+            for one in reading.rejections:
+                logger.warning("all clusters of a response are refused for cluster %s", one)
+            return reading.rejections
         rejections = []
         turns = Turns()
-        for resource in update.added:
+        for number, resource in enumerate(update.added):
+            version = resource.version or update.version
             try:
-                self._offer(resource, resource.version or update.version)
+                self._offer(reading.message(number, resource), resource, version)
             except ConfigError as error:
                 reason = reason_of(error)
-                now = self._clock()
-                self.errors[resource.name] = UpdateError(update.version, reason, now, resource.body)
+                self.errors[resource.name] = UpdateError(version, reason, self._clock(), resource.body)
                 logger.warning("cluster %s is refused: %s", resource.name, reason)
                 rejections.append(Rejection(resource.name, reason))
             if turns.over:
@@ -137,8 +143,7 @@ class ClusterTable:
         """See `xds_client.api.Consumer`."""
         logger.debug("cds: %s", reason)
 
-    def _offer(self, resource: Resource, version: str) -> None:
-        message = read_message(cluster_pb2.Cluster, resource.body)
+    def _offer(self, message: Any, resource: Resource, version: str) -> None:
         name = message.name
         before = self.warming.get(name) or self.active.get(name)
         if before is not None and not before.dynamic:

@@ -6,6 +6,7 @@ import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from envoy.config.listener.v3 import listener_pb2
 
@@ -16,7 +17,7 @@ from proxy.app.config_loading import ListenerPlan, plan_of
 from proxy.base.errors import ConfigError, UsageError
 from proxy.config.context import CompileContext
 from proxy.config.resources import ResourceWant
-from proxy.discovery.accept import UpdateError, read_message, reason_of, refuse
+from proxy.discovery.accept import Reading, UpdateError, reason_of, refuse
 from proxy.discovery.places import Places
 from proxy.discovery.turns import Turns
 from proxy.discovery.wanted import WantedResources
@@ -53,7 +54,8 @@ class ListenerTable:
     """See module.
 
     `start` makes workers run a listener, `stop` makes them run it no longer; before start-up is complete neither
-    does anything. `context` makes what a check of one listener uses; `clock` gives Unix seconds.
+    does anything. `context` makes what a check of one listener uses; `clock` gives Unix seconds. `after_drain` calls
+    a function when the connections of a listener that goes now are over.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class ListenerTable:
         start: Callable[[ListenerRecord], None],
         stop: Callable[[list[ListenerRecord]], None],
         *,
+        after_drain: Callable[[Callable[[], None]], object],
         allows_internal: bool = False,
     ) -> None:
         self._workers = workers
@@ -78,6 +81,7 @@ class ListenerTable:
         self._start = start
         self._stop = stop
         self._allows_internal = allows_internal
+        self._after_drain = after_drain
         self._numbers = itertools.count(1).__next__
         self.active: dict[str, ListenerRecord] = {}
         self.warming: dict[str, ListenerRecord] = {}
@@ -98,16 +102,22 @@ class ListenerTable:
 
     async def apply(self, update: Update) -> Sequence[Rejection]:
         """See `xds_client.api.Consumer`."""
+        reading = Reading(listener_pb2.Listener)
+        await reading.look(update.added)
+        if reading.rejections:
+            for one in reading.rejections:
+                logger.warning("all listeners of a response are refused for listener %s", one)
+            return reading.rejections
         rejections = []
         turns = Turns()
         # First what goes, so that its addresses are free.
         removed = [record for name in update.removed if (record := self._remove(name)) is not None]
         if removed:
             self._stop(removed)
-        for resource in update.added:
+        for number, resource in enumerate(update.added):
             version = resource.version or update.version
             try:
-                self._offer(resource, version)
+                self._offer(reading.message(number, resource), resource, version)
             except ConfigError as error:
                 reason = reason_of(error)
                 self.errors[resource.name] = UpdateError(version, reason, self._clock(), resource.body)
@@ -132,8 +142,7 @@ class ListenerTable:
         for record in (*self.active.values(), *self.warming.values()):
             record.active.close()
 
-    def _offer(self, resource: Resource, version: str) -> None:
-        message = read_message(listener_pb2.Listener, resource.body)
+    def _offer(self, message: Any, resource: Resource, version: str) -> None:
         name = message.name or resource.name
         before = self.warming.get(name) or self.active.get(name)
         if before is not None and not before.dynamic:
@@ -221,15 +230,26 @@ class ListenerTable:
             return None
         del self.active[name]
         self._stats.listener_removed += 1
-        self._wanted.release(record.wants, _holder(record))
+        self._release_drained(record)
         self._places.give_back(record.column)
         return record
+
+    def _release_drained(self, record: ListenerRecord) -> None:
+        """Its connections go on by its routes, and see them change, until they have ended."""
+
+        def release() -> None:
+            self._wanted.release(record.wants, _holder(record))
+            self._wanted.sweep()
+
+        self._after_drain(release)
 
     def _discard(self, record: ListenerRecord) -> None:
         """Another version has taken its place; the sockets are its own only if it did not hand them on."""
         if record.warming is not None:
             record.warming.cancel()
-        self._wanted.release(record.wants, _holder(record))
+            self._wanted.release(record.wants, _holder(record))
+        else:
+            self._release_drained(record)
         kept = self.active.get(record.plan.name)
         if kept is None or kept is record or kept.column != record.column:
             self._places.give_back(record.column)

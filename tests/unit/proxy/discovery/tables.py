@@ -76,6 +76,7 @@ class Tables:
             clock,
             self._start,
             self._stop,
+            after_drain=loop.call_soon,
         )
 
     def _subscribe(self, kind: ResourceType, _source: Any, consumer: NamedConsumer) -> Asked:

@@ -35,11 +35,14 @@ def test_endpoints_that_do_not_come_in_time_hold_nothing_up() -> None:
     run(test)
 
 
+BAD = {"type": "STATIC", "upstream_bind_config": {"source_address": {"address": "nowhere", "port_value": 0}}}
+
+
 def test_a_bad_cluster_is_refused_with_the_field_and_the_others_are_taken() -> None:
     async def test(tables: Tables) -> None:
-        (rejection,) = await tables.bring(CDS, cluster("good"), cluster("bad", connect_timeout="0s"))
+        (rejection,) = await tables.bring(CDS, cluster("good"), cluster("bad", **BAD))
         assert rejection.name == "bad"
-        assert "connect_timeout" in rejection.reason
+        assert "upstream_bind_config.source_address.address" in rejection.reason
         assert tables.known_clusters() == ["good"]
         assert tables.clusters.errors["bad"].version == "1"
         assert await tables.bring(CDS, cluster("bad"), version="2") == []
@@ -48,10 +51,22 @@ def test_a_bad_cluster_is_refused_with_the_field_and_the_others_are_taken() -> N
     run(test)
 
 
+def test_a_cluster_that_breaks_a_rule_of_its_proto_makes_the_whole_response_bad_as_in_envoy() -> None:
+    async def test(tables: Tables) -> None:
+        await tables.bring(CDS, cluster("old"))
+        update = [cluster("good"), cluster("bad", connect_timeout="0s")]
+        (rejection,) = await tables.bring(CDS, *update, removed=["old"])
+        assert rejection.name == "bad"
+        assert "connect_timeout" in rejection.reason
+        assert tables.known_clusters() == ["old"]
+
+    run(test)
+
+
 def test_a_refused_change_leaves_the_former_cluster_in_use() -> None:
     async def test(tables: Tables) -> None:
         await tables.bring(CDS, cluster("c"))
-        await tables.bring(CDS, cluster("c", connect_timeout="0s"), version="2")
+        await tables.bring(CDS, cluster("c", **BAD), version="2")
         record = tables.clusters.active["c"]
         assert (record.version, record.serialized) == ("1", cluster("c").SerializeToString())
 
