@@ -70,7 +70,7 @@ class Mux:
 
     def note_due(self, group: Group) -> None:
         """Queue a type if it has a request that may leave now."""
-        if self._connected and group.may_send and group.kind not in self._due:
+        if self._connected and group.may_send:
             self._due[group.kind] = None
             self.wake()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import h11
@@ -53,6 +54,10 @@ class RestRunner:
         self._error = ""
         self._next = 0.0
         self._task: asyncio.Task[None] | None = None
+        self._asked: set[str] = set()
+        self._answered: set[str] = set()
+        self._sooner = asyncio.Event()
+        mux.wake = self._on_due
 
     def start(self) -> None:
         """Begin to poll; idempotent."""
@@ -78,8 +83,18 @@ class RestRunner:
             await self._poll()
             delay = self._delay * (1 + self._draw())
             self._next = self.mux.clock() + delay
-            await asyncio.sleep(delay)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._sooner.wait()
             self._next = 0.0
+
+    def _names(self) -> set[str]:
+        return {name for group in self.mux.groups.values() for name in group.state.names}
+
+    def _on_due(self) -> None:
+        """Nobody who comes with a new name waits for the next poll, as in Envoy."""
+        if not self._asked.issuperset(self._names()):
+            self._sooner.set()
 
     async def _poll(self) -> None:
         for group in self.mux.groups.values():
@@ -89,6 +104,11 @@ class RestRunner:
         request = self.mux.next_request()
         if request is None:
             return
+        self._asked = asked = self._names()
+        self._sooner.clear()
+        if not self._answered.issuperset(asked):
+            # A server that is told of the version answers that nothing has changed, though it was asked for less.
+            request.version_info = ""
         request.node.CopyFrom(self._node)
         body = json_format.MessageToJson(request, preserving_proto_field_name=True, indent=None).encode()
         try:
@@ -103,6 +123,7 @@ class RestRunner:
             self._failed(f"{self._path} of {self._cluster.name} did not answer within {self._timeout:g} s")
             return
         self._error = ""
+        self._answered = asked
         self.mux.counters.connected_state = 1
         if status == _NOT_MODIFIED:
             return
