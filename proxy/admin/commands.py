@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy.admin import control_handlers as control
+from proxy.admin import discovery_handlers as discovery
 from proxy.admin import status_handlers as status
 from proxy.admin.config import AdminConfig
 from proxy.admin.config_dump import config_dump
@@ -95,6 +96,11 @@ class Commands:
                     Parameter("include_eds", "Also dump the present endpoints", flag=True),
                 ),
             ),
+            Command(
+                "/csds",
+                "print the client status of all xDS resources (envoy.service.status.v3) as JSON",
+                discovery.csds,
+            ),
             Command("/contention", "dump mutex contention stats (there are none)", control.contention),
             Command("/cpuprofiler", "enable/disable the CPU profiler", _NO_PROFILER, True, _ENABLE),
             Command("/heapprofiler", "enable/disable the heap profiler", _NO_PROFILER, True, _ENABLE),
@@ -156,7 +162,24 @@ class Commands:
             ),
             Command("/memory", "print current memory usage", status.memory),
             Command("/quitquitquit", "exit the server", control.quit_server, mutates=True),
-            Command("/ready", "print server state, return 200 if LIVE, otherwise return 503", status.ready),
+            Command(
+                "/ready",
+                "print server state, return 200 if LIVE, otherwise return 503",
+                discovery.ready,
+                parameters=(
+                    Parameter("format", "Format to use; json tells what is missing", ("text", "json")),
+                ),
+            ),
+            Command(
+                "/xds",
+                "print what control planes have sent: versions, errors, and what is waited for",
+                discovery.xds,
+                parameters=(
+                    Parameter("type", "Only this type of resource, such as cluster or route"),
+                    Parameter("filter", "Regular expression (Google re2) for filtering resources by name"),
+                    Parameter("format", "Format to use", ("text", "json")),
+                ),
+            ),
             Command("/reopen_logs", "reopen access logs", control.reopen_logs, mutates=True),
             Command("/reset_counters", "reset all counters to zero", control.reset_counters, mutates=True),
             Command("/runtime", "print runtime values", control.runtime),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from envoy.admin.v3 import config_dump_pb2, config_dump_shared_pb2
-from google.protobuf import any_pb2, field_mask_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+from google.protobuf import field_mask_pb2
 from google.protobuf.message import DecodeError, Message
 
+from proxy.admin.discovered import Refusal
 from proxy.admin.endpoints_dump import endpoint_configs
 from proxy.admin.http import (
     JSON,
@@ -21,9 +24,11 @@ from proxy.admin.http import (
 )
 from proxy.admin.json_pieces import list_pieces, message_pieces, object_pieces
 from proxy.admin.redact import known_class, redact
-from proxy.admin.route_tables import inline_route_tables
+from proxy.admin.route_tables import inline_route_tables, scoped_route_lists
 from proxy.admin.state import AdminState, ClusterStatus, ConfigResource
 from proxy.config.extensions import TYPE_URL_PREFIX
+from xds_client.api import ClientStatus
+from xds_client.resource_types import ResourceType
 
 Keep = Callable[[str], bool]
 
@@ -31,6 +36,8 @@ Keep = Callable[[str], bool]
 _FIELDS: Final = {
     "static_clusters": ("ClustersConfigDump", "StaticCluster", "cluster"),
     "dynamic_active_clusters": ("ClustersConfigDump", "DynamicCluster", "cluster"),
+    "dynamic_warming_clusters": ("ClustersConfigDump", "DynamicCluster", "cluster"),
+    "ecds_filters": ("EcdsConfigDump", "EcdsFilterConfig", "ecds_filter"),
     "static_endpoint_configs": ("EndpointsConfigDump", "StaticEndpointConfig", "endpoint_config"),
     "dynamic_endpoint_configs": ("EndpointsConfigDump", "DynamicEndpointConfig", "endpoint_config"),
     "static_listeners": ("ListenersConfigDump", "StaticListener", "listener"),
@@ -39,11 +46,16 @@ _FIELDS: Final = {
     "dynamic_route_configs": ("RoutesConfigDump", "DynamicRouteConfig", "route_config"),
     "static_secrets": ("SecretsConfigDump", "StaticSecret", "secret"),
     "dynamic_active_secrets": ("SecretsConfigDump", "DynamicSecret", "secret"),
-}
+    "dynamic_warming_secrets": ("SecretsConfigDump", "DynamicSecret", "secret"),
+    "dynamic_scoped_route_configs": (
+        "ScopedRoutesConfigDump", "DynamicScopedRouteConfigs", "scoped_route_configs"
+    ),
+}  # fmt: skip
 
 #: Sections in the order of Envoy's dump.
 _SECTIONS: Final = (
     "ClustersConfigDump",
+    "EcdsConfigDump",
     "EndpointsConfigDump",
     "ListenersConfigDump",
     "ScopedRoutesConfigDump",
@@ -51,10 +63,17 @@ _SECTIONS: Final = (
     "SecretsConfigDump",
 )
 
+#: Sections that say which version of their whole list is in use.
+_LISTED: Final = {
+    "ClustersConfigDump": ResourceType.CLUSTER,
+    "ListenersConfigDump": ResourceType.LISTENER,
+}
+
 _TYPES: Final = {
+    "ecds_filter": "envoy.config.core.v3.TypedExtensionConfig",
+    "scoped_route_configs": "envoy.config.route.v3.ScopedRouteConfiguration",
     "cluster": "envoy.config.cluster.v3.Cluster",
     "listener": "envoy.config.listener.v3.Listener",
-    "active_state": "envoy.config.listener.v3.Listener",
     "route_config": "envoy.config.route.v3.RouteConfiguration",
     "secret": "envoy.extensions.transport_sockets.tls.v3.Secret",
     "endpoint_config": "envoy.config.endpoint.v3.ClusterLoadAssignment",
@@ -91,7 +110,9 @@ async def config_dump(request: AdminRequest, state: AdminState) -> AdminResponse
         configs = iter(dump.masked_sections(mask))
     else:
         configs = dump.sections()
-    pieces = _with_end(object_pieces([("configs", list_pieces(configs, 1))], 0))
+    first = next(configs, None)
+    fields = [] if first is None else [("configs", list_pieces(_chain(first, configs), 1))]
+    pieces = _with_end(object_pieces(fields, 0))
     # A mask may turn out wrong inside any element, which must show before the answer begins.
     return AdminResponse(from_pieces(list(pieces) if mask else pieces), content_type=JSON)
 
@@ -122,12 +143,14 @@ class _Dump:
             self._bootstrap(), 2, redact, TYPE_URL_PREFIX + "envoy.admin.v3.BootstrapConfigDump"
         )
         for section in _SECTIONS:
-            if section == "EndpointsConfigDump" and not self.include_eds:
-                continue
-            yield object_pieces(self._section_fields(section), 2)
+            if self._shown(section):
+                yield object_pieces(self._section_fields(section), 2)
 
     def _section_fields(self, section: str) -> Iterator[tuple[str, Iterable[str]]]:
         yield "@type", [f'"{TYPE_URL_PREFIX}envoy.admin.v3.{section}"']
+        version = self._version(section)
+        if version:
+            yield "version_info", [json.dumps(version)]
         for field, (owner, _, _) in _FIELDS.items():
             if owner == section:
                 elements = self._messages(field)
@@ -153,7 +176,7 @@ class _Dump:
         """Whole sections under a field mask; raises `BadParameterError` if it fits none."""
         result = []
         for name in ("BootstrapConfigDump", *_SECTIONS):
-            if name == "EndpointsConfigDump" and not self.include_eds:
+            if not self._shown(name):
                 continue
             field_mask = _mask_for(section_class(name).DESCRIPTOR, mask)
             if field_mask is None:
@@ -170,6 +193,8 @@ class _Dump:
 
     def _section(self, name: str) -> Any:
         section = section_class(name)()
+        if name in _LISTED:
+            section.version_info = self._version(name)
         for field, (owner, _, _) in _FIELDS.items():
             if owner == name:
                 getattr(section, field).extend(self._messages(field))
@@ -182,13 +207,33 @@ class _Dump:
         _set_time(dump, loaded_at)
         return dump
 
+    def _shown(self, section: str) -> bool:
+        if section == "EcdsConfigDump":
+            return any(True for _ in self._state.resources("extensions"))
+        return section != "EndpointsConfigDump" or self.include_eds
+
+    def _version(self, section: str) -> str:
+        kind = _LISTED.get(section)
+        return "" if kind is None else self._state.section_version(kind)
+
     def _messages(self, field: str) -> Iterator[Any]:
         owner, element_name, inner = _FIELDS[field]
         element_class = getattr(section_class(owner), element_name)
-        dynamic = field.startswith("dynamic")
+        dynamic = not field.startswith("static")
         for resource in self._resources(owner):
-            if resource.dynamic == dynamic and self._keep(resource.name):
-                yield _element(element_class(), inner, resource)
+            if resource.dynamic != dynamic or not self._keep(resource.name):
+                continue
+            if inner == "active_state":
+                yield _listener_element(element_class(), resource)
+            elif inner == "scoped_route_configs":
+                yield _scopes_element(element_class(), resource)
+            elif "_warming_" in field:
+                if resource.pending is not None:
+                    yield _element(element_class(), inner, resource.pending, resource.refusal)
+                elif not resource.serialized and resource.refusal is not None:
+                    yield _element(element_class(), inner, resource, resource.refusal)
+            elif resource.serialized:
+                yield _element(element_class(), inner, resource, resource.refusal)
 
     def _resources(self, owner: str) -> Iterable[ConfigResource]:
         match owner:
@@ -198,8 +243,12 @@ class _Dump:
                 return self._state.resources("listeners")
             case "SecretsConfigDump":
                 return self._state.resources("secrets")
+            case "EcdsConfigDump":
+                return self._state.resources("extensions")
+            case "ScopedRoutesConfigDump":
+                return scoped_route_lists(self._state)
             case "EndpointsConfigDump":
-                return endpoint_configs(self._clusters)
+                return endpoint_configs(self._clusters, self._state.resources("endpoints"))
             case _:
                 return _chain_all(inline_route_tables(self._state), self._state.resources("routes"))
 
@@ -214,22 +263,76 @@ def _chain_all(*parts: Iterable[ConfigResource]) -> Iterator[ConfigResource]:
         yield from part
 
 
-def _element(element: Any, inner: str, resource: ConfigResource) -> Any:
-    body = any_pb2.Any(type_url=TYPE_URL_PREFIX + _TYPES[inner], value=resource.serialized)
-    names = element.DESCRIPTOR.fields_by_name
-    holder = element
-    if inner == "active_state":
-        holder = element.active_state
-        holder.listener.CopyFrom(body)
-    else:
-        getattr(element, inner).CopyFrom(body)
-    if "name" in names:
+def _element(element: Any, inner: str, resource: ConfigResource, refusal: Refusal | None) -> Any:
+    fields = element.DESCRIPTOR.fields_by_name
+    if resource.serialized:
+        _set_body(getattr(element, inner), inner, resource.serialized)
+    if "name" in fields:
         element.name = resource.name
+    _set_facts(element, resource)
+    if "error_state" in fields:
+        _set_state(element, inner, resource, refusal)
+    return element
+
+
+def _listener_element(element: Any, resource: ConfigResource) -> Any:
+    """A listener in all its states. Those of the bootstrap have one only."""
+    if not resource.dynamic:
+        return _element(element, "listener", resource, None)
+    element.name = resource.name
+    for state, form in (("active_state", resource), ("warming_state", resource.pending)):
+        if form is not None and form.serialized:
+            holder = getattr(element, state)
+            _set_body(holder.listener, "listener", form.serialized)
+            _set_facts(holder, form)
+    _set_state(element, "listener", resource, resource.refusal)
+    return element
+
+
+def _scopes_element(element: Any, resource: ConfigResource) -> Any:
+    element.name = resource.name
+    scopes = http_connection_manager_pb2.ScopedRouteConfigurationsList.FromString(resource.serialized)
+    for scope in scopes.scoped_route_configurations:
+        _set_body(element.scoped_route_configs.add(), "scoped_route_configs", scope.SerializeToString())
+    _set_facts(element, resource)
+    _set_state(element, "scoped_route_configs", resource, resource.refusal)
+    return element
+
+
+def _set_body(holder: Any, inner: str, serialized: bytes) -> None:
+    holder.type_url = TYPE_URL_PREFIX + _TYPES[inner]
+    holder.value = serialized
+
+
+def _set_facts(holder: Any, resource: ConfigResource) -> None:
     if resource.version_info and "version_info" in holder.DESCRIPTOR.fields_by_name:
         holder.version_info = resource.version_info
     if resource.updated:
         _set_time(holder, resource.updated)
-    return element
+
+
+def _set_state(element: Any, inner: str, resource: ConfigResource, refusal: Refusal | None) -> None:
+    """How it fares between us and the control plane, and what of it was refused last."""
+    if not resource.dynamic:
+        return
+    if refusal is None:
+        newest = resource.pending or resource
+        waits = not newest.serialized or newest.version_info == "uninitialized"
+        element.client_status = (ClientStatus.REQUESTED if waits else ClientStatus.ACKED).value
+        return
+    element.client_status = ClientStatus.NACKED.value
+    set_refusal(element.error_state, refusal, TYPE_URL_PREFIX + _TYPES[inner])
+
+
+def set_refusal(state: Any, refusal: Refusal, type_url: str) -> None:
+    """Fill an `UpdateFailureState`."""
+    if refusal.serialized:
+        state.failed_configuration.type_url = type_url
+        state.failed_configuration.value = refusal.serialized
+    if refusal.at:
+        state.last_update_attempt.FromMilliseconds(int(refusal.at * 1000))
+    state.details = refusal.reason
+    state.version_info = refusal.version
 
 
 def _set_time(message: Any, seconds: float) -> None:

@@ -11,8 +11,11 @@ from proxy.admin.state import ClusterStatus, ConfigResource, HostStatus
 from proxy.config.address_message import set_address
 
 
-def endpoint_configs(clusters: Iterable[ClusterStatus]) -> Iterator[ConfigResource]:
-    """One resource per cluster, its hosts grouped by priority and locality."""
+def endpoint_configs(
+    clusters: Iterable[ClusterStatus], discovered: Iterable[ConfigResource] = ()
+) -> Iterator[ConfigResource]:
+    """One resource per cluster, its hosts grouped by priority and locality; `discovered` tells of versions."""
+    known = {resource.name: resource for resource in discovered}
     for cluster in clusters:
         name = cluster.eds_service_name or cluster.name
         assignment = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
@@ -26,7 +29,15 @@ def endpoint_configs(clusters: Iterable[ClusterStatus]) -> Iterator[ConfigResour
                 group.load_balancing_weight.SetInParent()
                 group.locality.region, group.locality.zone, group.locality.sub_zone = key[1:]
             _add_host(group.lb_endpoints.add(), host)
-        yield ConfigResource(name, assignment.SerializeToString(), 0, cluster.added_via_api)
+        source = known.get(name) if cluster.added_via_api else None
+        yield ConfigResource(
+            name,
+            assignment.SerializeToString(),
+            source.updated if source is not None else 0,
+            cluster.added_via_api,
+            source.version_info if source is not None else "",
+            refusal=source.refusal if source is not None else None,
+        )
 
 
 def _add_host(endpoint: Any, host: HostStatus) -> None:

@@ -11,11 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from proxy.admin.discovered import Discovered, DiscoveredType, Readiness, Refusal
 from proxy.base.address import Address
 from proxy.base.stats import StatsSum, ZeroGroup
+from xds_client.resource_types import ResourceType
 
 ServerStateName = Literal["LIVE", "DRAINING", "PRE_INITIALIZING", "INITIALIZING"]
-ResourceKind = Literal["listeners", "clusters", "routes", "secrets"]
+ResourceKind = Literal[
+    "clusters", "endpoints", "extensions", "listeners", "routes", "scoped_routes", "secrets"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +101,13 @@ class ListenerStatus:
 
 @dataclass(frozen=True, slots=True)
 class ConfigResource:
-    """One accepted resource as `/config_dump` shows it.
+    """One resource as `/config_dump` shows it.
 
-    `serialized` is the Listener, Cluster, RouteConfiguration or Secret message. `updated` is in Unix seconds.
-    `dynamic` tells resources of xDS from those of the bootstrap.
+    `serialized` is the Listener, Cluster, RouteConfiguration, Secret, TypedExtensionConfig or, for scoped routes,
+    ScopedRouteConfigurationsList that is accepted, b"" if there is none. `updated` is in Unix seconds. `dynamic`
+    tells resources of xDS from those of the bootstrap. `pending` is a form that is not in use yet, `refusal` the
+    newest one that was refused; `source` a serialised `core.v3.ConfigSource`, of resources that are asked for by
+    name.
     """
 
     name: str
@@ -108,6 +115,9 @@ class ConfigResource:
     updated: float
     dynamic: bool = False
     version_info: str = ""
+    pending: ConfigResource | None = None
+    refusal: Refusal | None = None
+    source: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +169,26 @@ class AdminState(Protocol):
         """
 
     def resources(self, kind: ResourceKind) -> Iterable[ConfigResource]:
-        """The accepted resources of one kind; may be a generator.
+        """The resources of one kind; may be a generator.
 
-        "routes" are those of RDS only: the handler finds inline route tables in the listeners.
+        "endpoints" are those of EDS only, without what clusters made of them. "routes" are those of RDS only: the
+        handler finds inline route tables in the listeners.
         """
 
+    def section_version(self, kind: ResourceType) -> str:
+        """The version of the last update of clusters or listeners that changed something, "" for none."""
+
+    def readiness(self) -> Readiness:
+        """What is missing, and why that may be."""
+
+    def discovered_types(self) -> Sequence[DiscoveredType]:
+        """Every type that a control plane is asked for."""
+
+    def discovered(self) -> Iterable[Discovered]:
+        """Every resource of a control plane, accepted or not; may be a generator."""
+
     def unready_targets(self) -> Mapping[str, Sequence[str]]:
-        """Init manager → names of the targets it waits for; empty once initialised."""
+        """Init manager of a listener → names of the targets it waits for, both in Envoy's words."""
 
     def runtime_layers(self) -> Sequence[RuntimeLayer]:
         """All layers, lowest first, including the admin layer if the bootstrap declares one."""

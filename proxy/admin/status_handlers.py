@@ -42,12 +42,6 @@ def json_response(message: Any, *, defaults: bool = False) -> AdminResponse:
     return AdminResponse(indented(message_dict(message, defaults=defaults)) + "\n", content_type=JSON)
 
 
-async def ready(_request: AdminRequest, state: AdminState) -> AdminResponse:
-    """200 only when live."""
-    name = state.server_facts().state
-    return AdminResponse(f"{name}\n", 200 if name == "LIVE" else 503)
-
-
 async def server_info(_request: AdminRequest, state: AdminState) -> AdminResponse:
     """`envoy.admin.v3.ServerInfo`."""
     facts = state.server_facts()
@@ -94,7 +88,7 @@ async def certs(_request: AdminRequest, state: AdminState) -> AdminResponse:
 
 
 async def init_dump(request: AdminRequest, state: AdminState) -> AdminResponse:
-    """`envoy.admin.v3.UnreadyTargetsDumps`; empty once initialised."""
+    """`envoy.admin.v3.UnreadyTargetsDumps`: what listeners wait for."""
     message = init_dump_pb2.UnreadyTargetsDumps()
     mask = request.parameters.get("mask", "")
     for manager, targets in state.unready_targets().items():

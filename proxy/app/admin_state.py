@@ -12,6 +12,7 @@ from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 
 from proxy.admin.certificates import days_until_first_expiry
+from proxy.admin.discovered import Discovered, DiscoveredType, Readiness
 from proxy.admin.state import (
     ClusterStatus,
     ConfigResource,
@@ -24,6 +25,7 @@ from proxy.admin.state import (
     Thresholds,
 )
 from proxy.app.controller import Controller
+from proxy.app.discovery_view import DiscoveryView
 from proxy.app.loaded_certificates import certificates_of_cluster, certificates_of_listener
 from proxy.app.proto_wire import length_delimited
 from proxy.base.address import Address
@@ -53,6 +55,7 @@ class ControllerAdminState:
 
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
+        self._discovery = DiscoveryView(controller)
         self._expiry_read_at = -_EXPIRY_SECONDS
         self._expiry_days = 0
         self._templates: dict[object, StatTemplate] = {}
@@ -118,33 +121,36 @@ class ControllerAdminState:
         return whole, controller.loaded_at
 
     def resources(self, kind: ResourceKind) -> Iterable[ConfigResource]:
-        """The accepted resources of one kind."""
-        controller = self._controller
+        """The resources of one kind."""
         if kind == "clusters":
-            for one in controller.clusters:
-                yield ConfigResource(one.name, one.serialized, one.updated, one.dynamic, one.version)
+            yield from self._discovery.clusters()
         elif kind == "listeners":
-            for record in controller.listeners:
-                plan = record.plan
-                yield ConfigResource(
-                    plan.name, plan.serialized, record.updated, record.dynamic, record.version
-                )
-        elif kind == "routes":
-            for route in controller.wanted.of_type(ResourceType.ROUTE):
-                if route.value is not None:
-                    yield ConfigResource(route.want.name, route.value, route.updated, True, route.version)
-        elif kind == "secrets":
-            for secret in controller.bootstrap.static_resources.secrets:
-                yield ConfigResource(secret.name, secret.SerializeToString(), controller.loaded_at)
+            yield from self._discovery.listeners()
+        else:
+            if kind == "secrets":
+                for secret in self._controller.bootstrap.static_resources.secrets:
+                    yield ConfigResource(secret.name, secret.SerializeToString(), self._controller.loaded_at)
+            yield from self._discovery.wanted(kind)
+
+    def section_version(self, kind: ResourceType) -> str:
+        """See `AdminState`."""
+        return self._discovery.section_version(kind)
+
+    def readiness(self) -> Readiness:
+        """See `AdminState`."""
+        return self._discovery.readiness()
+
+    def discovered_types(self) -> Sequence[DiscoveredType]:
+        """See `AdminState`."""
+        return self._discovery.types()
+
+    def discovered(self) -> Iterable[Discovered]:
+        """See `AdminState`."""
+        return self._discovery.resources()
 
     def unready_targets(self) -> Mapping[str, Sequence[str]]:
-        """What start-up still waits for."""
-        state = self._controller.state
-        if state == "PRE_INITIALIZING":
-            return {"Server": ["cluster manager"]}
-        if state == "INITIALIZING":
-            return {"Server": ["workers"]}
-        return {}
+        """What listeners wait for."""
+        return self._discovery.unready_targets()
 
     def runtime_layers(self) -> Sequence[RuntimeLayer]:
         """All layers, lowest first."""

@@ -102,6 +102,8 @@ class Controller:
         self.bootstrap = bootstrap_pb2.Bootstrap.FromString(config.bootstrap)
         self.loaded_at = time.time()
         self.started_at = loop.time()
+        #: When start-up was complete, in Unix seconds; 0 before.
+        self.live_since = 0.0
         self.state: State = "PRE_INITIALIZING"
         self.health_failed = False
         self.stats = StatsSum()
@@ -383,6 +385,7 @@ class Controller:
         milliseconds = int((self.loop.time() - self.started_at) * 1000)
         self.server_stats.initialization_time_ms.record(milliseconds)
         for listener in self.listeners:
+        self.live_since = time.time()
             _log_listener(listener)
         logger.info("starting main dispatch loop")
         if not self.bootstrap.stats_flush_on_admin:

@@ -111,7 +111,8 @@ class Listed(Protocol):
 class ListConsumer:
     """The `Consumer` of a table; `first` is set when a first answer was applied or refused, or none came in time.
 
-    While the table takes an update, nothing of the type `pauses` is asked for: what it adds is asked for at once.
+    `version` is that of the last update that changed something. While the table takes an update, nothing of the
+    type `pauses` is asked for: what it adds is asked for at once.
     """
 
     subscription: Subscription
@@ -121,12 +122,16 @@ class ListConsumer:
         self._client = client
         self._pauses = pauses
         self.first = asyncio.Event()
+        self.version = ""
 
     async def apply(self, update: Update) -> Sequence[Rejection]:
         """See `Consumer`."""
         try:
             with self._client.pause(self._pauses):
-                return await self._table.apply(update)
+                rejections = await self._table.apply(update)
+            if update.removed or len(rejections) < len(update.added):
+                self.version = update.version
+            return rejections
         finally:
             self.first.set()
 
@@ -157,7 +162,15 @@ class Discovery:
         self._listeners = listeners
         self._wanted = wanted
         self._stats = stats
+        self._consumers: dict[ResourceType, ListConsumer] = {}
+        #: Lists that start-up waits for, with the Unix second since when.
+        self.awaited: dict[ResourceType, float] = {}
         stats.add("control_plane", ControlPlaneStats(client))
+
+    @property
+    def versions(self) -> dict[ResourceType, str]:
+        """The version of each list: of the last update that changed something."""
+        return {kind: consumer.version for kind, consumer in self._consumers.items()}
 
     async def start_runtime(self, wants: Iterable[ResourceWant]) -> None:
         """Subscribe to layers of the runtime; returns when they are here."""
@@ -190,11 +203,13 @@ class Discovery:
     ) -> None:
         static = asyncio.create_task(self._hold(wants))
         if self._dynamic.HasField(field):
-            consumer = ListConsumer(table, self.client, needs)
+            consumer = self._consumers[kind] = ListConsumer(table, self.client, needs)
+            self.awaited[kind] = time.time()
             source = getattr(self._dynamic, field)
             consumer.subscription = self.client.subscribe(kind, source, (WILDCARD,), consumer)
             self._stats.add(prefix, SubscriptionStats(prefix, consumer.subscription.counters))
             await consumer.first.wait()
+            del self.awaited[kind]
         await static
         # For what is warming now, but not for what comes later.
         for record in list(table.warming.values()):

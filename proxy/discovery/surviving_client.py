@@ -394,12 +394,18 @@ class _Watch:
                 part.unconfirmed.pop(name, None)
             if not self.waiting:
                 part.kept.clear()
+            gone: list[str] = []
             if any(part.unconfirmed.values()):
                 if self._delta:
                     self._settle_later()
                 else:
-                    update = replace(update, removed=(*update.removed, *self._take_unlisted()))
-            return await self._pass_on(update)
+                    gone = self._take_unlisted()
+                    update = replace(update, removed=(*update.removed, *gone))
+            rejections = await self._pass_on(update)
+            if rejections:
+                # It may have been refused whole: then the next answer removes them.
+                part.unconfirmed.update(dict.fromkeys(gone, WILDCARD))
+            return rejections
 
     def _lists(self) -> list[str]:
         return [name for name in self.waiting if _lists(self.part.type, name)]

@@ -12,6 +12,7 @@ from google.protobuf import json_format
 
 from proxy.admin.commands import Commands
 from proxy.admin.config import AdminConfig
+from proxy.admin.discovered import Discovered, DiscoveredType, Readiness
 from proxy.admin.http import AdminResponse, parse_target
 from proxy.admin.state import (
     ClusterStatus,
@@ -27,6 +28,7 @@ from proxy.admin.state import (
 from proxy.base.address import Address
 from proxy.base.errors import UsageError
 from proxy.base.stats import StatsSum, ZeroGroup
+from xds_client.resource_types import ResourceType
 
 _MANAGER = http_connection_manager_pb2.HttpConnectionManager(stat_prefix="in")
 _MANAGER.route_config.name = "local_route"
@@ -80,6 +82,11 @@ class FakeAdminState:
         self.layers = [RuntimeLayer("static", {"a.b": "5", "c": "x"}), RuntimeLayer("admin", {"a.b": "6"})]
         self.levels = {"http": "info", "admin": "info"}
         self.unready: dict[str, list[str]] = {}
+        self.ready = Readiness()
+        self.versions: dict[ResourceType, str] = {}
+        self.types: list[DiscoveredType] = []
+        self.found: list[Discovered] = []
+        self.dynamic: dict[ResourceKind, list[ConfigResource]] = {}
         self.calls: list[Any] = []
 
     def server_facts(self) -> ServerFacts:
@@ -121,10 +128,21 @@ class FakeAdminState:
         return BOOTSTRAP.SerializeToString(), 1_700_000_000.125
 
     def resources(self, kind: ResourceKind) -> list[ConfigResource]:
-        if kind == "routes":
-            return []
-        messages = getattr(BOOTSTRAP.static_resources, kind)
-        return [ConfigResource(one.name, one.SerializeToString(), 1_700_000_000) for one in messages]
+        messages = getattr(BOOTSTRAP.static_resources, kind, ())
+        static = [ConfigResource(one.name, one.SerializeToString(), 1_700_000_000) for one in messages]
+        return static + self.dynamic.get(kind, [])
+
+    def section_version(self, kind: ResourceType) -> str:
+        return self.versions.get(kind, "")
+
+    def readiness(self) -> Readiness:
+        return self.ready
+
+    def discovered_types(self) -> list[DiscoveredType]:
+        return self.types
+
+    def discovered(self) -> list[Discovered]:
+        return self.found
 
     def unready_targets(self) -> Mapping[str, Sequence[str]]:
         return self.unready

@@ -4,10 +4,17 @@ import json
 from typing import Any
 
 import pytest
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.core.v3 import extension_pb2
+from envoy.config.listener.v3 import listener_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 
 from proxy.admin.config_dump import section_class
+from proxy.admin.discovered import Refusal
 from proxy.admin.state import ConfigResource, ResourceKind
 from tests.support.admin_state import FakeAdminState, ask
+from xds_client.resource_types import ResourceType
 
 _PREFIX = "type.googleapis.com/envoy.admin.v3."
 
@@ -75,19 +82,109 @@ def test_a_mask_alone_picks_sections() -> None:
     assert len(clusters["static_clusters"]) == 2
 
 
-def test_dynamic_resources_are_told_from_static_ones() -> None:
-    class State(FakeAdminState):
-        def resources(self, kind: ResourceKind) -> list[ConfigResource]:
-            return [
-                ConfigResource(one.name, one.serialized, one.updated, dynamic=True, version_info="v1")
-                for one in super().resources(kind)
-            ]
+def _discovered(kind: ResourceKind, *resources: ConfigResource) -> FakeAdminState:
+    state = FakeAdminState()
+    state.dynamic[kind] = list(resources)
+    return state
 
-    (listener,) = _configs("/config_dump?resource=dynamic_listeners", State())
-    assert listener["name"] == "main"
-    assert listener["active_state"]["version_info"] == "v1"
-    assert _configs("/config_dump?resource=dynamic_active_clusters", State())[1]["version_info"] == "v1"
-    assert _configs("/config_dump?resource=static_clusters", State()) == []
+
+def _listener(name: str) -> bytes:
+    return listener_pb2.Listener(name=name).SerializeToString()
+
+
+def test_dynamic_resources_are_told_from_static_ones() -> None:
+    cluster = cluster_pb2.Cluster(name="c").SerializeToString()
+    state = _discovered("clusters", ConfigResource("c", cluster, 1_700_000_000, True, "v1"))
+    (found,) = _configs("/config_dump?resource=dynamic_active_clusters", state)
+    assert found["cluster"]["name"] == "c"
+    assert (found["version_info"], found["client_status"]) == ("v1", "ACKED")
+    assert found["last_updated"] == "2023-11-14T22:13:20Z"
+    assert len(_configs("/config_dump?resource=static_clusters", state)) == 2
+    assert ask(state, "/config_dump?resource=dynamic_warming_clusters")[2] == "{}\n"
+
+
+def test_a_listener_is_shown_in_all_its_states() -> None:
+    refusal = Refusal("v3", "no", "", 1_700_000_001, _listener("worse"))
+    pending = ConfigResource("l", _listener("new"), 1_700_000_000, True, "v2")
+    one = ConfigResource("l", _listener("old"), 1_600_000_000, True, "v1", pending, refusal)
+    (found,) = _configs("/config_dump?resource=dynamic_listeners", _discovered("listeners", one))
+    assert found["active_state"]["listener"]["name"] == "old"
+    assert found["warming_state"]["listener"]["name"] == "new"
+    assert (found["active_state"]["version_info"], found["warming_state"]["version_info"]) == ("v1", "v2")
+    assert found["client_status"] == "NACKED"
+    assert found["error_state"] == {
+        "failed_configuration": {
+            "@type": "type.googleapis.com/envoy.config.listener.v3.Listener",
+            "name": "worse",
+        },
+        "last_update_attempt": "2023-11-14T22:13:21Z",
+        "details": "no",
+        "version_info": "v3",
+    }
+
+
+def test_a_cluster_that_was_only_refused_is_among_those_that_warm() -> None:
+    one = ConfigResource("c", b"", 0, True, refusal=Refusal("v3", "no"))
+    state = _discovered("clusters", one)
+    (found,) = _configs("/config_dump?resource=dynamic_warming_clusters", state)
+    assert (found["client_status"], found["error_state"]["details"]) == ("NACKED", "no")
+    assert ask(state, "/config_dump?resource=dynamic_active_clusters")[2] == "{}\n"
+
+
+def test_a_secret_that_is_awaited_is_warming_and_one_that_came_is_hidden() -> None:
+    stand_in = secret_pb2.Secret(name="s").SerializeToString()
+    pending = ConfigResource("s", stand_in, 1_700_000_000, True, "uninitialized")
+    here = secret_pb2.Secret(name="h")
+    here.tls_certificate.private_key.inline_string = "PRIVATE"
+    state = _discovered(
+        "secrets",
+        ConfigResource("s", b"", 0, True, pending=pending),
+        ConfigResource("h", here.SerializeToString(), 1_700_000_000, True, "1"),
+    )
+    (found,) = _configs("/config_dump?resource=dynamic_warming_secrets", state)
+    assert (found["name"], found["version_info"]) == ("s", "uninitialized")
+    assert (found["secret"]["name"], found["client_status"]) == ("s", "REQUESTED")
+    (active,) = _configs("/config_dump?resource=dynamic_active_secrets", state)
+    assert active["secret"]["tls_certificate"]["private_key"] == {"inline_string": "[redacted]"}
+
+
+def test_sections_tell_the_version_of_their_list() -> None:
+    state = FakeAdminState()
+    state.versions = {ResourceType.CLUSTER: "v7"}
+    sections = {one["@type"].rpartition(".")[2]: one for one in _configs("/config_dump", state)}
+    assert sections["ClustersConfigDump"]["version_info"] == "v7"
+    assert "version_info" not in sections["ListenersConfigDump"]
+    (masked,) = _configs("/config_dump?mask=dynamic_warming_clusters,version_info", state)
+    assert masked["version_info"] == "v7"
+
+
+def test_discovered_filters_have_a_section_of_their_own() -> None:
+    filter_config = extension_pb2.TypedExtensionConfig(name="e").SerializeToString()
+    state = _discovered("extensions", ConfigResource("e", filter_config, 1_700_000_000, True, "1"))
+    sections = [one["@type"].rpartition(".")[2] for one in _configs("/config_dump", state)]
+    assert sections[1:3] == ["ClustersConfigDump", "EcdsConfigDump"]
+    (found,) = _configs("/config_dump?resource=ecds_filters", state)
+    assert (found["ecds_filter"]["name"], found["version_info"]) == ("e", "1")
+
+
+def test_discovered_scopes_are_listed_under_the_name_of_their_user() -> None:
+    manager = http_connection_manager_pb2.HttpConnectionManager(stat_prefix="h")
+    manager.scoped_routes.name = "scopes"
+    source = manager.scoped_routes.scoped_rds.scoped_rds_config_source
+    source.ads.SetInParent()
+    listener = listener_pb2.Listener(name="l")
+    listener.filter_chains.add().filters.add(name="hcm").typed_config.Pack(manager)
+    scopes = http_connection_manager_pb2.ScopedRouteConfigurationsList()
+    scopes.scoped_route_configurations.add(name="one")
+    state = _discovered("listeners", ConfigResource("l", listener.SerializeToString(), 0, True))
+    state.dynamic["scoped_routes"] = [
+        ConfigResource(
+            "*", scopes.SerializeToString(), 0, True, "5", source=source.SerializeToString(deterministic=True)
+        )
+    ]
+    (found,) = _configs("/config_dump?resource=dynamic_scoped_route_configs", state)
+    assert (found["name"], found["version_info"]) == ("scopes", "5")
+    assert [one["name"] for one in found["scoped_route_configs"]] == ["one"]
 
 
 @pytest.mark.parametrize(

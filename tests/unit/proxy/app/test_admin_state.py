@@ -72,7 +72,6 @@ def controller() -> SimpleNamespace:
         listeners=[
             SimpleNamespace(plan=config.listeners[0], updated=5.0, dynamic=False, version=""),
         ],
-        wanted=SimpleNamespace(of_type=lambda _kind: []),
         slots=SimpleNamespace(first_builder=lambda index: 0 if index == 0 else -1),
     )
 
@@ -119,17 +118,3 @@ def test_runtime_layers_show_the_overrides(controller: SimpleNamespace) -> None:
         ("s", {"k": "1"}),
         ("admin", {"k": "2"}),
     ]
-
-
-def test_resources_come_by_kind(controller: SimpleNamespace) -> None:
-    state = ControllerAdminState(controller)  # type: ignore[arg-type]
-    assert [one.name for one in state.resources("clusters")] == ["b", "a"]
-    assert [one.name for one in state.resources("listeners")] == ["l"]
-    assert list(state.resources("routes")) == []
-
-
-def test_what_start_up_waits_for_is_named(controller: SimpleNamespace) -> None:
-    state = ControllerAdminState(controller)  # type: ignore[arg-type]
-    assert state.unready_targets() == {}
-    controller.state = "PRE_INITIALIZING"
-    assert state.unready_targets() == {"Server": ["cluster manager"]}
