@@ -134,11 +134,26 @@ def _default_rules() -> list[_Rule]:
     return rules
 
 
-def _custom_rule(tag: str, pattern: str) -> _Rule:
-    """A rule of the operator: group 1 is cut out, group 2 (or else 1) is the value. Raises on a bad regex."""
+_CLASSES: Final = {"alnum": "a-zA-Z0-9", "alpha": "a-zA-Z", "digit": "0-9", "lower": "a-z", "upper": "A-Z",
+                   "punct": r"!-/:-@\[-`{-~", "space": r"\s", "word": r"\w", "xdigit": "0-9a-fA-F"}  # fmt: skip
+
+
+def _compiled(pattern: str) -> Any:
+    """The pattern for RE2 or, with what only ECMAScript knows such as look-ahead, for `re`. Raises on a bad one.
+
+    Envoy reads these patterns as ECMAScript (`std::regex`), all others as RE2. Names of stats are short.
+    """
     options = re2.Options()
     options.log_errors = False
-    compiled = re2.compile(pattern, options)
+    try:
+        return re2.compile(pattern, options)
+    except re2.error:
+        return re.compile(re.sub(r"\[:([a-z]+):\]", lambda found: _CLASSES[found[1]], pattern), re.ASCII)
+
+
+def _custom_rule(tag: str, pattern: str) -> _Rule:
+    """A rule of the operator: group 1 is cut out, group 2 (or else 1) is the value. Raises on a bad regex."""
+    compiled = _compiled(pattern)
     if not compiled.groups:
         raise ValueError("needs at least one group: what the group matches is the value")
 
@@ -184,7 +199,7 @@ class TagExtractor:
                 self.customised = True
                 try:
                     rules.append(_custom_rule(tag, specifier.regex))
-                except (ValueError, re2.error) as error:
+                except (ValueError, LookupError, re.error) as error:
                     ctx.problem(f"{at}.regex", str(error))
             else:
                 known = [rule for rule in defaults if rule.tag == tag]

@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from proxy.app.application_log import compile_log_format
 from proxy.app.bootstrap_extensions import NEEDS_EXTENSION, internal_buffer_bytes
-from proxy.app.command_line import Options
+from proxy.app.command_line import DEFAULT_LOG_FORMAT, Options
+from proxy.app.overload import overload_layers
 from proxy.app.runtime_layers import Layer, compile_layers, merge
 from proxy.base.errors import ConfigError, Problem
 from proxy.base.runtime import Runtime
@@ -56,8 +58,7 @@ class ListenerPlan:
 class LoadedConfig:
     """A checked bootstrap in parts. `bootstrap` lacks the static listeners and clusters, which are beside it.
 
-    `dns_clusters` are the places in `clusters` of those that need resolution. `connection_limit` is the most
-    downstream connections of the whole proxy that the bootstrap allows, if it does.
+    `dns_clusters` are the places in `clusters` of those that need resolution.
     """
 
     bootstrap: bytes
@@ -71,8 +72,12 @@ class LoadedConfig:
     runtime_wants: tuple[ResourceWant, ...] = ()
     cluster_wants: tuple[ResourceWant, ...] = ()
     listener_wants: tuple[ResourceWant, ...] = ()
+    #: Serialised `DnsCacheConfig`s.
+    dns_caches: tuple[bytes, ...] = ()
     #: Whether the bootstrap has `dynamic_resources`.
     discovers: bool = False
+    #: Of the application log; "" leaves it to the command line.
+    log_format: str = ""
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -200,7 +205,7 @@ def _compile(
     _apply_node(bootstrap.node, options)
     has_ads = bootstrap.dynamic_resources.HasField("ads_config")
     layers_context = CompileContext(has_ads=has_ads)
-    layers = compile_layers(bootstrap, layers_context)
+    layers = compile_layers(bootstrap, layers_context) + overload_layers(bootstrap, layers_context)
     context = CompileContext(
         runtime=Runtime(merge(layers, {})),
         known_clusters={cluster.name for cluster in bootstrap.static_resources.clusters}
@@ -215,12 +220,17 @@ def _compile(
     apart = len(bootstrap.static_resources.clusters) > MANY_CLUSTERS
     compiling = _Child(lambda: _compile_clusters(bootstrap, context)) if apart else None
     listeners = _compile_listeners(bootstrap, context)
-    clusters, dns_clusters, problems, warnings, secrets, cluster_wants = (
+    clusters, dns_clusters, problems, warnings, secrets, cluster_wants, dns_caches = (
         compiling.result() if compiling is not None else _compile_clusters(bootstrap, context)
     )
     context.problems += problems
     context.warnings += warnings
+    for name in context.dns_caches.keys() & dns_caches.keys():
+        if context.dns_caches[name] != dns_caches[name]:
+            reason = f"config specified DNS cache '{name}' with different settings than a listener"
+            context.problem("static_resources.clusters", reason)
     _check_rest(bootstrap, context)
+    log_format = compile_log_format(bootstrap, options.log_format != DEFAULT_LOG_FORMAT, context)
     all_warnings = [*loaded.warnings, *map(loaded.positions.place, context.warnings)]
     bootstrap.static_resources.ClearField("listeners")
     bootstrap.static_resources.ClearField("clusters")
@@ -234,7 +244,9 @@ def _compile(
         runtime_wants=tuple(layers_context.resources.wants.values()),
         cluster_wants=tuple(cluster_wants),
         listener_wants=tuple(context.resources.wants.values()),
+        dns_caches=tuple((context.dns_caches | dns_caches).values()),
         discovers=bootstrap.HasField("dynamic_resources"),
+        log_format=log_format,
         warnings=[str(warning) for warning in all_warnings],
     )
     return config, [loaded.positions.place(problem) for problem in context.problems]
@@ -357,8 +369,9 @@ def _compile_clusters(
     list[Problem],
     dict[str, SecretPlan],
     list[ResourceWant],
+    dict[str, bytes],
 ]:
-    """Names with serialised messages, places of DNS clusters, problems, warnings, secrets, wants."""
+    """Names with serialised messages, places of DNS clusters, problems, warnings, secrets, wants, DNS caches."""
     from proxy.upstream.cluster import compile_cluster
 
     context = CompileContext(
@@ -369,6 +382,7 @@ def _compile_clusters(
         True,
         shared.secrets,
         has_ads=shared.has_ads,
+        dns_caches=dict(shared.dns_caches),
     )
     clusters: list[tuple[str, bytes]] = []
     resolved: list[int] = []
@@ -388,4 +402,4 @@ def _compile_clusters(
         clusters.append((message.name, message.SerializeToString()))
     plans = {} if shared.secrets is None else shared.secrets.plans
     wants = list(context.resources.wants.values())
-    return clusters, resolved, context.problems, context.warnings, plans, wants
+    return clusters, resolved, context.problems, context.warnings, plans, wants, context.dns_caches

@@ -128,11 +128,11 @@ class _Handler(logging.Handler):
     def __init__(self, target: LogFile, render: Callable[[logging.LogRecord], str]) -> None:
         super().__init__()
         self._target = target
-        self._render = render
+        self.render = render
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            line = self._render(record) + "\n"
+            line = self.render(record) + "\n"
         except (TypeError, ValueError) as error:
             line = f"cannot format the log entry {record.msg!r}: {error}\n"
         self._target.write(line)
@@ -151,6 +151,13 @@ def configure(path: str, text_format: str, escape: bool) -> LogFile:
         root.removeHandler(handler)
     root.addHandler(_Handler(target, compile_format(text_format, escape)))
     return target
+
+
+def reformat(text_format: str, escape: bool) -> None:
+    """Write what follows in another pattern than that of `configure`."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _Handler):
+            handler.render = compile_format(text_format, escape)
 
 
 def level_text(number: int) -> str:

@@ -68,6 +68,9 @@ def _run(
     from proxy.app.controller import Controller
 
     config = loading.result()
+    if config.log_format:
+        options.log_format = config.log_format
+        logs.reformat(options.log_format, options.log_format_escaped)
     for warning in config.warnings:
         logging.getLogger("proxy.config").warning("%s", warning)
     loop = uvloop.new_event_loop()

@@ -15,7 +15,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from proxy.base.errors import Problem
 from proxy.config import extensions, validation_rules
 from proxy.config.any_unpack import unpack_any
-from proxy.config.ledger import NO_EFFECT, PAGE, UNSUPPORTED, support_of
+from proxy.config.ledger import NO_EFFECT, PAGE, UNSUPPORTED, is_classed, support_of
 from proxy.config.positions import path_of
 
 
@@ -170,7 +170,9 @@ def _field_checker(one: FieldDescriptor) -> _FieldChecker | None:
             checkers.append(_whole_value(rule))
     if one.enum_type is not None and not one.is_repeated and not validation_rules.only_defined(rules):
         checkers.append(_known_value(one.enum_type))
-    inner = _inner_checker(one, rules)
+    # What has no effect need not be known any further.
+    known = support.status != NO_EFFECT or one.message_type is None or is_classed(one.message_type)
+    inner = _inner_checker(one, rules) if known else None
     if inner is not None:
         checkers.append(inner)
     if support.status == NO_EFFECT:

@@ -77,6 +77,7 @@ envoy.upstream_options extensions.upstreams.http.v3 http_protocol_options HttpPr
 envoy.clusters extensions.clusters.aggregate.v3 cluster ClusterConfig
 envoy.clusters extensions.clusters.dns.v3 dns_cluster DnsCluster
 envoy.load_balancing_policies extensions.load_balancing_policies.round_robin.v3 round_robin RoundRobin
+envoy.resource_monitors extensions.resource_monitors.downstream_connections.v3 downstream_connections DownstreamConnectionsConfig
 envoy.load_balancing_policies extensions.load_balancing_policies.least_request.v3 least_request LeastRequest
 envoy.load_balancing_policies extensions.load_balancing_policies.random.v3 random Random
 envoy.path.match extensions.path.match.uri_template.v3 uri_template_match UriTemplateMatchConfig
@@ -273,6 +274,7 @@ _SITES: dict[str, tuple[str, ...]] = {
     "envoy.config.route.v3.RouteConfiguration.typed_per_filter_config": _PER_ROUTE,
     "envoy.config.route.v3.RouteMatch.path_match_policy": ("envoy.path.match",),
     "envoy.config.route.v3.VirtualHost.typed_per_filter_config": _PER_ROUTE,
+    "envoy.config.overload.v3.ResourceMonitor.typed_config": ("envoy.resource_monitors",),
     "envoy.config.route.v3.WeightedCluster.ClusterWeight.typed_per_filter_config": _PER_ROUTE,
     "envoy.extensions.clusters.dns.v3.DnsCluster.typed_dns_resolver_config": ("envoy.network.dns_resolver",),
     "envoy.extensions.filters.http.compressor.v3.Compressor.compressor_library": _COMPRESSOR,

@@ -6,6 +6,24 @@
 `generate` writes the page docs/xds_support.md from them.
 """
 
-from proxy.config.ledger.table import IMPLEMENTED, NO_EFFECT, PAGE, UNSUPPORTED, Support, entries, support_of
+from proxy.config.ledger.table import (
+    IMPLEMENTED,
+    NO_EFFECT,
+    PAGE,
+    UNSUPPORTED,
+    Support,
+    entries,
+    is_classed,
+    support_of,
+)
 
-__all__ = ["IMPLEMENTED", "NO_EFFECT", "PAGE", "UNSUPPORTED", "Support", "entries", "support_of"]
+__all__ = [
+    "IMPLEMENTED",
+    "NO_EFFECT",
+    "PAGE",
+    "UNSUPPORTED",
+    "Support",
+    "entries",
+    "is_classed",
+    "support_of",
+]

@@ -19,16 +19,33 @@ envoy.config.bootstrap.v3.Bootstrap
   - comes with xDS: hds_config config_sources default_config_source xds_delegate_extension
   - comes with xDS: xds_config_tracker_extension
   - comes with stats sinks: stats_sinks stats_eviction_interval
-  - comes with tracing: tracing
-  - comes with the overload manager: overload_manager
+  ~ no spans are recorded: tracing
+  + overload_manager
   - name the certificates, or use SDS: certificate_provider_instances
   + bootstrap_extensions
   - listener_manager
-  - use --log-format: application_log_config
+  + application_log_config
   - x-envoy is the only prefix: header_prefix
 
 envoy.extensions.bootstrap.internal_listener.v3.InternalListener
   + buffer_size_kb
+
+envoy.config.bootstrap.v3.Bootstrap.ApplicationLogConfig
+  + log_format
+
+envoy.config.bootstrap.v3.Bootstrap.ApplicationLogConfig.LogFormat
+  + json_format text_format
+
+envoy.config.overload.v3.OverloadManager
+  + resource_monitors
+  ~ what is limited is counted as it comes: refresh_interval
+  - comes with the overload manager: actions loadshed_points buffer_factory_config
+
+envoy.config.overload.v3.ResourceMonitor
+  + name typed_config
+
+envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig
+  + max_active_downstream_connections
 
 envoy.config.bootstrap.v3.Bootstrap.DynamicResources
   + lds_config cds_config ads_config
@@ -43,7 +60,7 @@ envoy.config.bootstrap.v3.Bootstrap.DeferredStatOptions
 envoy.config.bootstrap.v3.ClusterManager
   ~ zone-aware routing is not available yet: local_cluster_name
   ~ every cluster is created at its first use: enable_deferred_cluster_creation
-  - comes with outlier detection: outlier_detection
+  ~ ejections are not written to a log of their own: outlier_detection
   - comes with L4 and TLS: upstream_bind_config
   - comes with xDS: load_stats_config
 

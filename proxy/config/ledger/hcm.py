@@ -20,7 +20,7 @@ envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManage
   - http1_safe_max_connection_duration stream_flush_timeout
   - represent_ipv4_remote_address_as_ipv4_mapped_ipv6
   + rds scoped_routes
-  - comes with tracing: tracing
+  ~ no spans are recorded, and headers of traces pass as they are: tracing
   - comes with more matchers: forward_client_cert_matcher
   - comes with L4 and TLS: add_proxy_protocol_connection_state
   - Envoy has not implemented it either: path_normalization_options
@@ -80,7 +80,7 @@ envoy.extensions.filters.http.router.v3.Router
   + dynamic_stats suppress_envoy_headers strict_check_headers respect_expected_rq_timeout
   + suppress_grpc_request_failure_code_stats
   - comes with resilience: upstream_log upstream_log_options
-  - comes with tracing: start_child_span
+  ~ no spans are recorded: start_child_span
   - upstream_http_filters
 
 envoy.extensions.filters.http.on_demand.v3.OnDemand

@@ -40,7 +40,7 @@ envoy.config.route.v3.Route
   + request_headers_to_remove response_headers_to_add response_headers_to_remove
   + per_request_buffer_limit_bytes
   + stat_prefix request_body_buffer_limit non_forwarding_action
-  - comes with tracing: decorator tracing
+  ~ no spans are recorded: decorator tracing
   - filter_action
 
 envoy.config.route.v3.NonForwardingAction

@@ -21,6 +21,7 @@ from proxy.config.ledger import (
     cluster,
     compression,
     core,
+    dynamic_forward_proxy,
     extension_types,
     hcm,
     listener,
@@ -65,6 +66,7 @@ AREAS: tuple[tuple[str, str], ...] = (
     ("gRPC-JSON transcoding", transcoding.TABLE),
     ("Routes", route.TABLE),
     ("Clusters and endpoints", cluster.TABLE),
+    ("Dynamic forward proxies", dynamic_forward_proxy.TABLE),
     ("Shared messages", core.TABLE),
     ("Sources of discovered resources", xds.TABLE),
     ("TLS", tls.TABLE),
@@ -109,6 +111,11 @@ for _, _text in AREAS:
 def entries() -> dict[str, dict[str, Support]]:
     """Every entry: message name to field name to support."""
     return _entries
+
+
+def is_classed(message: Any) -> bool:
+    """Whether a message, given its descriptor, has an entry; the ones of fields without effect need none."""
+    return message.full_name in _entries
 
 
 def support_of(field: Any) -> Support:

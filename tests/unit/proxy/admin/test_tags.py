@@ -140,3 +140,15 @@ def test_tags_that_cannot_work_are_refused_with_their_place() -> None:
         "stats_config.stats_tags[1].regex",
         "stats_config.stats_tags[2].tag_name",
     ]
+
+
+def test_look_ahead_and_classes_of_characters_are_read_as_ecmascript_has_them() -> None:
+    pattern = r"^listener(?=\.).*?\.http\.(((?:[_.[:digit:]]*|[_\[\]aAbBcCdDeEfF[:digit:]]*))\.)"
+    tags, problems = _custom(
+        {"use_all_default_tags": False, "stats_tags": [{"tag_name": "prefix", "regex": pattern}]}
+    )
+    assert not problems
+    assert tags.extract("listener.0.0.0.0_80.http.1.2_3.downstream_rq_total") == (
+        "listener.0.0.0.0_80.http.downstream_rq_total",
+        (("prefix", "1.2_3"),),
+    )

@@ -33,6 +33,12 @@ def reachable(through: Container[str] = (IMPLEMENTED, NO_EFFECT)) -> Iterator[An
             for field in descriptor.fields
             if field.message_type is not None
             and (field.name not in fields or fields[field.name].status in through)
+            and not (
+                # What has no effect need not be known any further.
+                field.name in fields
+                and fields[field.name].status == NO_EFFECT
+                and field.message_type.full_name not in entries()
+            )
         ]
 
 
