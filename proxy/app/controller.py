@@ -382,10 +382,10 @@ class Controller:
         self.listener_stats.listener_create_success = active * self.options.concurrency
         self._started = True
         self.set_state("LIVE")
+        self.live_since = time.time()
         milliseconds = int((self.loop.time() - self.started_at) * 1000)
         self.server_stats.initialization_time_ms.record(milliseconds)
         for listener in self.listeners:
-        self.live_since = time.time()
             _log_listener(listener)
         logger.info("starting main dispatch loop")
         if not self.bootstrap.stats_flush_on_admin:
