@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
+
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 
 from proxy.base.stats import StatGroup
 from proxy.discovery.wanted import Wanted, WantedResources
@@ -28,8 +31,8 @@ class WantedStats(StatGroup):
             prefix = entry.want.stat_prefix
             for name, value in entry.numbers().items():
                 result[prefix + name] = value
-            if entry.want.type is ResourceType.ROUTE:
-                result[f"{prefix}config_reload"] = entry.reloads
+            for name, value in _own_counters(entry).items():
+                result[prefix + name] = value
         return result
 
     def gauges(self) -> dict[str, int]:
@@ -37,7 +40,7 @@ class WantedStats(StatGroup):
         return {
             entry.want.stat_prefix + name: value
             for entry in self._shown()
-            for name, value in entry.gauges().items()
+            for name, value in (*entry.gauges().items(), *_own_gauges(entry).items())
         }
 
     def texts(self) -> dict[str, str]:
@@ -57,3 +60,41 @@ class WantedStats(StatGroup):
             if kind != "cluster" or self._cluster_in_use(int(rest.partition("/")[0])):
                 return True
         return False
+
+
+def _own_counters(entry: Wanted) -> dict[str, int]:
+    """What only resources of this type count."""
+    match entry.want.type:
+        case ResourceType.ROUTE:
+            return {"config_reload": entry.reloads}
+        case ResourceType.VIRTUAL_HOST:
+            return {"config_reload": entry.reloads, "update_empty": 0}
+        case ResourceType.SCOPED_ROUTE:
+            return {"config_reload": entry.successes, "update_empty": 0}
+        case ResourceType.EXTENSION_CONFIG:
+            return {
+                "config_reload": entry.reloads,
+                "config_fail": entry.rejected + entry.late,
+                "config_conflict": entry.conflicts,
+            }
+    return {}
+
+
+def _own_gauges(entry: Wanted) -> dict[str, int]:
+    if entry.want.type is not ResourceType.SCOPED_ROUTE:
+        return {}
+    everything, on_demand = _scopes(entry.value or b"")
+    return {
+        "all_scopes": everything,
+        "active_scopes": everything - len(on_demand - entry.demanded),
+        "on_demand_scopes": len(on_demand),
+        "config_reload_time_ms": int(entry.updated * 1000),
+    }
+
+
+@lru_cache(maxsize=32)
+def _scopes(value: bytes) -> tuple[int, frozenset[str]]:
+    """How many scopes there are, and the names of those on demand."""
+    scopes = http_connection_manager_pb2.ScopedRouteConfigurationsList.FromString(value)
+    named = scopes.scoped_route_configurations
+    return len(named), frozenset(scope.name for scope in named if scope.on_demand)

@@ -34,7 +34,7 @@ class Wanted:
     """
 
     __slots__ = (
-        "attempts", "demanded", "error", "held", "holders", "late", "rejected", "reloads", "settled", "since",
+        "attempts", "conflicts", "demanded", "error", "held", "holders", "late", "rejected", "reloads", "settled", "since",
         "successes", "updated", "value", "version", "waiting", "want", "warming",
     )  # fmt: skip
 
@@ -56,6 +56,8 @@ class Wanted:
         self.rejected = 0
         #: How often it was waited for in vain, and how often another value has come.
         self.late = 0
+        #: How often it did not fit those who came to refer to it.
+        self.conflicts = 0
         self.reloads = 0
 
     @property
@@ -217,6 +219,7 @@ class WantedResources:
         try:
             check(want.type, entry.value or b"", want.name, context, entry.terms | _demanded(entry))
         except ConfigError as error:
+            entry.conflicts += 1
             logger.warning("%s %s does not fit: %s", want.type.name.lower(), want.name, reason_of(error))
             return
         entry.held.update(context.resources.wants)

@@ -24,8 +24,8 @@ from proxy.hcm.discovered_filter import HttpFilterConfig
 from proxy.hcm.filter_config import compile_http_filters
 from proxy.hcm.local_reply import LocalReplyMapper, compile_local_reply
 from proxy.router.discovered_table import discovered_table
-from proxy.router.route_table import RouteTable, compile_route_table
-from proxy.router.scope_list import ScopedRoutes, compile_scoped_routes, route_table_name
+from proxy.router.route_table import RouteTable, compile_route_table, stat_name
+from proxy.router.scope_list import ScopedRoutes, compile_scoped_routes
 from xds_client.resource_types import ResourceType
 
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -254,7 +254,7 @@ def _routes(message: Any, path: str, context: CompileContext) -> tuple[ResourceS
         rds.config_source,
         f"{path}.rds.config_source",
         context,
-        f"http.{message.stat_prefix}.rds.{route_table_name(name)}.",
+        f"http.{message.stat_prefix}.rds.{stat_name(name)}.",
     )
     return source, discovered_table(source, context)
 

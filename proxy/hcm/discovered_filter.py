@@ -111,7 +111,7 @@ def check_extension(message: Any, ctx: CompileContext) -> None:
     for types, last in sorted(ctx.terms):
         reason = fault(compiled.factory, types, last, message.name)
         if reason:
-            ctx.problem("typed_config", reason)
+            ctx.problem("", reason)
 
 
 def fault(factory: HttpFilterFactory, types: tuple[str, ...], last: bool, name: str) -> str:

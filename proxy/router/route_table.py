@@ -198,6 +198,11 @@ def _duplicate(domain: str, table: str) -> str:
     )
 
 
+def stat_name(name: str) -> str:
+    """A table's name in the names of its stats, behind "rds."."""
+    return name.replace(":", "_")
+
+
 def compile_route_table(message: Any, path: str, ctx: CompileContext, *, eager: bool = False) -> RouteTable:
     """Compile an `envoy.config.route.v3.RouteConfiguration`; `path` is where it stands, "" for a resource.
 
@@ -244,14 +249,13 @@ def _vhds(message: Any, path: str, ctx: CompileContext) -> ResourceSource | None
         ctx.problem(
             at, "vhds: only 'DELTA_GRPC' or 'ADS' (which uses Delta xDS) is supported as a config source."
         )
-    prefix = ctx.stat_prefix.rpartition("rds.")[0] if ctx.stat_prefix else ""
     return ctx.resources.want(
         ResourceType.VIRTUAL_HOST,
         message.name,
         config_source,
         f"{at}.config_source",
         ctx,
-        f"{prefix}vhds.{message.name}.",
+        f"{ctx.stat_prefix.removesuffix(f'{stat_name(message.name)}.')}vhds.{message.name}.",
         terms=frozenset([(message.SerializeToString(),)]),
     )
 

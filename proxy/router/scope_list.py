@@ -16,7 +16,7 @@ from proxy.base.messages import RequestHead
 from proxy.config.context import CompileContext
 from proxy.config.resources import DEMANDED, ResourceSource
 from proxy.router.rewrite import first_value
-from proxy.router.route_table import RouteTable, compile_route_table
+from proxy.router.route_table import RouteTable, compile_route_table, stat_name
 from xds_client.api import WILDCARD
 from xds_client.resource_types import ResourceType
 
@@ -115,11 +115,6 @@ def scope_key(scope: Any) -> ScopeKey:
     return tuple(fragment.string_key for fragment in scope.key.fragments)
 
 
-def route_table_name(name: str) -> str:
-    """A route table's name as part of a stat's."""
-    return name.replace(":", "_")
-
-
 def check_scopes(scopes: Iterable[Any], ctx: CompileContext) -> None:
     """Check discovered scopes together, and ask for the route tables that they name.
 
@@ -148,7 +143,7 @@ def check_scopes(scopes: Iterable[Any], ctx: CompileContext) -> None:
 
 def _want_routes(name: str, source: bytes, stat_prefix: str, ctx: CompileContext) -> None:
     message = config_source_pb2.ConfigSource.FromString(source)
-    prefix = f"{stat_prefix}rds.{route_table_name(name)}."
+    prefix = f"{stat_prefix}rds.{stat_name(name)}."
     ctx.resources.want(ResourceType.ROUTE, name, message, "rds_config_source", ctx, prefix)
 
 
