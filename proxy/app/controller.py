@@ -28,6 +28,7 @@ from proxy.app.bootstrap_extensions import internal_buffer_bytes
 from proxy.app.command_line import Options
 from proxy.app.config_loading import LoadedConfig
 from proxy.app.connection_counts import SharedCounts
+from proxy.app.dns_caches import DnsCaches
 from proxy.app.drain import DrainSequence
 from proxy.app.draw import random_draw
 from proxy.app.fork_server import ForkServer
@@ -101,9 +102,9 @@ class Controller:
         self.levels = levels
         self.bootstrap = bootstrap_pb2.Bootstrap.FromString(config.bootstrap)
         self.loaded_at = time.time()
-        self.started_at = loop.time()
         #: When start-up was complete, in Unix seconds; 0 before.
         self.live_since = 0.0
+        self.started_at = loop.time()
         self.state: State = "PRE_INITIALIZING"
         self.health_failed = False
         self.stats = StatsSum()
@@ -144,6 +145,7 @@ class Controller:
         self._secret_store: LoadingSecrets | None = None
         self.names = NameResolution(loop, self._hosts_resolved, self.registry, random_draw())
         broadcast = self.workers.broadcast
+        self.dns_caches = DnsCaches(loop, self.registry, random_draw(), broadcast)
         self.wanted = WantedResources(self._subscribe, broadcast, self._check_context, time.time)
         self.registry.add(
             "wanted", WantedStats(self.wanted, lambda place: self.slots.first_builder(place) >= 0)
@@ -352,6 +354,7 @@ class Controller:
         if self.config.dynamic:
             self.discovery = self._start_discovery()
             await self.discovery.start_runtime(self.config.runtime_wants)
+        self.dns_caches.declare(self.config.dns_caches)
         await self.names.start([self.config.clusters[index] for index in self.config.dns_clusters])
         if self.discovery is not None:
             await self.discovery.start_clusters(self.config.cluster_wants)
@@ -416,6 +419,7 @@ class Controller:
         if self.discovery is not None:
             await self.discovery.close()
         await self.names.close()
+        self.dns_caches.close()
         if self.secrets is not None:
             self.secrets.close()
         _refuse([listener.active for listener in self.listeners])
@@ -468,6 +472,8 @@ class Controller:
             handle.send(("resources", [resource]))
         for name, resolved in self.names.known():
             handle.send(("hosts", name, resolved))
+        for message in self.dns_caches.messages():
+            handle.send(message)
         if self.state == "DRAINING":
             handle.send(("drain", True))
         if self._serving:
@@ -501,6 +507,7 @@ class Controller:
             eager=True,
             secrets=self._checked_secrets(),
             has_ads=self.bootstrap.dynamic_resources.HasField("ads_config"),
+            dns_caches=dict(self.dns_caches.settings),
         )
 
     def _checked_secrets(self) -> LoadingSecrets:
@@ -528,7 +535,7 @@ class Controller:
             dict(self.config.clusters),
             lambda: self.secrets.values() if self.secrets is not None else {},
         )
-        client = self._remember(client)
+        client = self._inspect(self._remember(client))
         return Discovery(
             self.bootstrap.dynamic_resources,
             client,
@@ -556,6 +563,20 @@ class Controller:
         )
         return self.surviving
 
+    def _inspect(self, client: Client) -> Client:
+        """Have unknown fields of what `client` brings counted or refused, as the command line says."""
+        options = self.options
+        if options.ignore_unknown_dynamic_fields and not options.reject_unknown_dynamic_fields:
+            return client
+        from proxy.discovery.unknown_fields import UnknownFieldsClient
+
+        return UnknownFieldsClient(
+            client, self._count_unknown_field, reject=options.reject_unknown_dynamic_fields
+        )
+
+    def _count_unknown_field(self) -> None:
+        self.server_stats.dynamic_unknown_fields += 1
+
     def _subscribe(self, kind: ResourceType, source: Any, consumer: Consumer) -> Subscription:
         if self.discovery is None:
             # A request of a proxy whose bootstrap names no control plane has asked for something.
@@ -575,6 +596,8 @@ class Controller:
                 self._drain_progress()
             case "demand":
                 self._demand(*message[1:])
+            case "resolve":
+                self.dns_caches.resolve(handle.send, *message[1:])
             case kind:
                 logger.error("unknown message %r from worker %d", kind, handle.index)
 

@@ -39,6 +39,7 @@ from proxy.downstream.listener import compile_listener
 from proxy.downstream.listener_manager import ListenerManager
 from proxy.upstream.circuit_breaker import SharedSlots
 from proxy.upstream.cluster_manager import ClusterManager
+from proxy.upstream.dns_cache.view import DnsCacheViews
 from proxy.upstream.host import Host, HostStats
 from xds_client.resource_types import ResourceType
 
@@ -124,7 +125,9 @@ class Worker:
             internal_buffer_bytes=settings["internal_buffer"] or 0,
             resources=self._resources,
             demands=Demands(self._demand),
+            workers=settings["workers"],
         )
+        self._dns_caches = DnsCacheViews(self.services, self._demand)
         self._clusters.services = self.services
         #: Where the connections of listeners are counted, by name.
         self._columns = {"": 0}
@@ -181,6 +184,15 @@ class Worker:
 
     def _update_hosts(self, name: str, resolved: list[Any]) -> None:
         self._clusters.update_hosts(name, resolved)
+
+    def _take_resolved(self, cache: str, told: list[Any]) -> None:
+        self._dns_caches.resolved(cache, told)
+
+    def _note_dns_overflow(self, cache: str, key: str) -> None:
+        self._dns_caches.overflow(cache, key)
+
+    def _forget_resolved(self, cache: str, key: str) -> None:
+        self._dns_caches.forgotten(cache, key)
 
     def _update_secret(self, key: str, serialized: bytes) -> None:
         if self._secrets is not None:
@@ -373,13 +385,16 @@ class Worker:
         "remove_listeners": _remove_listeners,
         "resources": _update_resources,
         "demanded": _answer_demand,
+        "dns_overflow": _note_dns_overflow,
         "drain": _mark_draining,
         "drain_listeners": _drain_listeners,
         "forget_resource": _forget_resource,
+        "forgotten": _forget_resolved,
         "hosts": _update_hosts,
         "levels": _set_levels,
         "listener": _add_listener,
         "reopen_logs": _reopen_logs,
+        "resolved": _take_resolved,
         "runtime": _replace_runtime,
         "secret": _update_secret,
         "serve": _start_serving,

@@ -76,6 +76,8 @@ class WorkerServices:
     drain: DrainState
     node: Any = None
     worker_index: int = 0
+    #: How many workers there are.
+    workers: int = 1
     #: Set by the listener manager.
     internal_listeners: InternalListeners | None = None
     #: What lies between the two ends of a connection to an internal listener at most.

@@ -28,6 +28,7 @@ class CompileContext:
     `resources` is where to ask for what a control plane brings. `has_ads` tells whether there is an aggregated
     stream to ask it from; None means "do not check". `terms` are what those who refer to a discovered resource ask
     of it, see `proxy.config.resources.ResourceWant`, and `stat_prefix` begins the stats of it.
+    `dns_caches` are the `DnsCacheConfig`s met so far, serialised, by name; those given are known from elsewhere.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class CompileContext:
         secrets: Any = None,
         resources: ResourceStore | None = None,
         has_ads: bool | None = None,
+        dns_caches: dict[str, bytes] | None = None,
     ) -> None:
         self.runtime = runtime or Runtime()
         self.wall_clock = wall_clock or WallClock()
@@ -49,6 +51,7 @@ class CompileContext:
         self.secrets = secrets
         self.has_ads = has_ads
         self.stat_prefix = ""
+        self.dns_caches = {} if dns_caches is None else dns_caches
         self.terms: frozenset[tuple[Any, ...]] = frozenset()
         self._resources = resources
         self.problems: list[Problem] = []

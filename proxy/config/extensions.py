@@ -34,6 +34,7 @@ envoy.filters.network extensions.filters.network.rbac.v3 rbac RBAC
 envoy.filters.network extensions.filters.network.set_filter_state.v3 set_filter_state Config
 envoy.bootstrap extensions.bootstrap.internal_listener.v3 internal_listener InternalListener
 envoy.filters.network extensions.filters.network.sni_cluster.v3 sni_cluster SniCluster
+envoy.filters.network extensions.filters.network.sni_dynamic_forward_proxy.v3 sni_dynamic_forward_proxy FilterConfig
 envoy.filters.http extensions.filters.http.router.v3 router Router
 envoy.filters.http extensions.filters.http.header_mutation.v3 header_mutation HeaderMutation
 envoy.filters.http extensions.filters.http.cors.v3 cors Cors
@@ -42,6 +43,8 @@ envoy.filters.http extensions.filters.http.grpc_web.v3 grpc_web GrpcWeb
 envoy.filters.http extensions.filters.http.grpc_http1_bridge.v3 config Config
 envoy.filters.http extensions.filters.http.grpc_http1_reverse_bridge.v3 config FilterConfig
 envoy.filters.http extensions.filters.http.grpc_stats.v3 config FilterConfig
+envoy.filters.http extensions.filters.http.dynamic_forward_proxy.v3 dynamic_forward_proxy FilterConfig
+envoy.filters.http.per_route extensions.filters.http.dynamic_forward_proxy.v3 dynamic_forward_proxy PerRouteConfig
 envoy.filters.http extensions.filters.http.on_demand.v3 on_demand OnDemand
 envoy.filters.http.per_route extensions.filters.http.on_demand.v3 on_demand PerRouteConfig
 envoy.filters.http.per_route extensions.filters.http.grpc_http1_reverse_bridge.v3 config FilterConfigPerRoute
@@ -75,6 +78,7 @@ envoy.transport_sockets.upstream extensions.transport_sockets.starttls.v3 startt
 envoy.transport_sockets.upstream extensions.transport_sockets.tls.v3 tls UpstreamTlsContext
 envoy.upstream_options extensions.upstreams.http.v3 http_protocol_options HttpProtocolOptions
 envoy.clusters extensions.clusters.aggregate.v3 cluster ClusterConfig
+envoy.clusters extensions.clusters.dynamic_forward_proxy.v3 cluster ClusterConfig
 envoy.clusters extensions.clusters.dns.v3 dns_cluster DnsCluster
 envoy.load_balancing_policies extensions.load_balancing_policies.round_robin.v3 round_robin RoundRobin
 envoy.resource_monitors extensions.resource_monitors.downstream_connections.v3 downstream_connections DownstreamConnectionsConfig
@@ -277,6 +281,9 @@ _SITES: dict[str, tuple[str, ...]] = {
     "envoy.config.overload.v3.ResourceMonitor.typed_config": ("envoy.resource_monitors",),
     "envoy.config.route.v3.WeightedCluster.ClusterWeight.typed_per_filter_config": _PER_ROUTE,
     "envoy.extensions.clusters.dns.v3.DnsCluster.typed_dns_resolver_config": ("envoy.network.dns_resolver",),
+    "envoy.extensions.common.dynamic_forward_proxy.v3.DnsCacheConfig.typed_dns_resolver_config": (
+        "envoy.network.dns_resolver",
+    ),
     "envoy.extensions.filters.http.compressor.v3.Compressor.compressor_library": _COMPRESSOR,
     "envoy.extensions.filters.http.compressor.v3.CompressorOverrides.compressor_library": _COMPRESSOR,
     "envoy.extensions.filters.http.decompressor.v3.Decompressor.decompressor_library": (

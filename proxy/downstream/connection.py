@@ -94,7 +94,10 @@ class LiveChain:
         """Make the filters of a chain."""
         made = [(one.factory, one.factory.create(one.config, services, facts)) for one in config.gates]
         first = next((i for i, (factory, _) in enumerate(made) if factory.on_data), len(made))
-        gates = tuple(gate for factory, gate in made if not factory.after_handshake and not factory.on_data)
+        patient = next((i for i, (factory, _) in enumerate(made) if factory.waits), len(made))
+        plain = [not factory.after_handshake and not factory.on_data for factory, _ in made]
+        gates = tuple(gate for i, (_, gate) in enumerate(made) if plain[i] and i < patient)
+        held = tuple(gate for i, (_, gate) in enumerate(made) if plain[i] and i >= patient)
         late = tuple(gate for factory, gate in made[:first] if factory.after_handshake)
         deciding = tuple(gate for factory, gate in made[first:] if factory.on_data or factory.after_handshake)
         terminal = config.terminal
@@ -110,6 +113,10 @@ class LiveChain:
                 create_protocol = undecided(deciding, create_protocol)
             if late:
                 create_protocol = guarded(late, create_protocol, services)
+            if held:
+                from proxy.downstream.waiting_gates import waiting  # few chains have such filters
+
+                create_protocol = waiting(held, create_protocol)
         tls = None
         if config.tls is not None:
             from proxy.downstream.handshake import DownstreamTls  # needs ssl, which plain text does not

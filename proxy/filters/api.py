@@ -47,7 +47,7 @@ class ConnectionGate(Protocol):
 
 
 class Undecided(Protocol):
-    """A connection that waits for a `DataGate`; see `proxy.downstream.data_gates`."""
+    """A connection that waits for a `DataGate` or `WaitingGate`; see `proxy.downstream`."""
 
     def on_decided(self, passes: bool) -> None:
         """The gate has decided."""
@@ -71,6 +71,17 @@ class DataGate:
         raise NotImplementedError
 
 
+class WaitingGate:
+    """A network filter that decides about a new connection, perhaps not at once.
+
+    Nothing is read meanwhile, and filters that follow have not heard of the connection.
+    """
+
+    def on_connection(self, connection: ConnectionInfo, waiting: Undecided) -> bool | Pending:
+        """Decide now (False closes the connection), or tell `waiting` later what has been decided."""
+        raise NotImplementedError
+
+
 class TerminalFilter(Protocol):
     """The last network filter of a chain: it owns the bytes of a connection."""
 
@@ -82,7 +93,8 @@ class TerminalFilter(Protocol):
 class NetworkFilterFactory:
     """How to make one kind of network filter. `create` returns a `ConnectionGate` or a `TerminalFilter`.
 
-    A gate that is `after_handshake` is asked when the TLS handshake is over. One that is `on_data` is a `DataGate`.
+    A gate that is `after_handshake` is asked when the TLS handshake is over. One that is `on_data` is a `DataGate`,
+    one that `waits` is a `WaitingGate`.
     """
 
     name: str
@@ -92,6 +104,7 @@ class NetworkFilterFactory:
     create: Callable[[Any, WorkerServices, ListenerFacts], Any]
     after_handshake: bool = False
     on_data: bool = False
+    waits: bool = False
 
 
 _network: dict[str, NetworkFilterFactory] = {}

@@ -23,7 +23,7 @@ from proxy.upstream.cluster_config import (
 from proxy.upstream.compile_dns import compile_dns
 from proxy.upstream.compile_endpoints import compile_endpoints, ip_literal
 from proxy.upstream.compile_http_options import compile_http_options
-from proxy.upstream.compile_kind import KINDS, compile_kind
+from proxy.upstream.compile_kind import KINDS, check_names, compile_kind, with_default_names
 from proxy.upstream.compile_lb import compile_lb
 from proxy.upstream.fields import wrapped
 from xds_client.resource_types import ResourceType
@@ -49,7 +49,8 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
     resolves = discovery in {Discovery.STRICT_DNS, Discovery.LOGICAL_DNS}
     dns = compile_dns(message, extension, path, ctx) if resolves else None
     endpoints, assignment = _endpoints(message, discovery, path, ctx)
-    choice = compile_http_options(message, path, ctx)
+    choice = compile_http_options(with_default_names(message, extension), path, ctx)
+    check_names(extension, choice.auto_sni, path, ctx)
     transport, http2_transport, passthrough, proxy_header = _transports(
         message, choice.protocol, f"{path}.transport_socket", ctx
     )

@@ -10,7 +10,8 @@ from proxy.upstream.cluster_config import AggregateConfig, OriginalDstConfig
 from proxy.upstream.fields import wrapped
 
 AGGREGATE: Final = "envoy.extensions.clusters.aggregate.v3.ClusterConfig"
-KINDS: Final = frozenset({AGGREGATE})
+DYNAMIC_FORWARD_PROXY: Final = "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig"
+KINDS: Final = frozenset({AGGREGATE, DYNAMIC_FORWARD_PROXY})
 
 _DEFAULT_HEADER: Final = "x-envoy-original-dst-host"
 
@@ -20,9 +21,39 @@ def compile_kind(message: Any, extension: Any, path: str, ctx: CompileContext) -
     _check_policy(message, extension, path, ctx)
     if extension is None:
         return _original_dst(message, path, ctx)
+    if extension.DESCRIPTOR.full_name == DYNAMIC_FORWARD_PROXY:
+        return _dynamic_forward_proxy(message, extension, f"{path}.cluster_type.typed_config", ctx)
     if not extension.clusters:
         ctx.problem(f"{path}.cluster_type.typed_config.clusters", "value must contain at least 1 item(s)")
     return AggregateConfig(tuple(extension.clusters))
+
+
+def check_names(extension: Any, names: Any, path: str, ctx: CompileContext) -> None:
+    """Refuse a cluster whose hosts clients choose, unless the hosts' names are checked; `names` is an `AutoSni`."""
+    if extension is None or extension.DESCRIPTOR.full_name != DYNAMIC_FORWARD_PROXY:
+        return
+    checked = names is not None and names.sni and names.san
+    if not (checked or extension.allow_insecure_cluster_options):
+        ctx.problem(
+            path,
+            "dynamic_forward_proxy cluster must have auto_sni and auto_san_validation true unless "
+            "allow_insecure_cluster_options is set.",
+        )
+
+
+def with_default_names(message: Any, extension: Any) -> Any:
+    """The cluster, with what holds for the names of hosts that clients choose where it says nothing about them."""
+    if (
+        extension is None
+        or extension.DESCRIPTOR.full_name != DYNAMIC_FORWARD_PROXY
+        or message.HasField("upstream_http_protocol_options")
+    ):
+        return message
+    result = type(message)()
+    result.CopyFrom(message)
+    result.upstream_http_protocol_options.auto_sni = True
+    result.upstream_http_protocol_options.auto_san_validation = True
+    return result
 
 
 def _check_policy(message: Any, extension: Any, path: str, ctx: CompileContext) -> None:
@@ -35,6 +66,20 @@ def _check_policy(message: Any, extension: Any, path: str, ctx: CompileContext) 
             f"LB policy {policy} is not valid for Cluster type {kind}. Only 'CLUSTER_PROVIDED' is allowed with "
             f"cluster type '{kind}'",
         )
+
+
+def _dynamic_forward_proxy(message: Any, extension: Any, path: str, ctx: CompileContext) -> Any:
+    from proxy.upstream.dns_cache.config import (  # few configs have one
+        DynamicForwardProxyConfig,
+        compile_dns_cache,
+    )
+
+    if not extension.HasField("dns_cache_config"):
+        ctx.problem(f"{path}.dns_cache_config", "a dynamic_forward_proxy cluster needs a DNS cache")
+    return DynamicForwardProxyConfig(
+        compile_dns_cache(extension.dns_cache_config, f"{path}.dns_cache_config", ctx),
+        message.cluster_type.name == "envoy.clusters.dynamic_forward_proxy",
+    )
 
 
 def _original_dst(message: Any, path: str, ctx: CompileContext) -> OriginalDstConfig:

@@ -14,6 +14,7 @@ _MODULES = (
     "proxy.filters.network.rbac",
     "proxy.filters.network.set_filter_state",
     "proxy.filters.network.sni_cluster",
+    "proxy.filters.network.sni_dynamic_forward_proxy",
     "proxy.filters.network.tcp_cluster_rewrite",
     "proxy.tcp_proxy.filter",
     "proxy.hcm.connection_manager",

@@ -33,6 +33,8 @@ _FACTORIES: Final[Mapping[str, Make]] = {
     "envoy.filters.listener.original_dst.local_ip": parse_ip_port,
     "envoy.filters.listener.original_dst.remote_ip": parse_ip_port,
     "envoy.tcp_proxy.per_connection_idle_timeout_ms": _number,
+    "envoy.upstream.dynamic_host": _text,
+    "envoy.upstream.dynamic_port": _number,
     "envoy.string": _text,
     "envoy.hashable_string": _text,
 }

@@ -31,4 +31,9 @@ def make_chooser(
         from proxy.upstream.choosers.aggregate import Aggregate
 
         return Aggregate(cluster, kind.clusters, clusters).choose
+    from proxy.upstream.choosers.dynamic_forward_proxy import DynamicForwardProxy
+    from proxy.upstream.dns_cache.config import DynamicForwardProxyConfig
+
+    if isinstance(kind, DynamicForwardProxyConfig):
+        return DynamicForwardProxy(cluster, kind, services).choose
     raise TypeError(kind)

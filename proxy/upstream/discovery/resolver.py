@@ -12,6 +12,7 @@ from typing import Final
 
 import dns.asyncresolver
 import dns.exception
+import dns.name
 import dns.nameserver
 import dns.rdatatype
 import dns.resolver
@@ -22,6 +23,13 @@ from proxy.upstream.discovery.hosts_file import HostsFile
 from proxy.upstream.discovery.schedule import Answer
 
 RESOLV_CONF: Final = "/etc/resolv.conf"
+
+# The words of c-ares, as Envoy puts them into response code details.
+_NO_NAME: Final = "cares_norecords:Domain name not found"
+_NO_DATA: Final = "cares_norecords:DNS server returned answer with no data"
+_BAD_NAME: Final = "cares_failure:Misformatted domain name"
+_TIMEOUT: Final = "cares_failure:Timeout while contacting DNS servers"
+_GENERAL: Final = "cares_failure:DNS server returned general failure"
 
 # Record types in the order of asking; the first that gives an address ends it, unless the family is ALL.
 _ORDER: Final = {
@@ -42,6 +50,16 @@ def by_family(addresses: Iterable[str], family: DnsFamily) -> tuple[str, ...]:
     if family is DnsFamily.ALL:
         return tuple(address for kind in order for address in kind)
     return next((tuple(kind) for kind in order if kind), ())
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, dns.exception.Timeout):
+        return _TIMEOUT
+    if isinstance(
+        error, (dns.name.LabelTooLong, dns.name.EmptyLabel, dns.name.NameTooLong, dns.name.IDNAException)
+    ):
+        return _BAD_NAME
+    return _GENERAL
 
 
 class _ConnectedUdp(_asyncio_backend.Backend):
@@ -68,7 +86,10 @@ class Resolver:
         except ValueError:
             pass
         else:
-            return Answer(True, by_family((literal,), config.family))
+            found = by_family((literal,), config.family)
+            if not found and ":" in literal:
+                return Answer(False, reason="an IPv6 address has no IPv4 address", details=_BAD_NAME)
+            return Answer(True, found, details="" if found else _NO_NAME)
         found = by_family(self._hosts.lookup(name), config.family)
         return Answer(True, found) if found else None
 
@@ -79,7 +100,7 @@ class Resolver:
         except (dns.exception.DNSException, ValueError, OSError) as error:
             return Answer(False, reason=str(error))
         complete = False
-        reason = ""
+        reason = details = ""
         addresses: list[str] = []
         ttls: list[int] = []
         for kind in _ORDER[config.family]:
@@ -94,20 +115,24 @@ class Resolver:
                 )
             except dns.resolver.NXDOMAIN:
                 complete = True
+                details = _NO_NAME
                 continue
             except (dns.exception.DNSException, OSError, ValueError) as error:
                 reason = str(error)
+                details = _words(error)
                 continue
             complete = True
             if answer.rrset is None:
+                details = _NO_DATA
                 continue
             addresses += [record.address for record in answer.rrset]
             ttls.append(answer.chaining_result.minimum_ttl)
             if config.family is not DnsFamily.ALL:
                 break
         if not complete:
-            return Answer(False, reason=reason)
-        return Answer(True, tuple(dict.fromkeys(addresses)), min(ttls, default=0))
+            return Answer(False, reason=reason, details=details)
+        unique = tuple(dict.fromkeys(addresses))
+        return Answer(True, unique, min(ttls, default=0), details="" if unique else details)
 
     def _client(self, config: DnsConfig) -> dns.asyncresolver.Resolver:
         version = self._stat_resolv_conf()

@@ -17,13 +17,15 @@ class Answer:
 
     `addresses` are textual IPs without duplicates, in the order of the answer. `ttl` is the shortest time to
     live in whole seconds, 0 if unknown. An answer that says "no such name" or "no such record" is complete
-    and empty; `complete` is False when no server gave one, and then `reason` says why.
+    and empty; `complete` is False when no server gave one, and then `reason` says why. `details` is what Envoy
+    says of an answer without addresses.
     """
 
     complete: bool
     addresses: tuple[str, ...] = ()
     ttl: int = 0
     reason: str = ""
+    details: str = ""
 
 
 class BackOff:

@@ -35,10 +35,29 @@ class DnsCacheConfig:
     query_timeout: float = _QUERY_TIMEOUT
     max_pending_requests: int = _MAX_PENDING
     preresolve: tuple[tuple[str, int], ...] = ()
+    #: The message, for the process that resolves.
+    serialized: bytes = field(default=b"", compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DynamicForwardProxyConfig:
+    """The `ClusterConfig.kind` of a cluster whose hosts are those of a DNS cache.
+
+    `named` is whether its `cluster_type` has the name by which the HTTP filter knows such clusters.
+    """
+
+    cache: DnsCacheConfig
+    named: bool
 
 
 def compile_dns_cache(message: Any, path: str, ctx: CompileContext) -> DnsCacheConfig:
-    """Compile an `envoy.extensions.common.dynamic_forward_proxy.v3.DnsCacheConfig`."""
+    """Compile an `envoy.extensions.common.dynamic_forward_proxy.v3.DnsCacheConfig`.
+
+    All that name one cache must say the same of it.
+    """
+    serialized: bytes = message.SerializeToString(deterministic=True)
+    if ctx.dns_caches.setdefault(message.name, serialized) != serialized:
+        ctx.problem(path, f"config specified DNS cache '{message.name}' with different settings")
     refresh = seconds(message, "dns_refresh_rate", _REFRESH_RATE)
     base, longest = failure_intervals(message, refresh, path, ctx)
     families = message.DESCRIPTOR.fields_by_name["dns_lookup_family"].enum_type.values_by_number
@@ -67,4 +86,5 @@ def compile_dns_cache(message: Any, path: str, ctx: CompileContext) -> DnsCacheC
         query_timeout=seconds(message, "dns_query_timeout", _QUERY_TIMEOUT),
         max_pending_requests=wrapped(message.dns_cache_circuit_breaker, "max_pending_requests", _MAX_PENDING),
         preresolve=preresolve,
+        serialized=serialized,
     )

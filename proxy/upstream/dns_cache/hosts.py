@@ -27,6 +27,8 @@ class Load(Enum):
     LOADING = 1
     #: There are `max_hosts` others.
     OVERFLOW = 2
+    #: As many requests as may wait are waiting.
+    PENDING_OVERFLOW = 3
 
 
 class CachedHost:
@@ -123,7 +125,7 @@ class CachedHosts:
         if known is None or not known.asking or known.query != query:
             return False
         known.asking = False
-        known.reason = answer.reason
+        known.reason = answer.details or answer.reason
         first, known.resolved = not known.resolved, True
         if not answer.complete:
             self.stats.dns_query_failure += 1
@@ -144,8 +146,8 @@ class CachedHosts:
         return self._hosts.get(key)
 
     def known(self) -> Iterator[CachedHost]:
-        """The hosts that have an address."""
-        return (known for known in self._hosts.values() if known.address is not None)
+        """The hosts that have an answer, whatever it says."""
+        return (known for known in self._hosts.values() if known.resolved)
 
     def _take_address(self, known: CachedHost, answer: Answer) -> bool:
         if not answer.addresses:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from proxy.upstream.cluster_config import DnsConfig
@@ -49,7 +49,8 @@ class CacheResolution:
         self._on_changed = on_changed
         self._on_removed = on_removed
         self._queries: set[asyncio.Task[None]] = set()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_at = 0.0
         self._schedule()
 
     def load(self, host: HostName) -> tuple[Load, CachedHost | None]:
@@ -58,6 +59,10 @@ class CacheResolution:
         if result[0] is Load.LOADING:
             self._schedule()
         return result
+
+    def resolved(self) -> Iterator[CachedHost]:
+        """See `CachedHosts.known`."""
+        return self._hosts.known()
 
     def close(self) -> None:
         """End every query."""
@@ -73,11 +78,12 @@ class CacheResolution:
             self._timer.cancel()
             self._timer = None
         if when is not None and when != float("inf"):
+            self._timer_at = when
             self._timer = self._loop.call_at(when, self._on_timer)
 
     def _on_timer(self) -> None:
         # The clock of the loop may be a little behind the moment that it was asked for.
-        now = self._loop.time() if self._timer is None else max(self._loop.time(), self._timer.when())
+        now = max(self._loop.time(), self._timer_at)
         self._timer = None
         for known in self._hosts.settle_timeouts(now):
             self._on_changed(known)

@@ -78,8 +78,10 @@ def test_ipv4_is_asked_for_only_if_there_is_no_ipv6():
 
 
 def test_no_such_name_and_no_such_record_are_complete_and_empty():
-    assert ask({})[0] == Answer(True)
-    assert ask({("svc.test", "A"): []}, DnsFamily.V4_ONLY)[0] == Answer(True)
+    no_name = Answer(True, details="cares_norecords:Domain name not found")
+    assert ask({})[0] == no_name
+    no_data = Answer(True, details="cares_norecords:DNS server returned answer with no data")
+    assert ask({("svc.test", "A"): []}, DnsFamily.V4_ONLY)[0] == no_data
 
 
 def test_no_answer_from_any_server_is_incomplete():
@@ -87,6 +89,7 @@ def test_no_answer_from_any_server_is_incomplete():
     answer, _ = ask({("svc.test", "A"): failure, ("svc.test", "AAAA"): failure})
     assert not answer.complete
     assert answer.reason
+    assert answer.details == "cares_failure:Timeout while contacting DNS servers"
     assert ask({("svc.test", "AAAA"): failure})[0].complete
 
 
