@@ -1,6 +1,7 @@
 """Our own load generator, used where wrk is not installed and for clients that wrk cannot play.
 
-Closed loop: each of `--connections` sends its next request when the reply to the last is there. Prints
+Closed loop: each of `--connections` sends its next request when the reply to the last is there, and with
+`--interval` not before so many seconds have passed; times then count from when a request was due. Prints
 one JSON object: requests, errors, seconds, p50_ms, p99_ms. Modes: `keepalive`, `close` (a connection for each
 request), `reconnect` (the same, but only the client closes), `paths` (a new path each time), `post` (a body of
 2,000 bytes), `abort` (every second request is given up by closing the connection right after sending it).
@@ -27,6 +28,7 @@ class Tally:
     """What all connections have seen; times are seconds."""
 
     stop_at: float
+    interval: float = 0.0
     times: list[float] = field(default_factory=list)
     requests: int = 0
     errors: int = 0
@@ -55,6 +57,7 @@ class ClientProtocol(asyncio.Protocol):
         self._lost = lost
         self._data = b""
         self._sent = 0.0
+        self._due = 0.0
         self._number = 0
         self._transport: asyncio.Transport
 
@@ -68,7 +71,13 @@ class ClientProtocol(asyncio.Protocol):
             self._sent = 0.0
             self._transport.close()
             return
-        self._sent = time.monotonic()
+        now = time.monotonic()
+        due = self._due + self._tally.interval
+        if self._tally.interval and due > now:
+            self._sent = 0.0
+            asyncio.get_running_loop().call_later(due - now, self._next)
+            return
+        self._due = self._sent = due if self._tally.interval and self._due else now
         self._transport.write(request_bytes(self._mode, self._host, self._number))
         self._number += 1
         if self._mode == "abort" and self._number % 2 == 0:
@@ -121,9 +130,11 @@ async def _worker(port: int, mode: str, host: str, tally: Tally) -> None:
         await lost
 
 
-async def _run(port: int, mode: str, host: str, connections: int, duration: float) -> dict[str, float]:
+async def _run(
+    port: int, mode: str, host: str, connections: int, duration: float, interval: float
+) -> dict[str, float]:
     started = time.monotonic()
-    tally = Tally(started + duration)
+    tally = Tally(started + duration, interval)
     await asyncio.wait_for(
         asyncio.gather(*(_worker(port, mode, host, tally) for _ in range(connections))), duration + 15
     )
@@ -145,8 +156,10 @@ def main() -> None:
     parser.add_argument("--host", default="bench.example.com")
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--duration", type=float, default=4.0, help="seconds")
+    parser.add_argument("--interval", type=float, default=0.0, help="least seconds from request to request")
     given = parser.parse_args()
-    print(json.dumps(uvloop.run(_run(given.port, given.mode, given.host, given.connections, given.duration))))
+    run = _run(given.port, given.mode, given.host, given.connections, given.duration, given.interval)
+    print(json.dumps(uvloop.run(run)))
 
 
 if __name__ == "__main__":

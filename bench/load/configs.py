@@ -143,3 +143,29 @@ def mesh(port: int, admin_port: int, origin_port: int, count: int) -> str:
     )
     clusters = (_CLUSTER.format(name=f"cluster{number}", port=origin_port) for number in range(count))
     return _head(port, admin_port, None) + "".join(hosts) + "  clusters:\n" + "".join(clusters)
+
+
+_DISCOVERED = """\
+node: {{id: bench, cluster: bench}}
+admin:
+  address: {{socket_address: {{address: 127.0.0.1, port_value: {admin_port}}}}}
+dynamic_resources:
+  ads_config:
+    api_type: GRPC
+    transport_api_version: V3
+    grpc_services: [{{envoy_grpc: {{cluster_name: control-plane}}}}]
+  cds_config: {{ads: {{}}, resource_api_version: V3}}
+  lds_config: {{ads: {{}}, resource_api_version: V3}}
+static_resources:
+  clusters:
+"""
+
+
+def discovered(port: int, admin_port: int, server_port: int) -> str:
+    """Everything comes from the control plane on `server_port`; `port` is that of the listener it sends."""
+    del port
+    return (
+        _DISCOVERED.format(admin_port=admin_port)
+        + _CLUSTER.format(name="control-plane", port=server_port)
+        + _HTTP2
+    )

@@ -34,9 +34,14 @@ def generator_name(mode: str = "keepalive") -> str:
     return "wrk" if mode in _WRK_MODES and shutil.which("wrk") else "bench.load.client"
 
 
-def run_load(port: int, mode: str, connections: int, duration: float, *, tls: bool = False) -> Load:
-    """Load on a port for `duration` seconds, from the CPUs that the proxy does not use; `tls` needs wrk."""
-    wrk = generator_name(mode) == "wrk"
+def run_load(
+    port: int, mode: str, connections: int, duration: float, *, tls: bool = False, interval: float = 0.0
+) -> Load:
+    """Load on a port for `duration` seconds, from the CPUs that the proxy does not use; `tls` needs wrk.
+
+    With an `interval` each connection sends one request in so many seconds, which wrk cannot.
+    """
+    wrk = not interval and generator_name(mode) == "wrk"
     if wrk:
         command = [
             "wrk",
@@ -55,6 +60,7 @@ def run_load(port: int, mode: str, connections: int, duration: float, *, tls: bo
     else:
         command = [sys.executable, "-m", "bench.load.client", "--port", str(port), "--mode", mode]
         command += ["--host", HOST, "--connections", str(connections), "--duration", str(duration)]
+        command += ["--interval", str(interval)]
     with pinned(cpus()[1]):
         done = subprocess.run(command, capture_output=True, text=True, timeout=duration + 60, check=False)
     if done.returncode != 0:

@@ -12,6 +12,7 @@ from typing import Final
 from bench.load import configs
 from bench.load.generator import HOST, run_load
 from bench.load.http2_scenarios import HTTP2_SCENARIOS
+from bench.load.mesh_scenarios import MESH_SCENARIOS
 from bench.load.processes import cpu_seconds, descriptors, memory
 from bench.load.settings import Round, Sample, Scenario, Settings, order
 from bench.load.subjects import Subject, running_origin
@@ -147,5 +148,6 @@ SCENARIOS: Final = {
         *HTTP2_SCENARIOS,
         *TCP_SCENARIOS,
         *TLS_SCENARIOS,
+        *MESH_SCENARIOS,
     )
 }

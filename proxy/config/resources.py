@@ -38,21 +38,21 @@ class ResourceWant:
     stat_prefix: str = field(default="", compare=False)
     terms: frozenset[tuple[Any, ...]] = field(default=frozenset(), compare=False)
     waits: bool = field(default=True, compare=False)
+    #: The same in every process, and of this type, source and name alone.
+    key: str = field(init=False, compare=False)
 
-    @property
-    def key(self) -> str:
-        """The same in every process, and of this type, source and name alone."""
-        return resource_key(self.type, self.name, self.source)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", resource_key(self.type, self.name, self.source))
 
 
 def resource_key(kind: ResourceType, name: str, source: bytes) -> str:
     """See `ResourceWant.key`."""
-    return f"{kind.name}/{_short(source)}/{name}"
+    return _key_start(kind, source) + name
 
 
 @lru_cache(maxsize=256)
-def _short(source: bytes) -> str:
-    return xxhash.xxh64_hexdigest(source)
+def _key_start(kind: ResourceType, source: bytes) -> str:
+    return f"{kind.name}/{xxhash.xxh64_hexdigest(source)}/"
 
 
 class ResourceUser(Protocol):
@@ -76,17 +76,19 @@ class ResourceSource:
         self.value: bytes | None = None
         self.version = 0
         self._made: tuple[int, Any] = (-1, None)
-        self._users: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._users: weakref.WeakSet[Any] | None = None
 
     def set(self, value: bytes | None) -> None:
         """Replace the value, and tell everybody who uses it."""
         self.value = value
         self.version += 1
-        for user in list(self._users):
+        for user in list(self._users or ()):
             user.on_resource(self)
 
     def tell(self, user: ResourceUser) -> None:
         """Let `user`, to which no reference is kept, know of changes."""
+        if self._users is None:
+            self._users = weakref.WeakSet()
         self._users.add(user)
 
     def made(self, make: Callable[[bytes | None], Made]) -> Made:
@@ -105,6 +107,8 @@ class ResourceStore:
     def __init__(self) -> None:
         self.wants: dict[str, ResourceWant] = {}
         self._sources: dict[str, ResourceSource] = {}
+        #: What nobody has asked for yet: most of what a control plane of a mesh sends.
+        self._values: dict[str, bytes | None] = {}
 
     def want(
         self,
@@ -133,12 +137,19 @@ class ResourceStore:
         source = self._sources.get(key)
         if source is None:
             source = self._sources[key] = ResourceSource(key)
+            if key in self._values:
+                source.set(self._values.pop(key))
         return source
 
     def forget(self, key: str) -> None:
         """Nobody will ask for it again; who has it keeps it as it is."""
         self._sources.pop(key, None)
+        self._values.pop(key, None)
 
     def update(self, key: str, value: bytes | None) -> None:
         """A resource has come, changed or gone (None)."""
-        self.source(key).set(value)
+        source = self._sources.get(key)
+        if source is None:
+            self._values[key] = value
+        else:
+            source.set(value)

@@ -26,7 +26,7 @@ class UpdateError:
 
 def read_message(message_type: Any, body: bytes) -> Any:
     """Parse and check against the rules of its fields and the support ledger; raises `ConfigError`."""
-    message = _parse(message_type, body)
+    message = parse(message_type, body)
     refuse(check_message(message).problems)
     return message
 
@@ -36,10 +36,15 @@ class Reading:
 
     Envoy reads a response whole: if one resource cannot be read, or breaks a rule of its proto, none is applied.
     What else is wrong with a resource concerns that one only, and is told when it is read again with `message`.
+    With `shape_of`, of all sound resources of one shape only the first is looked at; `shapes` are those of sound
+    resources by their places.
     """
 
-    def __init__(self, message_type: Any) -> None:
+    def __init__(self, message_type: Any, shape_of: Callable[[Any], Any] | None = None) -> None:
         self._type = message_type
+        self._shape_of = shape_of
+        self._sound: set[bytes] = set()
+        self.shapes: dict[int, Any] = {}
         self._problems: dict[int, list[Problem]] = {}
         self.rejections: list[Rejection] = []
 
@@ -47,25 +52,36 @@ class Reading:
         """Read all; `rejections` are the reasons to refuse the update."""
         turns = Turns()
         for number, resource in enumerate(resources):
-            try:
-                findings = check_message(_parse(self._type, resource.body))
-            except ConfigError as error:
-                self.rejections.append(Rejection(resource.name, reason_of(error)))
-                continue
-            if findings.invalid:
-                self.rejections.append(Rejection(resource.name, "; ".join(map(str, findings.problems))))
-            elif findings.problems:
-                self._problems[number] = findings.problems
+            self._look_at(number, resource)
             if turns.over:
                 await turns.next()
+
+    def _look_at(self, number: int, resource: Resource) -> None:
+        try:
+            shape = None if self._shape_of is None else self._shape_of(parse(self._type, resource.body))
+            if shape is not None and shape.key in self._sound:
+                self.shapes[number] = shape
+                return
+            findings = check_message(parse(self._type, resource.body))
+        except ConfigError as error:
+            self.rejections.append(Rejection(resource.name, reason_of(error)))
+            return
+        if findings.invalid:
+            self.rejections.append(Rejection(resource.name, "; ".join(map(str, findings.problems))))
+        elif findings.problems:
+            self._problems[number] = findings.problems
+        elif shape is not None:
+            self._sound.add(shape.key)
+            self.shapes[number] = shape
 
     def message(self, number: int, resource: Resource) -> Any:
         """The message of the resource at that place; raises `ConfigError`."""
         refuse(self._problems.get(number, ()))
-        return _parse(self._type, resource.body)
+        return parse(self._type, resource.body)
 
 
-def _parse(message_type: Any, body: bytes) -> Any:
+def parse(message_type: Any, body: bytes) -> Any:
+    """Parse only; raises `ConfigError`."""
     try:
         return message_type.FromString(body)
     except DecodeError as error:

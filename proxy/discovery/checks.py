@@ -13,8 +13,10 @@ from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 
 from proxy.app.runtime_layers import read_layer
 from proxy.base.errors import ConfigError
+from proxy.config.check import check_message
 from proxy.config.context import CompileContext
-from proxy.discovery.accept import read_message, refuse
+from proxy.discovery.accept import parse, read_message, refuse
+from proxy.discovery.shapes import endpoints_shape, reduced_table
 from proxy.upstream.cluster_config import Discovery
 from proxy.upstream.compile_endpoints import compile_endpoints
 from xds_client.resource_types import ResourceType
@@ -23,18 +25,35 @@ from xds_client.resource_types import ResourceType
 Check = Callable[[bytes, str, CompileContext], bytes]
 
 
-def _check_endpoints(body: bytes, name: str, ctx: CompileContext) -> bytes:
+def _check_endpoints(body: bytes, name: str, ctx: CompileContext, fine: set[bytes]) -> bytes:
+    message = parse(endpoint_pb2.ClusterLoadAssignment, body)
+    shape = endpoints_shape(message) if message.cluster_name == name else None
+    if shape is not None and shape in fine:
+        return body
     message = read_message(endpoint_pb2.ClusterLoadAssignment, body)
     if message.cluster_name != name:
         raise ConfigError(f"Unexpected EDS cluster (expecting {name}): {message.cluster_name}")
     compile_endpoints(message, Discovery.EDS, "", ctx)
     refuse(ctx.problems)
+    if shape is not None:
+        fine.add(shape)
     return body
 
 
 def _check_routes(body: bytes, name: str, ctx: CompileContext) -> bytes:
     from proxy.router.route_table import compile_route_table
 
+    message = parse(route_pb2.RouteConfiguration, body)
+    names_matter = message.validate_clusters.value or message.HasField("vhds")
+    if message.name == name and len(message.virtual_hosts) > 1 and not names_matter:
+        reduced = reduced_table(message)
+        if reduced is not None and not check_message(reduced).problems:
+            ctx.known_clusters = None
+            compile_route_table(reduced, "", ctx, eager=True)
+            if not ctx.problems:
+                return body
+            # Now for their places in the table itself.
+            ctx.problems.clear()
     message = read_message(route_pb2.RouteConfiguration, body)
     if message.name != name:
         raise ConfigError(f"Unexpected RDS configuration (expecting {name}): {message.name}")
@@ -108,7 +127,6 @@ def _check_virtual_hosts(body: bytes, name: str, ctx: CompileContext) -> bytes:
 
 
 CHECKS: dict[ResourceType, Check] = {
-    ResourceType.ENDPOINT: _check_endpoints,
     ResourceType.EXTENSION_CONFIG: _check_extension,
     ResourceType.SCOPED_ROUTE: _check_scopes,
     ResourceType.VIRTUAL_HOST: _check_virtual_hosts,
@@ -118,7 +136,19 @@ CHECKS: dict[ResourceType, Check] = {
 }
 
 
-def check(kind: ResourceType, body: bytes, name: str, ctx: Any, terms: frozenset[Any] = frozenset()) -> bytes:
-    """Check a resource that is referred to as `name`, on these `terms`; raises `ConfigError`."""
+def check(
+    kind: ResourceType,
+    body: bytes,
+    name: str,
+    ctx: Any,
+    terms: frozenset[Any] = frozenset(),
+    fine: set[bytes] | None = None,
+) -> bytes:
+    """Check a resource that is referred to as `name`, on these `terms`; raises `ConfigError`.
+
+    `fine` are the shapes (see `proxy.discovery.shapes`) of what was found to be sound in the same update.
+    """
     ctx.terms = terms
+    if kind is ResourceType.ENDPOINT:
+        return _check_endpoints(body, name, ctx, set() if fine is None else fine)
     return CHECKS[kind](body, name, ctx)

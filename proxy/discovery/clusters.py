@@ -18,6 +18,7 @@ from proxy.config.context import CompileContext
 from proxy.config.resources import ResourceWant
 from proxy.discovery.accept import Broadcast, Reading, UpdateError, reason_of, refuse
 from proxy.discovery.places import Places
+from proxy.discovery.shapes import ClusterShape, cluster_shape
 from proxy.discovery.turns import Turns
 from proxy.discovery.wanted import WantedResources
 from proxy.discovery.warming import Warming
@@ -102,7 +103,7 @@ class ClusterTable:
 
     async def apply(self, update: Update) -> Sequence[Rejection]:
         """See `xds_client.api.Consumer`."""
-        reading = Reading(cluster_pb2.Cluster)
+        reading = Reading(cluster_pb2.Cluster, cluster_shape)
         await reading.look(update.added)
         if reading.rejections:
             for one in reading.rejections:
@@ -110,10 +111,11 @@ class ClusterTable:
             return reading.rejections
         rejections = []
         turns = Turns()
+        plans: dict[bytes, ResourceWant] = {}
         for number, resource in enumerate(update.added):
             version = resource.version or update.version
             try:
-                self._offer(reading.message(number, resource), resource, version)
+                self._offer(reading, number, resource, version, plans)
             except ConfigError as error:
                 reason = reason_of(error)
                 self.errors[resource.name] = UpdateError(version, reason, self._clock(), resource.body)
@@ -143,8 +145,19 @@ class ClusterTable:
         """See `xds_client.api.Consumer`."""
         logger.debug("cds: %s", reason)
 
-    def _offer(self, message: Any, resource: Resource, version: str) -> None:
-        name = message.name
+    def _offer(
+        self,
+        reading: Reading,
+        number: int,
+        resource: Resource,
+        version: str,
+        plans: dict[bytes, ResourceWant],
+    ) -> None:
+        """Take one of the resources; `plans` has what the clusters of a shape that was compiled refer to."""
+        shape: ClusterShape | None = reading.shapes.get(number)
+        like = None if shape is None else plans.get(shape.key)
+        message: Any = reading.message(number, resource) if like is None else None
+        name: str = shape.name if shape is not None else message.name
         before = self.warming.get(name) or self.active.get(name)
         if before is not None and not before.dynamic:
             logger.debug("cluster %s of the bootstrap is not changed by CDS", name)
@@ -153,25 +166,33 @@ class ClusterTable:
         if before is not None and before.serialized == resource.body:
             before.version = version
             return
-        context = self._context()
-        config = compile_cluster(message, "", context)
-        refuse(context.problems)
+        config: ClusterConfig | None = None
+        if shape is not None and like is not None:
+            wants: tuple[ResourceWant, ...] = (shape.want(like),)
+        else:
+            context = self._context()
+            config = compile_cluster(message, "", context)
+            refuse(context.problems)
+            wants = tuple(context.resources.wants.values())
+            if shape is not None and len(wants) == 1:
+                plans[shape.key] = wants[0]
         place = self._places.take()
         if place is None:
             raise ConfigError(
                 f"there are {self._places.capacity} clusters already, which is the most there can be"
             )
-        wants = tuple(context.resources.wants.values())
+        resolved = config if config is not None and config.dns is not None else None
         record = ClusterRecord(
-            name, resource.body, place, self._clock(), True, version, wants, config.dns is not None
+            name, resource.body, place, self._clock(), True, version, wants, resolved is not None
         )
         if name in self.active:
             self._stats.cluster_modified += 1
         else:
             self._stats.cluster_added += 1
-        self._warm(record, config)
+        self._warm(record, resolved)
 
-    def _warm(self, record: ClusterRecord, config: ClusterConfig) -> None:
+    def _warm(self, record: ClusterRecord, resolved: ClusterConfig | None) -> None:
+        """Use it once what it needs is here; `resolved` is the config of one whose hosts have names."""
         name = record.name
         replaced = self.warming.pop(name, None)
         if replaced is not None:
@@ -179,7 +200,7 @@ class ClusterTable:
         self.warming[name] = record
         record.warming = Warming(self._clock(), lambda: self._activate(record))
         self._wanted.hold(record.wants, _holder(record), record.warming)
-        if config.dns is not None and not self._names.add(config, record.warming, _NAMES):
+        if resolved is not None and not self._names.add(resolved, record.warming, _NAMES):
             record.warming.add(_NAMES)
         record.warming.start()
         self._count()
@@ -201,6 +222,7 @@ class ClusterTable:
     def _flush(self) -> None:
         activated, self._activated = self._activated, []
         present = [one for one in activated if self.active.get(one.name) is one]
+        self._wanted.flush()
         for message in _sliced(present):
             self._broadcast(message)
         self._wanted.sweep()

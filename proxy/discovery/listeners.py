@@ -213,6 +213,7 @@ class ListenerTable:
         self.active[name] = record
         if before is not None:
             record.active.take_over(before.active)
+        self._wanted.flush()
         self._start(record)
         if before is not None:
             self._discard(before)

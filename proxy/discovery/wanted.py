@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
@@ -9,6 +10,7 @@ from typing import Any, Final
 import xxhash
 from envoy.config.core.v3 import config_source_pb2
 
+from proxy.app.ipc import SLICE_BYTES
 from proxy.base.errors import ConfigError
 from proxy.config.context import CompileContext
 from proxy.config.resources import DEMANDED, ResourceWant, resource_key
@@ -63,6 +65,9 @@ class Wanted:
     @property
     def terms(self) -> frozenset[tuple[Any, ...]]:
         """What those who refer to it ask of it."""
+        if len(self.holders) == 1:
+            (want,) = self.holders.values()
+            return want.terms
         return frozenset[tuple[Any, ...]]().union(*(want.terms for want in self.holders.values()))
 
     def numbers(self) -> dict[str, int]:
@@ -106,6 +111,8 @@ class WantedResources:
         #: How resources are asked for where it is not by their names alone, by type.
         self.consumers: dict[ResourceType, type[NamedConsumer]] = {}
         self._unheld: set[str] = set()
+        self._untold: list[tuple[str, bytes]] = []
+        self._untold_bytes = 0
         self._consumers: dict[tuple[ResourceType, bytes], NamedConsumer] = {}
 
     def hold(self, wants: Iterable[ResourceWant], holder: str, warming: Warming | None = None) -> None:
@@ -149,6 +156,7 @@ class WantedResources:
                 # What it referred to may be next.
                 self.release(entry.held.values(), _holder(entry))
                 removed.setdefault((entry.want.type, entry.want.source), []).append(entry.want.name)
+                self.flush()
                 self._broadcast(("forget_resource", key))
         for place, names in removed.items():
             self._consumers[place].remove(names)
@@ -161,8 +169,16 @@ class WantedResources:
         """Those of one type."""
         return [entry for entry in self.entries.values() if entry.want.type is kind]
 
-    def take(self, kind: ResourceType, source: bytes, name: str, body: bytes, version: str) -> str:
-        """A resource has come; returns why it is refused, "" if it is not."""
+    def take(
+        self,
+        kind: ResourceType,
+        source: bytes,
+        name: str,
+        body: bytes,
+        version: str,
+        fine: set[bytes] | None = None,
+    ) -> str:
+        """A resource has come; returns why it is refused, "" if it is not. For `fine` see `checks.check`."""
         entry = self.entries.get(resource_key(kind, name, source))
         if entry is None:
             return ""
@@ -170,7 +186,7 @@ class WantedResources:
         context = self._context()
         context.stat_prefix = entry.want.stat_prefix
         try:
-            value = check(kind, body, name, context, entry.terms | _demanded(entry))
+            value = check(kind, body, name, context, entry.terms | _demanded(entry), fine)
         except ConfigError as error:
             reason = reason_of(error)
             entry.rejected += 1
@@ -208,8 +224,23 @@ class WantedResources:
             observer = self.observers.get(entry.want.type)
             if observer is not None:
                 observer(entry)
-            self._broadcast(("resources", [(entry.want.key, value)]))
+            self._tell(entry.want.key, value)
         self._settle(entry)
+
+    def _tell(self, key: str, value: bytes) -> None:
+        if not self._untold:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._untold.append((key, value))
+        self._untold_bytes += len(value)
+        if self._untold_bytes >= SLICE_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Give workers what was published: to be called before they hear of what refers to it."""
+        if self._untold:
+            resources, self._untold = self._untold, []
+            self._untold_bytes = 0
+            self._broadcast(("resources", resources))
 
     def _check_again(self, entry: Wanted) -> None:
         """Something else is asked of the value that is in use; where that does not fit, it is not used."""
@@ -243,6 +274,7 @@ class WantedResources:
 
     def answer(self, key: str, name: str) -> None:
         """What was demanded is here, or will not come in time."""
+        self.flush()
         self._broadcast(("demanded", key, name))
 
     def missing(self, kind: ResourceType, source: bytes, name: str) -> None:
@@ -305,9 +337,10 @@ class NamedConsumer:
         """See `Consumer`. What is removed stays in use while somebody refers to it, as in Envoy."""
         rejections = []
         turns = Turns()
+        fine: set[bytes] = set()
         for resource in update.added:
             version = resource.version or update.version
-            reason = self._wanted.take(self._kind, self._source, resource.name, resource.body, version)
+            reason = self._wanted.take(self._kind, self._source, resource.name, resource.body, version, fine)
             if reason:
                 rejections.append(Rejection(resource.name, reason))
             if turns.over:
@@ -330,4 +363,4 @@ def _holder(entry: Wanted) -> str:
 
 
 def _demanded(entry: Wanted) -> frozenset[tuple[Any, ...]]:
-    return frozenset((DEMANDED, name) for name in entry.demanded)
+    return frozenset([(DEMANDED, name) for name in entry.demanded])

@@ -1,0 +1,257 @@
+"""A control plane of ten thousand services: the first push, changes of one of them or all, frequent routes."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Final
+
+from bench.load import configs, mesh_resources
+from bench.load.control_plane import ControlPlane
+from bench.load.generator import Load, run_load
+from bench.load.origin import reply_of_size
+from bench.load.processes import cpu_seconds, memory
+from bench.load.settings import Round, Sample, Scenario, Settings, order
+from bench.load.subjects import Subject, running_origin
+
+_POLL_SECONDS: Final = 0.001
+_PACED_CONNECTIONS: Final = 8
+_PACED_INTERVAL: Final = 0.008
+_UPDATES_PER_SECOND: Final = 100
+_FREQUENT_TABLE: Final = 100
+_ENDPOINT_CHANGES: Final = 10
+_SIZES: Final = (400, 300)
+_LENGTHS: Final = tuple(str(len(reply_of_size(size).partition(b"\r\n\r\n")[2])) for size in _SIZES)
+
+
+class _Mesh:
+    """A proxy that has taken everything from a control plane of its own, with two origins to choose from."""
+
+    def __init__(self, name: str, count: int, origin_port: int, *, table: int = 0) -> None:
+        self.count = count
+        self._stack = contextlib.ExitStack()
+        self.origin_port = origin_port
+        directory = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-state-"))
+        os.environ["XDG_STATE_HOME"] = directory
+        self.server = self._stack.enter_context(ControlPlane())
+        self.server.set(mesh_resources.CLUSTERS, mesh_resources.clusters(count))
+        self.server.set(mesh_resources.ENDPOINTS, mesh_resources.endpoints(range(count), count, origin_port))
+        self.server.set(mesh_resources.ROUTES, mesh_resources.routes(table or count))
+
+        def config(port: int, admin_port: int) -> str:
+            self.server.set(mesh_resources.LISTENERS, mesh_resources.listener(port))
+            return configs.discovered(port, admin_port, self.server.port)
+
+        last = mesh_resources.host_name((table or count) - 1)
+        with contextlib.ExitStack() as cleanup:
+            cleanup.callback(self.close)
+            self.subject = Subject(name, config, host=last)
+            self._stack.callback(self.subject.close)
+            cleanup.pop_all()
+
+    def settle(self) -> None:
+        """Wait until every response was answered; RuntimeError if one was refused."""
+        kinds = (mesh_resources.CLUSTERS, mesh_resources.ENDPOINTS, mesh_resources.ROUTES)
+        deadline = time.monotonic() + 60
+        while not all(map(self.server.settled, kinds)):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self.subject.name} does not answer a response")
+            time.sleep(_POLL_SECONDS)
+        if self.server.nacks:
+            raise RuntimeError(f"{self.subject.name} refuses: {self.server.nacks[0]}")
+
+    def seconds_until(self, number: int, seen: Callable[[http.client.HTTPResponse], bool]) -> float:
+        """Seconds until a virtual host gives an answer of some kind."""
+        started = time.perf_counter()
+        connection = http.client.HTTPConnection("127.0.0.1", self.subject.port, timeout=10)
+        with contextlib.closing(connection):
+            while time.perf_counter() < started + 60:
+                connection.request("GET", "/", headers={"Host": mesh_resources.host_name(number)})
+                response = connection.getresponse()
+                response.read()
+                if seen(response):
+                    return time.perf_counter() - started
+                time.sleep(_POLL_SECONDS)
+        raise RuntimeError(f"{self.subject.name} does not take an update")
+
+    def load(self, settings: Settings) -> Load:
+        """Paced load: 1,000 requests a second, so that latency is that of the proxy and not of a queue."""
+        return run_load(
+            self.subject.port, "keepalive", _PACED_CONNECTIONS, settings.duration, interval=_PACED_INTERVAL
+        )
+
+    def close(self) -> None:
+        """End both."""
+        self._stack.close()
+
+
+def _first_push(settings: Settings) -> Iterator[Round]:
+    with running_origin() as origin_port:
+        for number in range(settings.rounds):
+            samples: Round = {}
+            for name in order(settings, number):
+                mesh = _Mesh(name, settings.clusters, origin_port)
+                with contextlib.closing(mesh):
+                    mesh.settle()
+                    used = memory(mesh.subject.pid)
+                    samples[name] = {
+                        "seconds_to_answer": mesh.subject.seconds_to_answer,
+                        "cpu_seconds": cpu_seconds(mesh.subject.pid),
+                        "rss_mib": used.rss,
+                        "pss_mib": used.pss,
+                        "errors": 0,
+                    }
+            yield samples
+
+
+def _one_endpoint(settings: Settings) -> Iterator[Round]:
+    with running_origin(_SIZES[1]) as origin_port, running_origin(_SIZES[0]) as other_port:
+        for number in range(settings.rounds):
+            samples: Round = {}
+            for name in order(settings, number):
+                mesh = _Mesh(name, settings.clusters, origin_port)
+                with contextlib.closing(mesh):
+                    mesh.settle()
+                    samples[name] = {"milliseconds": _changes(mesh, (other_port, origin_port)), "errors": 0}
+            yield samples
+
+
+def _changes(mesh: _Mesh, ports: tuple[int, int]) -> float:
+    """Milliseconds of the slowest of some changes, to the other origin and back; their replies differ in size."""
+    worst = 0.0
+    number = mesh.count - 1
+    mesh.seconds_until(number, partial(_has_length, _LENGTHS[1]))
+    for change in range(_ENDPOINT_CHANGES):
+        wanted = _LENGTHS[change % 2]
+        mesh.server.push(
+            mesh_resources.ENDPOINTS, mesh_resources.endpoints([number], mesh.count, ports[change % 2])
+        )
+        worst = max(worst, mesh.seconds_until(number, partial(_has_length, wanted)))
+    return worst * 1000
+
+
+def _has_length(length: str, response: http.client.HTTPResponse) -> bool:
+    return response.headers["content-length"] == length
+
+
+def _push_under_load(settings: Settings) -> Iterator[Round]:
+    with running_origin() as origin_port:
+        for number in range(settings.rounds):
+            samples: Round = {}
+            for name in order(settings, number):
+                mesh = _Mesh(name, settings.clusters, origin_port)
+                with contextlib.closing(mesh):
+                    mesh.settle()
+                    samples[name] = _push_sample(mesh, settings)
+            yield samples
+
+
+def _push_sample(mesh: _Mesh, settings: Settings) -> Sample:
+    changed = mesh_resources.clusters(mesh.count, connect_timeout=2)
+    again = mesh_resources.endpoints(range(mesh.count), mesh.count, mesh.origin_port)
+    quiet = mesh.load(settings)
+    took = []
+
+    def push() -> None:
+        time.sleep(0.5)
+        started = time.perf_counter()
+        mesh.server.set(mesh_resources.CLUSTERS, changed)
+        mesh.server.set(mesh_resources.ENDPOINTS, again)
+        mesh.settle()
+        took.append(time.perf_counter() - started)
+
+    thread = threading.Thread(target=push)
+    thread.start()
+    busy = mesh.load(settings)
+    thread.join()
+    mesh.subject.check()
+    return {
+        "seconds_to_acknowledge": took[0],
+        "p99_ms_before": quiet.p99_ms,
+        "p99_ms_during": busy.p99_ms,
+        "p99_ms_growth": max(0.0, busy.p99_ms - quiet.p99_ms),
+        "errors": quiet.errors + busy.errors,
+    }
+
+
+def _frequent_routes(settings: Settings) -> Iterator[Round]:
+    tables = [mesh_resources.routes(_FREQUENT_TABLE, str(number)) for number in range(_UPDATES_PER_SECOND)]
+    with running_origin() as origin_port:
+        for number in range(settings.rounds):
+            samples: Round = {}
+            for name in order(settings, number):
+                mesh = _Mesh(name, _FREQUENT_TABLE, origin_port)
+                with contextlib.closing(mesh):
+                    mesh.settle()
+                    mesh.load(settings)
+                    samples[name] = _frequent_sample(mesh, tables, settings)
+            yield samples
+
+
+def _frequent_sample(mesh: _Mesh, tables: list[bytes], settings: Settings) -> Sample:
+    ended = threading.Event()
+    count = 0
+
+    def push() -> None:
+        nonlocal count
+        due = time.perf_counter()
+        while not ended.wait(max(0.0, due - time.perf_counter())):
+            mesh.server.push(mesh_resources.ROUTES, tables[count % len(tables)])
+            count += 1
+            due += 1 / _UPDATES_PER_SECOND
+
+    thread = threading.Thread(target=push)
+    thread.start()
+    mesh.load(settings)  # until buffers have their size
+    before, cpu = memory(mesh.subject.pid), cpu_seconds(mesh.subject.pid)
+    load = mesh.load(settings)
+    cpu = cpu_seconds(mesh.subject.pid) - cpu
+    after = memory(mesh.subject.pid)
+    ended.set()
+    thread.join()
+    mesh.settle()
+    last = str((count - 1) % len(tables))
+    lag = mesh.seconds_until(_FREQUENT_TABLE - 1, lambda response: response.headers["x-table"] == last)
+    return {
+        "p99_ms": load.p99_ms,
+        "cpu_share": cpu / load.seconds,
+        "seconds_behind": lag,
+        "rss_growth_mib": after.rss - before.rss,
+        "errors": load.errors,
+    }
+
+
+MESH_SCENARIOS: Final = (
+    Scenario(
+        "mesh-first-push",
+        "10,000 clusters, endpoints and virtual hosts from a control plane",
+        _first_push,
+        limits={"seconds_to_answer": 0.6, "rss_mib": 0.3},
+    ),
+    Scenario(
+        "mesh-endpoint",
+        "one endpoint changed among 10,000 clusters, the slowest of 10 changes",
+        _one_endpoint,
+        ceilings={"milliseconds": 50},
+    ),
+    Scenario(
+        "mesh-push-under-load",
+        "10,000 changed clusters at 1,000 requests a second",
+        _push_under_load,
+        ceilings={"p99_ms_growth": 5},
+        generator="bench.load.client",
+    ),
+    Scenario(
+        "mesh-frequent-routes",
+        "100 route updates a second at 1,000 requests a second",
+        _frequent_routes,
+        ceilings={"rss_growth_mib": 4},
+        generator="bench.load.client",
+    ),
+)
