@@ -535,7 +535,7 @@ class Controller:
             dict(self.config.clusters),
             lambda: self.secrets.values() if self.secrets is not None else {},
         )
-        client = self._remember(client)
+        client = self._inspect(self._remember(client))
         return Discovery(
             self.bootstrap.dynamic_resources,
             client,
@@ -562,6 +562,20 @@ class Controller:
             self.loop, client, store, ads_config, time.time, lambda: self._started
         )
         return self.surviving
+
+    def _inspect(self, client: Client) -> Client:
+        """Have unknown fields of what `client` brings counted or refused, as the command line says."""
+        options = self.options
+        if options.ignore_unknown_dynamic_fields and not options.reject_unknown_dynamic_fields:
+            return client
+        from proxy.discovery.unknown_fields import UnknownFieldsClient
+
+        return UnknownFieldsClient(
+            client, self._count_unknown_field, reject=options.reject_unknown_dynamic_fields
+        )
+
+    def _count_unknown_field(self) -> None:
+        self.server_stats.dynamic_unknown_fields += 1
 
     def _subscribe(self, kind: ResourceType, source: Any, consumer: Consumer) -> Subscription:
         if self.discovery is None:
