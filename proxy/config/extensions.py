@@ -32,6 +32,7 @@ envoy.filters.network extensions.filters.network.ext_authz.v3 ext_authz ExtAuthz
 envoy.filters.network extensions.filters.network.local_ratelimit.v3 local_rate_limit LocalRateLimit
 envoy.filters.network extensions.filters.network.rbac.v3 rbac RBAC
 envoy.filters.network extensions.filters.network.set_filter_state.v3 set_filter_state Config
+envoy.filters.network extensions.filters.network.wasm.v3 wasm Wasm
 envoy.bootstrap extensions.bootstrap.internal_listener.v3 internal_listener InternalListener
 envoy.filters.network extensions.filters.network.sni_cluster.v3 sni_cluster SniCluster
 envoy.filters.network extensions.filters.network.sni_dynamic_forward_proxy.v3 sni_dynamic_forward_proxy FilterConfig
@@ -45,6 +46,7 @@ envoy.filters.http extensions.filters.http.grpc_http1_reverse_bridge.v3 config F
 envoy.filters.http extensions.filters.http.grpc_stats.v3 config FilterConfig
 envoy.filters.http extensions.filters.http.dynamic_forward_proxy.v3 dynamic_forward_proxy FilterConfig
 envoy.filters.http.per_route extensions.filters.http.dynamic_forward_proxy.v3 dynamic_forward_proxy PerRouteConfig
+envoy.filters.http extensions.filters.http.wasm.v3 wasm Wasm
 envoy.filters.http extensions.filters.http.on_demand.v3 on_demand OnDemand
 envoy.filters.http.per_route extensions.filters.http.on_demand.v3 on_demand PerRouteConfig
 envoy.filters.http.per_route extensions.filters.http.grpc_http1_reverse_bridge.v3 config FilterConfigPerRoute
@@ -77,13 +79,16 @@ envoy.transport_sockets.upstream extensions.transport_sockets.proxy_protocol.v3 
 envoy.transport_sockets.upstream extensions.transport_sockets.starttls.v3 starttls UpstreamStartTlsConfig
 envoy.transport_sockets.upstream extensions.transport_sockets.tls.v3 tls UpstreamTlsContext
 envoy.upstream_options extensions.upstreams.http.v3 http_protocol_options HttpProtocolOptions
+envoy.resource_monitors extensions.resource_monitors.downstream_connections.v3 downstream_connections DownstreamConnectionsConfig
 envoy.clusters extensions.clusters.aggregate.v3 cluster ClusterConfig
 envoy.clusters extensions.clusters.dynamic_forward_proxy.v3 cluster ClusterConfig
 envoy.clusters extensions.clusters.dns.v3 dns_cluster DnsCluster
 envoy.load_balancing_policies extensions.load_balancing_policies.round_robin.v3 round_robin RoundRobin
-envoy.resource_monitors extensions.resource_monitors.downstream_connections.v3 downstream_connections DownstreamConnectionsConfig
 envoy.load_balancing_policies extensions.load_balancing_policies.least_request.v3 least_request LeastRequest
 envoy.load_balancing_policies extensions.load_balancing_policies.random.v3 random Random
+envoy.load_balancing_policies extensions.load_balancing_policies.ring_hash.v3 ring_hash RingHash
+envoy.load_balancing_policies extensions.load_balancing_policies.maglev.v3 maglev Maglev
+envoy.load_balancing_policies extensions.load_balancing_policies.subset.v3 subset Subset
 envoy.path.match extensions.path.match.uri_template.v3 uri_template_match UriTemplateMatchConfig
 envoy.path.rewrite extensions.path.rewrite.uri_template.v3 uri_template_rewrite UriTemplateRewriteConfig
 envoy.http.original_ip_detection extensions.http.original_ip_detection.xff.v3 xff XffConfig
@@ -110,6 +115,16 @@ for _line in _TABLE.split("\n"):
 
 #: Messages of others than Envoy: category, full name, module.
 _FOREIGN = (
+    ("envoy.filters.http", "io.istio.http.connect_authority.Config", "proxy.config.istio_messages"),
+    ("envoy.filters.http.per_route", "io.istio.http.connect_authority.Config", "proxy.config.istio_messages"),
+    ("envoy.filters.http", "io.istio.http.connect_baggage.Config", "proxy.config.istio_messages"),
+    ("envoy.filters.http", "io.istio.http.peer_metadata.Config", "proxy.config.istio_messages"),
+    ("envoy.filters.http", "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig", "proxy.config.istio_messages"),
+    ("envoy.filters.http", "stats.PluginConfig", "proxy.config.istio_messages"),
+    ("envoy.filters.network", "envoy.tcp.metadataexchange.config.MetadataExchange", "proxy.config.istio_messages"),
+    ("envoy.filters.network", "io.istio.network.authn.Config", "proxy.config.istio_messages"),
+    ("envoy.filters.network", "stats.PluginConfig", "proxy.config.istio_messages"),
+    ("envoy.bootstrap", "istio.workload.BootstrapExtension", "proxy.config.istio_messages"),
     (
         "envoy.filters.network",
         "istio.envoy.config.filter.network.tcp_cluster_rewrite.v2alpha1.TcpClusterRewrite",
@@ -159,7 +174,9 @@ def message_class(type_name: str) -> Any:
         if stem is None:
             return None
         module = f"google.protobuf.{stem}_pb2"
-    return getattr(importlib.import_module(module), type_name.rpartition(".")[2])
+    loaded = importlib.import_module(module)
+    by_name: dict[str, Any] | None = getattr(loaded, "MESSAGES", None)
+    return getattr(loaded, type_name.rpartition(".")[2]) if by_name is None else by_name[type_name]
 
 
 def type_names() -> list[str]:
@@ -271,6 +288,7 @@ _SITES: dict[str, tuple[str, ...]] = {
         "envoy.filters.listener",
         "envoy.filters.udp_listener",
     ),
+    "envoy.config.overload.v3.ResourceMonitor.typed_config": ("envoy.resource_monitors",),
     "envoy.config.route.v3.FilterConfig.config": _PER_ROUTE,
     "envoy.config.route.v3.InternalRedirectPolicy.predicates": ("envoy.internal_redirect_predicates",),
     "envoy.config.route.v3.Route.typed_per_filter_config": _PER_ROUTE,
@@ -278,7 +296,6 @@ _SITES: dict[str, tuple[str, ...]] = {
     "envoy.config.route.v3.RouteConfiguration.typed_per_filter_config": _PER_ROUTE,
     "envoy.config.route.v3.RouteMatch.path_match_policy": ("envoy.path.match",),
     "envoy.config.route.v3.VirtualHost.typed_per_filter_config": _PER_ROUTE,
-    "envoy.config.overload.v3.ResourceMonitor.typed_config": ("envoy.resource_monitors",),
     "envoy.config.route.v3.WeightedCluster.ClusterWeight.typed_per_filter_config": _PER_ROUTE,
     "envoy.extensions.clusters.dns.v3.DnsCluster.typed_dns_resolver_config": ("envoy.network.dns_resolver",),
     "envoy.extensions.common.dynamic_forward_proxy.v3.DnsCacheConfig.typed_dns_resolver_config": (

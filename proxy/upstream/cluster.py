@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -13,13 +14,11 @@ from proxy.upstream.circuit_breaker import ResourceManager, SharedSlots
 from proxy.upstream.cluster_compile import compile_cluster
 from proxy.upstream.cluster_config import ClusterConfig, Discovery
 from proxy.upstream.cluster_stats import ClusterStats
-from proxy.upstream.compile_endpoints import discovered_endpoints
-from proxy.upstream.host import Host
-from proxy.upstream.host_set import HostSet
-from proxy.upstream.lb.api import ChooseHost, Draw, LbPolicy
-from proxy.upstream.lb.least_request import least_request
-from proxy.upstream.lb.random_pick import random_pick
-from proxy.upstream.lb.round_robin import round_robin
+from proxy.upstream.compile_endpoints import discovered_assignment
+from proxy.upstream.host import Host, Locality
+from proxy.upstream.host_set import HostSet, PrioritySet
+from proxy.upstream.lb.api import ChooseHost, Clock, Draw
+from proxy.upstream.lb.balancer import Balancer, Surroundings, make_balancer
 
 __all__ = ["Cluster", "Resolved", "compile_cluster"]
 
@@ -42,24 +41,29 @@ class Cluster:
         "_index",
         "_membership_changes",
         "_on_host_removed",
-        "_panic_below",
+        "_own_locality",
+        "_panic_threshold",
         "_resolved",
         "_runtime",
         "_slots",
         "_socket_matches",
         "_worker",
+        "assignment_policy",
+        "balancer",
         "breakers",
         "choose_by_stream",
         "choose_host",
         "config",
         "draw",
-        "host_set",
         "internal_stats",
+        "local_cluster",
         "name",
+        "priority_set",
         "removed",
         "services",
         "ssl_stats",
         "stats",
+        "watchers",
     )
 
     choose_host: ChooseHost
@@ -73,6 +77,9 @@ class Cluster:
         index: int = 0,
         worker: int = 0,
         on_host_removed: Callable[[Host], None] | None = None,
+        clock: Clock = time.monotonic,
+        own_locality: Locality | None = None,
+        local_cluster: Cluster | None = None,
     ) -> None:
         self.name = config.name
         self.config = config
@@ -102,9 +109,18 @@ class Cluster:
             ResourceManager(config.name, 0, default, slots, index, worker),
             ResourceManager(config.name, 1, high, slots, index, worker),
         )
-        self.host_set = HostSet(())
-        self._panic_below = -1.0
-        self.apply_runtime()
+        self._own_locality = own_locality
+        #: The one whose hosts are proxies like this; None if the bootstrap names none.
+        self.local_cluster = local_cluster
+        #: Called after each change of the hosts.
+        self.watchers: list[Callable[[], None]] = []
+        self.assignment_policy = config.assignment_policy
+        self.priority_set = PrioritySet((), self.assignment_policy, own_locality)
+        around = Surroundings(runtime, draw, clock, self.stats, self._defer, self._local_hosts)
+        self.balancer: Balancer = make_balancer(config.lb, around, self.priority_set)
+        self._panic_threshold = self.balancer.panic_threshold()
+        for breaker in self.breakers:
+            breaker.apply_runtime(runtime)
         if slots is not None:
             slots.set_built(worker, index, True)
         static = config.endpoints if config.discovery is Discovery.STATIC else ()
@@ -118,12 +134,16 @@ class Cluster:
 
         Hosts whose address stays keep their connections and numbers.
         """
-        before = {(host.address, host.priority): host for host in self.host_set.hosts}
+        assignment = discovered_assignment(source)
+        self.assignment_policy = assignment.policy
+        before = {(host.address, host.priority): host for host in self.hosts}
         after: dict[tuple[Address, int], Host] = {}
-        for endpoint in discovered_endpoints(source):
+        for endpoint in assignment.endpoints:
             key = (endpoint.address, endpoint.priority)
             host = before.get(key)
-            if host is None or self.config.match_of(host.metadata) is not self.config.match_of(endpoint.metadata):
+            if host is None or self.config.match_of(host.metadata) is not self.config.match_of(
+                endpoint.metadata
+            ):
                 host = endpoint.host(endpoint.address, endpoint.hostname)
             else:
                 endpoint.renew(host)
@@ -134,7 +154,7 @@ class Cluster:
     @property
     def hosts(self) -> tuple[Host, ...]:
         """All current hosts, usable or not."""
-        return self.host_set.hosts
+        return self.priority_set.hosts
 
     def host_for(self, info: StreamInfo, request_hash: int | None = None) -> Host | None:
         """The host for one stream or TCP connection, None when there is none to use."""
@@ -150,10 +170,21 @@ class Cluster:
         """Read anew what the runtime may override."""
         for breaker in self.breakers:
             breaker.apply_runtime(self._runtime)
-        threshold = self._panic_threshold()
-        if threshold != self._panic_below:
-            self._panic_below = threshold
-            self._install(self.host_set.hosts)
+        threshold = self.balancer.panic_threshold()
+        if threshold != self._panic_threshold:
+            self._panic_threshold = threshold
+            self.rebalance()
+
+    def health_changed(self, host: Host) -> None:
+        """The health of one of the hosts has changed: whoever changed it says so here."""
+        self.priority_set = self.priority_set.with_health_of(host)
+        self.balancer.health_changed(self.priority_set, host)
+        self._choose_anew()
+
+    def rebalance(self) -> None:
+        """Decide anew what depends on more than the own hosts: the runtime, or the local cluster."""
+        self.balancer.renew(self.priority_set)
+        self._choose_anew()
 
     def update_resolved(self, resolved: Iterable[Resolved]) -> None:
         """Take the addresses that DNS gave for the configured endpoints.
@@ -178,10 +209,6 @@ class Cluster:
             )
         self._install(list(self._resolved.values()))
 
-    def _panic_threshold(self) -> float:
-        key = "upstream.healthy_panic_threshold"
-        return min(self._runtime.number(key, self.config.lb.panic_threshold), 100.0)
-
     def close(self) -> None:
         """The cluster has gone: mark its hosts as removed so that their pools drain."""
         self.removed = True
@@ -191,10 +218,10 @@ class Cluster:
             self._slots.set_built(self._worker, self._index, False)
 
     def _install(self, hosts: Sequence[Host]) -> None:
-        before = set(self.host_set.hosts)
+        before = set(self.hosts)
         after = set(hosts)
-        self.host_set = HostSet(hosts, self._panic_below)
-        self.choose_host = self._balancer()
+        self.priority_set = PrioritySet(hosts, self.assignment_policy, self._own_locality)
+        self.rebalance()
         if before != after:
             self._membership_changes += 1
             for host in after - before:
@@ -211,33 +238,29 @@ class Cluster:
         if self._on_host_removed is not None:
             self._on_host_removed(host)
 
-    def _balancer(self) -> ChooseHost:
-        usable = self.host_set.usable
-        if not usable:
-            return self._no_host
-        lb = self.config.lb
-        match lb.policy:
-            case LbPolicy.ROUND_ROBIN:
-                choose = round_robin(usable, self.draw)
-            case LbPolicy.LEAST_REQUEST:
-                choose = least_request(
-                    usable, self.draw, lb.choice_count, lambda: lb.bias(self._runtime), lb.full_scan
-                )
-            case LbPolicy.RANDOM:
-                choose = random_pick(usable, self.draw)
-        return self._counting_panic(choose) if self.host_set.panic else choose
+    def _choose_anew(self) -> None:
+        choose = self.balancer.choose
+        stats = self.stats
 
-    def _no_host(self, _hash: int | None) -> None:
-        self.stats.upstream_cx_none_healthy += 1
-        if self.host_set.panic:
-            self.stats.lb_healthy_panic += 1
+        def choose_host(request_hash: int | None) -> Host | None:
+            host = choose(request_hash)
+            if host is None:
+                stats.upstream_cx_none_healthy += 1
+            return host
 
-    def _counting_panic(self, choose: ChooseHost) -> ChooseHost:
-        def choose_in_panic(request_hash: int | None) -> Host | None:
-            self.stats.lb_healthy_panic += 1
-            return choose(request_hash)
+        self.choose_host = choose_host
+        for watcher in self.watchers:
+            watcher()
 
-        return choose_in_panic
+    def _local_hosts(self) -> HostSet | None:
+        local = self.local_cluster
+        return None if local is None else local.priority_set.sets[0]
+
+    def _defer(self, function: Callable[[], None]) -> bool:
+        if self.services is None:
+            return False
+        self.services.loop.call_soon(function)
+        return True
 
     def _common_counters(self) -> dict[str, int]:
         result = {f"{name}.total_match_count": count for name, count in self._socket_matches.items()}
@@ -249,18 +272,20 @@ class Cluster:
         result: dict[str, int] = {}
         # The controller, which resolves names, reports the membership of DNS clusters.
         if self.config.dns is None:
-            hosts = self.host_set
+            hosts = self.priority_set
+            dynamic = self.config.assignment is not None
             result = {
                 "membership_total": len(hosts.hosts),
-                "membership_healthy": len(hosts.healthy),
-                "membership_degraded": len(hosts.degraded),
-                "membership_excluded": len(hosts.excluded),
-                "max_host_weight": 0,  # Envoy sets it for dynamic clusters only
+                "membership_healthy": hosts.count("healthy"),
+                "membership_degraded": hosts.count("degraded"),
+                "membership_excluded": hosts.count("excluded"),
+                "max_host_weight": max([host.weight for host in hosts.hosts], default=0) if dynamic else 0,
             }
+        result.update(self.balancer.numbers())
         for name, breaker in zip(("default", "high"), self.breakers, strict=True):
             result.update(breaker.gauges(f"circuit_breakers.{name}."))
         return result
 
     def __repr__(self) -> str:
-        usable = len(self.host_set.usable)
-        return f"<Cluster {self.name} {usable}/{len(self.hosts)} hosts {self.breakers[0].requests!r}>"
+        usable = self.priority_set.count("healthy")
+        return f"<Cluster {self.name} {usable}/{len(self.hosts)} healthy hosts {self.breakers[0].requests!r}>"

@@ -21,7 +21,7 @@ from proxy.upstream.cluster_config import (
     UpstreamProtocol,
 )
 from proxy.upstream.compile_dns import compile_dns
-from proxy.upstream.compile_endpoints import compile_endpoints, ip_literal
+from proxy.upstream.compile_endpoints import compile_endpoints, compile_policy, ip_literal
 from proxy.upstream.compile_http_options import compile_http_options
 from proxy.upstream.compile_kind import KINDS, check_names, compile_kind, with_default_names
 from proxy.upstream.compile_lb import compile_lb
@@ -31,9 +31,7 @@ from xds_client.resource_types import ResourceType
 DNS_CLUSTER: Final = "envoy.extensions.clusters.dns.v3.DnsCluster"
 RAW_BUFFER: Final = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
 INTERNAL_UPSTREAM: Final = "envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport"
-PROXY_PROTOCOL: Final = (
-    "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport"
-)
+PROXY_PROTOCOL: Final = "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport"
 UPSTREAM_STARTTLS: Final = "envoy.extensions.transport_sockets.starttls.v3.UpstreamStartTlsConfig"
 UPSTREAM_TLS: Final = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 
@@ -61,6 +59,7 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
         connect_timeout=_connect_timeout(message, path, ctx),
         buffer_limit=wrapped(message, "per_connection_buffer_limit_bytes", 1024 * 1024),
         endpoints=endpoints,
+        assignment_policy=compile_policy(message.load_assignment, f"{path}.load_assignment", ctx),
         assignment=assignment,
         lb=compile_lb(message, path, ctx, provided=kind is not None),
         breakers=_breakers(message.circuit_breakers, f"{path}.circuit_breakers", ctx),

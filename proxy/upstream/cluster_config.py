@@ -14,6 +14,7 @@ from proxy.base.address import Address
 from proxy.codec.http2_options import Http2Options
 from proxy.upstream.circuit_breaker import DEFAULT_THRESHOLDS, Thresholds
 from proxy.upstream.host import NO_LOCALITY, Health, Host, Locality
+from proxy.upstream.host_set import AssignmentPolicy
 from proxy.upstream.lb.api import LbConfig
 
 _MATCH_NAMESPACE: Final = "envoy.transport_socket_match"
@@ -64,6 +65,8 @@ class EndpointConfig:
     locality: Locality = NO_LOCALITY
     metadata: Any = None
     canary: bool = False
+    #: Of the whole locality, 0 if it has none.
+    locality_weight: int = 0
 
     def host(self, address: Address, hostname: str) -> Host:
         """A live host of this endpoint at a (resolved) address."""
@@ -76,6 +79,7 @@ class EndpointConfig:
             self.locality,
             self.metadata,
             self.canary,
+            self.locality_weight,
         )
 
     def renew(self, host: Host) -> None:
@@ -86,6 +90,7 @@ class EndpointConfig:
         host.locality = self.locality
         host.metadata = self.metadata
         host.canary = self.canary
+        host.locality_weight = self.locality_weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +236,7 @@ class ClusterConfig:
     connect_timeout: float = 5.0
     buffer_limit: int = 1024 * 1024
     endpoints: tuple[EndpointConfig, ...] = ()
+    assignment_policy: AssignmentPolicy = field(default_factory=AssignmentPolicy)
     #: The `ResourceSource` of the `ClusterLoadAssignment` of an EDS cluster.
     assignment: Any = None
     lb: LbConfig = field(default_factory=LbConfig)

@@ -126,6 +126,8 @@ _SHARED = frozenset(
     [
         "default.total_match_count",
         "max_host_weight",
+        *(f"ring_hash_lb.{what}" for what in ("size", "min_hashes_per_host", "max_hashes_per_host")),
+        *(f"maglev_lb.{what}_entries_per_host" for what in ("min", "max")),
         *(f"membership_{what}" for what in ("change", "degraded", "excluded", "healthy", "total")),
         *(f"circuit_breakers.{one}.{name}_open" for one in PRIORITIES for name in _BREAKERS),
         *(f"circuit_breakers.{one}.remaining_{name}" for one in PRIORITIES for name in _REMAINING),

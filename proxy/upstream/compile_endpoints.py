@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from socket import AF_INET, inet_pton
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from envoy.config.endpoint.v3 import endpoint_pb2
 
@@ -12,11 +12,21 @@ from proxy.base.address import Address, InternalAddress
 from proxy.config.context import CompileContext
 from proxy.config.resources import ResourceSource
 from proxy.upstream.cluster_config import Discovery, EndpointConfig
+from proxy.upstream.fields import wrapped
 from proxy.upstream.host import NO_LOCALITY, Health, Locality
+from proxy.upstream.host_set import AssignmentPolicy
 
-_MAX_WEIGHT = 2**32 - 1
+_MAX_WEIGHT: Final = 2**32 - 1
+_DENOMINATORS: Final = (100, 10_000, 1_000_000)  # by `FractionalPercent.DenominatorType`
 #: Others have names that are to be resolved.
 _WITH_ADDRESSES: Final = frozenset({Discovery.STATIC, Discovery.EDS})
+
+
+class Assignment(NamedTuple):
+    """What a `ClusterLoadAssignment` says."""
+
+    endpoints: tuple[EndpointConfig, ...] = ()
+    policy: AssignmentPolicy = AssignmentPolicy()
 
 
 def compile_endpoints(
@@ -25,8 +35,17 @@ def compile_endpoints(
     """All endpoints in the order of the config. DNS names stand in `address.ip`, unresolved."""
     result: list[EndpointConfig] = []
     where = f"{path}." if path else ""
+    weights: dict[int, int] = {}
     for index, group in enumerate(assignment.endpoints):
-        result += _locality_endpoints(group, discovery, f"{where}endpoints[{index}]", ctx)
+        at = f"{where}endpoints[{index}]"
+        result += _locality_endpoints(group, discovery, at, ctx)
+        weight = weights.get(group.priority, 0) + wrapped(group, "load_balancing_weight", 0)
+        weights[group.priority] = weight
+        if weight > _MAX_WEIGHT:
+            ctx.problem(
+                f"{at}.load_balancing_weight",
+                f"The sum of weights of all localities at the same priority exceeds {_MAX_WEIGHT}",
+            )
     if discovery is Discovery.LOGICAL_DNS and (
         len(assignment.endpoints) != 1 or len(assignment.endpoints[0].lb_endpoints) != 1
     ):
@@ -36,15 +55,37 @@ def compile_endpoints(
     return tuple(result)
 
 
-def discovered_endpoints(source: ResourceSource) -> tuple[EndpointConfig, ...]:
-    """Those of the `ClusterLoadAssignment` that `source` holds; none before it has come."""
+def compile_policy(assignment: Any, path: str, ctx: CompileContext) -> AssignmentPolicy:
+    """The `policy` of an assignment."""
+    policy = assignment.policy
+    where = f"{path}.policy" if path else "policy"
+    if len(policy.drop_overloads) > 1:
+        # As Envoy does: it knows of one category only.
+        ctx.problem(f"{where}.drop_overloads", "Cluster drop_overloads config has more than one item")
+    share = 0.0
+    if policy.drop_overloads:
+        percent = policy.drop_overloads[0].drop_percentage
+        denominator = _DENOMINATORS[percent.denominator]
+        share = min(1.0, percent.numerator / denominator)
+        if percent.numerator > denominator:
+            ctx.problem(f"{where}.drop_overloads[0].drop_percentage", "must not be more than 100 percent")
+    return AssignmentPolicy(
+        wrapped(policy, "overprovisioning_factor", 140), policy.weighted_priority_health, share
+    )
 
-    def compiled(value: bytes | None) -> tuple[EndpointConfig, ...]:
+
+def discovered_assignment(source: ResourceSource) -> Assignment:
+    """The `ClusterLoadAssignment` that `source` holds; an empty one before it has come."""
+
+    def compiled(value: bytes | None) -> Assignment:
         if value is None:
-            return ()
+            return Assignment()
         # What is wrong with it was found where it was accepted.
         message = endpoint_pb2.ClusterLoadAssignment.FromString(value)
-        return compile_endpoints(message, Discovery.EDS, "", CompileContext())
+        ctx = CompileContext()
+        return Assignment(
+            compile_endpoints(message, Discovery.EDS, "", ctx), compile_policy(message, "", ctx)
+        )
 
     return source.made(compiled)
 
@@ -58,6 +99,7 @@ def _locality_endpoints(
     if group.HasField("locality"):
         where = group.locality
         locality = Locality(where.region, where.zone, where.sub_zone)
+    locality_weight = wrapped(group, "load_balancing_weight", 0)
     result: list[EndpointConfig] = []
     total = 0
     for index, entry in enumerate(group.lb_endpoints):
@@ -77,6 +119,7 @@ def _locality_endpoints(
                 locality=locality,
                 metadata=entry.metadata if entry.HasField("metadata") else None,
                 canary=_canary(entry),
+                locality_weight=locality_weight,
             )
         )
     if total > _MAX_WEIGHT:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from proxy.config.any_unpack import unpack
 from proxy.config.context import CompileContext
 from proxy.config.extensions import type_name_of
-from proxy.upstream.lb.api import LbConfig, LbPolicy
+from proxy.upstream.compile_hash_lb import compile_hashing, compile_legacy_hashing
+from proxy.upstream.compile_subset import compile_subset
+from proxy.upstream.fields import wrapped
+from proxy.upstream.lb.api import LbConfig, LbPolicy, SlowStartConfig, ZoneAwareConfig
 
 _PREFIX: Final = "envoy.extensions.load_balancing_policies."
-_EXTENSIONS: Final = {
-    _PREFIX + "round_robin.v3.RoundRobin": LbPolicy.ROUND_ROBIN,
-    _PREFIX + "least_request.v3.LeastRequest": LbPolicy.LEAST_REQUEST,
-    _PREFIX + "random.v3.Random": LbPolicy.RANDOM,
-}
 _FULL_SCAN: Final = 1  # LeastRequest.SelectionMethod.FULL_SCAN
+#: As deep as policies may be nested.
+_DEPTH: Final = 8
 
 
 def compile_lb(message: Any, path: str, ctx: CompileContext, *, provided: bool = False) -> LbConfig:
@@ -23,68 +25,133 @@ def compile_lb(message: Any, path: str, ctx: CompileContext, *, provided: bool =
 
     `provided` tells that the type of the cluster brings its own, which the config must then ask for.
     """
-    threshold = _panic_threshold(message, path, ctx)
-    if provided:
-        return LbConfig(panic_threshold=threshold)
-    if message.HasField("load_balancing_policy"):
-        return _from_extensions(message, threshold, f"{path}.load_balancing_policy", ctx)
-    number = message.lb_policy
-    name = message.DESCRIPTOR.enum_types_by_name["LbPolicy"].values_by_number[number].name
-    if name not in LbPolicy.__members__:
-        reason = f"{name} is not supported; {', '.join(LbPolicy.__members__)} are"
-        if name == "LOAD_BALANCING_POLICY_CONFIG":
-            reason = "cluster: field load_balancing_policy need to be set"
-        elif name == "CLUSTER_PROVIDED":
-            reason = "CLUSTER_PROVIDED needs a cluster type that provides a load balancer"
-        ctx.problem(f"{path}.lb_policy", reason)
-        return LbConfig(panic_threshold=threshold)
-    policy = LbPolicy[name]
-    if policy is LbPolicy.ROUND_ROBIN and message.HasField("round_robin_lb_config"):
-        _refuse(message.round_robin_lb_config, ("slow_start_config",), f"{path}.round_robin_lb_config", ctx)
-    if policy is LbPolicy.LEAST_REQUEST and message.HasField("least_request_lb_config"):
-        config = message.least_request_lb_config
-        return _least_request(config, threshold, f"{path}.least_request_lb_config", ctx)
-    return LbConfig(policy, panic_threshold=threshold)
-
-
-def _panic_threshold(message: Any, path: str, ctx: CompileContext) -> float:
     common = message.common_lb_config
-    if common.HasField("locality_weighted_lb_config"):
-        ctx.problem(f"{path}.common_lb_config.locality_weighted_lb_config", "is not supported")
-    if not common.HasField("healthy_panic_threshold"):
-        return 50.0
-    value: float = common.healthy_panic_threshold.value
-    return value
+    threshold = 50
+    if common.HasField("healthy_panic_threshold"):
+        threshold = int(common.healthy_panic_threshold.value + 0.5)
+    base = LbConfig(panic_threshold=threshold)
+    if provided:
+        return replace(base, policy=LbPolicy.CLUSTER_PROVIDED)
+    if message.HasField("load_balancing_policy"):
+        if message.HasField("lb_subset_config"):
+            ctx.problem(
+                f"{path}.lb_subset_config",
+                "cluster: load_balancing_policy cannot be combined with lb_subset_config",
+            )
+        return _from_list(message.load_balancing_policy, base, f"{path}.load_balancing_policy", ctx, 0)
+    config = _legacy(message, base, path, ctx)
+    if message.HasField("lb_subset_config") and message.lb_subset_config.subset_selectors:
+        subset = compile_subset(message.lb_subset_config, f"{path}.lb_subset_config", ctx)
+        config = replace(config, subset=subset)
+    return config
 
 
-def _from_extensions(message: Any, threshold: float, path: str, ctx: CompileContext) -> LbConfig:
+def _legacy(message: Any, base: LbConfig, path: str, ctx: CompileContext) -> LbConfig:
+    name = message.DESCRIPTOR.enum_types_by_name["LbPolicy"].values_by_number[message.lb_policy].name
+    if name in {"LOAD_BALANCING_POLICY_CONFIG", "CLUSTER_PROVIDED"}:
+        reason = (
+            "cluster: field load_balancing_policy need to be set"
+            if name == "LOAD_BALANCING_POLICY_CONFIG"
+            else "CLUSTER_PROVIDED needs a cluster type that provides a load balancer"
+        )
+        ctx.problem(f"{path}.lb_policy", reason)
+        return base
+    common = message.common_lb_config
+    config = replace(
+        base,
+        policy=LbPolicy[name],
+        locality_weighted=common.HasField("locality_weighted_lb_config"),
+        zone_aware=_zone_aware(common.zone_aware_lb_config),
+    )
+    match config.policy:
+        case LbPolicy.ROUND_ROBIN:
+            inner = message.round_robin_lb_config
+            return _with_slow_start(inner, config, f"{path}.round_robin_lb_config", ctx)
+        case LbPolicy.LEAST_REQUEST:
+            return _least_request(
+                message.least_request_lb_config, config, f"{path}.least_request_lb_config", ctx
+            )
+        case LbPolicy.RING_HASH | LbPolicy.MAGLEV:
+            return replace(config, hashing=compile_legacy_hashing(message, config.policy, path, ctx))
+    return config
+
+
+def _from_list(message: Any, base: LbConfig, path: str, ctx: CompileContext, depth: int) -> LbConfig:
+    """The first policy of a `LoadBalancingPolicy` that exists here."""
     offered: list[str] = []
-    for index, entry in enumerate(message.load_balancing_policy.policies):
+    for index, entry in enumerate(message.policies):
         extension = entry.typed_extension_config
         name = type_name_of(extension.typed_config.type_url)
-        policy = _EXTENSIONS.get(name)
+        compile_one = _EXTENSIONS.get(name)
         offered.append(extension.name or name)
-        if policy is None:
+        if compile_one is None:
             continue
         inner = f"{path}.policies[{index}].typed_extension_config.typed_config"
         config = unpack(extension.typed_config, inner, ctx)
         if config is None:
-            return LbConfig(panic_threshold=threshold)
-        if policy is LbPolicy.LEAST_REQUEST:
-            return _least_request(config, threshold, inner, ctx)
-        _refuse(config, ("slow_start_config", "locality_lb_config"), inner, ctx)
-        return LbConfig(policy, panic_threshold=threshold)
+            return base
+        if depth > _DEPTH:
+            ctx.problem(inner, "policies are nested too deep")
+            return base
+        return compile_one(config, base, inner, ctx, depth + 1)
     ctx.problem(
         path,
         "didn't find a registered load balancer factory with names from [" + ", ".join(offered) + "];"
         " supported are " + ", ".join(_EXTENSIONS),
     )
-    return LbConfig(panic_threshold=threshold)
+    return base
 
 
-def _least_request(config: Any, threshold: float, path: str, ctx: CompileContext) -> LbConfig:
-    _refuse(config, ("slow_start_config", "locality_lb_config"), path, ctx)
-    count = config.choice_count.value if config.HasField("choice_count") else 2
+def _round_robin(config: Any, base: LbConfig, path: str, ctx: CompileContext, _depth: int) -> LbConfig:
+    policy = replace(_with_locality(config, base), policy=LbPolicy.ROUND_ROBIN)
+    return _with_slow_start(config, policy, path, ctx)
+
+
+def _least(config: Any, base: LbConfig, path: str, ctx: CompileContext, _depth: int) -> LbConfig:
+    policy = replace(_with_locality(config, base), policy=LbPolicy.LEAST_REQUEST)
+    return _least_request(config, policy, path, ctx)
+
+
+def _random(config: Any, base: LbConfig, _path: str, _ctx: CompileContext, _depth: int) -> LbConfig:
+    return replace(_with_locality(config, base), policy=LbPolicy.RANDOM)
+
+
+def _ring_hash(config: Any, base: LbConfig, path: str, ctx: CompileContext, _depth: int) -> LbConfig:
+    return _hashing(LbPolicy.RING_HASH, config, base, path, ctx)
+
+
+def _maglev(config: Any, base: LbConfig, path: str, ctx: CompileContext, _depth: int) -> LbConfig:
+    return _hashing(LbPolicy.MAGLEV, config, base, path, ctx)
+
+
+def _hashing(policy: LbPolicy, config: Any, base: LbConfig, path: str, ctx: CompileContext) -> LbConfig:
+    return replace(
+        base,
+        policy=policy,
+        locality_weighted=config.HasField("locality_weighted_lb_config"),
+        hashing=compile_hashing(config, policy, path, ctx),
+    )
+
+
+def _subset(config: Any, base: LbConfig, path: str, ctx: CompileContext, depth: int) -> LbConfig:
+    child = _from_list(config.subset_lb_policy, base, f"{path}.subset_lb_policy", ctx, depth)
+    if child.subset is not None:
+        ctx.problem(f"{path}.subset_lb_policy", "subsets cannot be divided into subsets")
+    return replace(child, subset=compile_subset(config, path, ctx))
+
+
+_EXTENSIONS: Final[dict[str, Callable[[Any, LbConfig, str, CompileContext, int], LbConfig]]] = {
+    _PREFIX + "round_robin.v3.RoundRobin": _round_robin,
+    _PREFIX + "least_request.v3.LeastRequest": _least,
+    _PREFIX + "random.v3.Random": _random,
+    _PREFIX + "ring_hash.v3.RingHash": _ring_hash,
+    _PREFIX + "maglev.v3.Maglev": _maglev,
+    _PREFIX + "subset.v3.Subset": _subset,
+}
+
+
+def _least_request(config: Any, base: LbConfig, path: str, ctx: CompileContext) -> LbConfig:
+    count = wrapped(config, "choice_count", 2)
     if count < 2:
         ctx.problem(f"{path}.choice_count", "value must be greater than or equal to 2")
     bias, key = 1.0, ""
@@ -93,16 +160,51 @@ def _least_request(config: Any, threshold: float, path: str, ctx: CompileContext
     full_scan = getattr(config, "selection_method", 0) == _FULL_SCAN
     if "enable_full_scan" in config.DESCRIPTOR.fields_by_name:
         full_scan = full_scan or config.enable_full_scan.value
-    return LbConfig(LbPolicy.LEAST_REQUEST, count, bias, key, full_scan, threshold)
+    numbers = replace(
+        base,
+        choice_count=count,
+        active_request_bias=bias,
+        active_request_bias_key=key,
+        full_scan=full_scan,
+    )
+    return _with_slow_start(config, numbers, path, ctx)
 
 
-def _refuse(config: Any, names: tuple[str, ...], path: str, ctx: CompileContext) -> None:
-    for name in names:
-        if name not in config.DESCRIPTOR.fields_by_name or not config.HasField(name):
-            continue
-        if name == "locality_lb_config":
-            # Without a local cluster zone-aware balancing balances over all zones, as is done here.
-            if config.locality_lb_config.HasField("locality_weighted_lb_config"):
-                ctx.problem(f"{path}.{name}.locality_weighted_lb_config", "is not supported")
-            continue
-        ctx.problem(f"{path}.{name}", "is not supported")
+def _with_locality(config: Any, base: LbConfig) -> LbConfig:
+    """`locality_lb_config` of an extension."""
+    locality = config.locality_lb_config
+    return replace(
+        base,
+        locality_weighted=locality.HasField("locality_weighted_lb_config"),
+        zone_aware=_zone_aware(locality.zone_aware_lb_config),
+    )
+
+
+def _zone_aware(config: Any) -> ZoneAwareConfig:
+    enabled = 100
+    if config.HasField("routing_enabled"):
+        enabled = int(config.routing_enabled.value + 0.5)
+    return ZoneAwareConfig(
+        enabled,
+        wrapped(config, "min_cluster_size", 6),
+        config.fail_traffic_on_panic,
+        getattr(config, "force_locality_direct_routing", False),
+    )
+
+
+def _with_slow_start(config: Any, base: LbConfig, path: str, ctx: CompileContext) -> LbConfig:
+    if not config.HasField("slow_start_config"):
+        return base
+    slow = config.slow_start_config
+    path = f"{path}.slow_start_config"
+    window = slow.slow_start_window.seconds + slow.slow_start_window.nanos / 1e9
+    if window <= 0:
+        # No window, no slow start.
+        return base
+    aggression, key = 1.0, ""
+    if slow.HasField("aggression"):
+        aggression, key = slow.aggression.default_value, slow.aggression.runtime_key
+        if aggression <= 0 and not key:
+            ctx.warning(f"{path}.aggression.default_value", "must be more than 0; 1.0 is used")
+    least = slow.min_weight_percent.value if slow.HasField("min_weight_percent") else 10.0
+    return replace(base, slow_start=SlowStartConfig(window, aggression, key, least / 100))

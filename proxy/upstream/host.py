@@ -6,7 +6,7 @@ The pool code keeps its connections in `Host.pools`; nothing here knows what a p
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from proxy.base.address import Address
 
@@ -22,15 +22,12 @@ class Health(IntEnum):
     DEGRADED = 5
 
 
-class Locality:
-    """Region, zone and sub-zone of an endpoint; "" where unset."""
+class Locality(NamedTuple):
+    """Region, zone and sub-zone of an endpoint; "" where unset. They sort as in Envoy."""
 
-    __slots__ = ("region", "sub_zone", "zone")
-
-    def __init__(self, region: str = "", zone: str = "", sub_zone: str = "") -> None:
-        self.region = region
-        self.zone = zone
-        self.sub_zone = sub_zone
+    region: str = ""
+    zone: str = ""
+    sub_zone: str = ""
 
 
 NO_LOCALITY = Locality()
@@ -66,7 +63,9 @@ class HostStats:
 class Host:
     """A live endpoint of one cluster in one worker.
 
-    `weight` is at least 1. `metadata` is the `core.v3.Metadata` of the endpoint or None. `cluster` is the
+    `weight` is at least 1; `locality_weight` is that of the whole locality within its priority, 0 if it has none.
+    `healthy_since` is when it last became healthy (monotonic seconds, for slow start), None if nobody noted that.
+    `metadata` is the `core.v3.Metadata` of the endpoint or None. `cluster` is the
     `Cluster` that lists the host. `pools` belongs to the pool code (key: see `make_pool`). `removed` turns True
     when the cluster no longer lists the host: requests in flight finish, no new one starts, and its pools drain.
     """
@@ -76,8 +75,10 @@ class Host:
         "canary",
         "cluster",
         "health",
+        "healthy_since",
         "hostname",
         "locality",
+        "locality_weight",
         "metadata",
         "pools",
         "priority",
@@ -96,6 +97,7 @@ class Host:
         locality: Locality = NO_LOCALITY,
         metadata: Any = None,
         canary: bool = False,
+        locality_weight: int = 0,
     ) -> None:
         self.address = address
         self.hostname = hostname
@@ -105,6 +107,8 @@ class Host:
         self.locality = locality
         self.metadata = metadata
         self.canary = canary
+        self.locality_weight = locality_weight
+        self.healthy_since: float | None = None
         self.cluster: Any = None
         self.removed = False
         self.stats = HostStats()
@@ -113,7 +117,17 @@ class Host:
     @property
     def healthy(self) -> bool:
         """Whether the host may get traffic when others are there too (`UNKNOWN` counts as healthy)."""
-        return self.health in {Health.UNKNOWN, Health.HEALTHY}
+        return self.health <= 1
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the host gets what healthy ones cannot take."""
+        return self.health == 5
+
+    @property
+    def excluded(self) -> bool:
+        """Whether the host does not count when availability is reckoned."""
+        return self.health == 3
 
     @property
     def health_flags(self) -> str:

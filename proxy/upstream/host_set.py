@@ -1,36 +1,177 @@
-"""The hosts of a cluster, sorted by priority and health, rebuilt whole on every change.
+"""The hosts of a cluster by priority, health and locality, as Envoy's `HostSetImpl` sorts them.
 
-Deciding which list serves traffic happens here, once per change; a load balancer only picks from that list.
+The sets are immutable. A change of one host's health makes new lists of its priority only, and without
+looking at every host; a list in which nothing changed stays the same object.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
 
-from proxy.upstream.host import Health, Host
+from proxy.upstream.host import Host, Locality
+
+Hosts = tuple[Host, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AssignmentPolicy:
+    """What a `ClusterLoadAssignment` says of all its endpoints.
+
+    `overprovisioning_factor` is in percent. `drop_overload` is the share of requests to refuse, 0.0 to 1.0.
+    """
+
+    overprovisioning_factor: int = 140
+    weighted_priority_health: bool = False
+    drop_overload: float = 0.0
+
+
+_DEFAULT_POLICY: Final = AssignmentPolicy()
+
+
+class Localities:
+    """Hosts of one priority by locality, the own locality first if it has hosts, then in their order.
+
+    All sequences have one entry for each locality. `weights` are those of the localities; `local` tells
+    whether the first one is the own.
+    """
+
+    __slots__ = ("degraded", "excluded", "healthy", "hosts", "local", "names", "weights")
+
+    def __init__(self, hosts: Hosts, own: Locality | None) -> None:
+        groups: dict[Locality, list[Host]] = {}
+        for host in hosts:
+            groups.setdefault(host.locality, []).append(host)
+        self.names = sorted(groups, key=lambda name: (name != own, name))
+        self.local = own is not None and own in groups
+        members = [groups[name] for name in self.names]
+        self.hosts: list[Hosts] = [tuple(group) for group in members]
+        self.healthy: list[Hosts] = [tuple([host for host in group if host.healthy]) for group in members]
+        self.degraded: list[Hosts] = [tuple([host for host in group if host.degraded]) for group in members]
+        self.excluded: list[Hosts] = [tuple([host for host in group if host.excluded]) for group in members]
+        self.weights = [group[0].locality_weight for group in members]
+
+    def with_health_of(self, host: Host) -> Localities:
+        """The same after the health of one of the hosts has changed."""
+        made = Localities.__new__(Localities)
+        made.names, made.local, made.hosts, made.weights = self.names, self.local, self.hosts, self.weights
+        place = self.names.index(host.locality)
+        order = self.hosts[place]
+        for kind in ("healthy", "degraded", "excluded"):
+            groups: list[Hosts] = list(getattr(self, kind))
+            groups[place] = _placed(groups[place], order, host, getattr(host, kind))
+            setattr(made, kind, groups)
+        return made
 
 
 class HostSet:
-    """An immutable view of a cluster's hosts.
+    """The hosts of one priority. Draining hosts are `excluded`: they count neither for nor against availability."""
 
-    `usable` is the list to balance over: the first priority that has hosts; of these the healthy ones, else
-    the degraded ones. When fewer than `panic_threshold` percent of them are available, health is taken for
-    wrong and all are used (Envoy: `common_lb_config.healthy_panic_threshold`); then `panic` is True. Draining
-    hosts (`excluded`) do not count in that percentage. No hosts at all is panic, too.
-    """
+    __slots__ = (
+        "_localities",
+        "degraded",
+        "excluded",
+        "healthy",
+        "hosts",
+        "own_locality",
+        "policy",
+        "priority",
+    )
 
-    __slots__ = ("degraded", "excluded", "healthy", "hosts", "panic", "usable")
+    def __init__(
+        self,
+        hosts: Sequence[Host],
+        priority: int = 0,
+        policy: AssignmentPolicy = _DEFAULT_POLICY,
+        own_locality: Locality | None = None,
+    ) -> None:
+        self.hosts: Hosts = tuple(hosts)
+        self.priority = priority
+        self.policy = policy
+        self.own_locality = own_locality
+        self.healthy: Hosts = tuple([host for host in hosts if host.healthy])
+        self.degraded: Hosts = tuple([host for host in hosts if host.degraded])
+        self.excluded: Hosts = tuple([host for host in hosts if host.excluded])
+        self._localities: Localities | None = None
 
-    def __init__(self, hosts: Sequence[Host], panic_threshold: float = 50.0) -> None:
-        self.hosts = tuple(hosts)
-        self.healthy = tuple(host for host in hosts if host.healthy)
-        self.degraded = tuple(host for host in hosts if host.health is Health.DEGRADED)
-        self.excluded = tuple(host for host in hosts if host.health is Health.DRAINING)
-        priority = min((host.priority for host in hosts), default=0)
-        members = tuple(host for host in hosts if host.priority == priority)
-        healthy = tuple(host for host in self.healthy if host.priority == priority)
-        degraded = tuple(host for host in self.degraded if host.priority == priority)
-        counted = sum(host.health is not Health.DRAINING for host in members)
-        available = 100 * (len(healthy) + len(degraded)) / counted if counted else 0
-        self.panic = available < panic_threshold
-        self.usable = members if self.panic else healthy or degraded
+    @property
+    def localities(self) -> Localities:
+        """The same hosts by locality; sorted when first asked for."""
+        if self._localities is None:
+            self._localities = Localities(self.hosts, self.own_locality)
+        return self._localities
+
+    def with_health_of(self, host: Host) -> HostSet:
+        """The set after the health of one of its hosts has changed."""
+        made = HostSet.__new__(HostSet)
+        made.hosts = self.hosts
+        made.priority = self.priority
+        made.policy = self.policy
+        made.own_locality = self.own_locality
+        made.healthy = _placed(self.healthy, self.hosts, host, host.healthy)
+        made.degraded = _placed(self.degraded, self.hosts, host, host.degraded)
+        made.excluded = _placed(self.excluded, self.hosts, host, host.excluded)
+        made._localities = None if self._localities is None else self._localities.with_health_of(host)
+        return made
+
+    def subset(self, member: Callable[[Host], bool]) -> HostSet:
+        """The hosts that `member` holds for."""
+        return HostSet(
+            [host for host in self.hosts if member(host)], self.priority, self.policy, self.own_locality
+        )
+
+
+class PrioritySet:
+    """All hosts of a cluster: `hosts` in the order given, `sets` one for each priority from 0 on, at least one."""
+
+    __slots__ = ("hosts", "sets")
+
+    def __init__(
+        self,
+        hosts: Iterable[Host] = (),
+        policy: AssignmentPolicy = _DEFAULT_POLICY,
+        own_locality: Locality | None = None,
+    ) -> None:
+        self.hosts: Hosts = tuple(hosts)
+        levels: list[list[Host]] = [[]]
+        for host in self.hosts:
+            while len(levels) <= host.priority:
+                levels.append([])
+            levels[host.priority].append(host)
+        self.sets: tuple[HostSet, ...] = tuple(
+            [HostSet(level, priority, policy, own_locality) for priority, level in enumerate(levels)]
+        )
+
+    def with_health_of(self, host: Host) -> PrioritySet:
+        """The set after the health of one of its hosts has changed."""
+        return self._with(
+            self.hosts,
+            [one.with_health_of(host) if one.priority == host.priority else one for one in self.sets],
+        )
+
+    def subset(self, member: Callable[[Host], bool]) -> PrioritySet:
+        """The hosts that `member` holds for, in as many priorities."""
+        sets = [one.subset(member) for one in self.sets]
+        return self._with(tuple([host for one in sets for host in one.hosts]), sets)
+
+    def count(self, kind: str) -> int:
+        """How many hosts are `healthy`, `degraded` or `excluded`."""
+        return sum(len(getattr(one, kind)) for one in self.sets)
+
+    def _with(self, hosts: Hosts, sets: Sequence[HostSet]) -> PrioritySet:
+        made = PrioritySet.__new__(PrioritySet)
+        made.hosts = hosts
+        made.sets = tuple(sets)
+        return made
+
+
+def _placed(members: Hosts, order: Hosts, host: Host, belongs: bool) -> Hosts:
+    """`members` with or without the host, at its place in `order`."""
+    present = host in members
+    if present == belongs:
+        return members
+    if present:
+        return tuple([one for one in members if one is not host])
+    wanted = {*members, host}
+    return tuple([one for one in order if one in wanted])

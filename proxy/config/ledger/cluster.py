@@ -20,8 +20,8 @@ envoy.config.cluster.v3.Cluster
   - comes with outlier detection: outlier_detection
   + eds_cluster_config
   - comes with xDS: lrs_server lrs_report_endpoint_metrics
-  - comes with more balancing policies: lb_subset_config ring_hash_lb_config maglev_lb_config
-  - comes with more balancing policies: preconnect_policy
+  + lb_subset_config ring_hash_lb_config maglev_lb_config
+  - connections are made when they are needed: preconnect_policy
   + transport_socket_matches
   - name the sockets in transport_socket_matches: transport_socket_matcher
   - network filters of upstream connections are not supported: filters
@@ -46,18 +46,40 @@ envoy.config.cluster.v3.Cluster.RefreshRate
   + base_interval max_interval
 
 envoy.config.cluster.v3.Cluster.LeastRequestLbConfig
-  + choice_count active_request_bias
-  - comes with more balancing policies: slow_start_config
+  + choice_count active_request_bias slow_start_config
 
 envoy.config.cluster.v3.Cluster.RoundRobinLbConfig
-  - comes with more balancing policies: slow_start_config
+  + slow_start_config
+
+envoy.config.cluster.v3.Cluster.SlowStartConfig
+  + slow_start_window aggression min_weight_percent
+
+envoy.config.cluster.v3.Cluster.RingHashLbConfig
+  + minimum_ring_size hash_function maximum_ring_size
+
+envoy.config.cluster.v3.Cluster.MaglevLbConfig
+  + table_size
+
+envoy.config.cluster.v3.Cluster.LbSubsetConfig
+  + fallback_policy default_subset subset_selectors locality_weight_aware scale_locality_weight
+  + panic_mode_any list_as_any metadata_fallback_policy
+
+envoy.config.cluster.v3.Cluster.LbSubsetConfig.LbSubsetSelector
+  + keys single_host_per_subset fallback_policy fallback_keys_subset
 
 envoy.config.cluster.v3.Cluster.CommonLbConfig
-  + healthy_panic_threshold close_connections_on_host_set_change
+  + healthy_panic_threshold close_connections_on_host_set_change zone_aware_lb_config
+  + locality_weighted_lb_config consistent_hashing_lb_config
   ~ host changes take effect at once: update_merge_window
   ~ there are no active health checks yet: ignore_new_hosts_until_first_hc override_host_status
-  - comes with more balancing policies: zone_aware_lb_config locality_weighted_lb_config
-  - comes with more balancing policies: consistent_hashing_lb_config
+
+envoy.config.cluster.v3.Cluster.CommonLbConfig.ZoneAwareLbConfig
+  + routing_enabled min_cluster_size fail_traffic_on_panic
+
+envoy.config.cluster.v3.Cluster.CommonLbConfig.LocalityWeightedLbConfig
+
+envoy.config.cluster.v3.Cluster.CommonLbConfig.ConsistentHashingLbConfig
+  + use_hostname_for_hashing hash_balance_factor
 
 envoy.config.core.v3.HealthStatusSet
   + statuses
@@ -92,15 +114,16 @@ envoy.config.endpoint.v3.ClusterLoadAssignment
   - named_endpoints
 
 envoy.config.endpoint.v3.ClusterLoadAssignment.Policy
-  ~ one priority is served, so there is nothing to overprovision: overprovisioning_factor
-  ~ one priority is served, so there is nothing to overprovision: weighted_priority_health
+  + overprovisioning_factor weighted_priority_health drop_overloads
   - comes with xDS: endpoint_stale_after
-  - comes with more balancing policies: drop_overloads
+
+envoy.config.endpoint.v3.ClusterLoadAssignment.Policy.DropOverload
+  + drop_percentage
+  ~ it names the reason in load reports only: category
 
 envoy.config.endpoint.v3.LocalityLbEndpoints
-  + locality metadata lb_endpoints
-  ~ hosts of all localities are balanced together: load_balancing_weight proximity
-  - comes with more balancing policies: priority
+  + locality metadata lb_endpoints priority load_balancing_weight
+  ~ Envoy does not look at it either: proximity
   - comes with xDS: load_balancer_endpoints leds_cluster_locality_config
 
 envoy.config.endpoint.v3.LbEndpoint
@@ -153,15 +176,45 @@ envoy.extensions.clusters.dns.v3.DnsCluster.RefreshRate
   + base_interval max_interval
 
 envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin
-  - comes with more balancing policies: slow_start_config
-  - comes with more balancing policies: locality_lb_config
+  + slow_start_config locality_lb_config
 
 envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest
-  + choice_count active_request_bias enable_full_scan selection_method
-  - comes with more balancing policies: slow_start_config locality_lb_config
+  + choice_count active_request_bias enable_full_scan selection_method slow_start_config
+  + locality_lb_config
 
 envoy.extensions.load_balancing_policies.random.v3.Random
-  - comes with more balancing policies: locality_lb_config
+  + locality_lb_config
+
+envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig
+  + zone_aware_lb_config locality_weighted_lb_config
+
+envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.ZoneAwareLbConfig
+  + routing_enabled min_cluster_size fail_traffic_on_panic force_locality_direct_routing
+  - use force_locality_direct_routing: force_local_zone
+  - zones are compared by healthy hosts: locality_basis
+
+envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.LocalityWeightedLbConfig
+
+envoy.extensions.load_balancing_policies.common.v3.SlowStartConfig
+  + slow_start_window aggression min_weight_percent
+
+envoy.extensions.load_balancing_policies.common.v3.ConsistentHashingLbConfig
+  + use_hostname_for_hashing hash_balance_factor
+  - set the hash policy on the routes: hash_policy
+
+envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash
+  + hash_function minimum_ring_size maximum_ring_size use_hostname_for_hashing hash_balance_factor
+  + consistent_hashing_lb_config locality_weighted_lb_config
+
+envoy.extensions.load_balancing_policies.maglev.v3.Maglev
+  + table_size consistent_hashing_lb_config locality_weighted_lb_config
+
+envoy.extensions.load_balancing_policies.subset.v3.Subset
+  + fallback_policy default_subset subset_selectors allow_redundant_keys locality_weight_aware
+  + scale_locality_weight panic_mode_any list_as_any metadata_fallback_policy subset_lb_policy
+
+envoy.extensions.load_balancing_policies.subset.v3.Subset.LbSubsetSelector
+  + keys single_host_per_subset fallback_policy fallback_keys_subset
 
 envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig
   + resolvers use_resolvers_as_fallback dns_resolver_options query_timeout_seconds query_tries

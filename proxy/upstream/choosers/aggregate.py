@@ -1,86 +1,66 @@
-"""`envoy.clusters.aggregate`: several clusters in an order, the next taking over as the health of the first falls.
+"""Aggregate clusters: the priorities of several clusters after one another, as if they were those of one.
 
-Each cluster with hosts is a priority. How much a priority takes is Envoy's rule: up to its health, which is its
-share of usable hosts times 1.4; what is left goes to the next. Clusters that are aggregates count as empty.
+Source: "Aggregate Cluster" of Envoy's architecture overview. A member's hosts are picked by the member's own
+policy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from proxy.base.services import ClusterLookup
 from proxy.base.stream_info import StreamInfo
-from proxy.upstream.host import Health, Host
+from proxy.upstream.host import Host
 from proxy.upstream.host_set import HostSet
+from proxy.upstream.lb.priority_load import priority_loads
 
 if TYPE_CHECKING:
     from proxy.upstream.cluster import Cluster
 
-#: Percent; Envoy's default for `overprovisioning_factor`.
-_OVERPROVISIONING: Final = 140
-
 
 class Aggregate:
-    """Chooses the member, which chooses the host."""
+    """Chooses the member and its priority; the member chooses the host."""
 
     def __init__(self, cluster: Cluster, names: Sequence[str], clusters: ClusterLookup) -> None:
         self._cluster = cluster
         self._names = names
         self._clusters = clusters
-        self._seen: list[HostSet] = []
-        self._members: list[Cluster] = []
-        #: Of each member, up to which percentage of the draw it serves.
-        self._bounds: list[int] = []
+        self._seen: list[tuple[HostSet, ...]] = []
+        #: Up to which percentage of the draw a member serves, with which priority, and whether with degraded hosts.
+        self._parts: list[tuple[int, Cluster, int, bool]] = []
 
     def choose(self, info: StreamInfo, request_hash: int | None) -> Host | None:
         """A host of a member (see `Host.cluster`), None if no member has hosts."""
         del info
         found = [self._clusters.get(name) for name in self._names]
-        members = [member for member in found if member is not None and member.hosts]
-        sets = [member.host_set for member in members]
+        members = [member for member in found if member is not None]
+        sets = [member.priority_set.sets for member in members]
         if sets != self._seen:
             self._seen = sets
-            self._members = members
-            self._bounds = bounds([load(one) for one in sets])
-        if not members:
-            self._cluster.stats.upstream_cx_none_healthy += 1
-            return None
-        drawn = self._cluster.draw() % 100
-        for member, bound in zip(self._members, self._bounds, strict=True):
-            if drawn < bound:
-                return member.choose_host(request_hash)
-        raise AssertionError("the bounds end at 100")
+            self._parts = self._divide(members)
+        if self._parts:
+            drawn = self._cluster.draw() % 100
+            for bound, member, priority, degraded in self._parts:
+                if drawn < bound:
+                    host: Host | None = member.balancer.level(priority, degraded)(request_hash, 0)
+                    if host is not None:
+                        return host
+                    break
+        self._cluster.stats.upstream_cx_none_healthy += 1
+        return None
 
-
-def load(hosts: HostSet) -> tuple[int, int, int]:
-    """Health and degraded health in percent, and the number of hosts."""
-    counted = sum(host.health is not Health.DRAINING for host in hosts.hosts)
-    if not counted:
-        return 0, 0, len(hosts.hosts)
-    return (
-        min(100, _OVERPROVISIONING * len(hosts.healthy) // counted),
-        min(100, _OVERPROVISIONING * len(hosts.degraded) // counted),
-        len(hosts.hosts),
-    )
-
-
-def bounds(loads: Sequence[tuple[int, int, int]]) -> list[int]:
-    """What `Aggregate._bounds` is: healthy hosts serve first, then degraded ones; all if there are none."""
-    available = min(100, sum(healthy + degraded for healthy, degraded, _ in loads))
-    if not available:
-        weights = [count for _, _, count in loads]
-        available = sum(weights)
-        shares = [100 * weight // available for weight in weights] if available else []
-    else:
-        shares = [0] * len(loads)
-        left = 100
-        for kind in (0, 1):
-            for place, one in enumerate(loads):
-                share = min(left, one[kind] * 100 // available)
-                shares[place] += share
-                left -= share
-    if shares:
-        first = next(place for place, share in enumerate(shares) if share)
-        shares[first] += 100 - sum(shares)
-    return [sum(shares[: place + 1]) for place in range(len(shares))]
+    def _divide(self, members: Sequence[Cluster]) -> list[tuple[int, Cluster, int, bool]]:
+        places = [(member, one) for member in members for one in member.priority_set.sets if one.hosts]
+        if not places:
+            return []
+        loads = priority_loads([one for _, one in places], self._cluster.balancer.panic_threshold())
+        parts = []
+        bound = 0
+        for degraded in (False, True):
+            shares = loads.degraded if degraded else loads.healthy
+            for share, (member, one) in zip(shares, places, strict=True):
+                bound += share
+                if share:
+                    parts.append((bound, member, one.priority, degraded))
+        return parts

@@ -1,28 +1,118 @@
-"""What a load balancer is: a function from the hash of a request (or None) to a host (or None).
+"""What a load balancer is, and the terms of its configuration.
 
-A balancer is built anew whenever the hosts change; it decides from its lists, the hosts' counters and the
-random numbers that it is given, and does nothing else.
+For its users a balancer is a function from the hash of a request (or None) to a host (or None). It decides
+from the hosts, their counters, the clock and the random numbers that it is given, and does nothing else.
+Percentages are 0 to 100, times are seconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any, Protocol
 
 from proxy.base.runtime import Runtime
 from proxy.upstream.host import Host
 
 ChooseHost = Callable[[int | None], Host | None]
 Draw = Callable[[], int]  # an integer from 0 to 2**64-1
+Clock = Callable[[], float]  # monotonic seconds
+Defer = Callable[
+    [Callable[[], None]], bool
+]  # runs a function soon, between other work; False if there is no such time
 
 
 class LbPolicy(Enum):
-    """Policies that exist here; values are Envoy's names of `Cluster.LbPolicy`."""
+    """How a host is picked; values are Envoy's names of `Cluster.LbPolicy` and of its extensions."""
 
     ROUND_ROBIN = "ROUND_ROBIN"
     LEAST_REQUEST = "LEAST_REQUEST"
     RANDOM = "RANDOM"
+    RING_HASH = "RING_HASH"
+    MAGLEV = "MAGLEV"
+    CLIENT_SIDE_WEIGHTED_ROUND_ROBIN = "CLIENT_SIDE_WEIGHTED_ROUND_ROBIN"
+    #: The type of the cluster chooses, see `proxy.upstream.choosers`.
+    CLUSTER_PROVIDED = "CLUSTER_PROVIDED"
+
+
+@dataclass(frozen=True, slots=True)
+class SlowStartConfig:
+    """How the weight of a new host rises: to the power 1 / `aggression` of its age in the `window` (seconds).
+
+    `min_weight` is the share of its weight that it begins with, 0.0 to 1.0.
+    """
+
+    window: float
+    aggression: float = 1.0
+    aggression_key: str = ""
+    min_weight: float = 0.1
+
+    def aggression_in(self, runtime: Runtime) -> float:
+        """The aggression in force; Envoy takes 1.0 for one that is not positive."""
+        value = self.aggression
+        if self.aggression_key:
+            value = runtime.number(self.aggression_key, value)
+        return value if value > 0 else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneAwareConfig:
+    """Routing within the own zone; see `proxy.upstream.lb.zone_routing`."""
+
+    routing_enabled: int = 100
+    min_cluster_size: int = 6
+    fail_traffic_on_panic: bool = False
+    force_direct: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HashingConfig:
+    """What RING_HASH and MAGLEV need. `balance_factor` is a percentage above 100, 0 for "no bound"."""
+
+    murmur: bool = False
+    minimum_ring_size: int = 1024
+    maximum_ring_size: int = 8 * 1024 * 1024
+    table_size: int = 65537
+    use_hostname: bool = False
+    balance_factor: int = 0
+    #: A `proxy.router.hash_policy.HashPolicy` that takes the place of the route's, or None.
+    policy: Any = None
+
+
+class SubsetFallback(Enum):
+    """What a request gets that no subset fits; the numbers are Envoy's of a selector, less one for the cluster."""
+
+    NOT_DEFINED = 0
+    NO_FALLBACK = 1
+    ANY_ENDPOINT = 2
+    DEFAULT_SUBSET = 3
+    KEYS_SUBSET = 4
+
+
+@dataclass(frozen=True, slots=True)
+class SubsetSelector:
+    """Hosts with equal values of `keys` (sorted) are a subset."""
+
+    keys: tuple[str, ...]
+    single_host: bool = False
+    fallback: SubsetFallback = SubsetFallback.NOT_DEFINED
+    fallback_keys: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class SubsetConfig:
+    """Balancing within the hosts that fit the metadata of a request; `default_subset` are JSON values by key."""
+
+    selectors: tuple[SubsetSelector, ...]
+    fallback: SubsetFallback = SubsetFallback.NO_FALLBACK
+    default_subset: Mapping[str, Any] | None = None
+    locality_weight_aware: bool = False
+    scale_locality_weight: bool = False
+    panic_mode_any: bool = False
+    list_as_any: bool = False
+    fallback_list: bool = False
+    allow_redundant_keys: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +121,7 @@ class LbConfig:
 
     `choice_count` (2 or more) and `active_request_bias` (0.0 or more) matter to LEAST_REQUEST only;
     `active_request_bias_key` is the runtime key that may override the bias, or "". `full_scan` looks at every
-    host instead of `choice_count` drawn ones. `panic_threshold` is a percentage.
+    host instead of `choice_count` drawn ones. `panic_threshold` is a whole percentage.
     """
 
     policy: LbPolicy = LbPolicy.ROUND_ROBIN
@@ -39,7 +129,16 @@ class LbConfig:
     active_request_bias: float = 1.0
     active_request_bias_key: str = ""
     full_scan: bool = False
-    panic_threshold: float = 50.0
+    panic_threshold: int = 50
+    locality_weighted: bool = False
+    zone_aware: ZoneAwareConfig = ZoneAwareConfig()
+    slow_start: SlowStartConfig | None = None
+    hashing: HashingConfig = HashingConfig()
+    subset: SubsetConfig | None = None
+    #: An `override_host.OverrideHostConfig`, or None.
+    override: Any = None
+    #: An `orca_weights.ClientWeightsConfig`, or None.
+    client_weights: Any = None
 
     def bias(self, runtime: Runtime) -> float:
         """The bias in force; Envoy takes 1.0 for a negative one."""
@@ -47,6 +146,20 @@ class LbConfig:
             return self.active_request_bias
         value = runtime.number(self.active_request_bias_key, self.active_request_bias)
         return value if value >= 0 else 1.0
+
+
+class Picker(Protocol):
+    """Picks from one list of at least one host, whatever their health."""
+
+    hosts: Sequence[Host]
+    #: Replaced when the hosts change.
+    pick: Callable[[int | None], Host]
+
+    def renew(self, hosts: Sequence[Host]) -> None:
+        """Take another list; weights may have changed, too."""
+
+    def health_changed(self, hosts: Sequence[Host], host: Host) -> None:
+        """Take a list that differs in one host; weights are as they were."""
 
 
 def no_host(_hash: int | None) -> None:

@@ -1,6 +1,6 @@
 """Earliest-deadline-first scheduling: weighted rotation that spreads the picks of a heavy host evenly.
 
-Each host has a deadline one period (1 / weight) after its last; the earliest is next. Equal deadlines go in
+Each item has a deadline one period (1 / weight) after its last; the earliest is next. Equal deadlines go in
 the order of insertion. This is the schedule of Envoy's `EdfScheduler`, so both proxies pick in the same
 order.
 """
@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from heapq import heapify, heapreplace
-from typing import Final
+from heapq import heapify, heappop, heappush, heapreplace
+from typing import Final, Generic, TypeVar
 
-from proxy.upstream.host import Host
+T = TypeVar("T")
 
 #: Above this many the state after the first picks is reckoned instead of played through.
 _MANY_PICKS: Final = 1024
@@ -20,26 +20,26 @@ _MANY_PICKS: Final = 1024
 _LARGEST_UNIT: Final = 1 << 60
 
 
-class EdfScheduler:
-    """A schedule over at least one host. `weight_of` gives a positive number, asked anew at each pick."""
+class EdfScheduler(Generic[T]):
+    """A schedule over at least one item. `weight_of` gives a positive number, asked anew at each pick."""
 
-    __slots__ = ("_heap", "_order", "_unit", "_weight_of")
+    __slots__ = ("_gone", "_heap", "_now", "_order", "_unit", "_weight_of")
 
     def __init__(
         self,
-        hosts: Sequence[Host],
-        weight_of: Callable[[Host], float],
+        items: Sequence[T],
+        weight_of: Callable[[T], float],
         picks: int = 0,
         *,
         whole: bool = False,
     ) -> None:
-        """Start as if `picks` hosts had been picked already, so that workers do not start in step.
+        """Start as if `picks` items had been picked already, so that workers do not start in step.
 
-        `whole` promises that the weights are whole numbers and stay: time then runs in whole steps, so that equal
-        deadlines are equal (a sum of fifths is not 1).
+        `whole` promises that the weights are whole numbers and stay: time then runs in whole steps, so that
+        equal deadlines are equal (a sum of fifths is not 1).
         """
         self._weight_of = weight_of
-        weights = [weight_of(host) for host in hosts]
+        weights = [weight_of(item) for item in items]
         self._unit: float = 1.0
         if whole:
             unit = math.lcm(*(int(weight) for weight in weights))
@@ -48,25 +48,45 @@ class EdfScheduler:
         # From the very start where that is quick: what is reckoned below has the deadlines right, but not the order
         # of equal ones.
         skipped = picks if picks > _MANY_PICKS else 0
-        heap: list[tuple[float, int, Host]] = []
-        for order, (host, weight) in enumerate(zip(hosts, weights, strict=True)):
+        heap: list[tuple[float, int, T]] = []
+        for order, (item, weight) in enumerate(zip(items, weights, strict=True)):
             served = int(skipped * weight / rate)
             picks_left = served + 1
-            heap.append((picks_left * self._period(weight), order, host))
+            heap.append((picks_left * self._period(weight), order, item))
         done = sum(int(skipped * weight / rate) for weight in weights)
         heapify(heap)
         self._heap = heap
         self._order = len(heap)
+        self._now: float = 0.0
+        #: Items that are still in the heap but no longer in the schedule.
+        self._gone: set[T] = set()
         for _ in range(picks - done):
             self.pick()
 
-    def pick(self, _hash: int | None = None) -> Host:
-        """The next host of the schedule."""
+    def pick(self, _hash: int | None = None) -> T:
+        """The next item of the schedule."""
         heap = self._heap
-        deadline, _, host = heap[0]
+        deadline, _, item = heap[0]
+        while item in self._gone:
+            self._gone.discard(item)
+            heappop(heap)
+            deadline, _, item = heap[0]
+        self._now = deadline
         self._order = order = self._order + 1
-        heapreplace(heap, (deadline + self._period(self._weight_of(host)), order, host))
-        return host
+        heapreplace(heap, (deadline + self._period(self._weight_of(item)), order, item))
+        return item
+
+    def add(self, item: T) -> None:
+        """Let an item in, at the end of its first period from now."""
+        if item in self._gone:
+            self._gone.discard(item)
+            return
+        self._order = order = self._order + 1
+        heappush(self._heap, (self._now + self._period(self._weight_of(item)), order, item))
+
+    def remove(self, item: T) -> None:
+        """Pick this one no more; others must be left. It costs nothing now: it is dropped when its turn comes."""
+        self._gone.add(item)
 
     def _period(self, weight: float) -> float:
         unit = self._unit

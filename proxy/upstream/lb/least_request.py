@@ -9,31 +9,48 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from proxy.upstream.host import Host
-from proxy.upstream.lb.api import ChooseHost, Draw, no_host, weights_equal
-from proxy.upstream.lb.edf import EdfScheduler
+from proxy.upstream.lb.api import Draw
+from proxy.upstream.lb.slow_start import SlowStart
+from proxy.upstream.lb.weighted import WeightedPicker
 
 
-def least_request(
-    hosts: Sequence[Host],
-    draw: Draw,
-    choice_count: int = 2,
-    bias: Callable[[], float] = lambda: 1.0,
-    full_scan: bool = False,
-) -> ChooseHost:
-    """Choose among `hosts`; `bias` is asked at each weighted pick because it may come from the runtime."""
-    if not hosts:
-        return no_host
-    if not weights_equal(hosts):
-        return EdfScheduler(hosts, _busy_weight(bias), draw() % sum(host.weight for host in hosts)).pick
-    if len(hosts) == 1:
-        only = hosts[0]
-        return lambda _hash: only
-    if full_scan:
-        return _scan_all(hosts, draw)
-    return _draw_some(hosts, draw, choice_count)
+class LeastRequest(WeightedPicker):
+    """See module. `bias` is asked at each weighted pick because it may come from the runtime."""
+
+    def __init__(
+        self,
+        hosts: Sequence[Host],
+        draw: Draw,
+        slow_start: SlowStart | None = None,
+        choice_count: int = 2,
+        bias: Callable[[], float] = lambda: 1.0,
+        full_scan: bool = False,
+    ) -> None:
+        self._choice_count = choice_count
+        self._bias = bias
+        self._full_scan = full_scan
+        super().__init__(hosts, draw, slow_start, whole=False)
+
+    def unweighted(self, hosts: Sequence[Host]) -> Callable[[int | None], Host]:
+        """See `WeightedPicker`."""
+        if self._full_scan:
+            return _scan_all(hosts, self._draw)
+        return _draw_some(hosts, self._draw, self._choice_count)
+
+    def weight_of(self, host: Host) -> float:
+        """See `WeightedPicker`."""
+        power = self._bias()
+        if power == 0.0:
+            return float(host.weight)
+        active = host.stats.rq_active + 1
+        return host.weight / active if power == 1.0 else float(host.weight / active**power)
+
+    def _weight_fits(self, host: Host) -> bool:
+        del host
+        return True
 
 
-def _draw_some(hosts: Sequence[Host], draw: Draw, choice_count: int) -> ChooseHost:
+def _draw_some(hosts: Sequence[Host], draw: Draw, choice_count: int) -> Callable[[int | None], Host]:
     count = len(hosts)
     further = range(choice_count - 1)
 
@@ -48,21 +65,10 @@ def _draw_some(hosts: Sequence[Host], draw: Draw, choice_count: int) -> ChooseHo
     return choose
 
 
-def _scan_all(hosts: Sequence[Host], draw: Draw) -> ChooseHost:
+def _scan_all(hosts: Sequence[Host], draw: Draw) -> Callable[[int | None], Host]:
     def choose(_hash: int | None) -> Host:
-        least = min(host.stats.rq_active for host in hosts)
+        least = min([host.stats.rq_active for host in hosts])
         idle = [host for host in hosts if host.stats.rq_active == least]
         return idle[draw() % len(idle)]
 
     return choose
-
-
-def _busy_weight(bias: Callable[[], float]) -> Callable[[Host], float]:
-    def weight(host: Host) -> float:
-        power = bias()
-        if power == 0.0:
-            return float(host.weight)
-        active = host.stats.rq_active + 1
-        return host.weight / active if power == 1.0 else host.weight / active**power
-
-    return weight

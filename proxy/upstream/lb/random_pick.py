@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from proxy.upstream.host import Host
-from proxy.upstream.lb.api import ChooseHost, Draw, no_host
+from proxy.upstream.lb.api import Draw
 
 
-def random_pick(hosts: Sequence[Host], draw: Draw) -> ChooseHost:
-    """Draw one of `hosts`."""
-    if not hosts:
-        return no_host
-    count = len(hosts)
+class RandomPick:
+    """Draws one of its hosts. A `Picker`."""
 
-    def choose(_hash: int | None) -> Host:
-        return hosts[draw() % count]
+    pick: Callable[[int | None], Host]
 
-    return choose
+    def __init__(self, hosts: Sequence[Host], draw: Draw) -> None:
+        self._draw = draw
+        self.renew(hosts)
+
+    def renew(self, hosts: Sequence[Host]) -> None:
+        """See `Picker`."""
+        self.hosts = hosts
+        count = len(hosts)
+        draw = self._draw
+
+        def choose(_hash: int | None) -> Host:
+            return hosts[draw() % count]
+
+        self.pick = choose
+
+    def health_changed(self, hosts: Sequence[Host], host: Host) -> None:
+        """See `Picker`."""
+        del host
+        self.renew(hosts)

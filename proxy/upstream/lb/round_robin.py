@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import cycle, islice
+from collections.abc import Callable, Sequence
 
 from proxy.upstream.host import Host
-from proxy.upstream.lb.api import ChooseHost, Draw, no_host, weights_equal
-from proxy.upstream.lb.edf import EdfScheduler
+from proxy.upstream.lb.api import Draw
+from proxy.upstream.lb.slow_start import SlowStart
+from proxy.upstream.lb.weighted import WeightedPicker
 
 
-def round_robin(hosts: Sequence[Host], draw: Draw) -> ChooseHost:
-    """Rotate over `hosts`, beginning at a random place."""
-    if not hosts:
-        return no_host
-    if not weights_equal(hosts):
-        return EdfScheduler(hosts, _weight, draw() % _period(hosts), whole=True).pick
-    start = draw() % len(hosts)
-    rotation = cycle(hosts)
-    # The iterator's own `__next__` is the cheapest rotation there is; only the unused hash must be swallowed.
-    pick = islice(rotation, start, None).__next__
+class RoundRobin(WeightedPicker):
+    """Rotates over its hosts, beginning at a random place; a change of the hosts does not start it anew."""
 
-    def choose(_hash: int | None) -> Host:
-        return pick()
+    def __init__(self, hosts: Sequence[Host], draw: Draw, slow_start: SlowStart | None = None) -> None:
+        self._index = -1
+        super().__init__(hosts, draw, slow_start, whole=True)
 
-    return choose
+    def unweighted(self, hosts: Sequence[Host]) -> Callable[[int | None], Host]:
+        """See `WeightedPicker`."""
+        if self._index < 0:
+            self._index = self.seed
+        count = len(hosts)
 
+        def rotate(_hash: int | None) -> Host:
+            index = self._index
+            self._index = index + 1
+            return hosts[index % count]
 
-def _weight(host: Host) -> float:
-    return host.weight
+        return rotate
 
-
-def _period(hosts: Sequence[Host]) -> int:
-    return sum(host.weight for host in hosts)
+    def weight_of(self, host: Host) -> float:
+        """See `WeightedPicker`."""
+        return host.weight

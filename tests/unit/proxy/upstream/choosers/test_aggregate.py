@@ -6,17 +6,13 @@ from collections import Counter
 from itertools import count
 from typing import Any
 
-import pytest
 from envoy.extensions.clusters.aggregate.v3 import cluster_pb2
 
 from proxy.base.address import Address
 from proxy.base.runtime import Runtime
 from proxy.base.stream_info import ConnectionInfo, DrainState, StreamInfo
 from proxy.upstream.choosers import make_chooser
-from proxy.upstream.choosers.aggregate import bounds, load
 from proxy.upstream.cluster import Cluster
-from proxy.upstream.host import Health, Host
-from proxy.upstream.host_set import HostSet
 from tests.support.cluster_messages import compiled, endpoint
 from tests.support.listeners import services
 
@@ -84,23 +80,20 @@ def test_a_change_of_a_member_counts_at_once() -> None:
     assert served(of) == {"-": 100}
 
 
-@pytest.mark.parametrize(
-    ("loads", "expected"),
-    [
-        ([(100, 0, 1)], [100]),
-        ([(50, 0, 1), (30, 0, 1)], [63, 100]),
-        ([(0, 50, 1), (100, 0, 1)], [0, 100]),
-        ([(40, 60, 1), (20, 0, 1)], [80, 100]),
-        ([(0, 0, 1), (0, 0, 2)], [34, 100]),
-        ([], []),
-    ],
-)
-def test_shares_of_the_load(loads: list[tuple[int, int, int]], expected: list[int]) -> None:
-    assert bounds(loads) == expected
+def test_the_priorities_of_a_member_come_before_those_of_the_next() -> None:
+    groups = [
+        {"priority": 0, "lb_endpoints": [endpoint(port=1, health_status="UNHEALTHY")]},
+        {"priority": 1, "lb_endpoints": [endpoint(port=2)]},
+    ]
+    first = Cluster(compiled(name="a", load_assignment={"endpoints": groups}), Runtime(), lambda: 0)
+    members = {"a": first, "b": member("b", "HEALTHY")}
+    assert served(aggregate(members, "a", "b")) == {"a": 100}
+    info = StreamInfo(ConnectionInfo(1, Address("9.9.9.9", 1), Address("8.8.8.8", 2), 0.0, DrainState()), 0.0)
+    host = aggregate(members, "a", "b").host_for(info)
+    assert host is not None
+    assert host.priority == 1
 
 
-def test_draining_hosts_do_not_count_as_unwell() -> None:
-    kinds = (Health.HEALTHY, Health.DRAINING, Health.DEGRADED)
-    hosts = [Host(Address("1.2.3.4", number), health=health) for number, health in enumerate(kinds)]
-    assert load(HostSet(hosts)) == (70, 70, 3)
-    assert load(HostSet(hosts[1:2])) == (0, 0, 1)
+def test_degraded_hosts_of_the_first_come_after_healthy_ones_of_the_next() -> None:
+    members = {"a": member("a", "DEGRADED"), "b": member("b", "HEALTHY")}
+    assert served(aggregate(members, "a", "b")) == {"b": 100}
