@@ -12,6 +12,7 @@ from proxy.base.regex import wire_text
 from proxy.base.stream_info import ConnectionInfo, StreamInfo
 from proxy.config.context import CompileContext
 from proxy.config.durations import seconds
+from proxy.tcp_proxy.on_demand import OnDemandConfig, compile_on_demand
 from proxy.tcp_proxy.tunnel_config import TunnelConfig, compile_tunnel
 
 #: A name in `ConnectionInfo.filter_state`: the cluster of this connection (a str) instead of the configured one.
@@ -46,7 +47,8 @@ class TcpProxyConfig:
     to it. `access_logs` are those of `proxy.access_log.compile`. `backoff` is (base, limit) of the wait between two
     attempts, None for no wait. `early_limit` is how many bytes are taken of a client before there is a host, None
     for no limit but the listener's; with `waits_for_data` no host is looked for before there are any.
-    `tlvs` are types with what gives the value, for a header of the PROXY protocol.
+    `tlvs` are types with what gives the value, for a header of the PROXY protocol. `on_demand` says where to
+    ask for a cluster that is unknown, None for nowhere.
     """
 
     stat_prefix: str
@@ -65,6 +67,7 @@ class TcpProxyConfig:
     early_limit: int | None
     waits_for_data: bool
     tlvs: tuple[tuple[int, Callable[[StreamInfo], bytes]], ...]
+    on_demand: OnDemandConfig | None
 
     def cluster_for(self, connection: ConnectionInfo, draw: Callable[[], int]) -> str:
         """The name of the cluster of one connection; weighted clusters cannot be overridden, as in Envoy."""
@@ -110,6 +113,9 @@ def compile_tcp_proxy(message: Any, path: str, ctx: CompileContext) -> TcpProxyC
         # Without one, a listener's TLS handshake is over before a filter hears of the connection.
         waits_for_data=message.upstream_connect_mode == _ON_DATA,
         tlvs=_tlvs(message.proxy_protocol_tlvs, f"{path}.proxy_protocol_tlvs", ctx),
+        on_demand=compile_on_demand(message.on_demand, f"{path}.on_demand", ctx)
+        if message.HasField("on_demand")
+        else None,
     )
 
 

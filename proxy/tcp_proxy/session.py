@@ -14,6 +14,7 @@ from proxy.base.stream_info import ConnectionInfo, StreamInfo
 from proxy.codec.proxy_protocol import FILTER_STATE, ProxyData
 from proxy.connection.reset import reset
 from proxy.tcp_proxy.log_entry import log_entry
+from proxy.tcp_proxy.on_demand import ClusterWait
 from proxy.tcp_proxy.splice import LARGE, LARGE_READS, Relay, begin
 from proxy.tcp_proxy.upstream import DialFailure, Upstream
 from proxy.tcp_proxy.young_sessions import SWEEP
@@ -38,6 +39,7 @@ class TcpSession(asyncio.Protocol):
 
     __slots__ = (
         "_buffered",
+        "_cluster_wait",
         "_deadline",
         "_dial_until",
         "_early",
@@ -103,6 +105,7 @@ class TcpSession(asyncio.Protocol):
         self._retry_at = _NEVER
         self._waits = False  # for the first bytes, before there is anything else to do
         self._buffered = 0
+        self._cluster_wait: ClusterWait | None = None
         self._settled = False
         self._large_reads = 0
         self.relay: Relay | None = None  # moves what the client says, in place of `data_received`
@@ -124,7 +127,7 @@ class TcpSession(asyncio.Protocol):
         self._arm(now)
         self._waits = config.waits_for_data
         if not self._waits:
-            self._find_host()
+            self.find_host()
 
     def data_received(self, data: bytes) -> None:
         """Pass it on."""
@@ -206,7 +209,8 @@ class TcpSession(asyncio.Protocol):
 
     # -- finding a host
 
-    def _find_host(self) -> None:
+    def find_host(self, name: str = "") -> None:
+        """Look for a host, of the cluster `name` if it was chosen before."""
         owner = self.owner
         connection = self.connection
         early = connection.early_upstream
@@ -214,10 +218,13 @@ class TcpSession(asyncio.Protocol):
             connection.early_upstream = None
             if self._take_over(early):
                 return
-        cluster = owner.clusters.get(owner.config.cluster_for(connection, owner.draw))
+        name = name or owner.config.cluster_for(connection, owner.draw)
+        cluster = owner.clusters.get(name)
         if cluster is None:
-            self.stats.downstream_cx_no_route += 1
-            self._refuse(ResponseFlag.NO_CLUSTER_FOUND, 3)
+            if owner.config.on_demand is None:
+                self.lack_cluster()
+            else:
+                self._cluster_wait = ClusterWait(self, name, owner.config.on_demand)
             return
         self.cluster = cluster
         if not cluster.breakers[0].connections.available:
@@ -271,6 +278,11 @@ class TcpSession(asyncio.Protocol):
             self.transport.write(early.spoken)
         return True
 
+    def lack_cluster(self) -> None:
+        """There is no such cluster."""
+        self.stats.downstream_cx_no_route += 1
+        self._refuse(ResponseFlag.NO_CLUSTER_FOUND, 3)
+
     def _refuse(self, flag: int, number: int) -> None:
         """No host; `number` is Envoy's for the reason."""
         self.flags |= flag
@@ -314,7 +326,7 @@ class TcpSession(asyncio.Protocol):
 
     def _retry(self) -> None:
         if self.transport is not None and self.upstream is None:
-            self._find_host()
+            self.find_host()
 
     def on_connected(self, upstream: Any) -> None:
         """The host is there: what was held goes to it, and from now on bytes pass."""
@@ -349,7 +361,7 @@ class TcpSession(asyncio.Protocol):
             self.stats.early_data_received_count_total += 1
         if self._waits:
             self._waits = False
-            self._find_host()
+            self.find_host()
             if self._write is not None:
                 return
         if self.transport is not None and len(self._early) >= limit and not self._paused:
@@ -480,6 +492,9 @@ class TcpSession(asyncio.Protocol):
         if self._ended:
             return
         self._ended = True
+        if self._cluster_wait is not None:
+            self._cluster_wait.cancel()
+            self._cluster_wait = None
         self.owner.young.discard(self)
         if self._timer is not None:
             self.owner.timers.cancel(self._timer)

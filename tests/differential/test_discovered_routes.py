@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ from xds_client.resource_types import ResourceType
 
 SCOPES, VHDS, CDS = ResourceType.SCOPED_ROUTE, ResourceType.VIRTUAL_HOST, ResourceType.CLUSTER
 ECDS = ResourceType.EXTENSION_CONFIG
+TCP_PROXY = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 HTTP = "envoy.extensions.filters.http"
 ROUTER = {"name": "router", "typed_config": typed(f"{HTTP}.router.v3.Router")}
 LOG = "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %ROUTE_NAME%"
@@ -393,6 +395,34 @@ def test_a_cluster_on_demand(delta: list[Side]) -> None:
     assert [side.get(fields="x-cluster: late\r\n") for side in delta] == [503, 503]
     assert [side.get() for side in delta] == [503, 503]
     assert "cluster_not_found" in logged(delta, 4)[-1]
+
+
+def test_a_cluster_of_tcp_on_demand(delta: list[Side]) -> None:
+    def start(side: Side) -> None:
+        fields = {"stat_prefix": "t", "cluster": "d", "on_demand": {"odcds_config": ADS, "timeout": "5s"}}
+        tree = listener_tree([{"name": "tcp", "typed_config": typed(TCP_PROXY, **fields)}], "l")
+        side.serve(parsed(listener_pb2.Listener(), {**tree, "address": address(side.proxy.ports["first"])}))
+
+    def refused(side: Side) -> bool:
+        with socket.create_connection(("127.0.0.1", side.proxy.port), 10) as connection:
+            return not connection.recv(1)
+
+    def bring(side: Side) -> int:
+        side.server.hold(CDS)
+        waiting = side.ask()
+        side.server.wait_for(lambda: "d" in side.server.subscribed(CDS))
+        assert not waiting.done()
+        side.server.set(cluster("d"), endpoints("d", side.origin.port))
+        side.server.release(CDS)
+        status: int = waiting.result(10)
+        return status
+
+    push(delta, start)
+    for side in delta:
+        side.server.wait_for(lambda side=side: side.proxy.stats("listener_manager.listener_create_success"))
+    assert [refused(side) for side in delta] == [True, True]
+    assert [bring(side) for side in delta] == [200, 200]
+    same_stats(delta, "tcp.t.on_demand_cluster_", "attempt", "missing", "success")
 
 
 def header_filter(name: str, value: str) -> Any:

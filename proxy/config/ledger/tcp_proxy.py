@@ -8,7 +8,11 @@ envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
   ~ Envoy has not implemented it either: downstream_idle_timeout upstream_idle_timeout
   + tunneling_config backoff_options proxy_protocol_tlvs upstream_connect_mode max_early_data_bytes
   ~ it matters to clusters with subsets only, which are refused: metadata_match
-  - comes with xDS: on_demand
+  + on_demand
+
+envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.OnDemand
+  + odcds_config timeout
+  - xdstp names are not supported yet: resources_locator
 
 envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TunnelingConfig
   + hostname use_post post_path headers_to_add propagate_response_headers propagate_response_trailers
