@@ -89,7 +89,8 @@ def _discovered(kind: ResourceKind, *resources: ConfigResource) -> FakeAdminStat
 
 
 def _listener(name: str) -> bytes:
-    return listener_pb2.Listener(name=name).SerializeToString()
+    serialized: bytes = listener_pb2.Listener(name=name).SerializeToString()
+    return serialized
 
 
 def test_dynamic_resources_are_told_from_static_ones() -> None:

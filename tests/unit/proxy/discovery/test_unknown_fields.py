@@ -55,7 +55,7 @@ def bring(kind: ResourceType, *messages: Any, reject: bool) -> tuple[Table, int,
     counted: list[None] = []
     given: list[Any] = []
     inner = SimpleNamespace(subscribe=lambda _kind, _source, _names, consumer: given.append(consumer))
-    client = UnknownFieldsClient(inner, lambda: counted.append(None), reject=reject)  # type: ignore[arg-type]
+    client = UnknownFieldsClient(inner, lambda: counted.append(None), reject=reject)
     client.subscribe(kind, config_source_pb2.ConfigSource(), (), table)
     added = tuple(Resource(one.name, "1", one.SerializeToString(), kind.type_url) for one in messages)
     update = Update(kind, "1", added, ())
