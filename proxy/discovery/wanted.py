@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import xxhash
@@ -27,17 +27,20 @@ logger = logging.getLogger("outrider.config")
 STATIC: Final = "bootstrap"
 
 
+_NOTHING: Final[Mapping[str, ResourceWant]] = {}
+
+
 class Wanted:
     """One resource. `value` is what workers have, None before it has come.
 
     It is `settled` once it has come, has been refused, or was waited for in vain. What it refers to itself is in
-    `held`, by key, and a new value is `warming` until that has settled. `demanded` are the parts of it that only
-    requests ask for.
+    `refers`, by key; a new value is `pending`, and `warming`, until that has settled. `held` also has what
+    only the former value refers to. `demanded` are the parts of it that only requests ask for.
     """
 
     __slots__ = (
-        "attempts", "conflicts", "demanded", "error", "held", "holders", "late", "rejected", "reloads", "settled", "since",
-        "successes", "updated", "value", "version", "waiting", "want", "warming",
+        "attempts", "conflicts", "demanded", "error", "held", "holders", "late", "pending", "refers", "rejected",
+        "reloads", "settled", "since", "successes", "updated", "value", "version", "waiting", "want", "warming",
     )  # fmt: skip
 
     def __init__(self, want: ResourceWant, since: float) -> None:
@@ -49,8 +52,11 @@ class Wanted:
         self.settled = False
         self.error: UpdateError | None = None
         self.holders: dict[str, ResourceWant] = {}
-        self.held: dict[str, ResourceWant] = {}
-        self.demanded: set[str] = set()
+        # Replaced, never changed: most of many thousands have nothing there.
+        self.refers: Mapping[str, ResourceWant] = _NOTHING
+        self.held: Mapping[str, ResourceWant] = _NOTHING
+        self.pending: bytes | None = None
+        self.demanded: frozenset[str] = frozenset()
         self.warming: Warming | None = None
         self.waiting: list[Warming] = []
         self.attempts = 0
@@ -58,9 +64,9 @@ class Wanted:
         self.rejected = 0
         #: How often it was waited for in vain, and how often another value has come.
         self.late = 0
+        self.reloads = 0
         #: How often it did not fit those who came to refer to it.
         self.conflicts = 0
-        self.reloads = 0
 
     @property
     def terms(self) -> frozenset[tuple[Any, ...]]:
@@ -126,7 +132,7 @@ class WantedResources:
                 added.setdefault((want.type, want.source), []).append(want.name)
             known = entry.terms
             entry.holders[holder] = want
-            if entry.value is not None and not want.terms <= known:
+            if not want.terms <= known:
                 self._check_again(entry)
             if warming is not None and want.waits and not entry.settled:
                 warming.add(want.key)
@@ -206,18 +212,22 @@ class WantedResources:
         """Give it to the workers when what it refers to is here."""
         if entry.warming is not None:
             entry.warming.cancel()
+        entry.refers = wants
         if not wants and not entry.held:
-            self._publish(entry, value, wants)
+            self._publish(entry, value)
             return
-        entry.held.update(wants)
-        entry.warming = Warming(self.clock(), lambda: self._publish(entry, value, wants))
+        entry.held = {**entry.held, **wants}
+        entry.pending = value
+        entry.warming = Warming(self.clock(), lambda: self._publish(entry, value))
         self.hold(wants.values(), _holder(entry), entry.warming)
         entry.warming.start()
 
-    def _publish(self, entry: Wanted, value: bytes, wants: dict[str, ResourceWant]) -> None:
-        entry.warming = None
-        gone = [entry.held.pop(key) for key in list(entry.held) if key not in wants]
-        self.release(gone, _holder(entry))
+    def _publish(self, entry: Wanted, value: bytes) -> None:
+        entry.warming = entry.pending = None
+        if entry.held:
+            gone = [want for key, want in entry.held.items() if key not in entry.refers]
+            entry.held = entry.refers
+            self.release(gone, _holder(entry))
         if value != entry.value:
             entry.value = value
             entry.reloads += 1
@@ -243,17 +253,21 @@ class WantedResources:
             self._broadcast(("resources", resources))
 
     def _check_again(self, entry: Wanted) -> None:
-        """Something else is asked of the value that is in use; where that does not fit, it is not used."""
+        """Something else is asked of the value that is here; where that does not fit, it is not used."""
+        value = entry.value if entry.pending is None else entry.pending
+        if value is None:
+            return
         context = self._context()
         want = entry.want
         context.stat_prefix = want.stat_prefix
         try:
-            check(want.type, entry.value or b"", want.name, context, entry.terms | _demanded(entry))
+            check(want.type, value, want.name, context, entry.terms | _demanded(entry))
         except ConfigError as error:
             entry.conflicts += 1
             logger.warning("%s %s does not fit: %s", want.type.name.lower(), want.name, reason_of(error))
             return
-        entry.held.update(context.resources.wants)
+        entry.refers = {**entry.refers, **context.resources.wants}
+        entry.held = {**entry.held, **context.resources.wants}
         self.hold(context.resources.wants.values(), _holder(entry), entry.warming)
 
     def demand(self, key: str, name: str) -> None:
@@ -266,7 +280,7 @@ class WantedResources:
 
     def demand_reference(self, entry: Wanted, name: str) -> None:
         """Refer to what that part refers to, from now on."""
-        entry.demanded.add(name)
+        entry.demanded |= {name}
         self._check_again(entry)
         warming = Warming(self.clock(), lambda: self.answer(entry.want.key, name))
         self.hold(entry.held.values(), _holder(entry), warming)

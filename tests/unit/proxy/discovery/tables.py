@@ -20,6 +20,7 @@ from proxy.app.name_resolution import NameResolution
 from proxy.base.stats import StatRegistry
 from proxy.config.context import CompileContext
 from proxy.discovery.clusters import ClusterTable
+from proxy.discovery.gathered import CONSUMERS
 from proxy.discovery.listeners import ListenerRecord, ListenerTable
 from proxy.discovery.places import Places
 from proxy.discovery.wanted import NamedConsumer, WantedResources
@@ -62,6 +63,7 @@ class Tables:
         self.listener_stats = ListenerManagerStats("listener_manager.")
         clock = lambda: 1000.0  # noqa: E731
         self.wanted = WantedResources(self._subscribe, self.sent.append, self._context, clock)
+        self.wanted.consumers = CONSUMERS
         names = NameResolution(loop, self._resolved, StatRegistry(), lambda: 1)
         self.names = names
         self.clusters = ClusterTable(
