@@ -35,6 +35,7 @@ from proxy.config.context import CompileContext
 from proxy.upstream.cluster import Cluster, compile_cluster
 from proxy.upstream.cluster_config import ClusterConfig, Discovery, EndpointConfig
 from proxy.upstream.compile_endpoints import compile_endpoints
+from proxy.upstream.dns_cache.config import DynamicForwardProxyConfig
 from proxy.upstream.host import Health, HostStats
 from proxy.version import build_text
 from xds_client.resource_types import ResourceType
@@ -246,7 +247,7 @@ class ControllerAdminState:
                         stats=dict(
                             zip(
                                 HostStats.__slots__,
-                                own.get((address.text, endpoint.priority), ()),
+                                own.get((place, endpoint.priority), ()),
                                 strict=False,
                             )
                         ),
@@ -259,7 +260,7 @@ class ControllerAdminState:
                         canary=endpoint.canary,
                         priority=endpoint.priority,
                     )
-                    for endpoint, address, hostname in self._endpoints(config)
+                    for endpoint, address, hostname, place in self._endpoints(config)
                 ],
                 observability_name=config.stat_name,
                 added_via_api=record.dynamic,
@@ -275,19 +276,24 @@ class ControllerAdminState:
         message = endpoint_pb2.ClusterLoadAssignment.FromString(entry.value)
         return compile_endpoints(message, Discovery.EDS, "", CompileContext())
 
-    def _endpoints(self, config: ClusterConfig) -> Iterator[tuple[Any, Address, str]]:
+    def _endpoints(self, config: ClusterConfig) -> Iterator[tuple[Any, Address, str, str]]:
+        """Endpoint, address, host name, and what workers know the host by."""
+        if isinstance(config.kind, DynamicForwardProxyConfig):
+            for key, address in self._controller.dns_caches.addresses(config.kind.cache.name):
+                yield EndpointConfig(address), address, key, key
+            return
         if config.discovery in {Discovery.STATIC, Discovery.EDS}:
             endpoints = config.endpoints
             if config.assignment is not None:
                 endpoints = self._discovered(config.assignment.key)
             for endpoint in endpoints:
-                yield endpoint, endpoint.address, endpoint.hostname
+                yield endpoint, endpoint.address, endpoint.hostname, endpoint.address.text
             return
         # A host for each endpoint and address, as in Envoy, even where two names lead to one place.
         for index, ip in self._controller.names.addresses(config.name):
             endpoint = config.endpoints[index]
             address = Address(ip, endpoint.address.port)
-            yield endpoint, address, endpoint.hostname or endpoint.address.ip
+            yield endpoint, address, endpoint.hostname or endpoint.address.ip, address.text
 
 
 def _options_message(options: Any) -> Any:

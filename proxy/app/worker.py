@@ -307,10 +307,15 @@ class Worker:
         self.channel.send(("answer", number, answer))
 
     def _host_numbers(self) -> dict[str, dict[tuple[str, int], list[int]]]:
-        """Cluster → (address, priority) → the numbers named by `HOST_NUMBERS`, of clusters in use here."""
+        """Cluster → (address, priority) → the numbers named by `HOST_NUMBERS`, of clusters in use here.
+
+        Hosts that are made as streams ask for them go by their names, since many may have one address.
+        """
         return {
             cluster.name: {
-                (host.address.text, host.priority): [getattr(host.stats, name) for name in HOST_NUMBERS]
+                (host.address.text if cluster.config.kind is None else host.hostname, host.priority): [
+                    getattr(host.stats, name) for name in HOST_NUMBERS
+                ]
                 for host in cluster.hosts
             }
             for cluster in self._clusters.active()

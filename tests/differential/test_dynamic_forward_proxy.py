@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.support.configs import (
+    HTTP_OPTIONS,
     Json,
     address,
     bootstrap,
@@ -35,6 +37,7 @@ ZONE: Zone = {
     "a.test": {"A": ["127.0.0.1"]},
     "b.test": {"A": ["127.0.0.1"], "AAAA": ["::1"]},
     "nodata.test": {"A": []},
+    "c.test": {"A": ["127.0.0.1"]},
     "fail.test": "servfail",
 }
 
@@ -107,7 +110,8 @@ def ask(
 
     def masked(side: Side) -> list[str]:
         return [
-            line.replace(str(side.origin.port), "PORT") for line in side.proxy.access_log(before + 1)[before:]
+            line.replace(str(side.origin.port), "PORT").rstrip("- ")
+            for line in side.proxy.access_log(before + 1)[before:]
         ]
 
     before = pair.lines_logged()
@@ -140,3 +144,103 @@ def test_a_route_may_name_the_host(pair: Pair) -> None:
 
 def test_no_host(pair: Pair) -> None:
     assert ask(pair, "")[:2] == (400, b"Empty host header")
+
+
+def test_hosts_are_listed_under_their_names(pair: Pair) -> None:
+    ask(pair, "a.test:{port}")
+    ask(pair, "b.test:{port}")
+
+    def hosts(side: Side) -> list[str]:
+        port = str(side.origin.port)
+        lines = side.proxy.admin("/clusters")[1].replace(port, "PORT").splitlines()
+        shown = ("::hostname::", "::rq_total::", "::rq_success::", "::health_flags::")
+        return sorted(line for line in lines if any(name in line for name in shown) and ".test" in line)
+
+    pair.same_value("clusters", hosts)
+
+
+def test_statistics(pair: Pair) -> None:
+    names = (
+        "dns_cache.names.",
+        "cluster.dynamic.upstream_rq_total",
+        "cluster.dynamic.upstream_cx_none_healthy",
+    )
+    with pair.same_stats(*names):
+        assert ask(pair, "c.test:{port}")[0] == 200
+        assert ask(pair, "c.test:{port}")[0] == 200
+        assert ask(pair, "d.test")[0] == 503
+        assert ask(pair, "d.test")[0] == 503
+
+
+def test_no_place_for_a_host(server: DnsServer) -> None:
+    with (
+        Pair(proxy(of=cache(max_hosts=1)), values={"dns_port": server.port}) as pair,
+        pair.same_stats("dns_cache.names."),
+    ):
+        assert ask(pair, "a.test:{port}")[0] == 200
+        assert ask(pair, "b.test:{port}")[:2] == (503, b"DNS cache overflow")
+        assert ask(pair, "a.test:{port}")[0] == 200
+
+
+def test_nobody_may_wait(server: DnsServer) -> None:
+    of = cache(dns_cache_circuit_breaker={"max_pending_requests": 0})
+    with Pair(proxy(of=of), values={"dns_port": server.port}) as pair:
+        with pair.same_stats("dns_cache.names."):
+            assert ask(pair, "a.test:{port}")[:2] == (503, b"Dynamic forward proxy pending request overflow")
+            assert ask(pair, "")[0] == 503
+        gauge = "dns_cache.names.circuit_breakers.rq_pending_"
+        for name in ("open", "remaining"):
+            pair.same_value(name, lambda side, name=name: side.proxy.stats()[gauge + name])
+
+
+def test_what_is_known_from_the_beginning(server: DnsServer) -> None:
+    of = cache(preresolve_hostnames=[{"address": "a.test", "port_value": 80}])
+    with Pair(proxy(of=of), values={"dns_port": server.port}) as pair:
+        pair.same_value("hosts", lambda side: side.proxy.stats().get("dns_cache.names.dns_query_success"))
+        pair.same_value("clusters", lambda side: "a.test:80" in side.proxy.admin("/clusters")[1])
+
+
+def test_a_host_that_nobody_uses_is_forgotten(server: DnsServer) -> None:
+    of = cache(host_ttl="1s", dns_refresh_rate="1s", dns_min_refresh_rate="1s")
+    with Pair(proxy(of=of), values={"dns_port": server.port}) as pair:
+        assert ask(pair, "a.test:{port}")[0] == 200
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            if all(pair.both(lambda side: side.proxy.stats()["dns_cache.names.host_removed"])):
+                break
+            time.sleep(0.1)
+        pair.same_value("hosts", lambda side: side.proxy.stats()["dns_cache.names.num_hosts"])
+        pair.same_value("clusters", lambda side: "a.test" in side.proxy.admin("/clusters")[1])
+        assert ask(pair, "a.test:{port}")[0] == 200
+
+
+def verdict_cases() -> dict[str, Json]:
+    unsafe = typed(HTTP_OPTIONS, explicit_http_config={"http_protocol_options": {}})
+    options = {"typed_extension_protocol_options": {HTTP_OPTIONS: unsafe}}
+    own = cache(typed_dns_resolver_config=None)
+    return {
+        "plain": proxy(of=own),
+        "other_settings": proxy(of={**own, "max_hosts": 7}, clusters=[dynamic_cluster(of=own)]),
+        "another_cache": proxy(of={**own, "name": "other"}, clusters=[dynamic_cluster(of=own)]),
+        "unchecked_names": proxy(of=own, clusters=[{**dynamic_cluster(of=own), **options}]),
+        "unchecked_names_allowed": proxy(
+            of=own, clusters=[{**dynamic_cluster(of=own, allow_insecure_cluster_options=True), **options}]
+        ),
+        "names_half_checked": proxy(
+            of=own,
+            clusters=[{**dynamic_cluster(of=own), "upstream_http_protocol_options": {"auto_sni": True}}],
+        ),
+        "other_policy": proxy(of=own, clusters=[{**dynamic_cluster(of=own), "lb_policy": "RANDOM"}]),
+        "many_from_the_beginning": proxy(
+            of={**own, "max_hosts": 1, "preresolve_hostnames": [address(80, "a.test")["socket_address"]] * 2}
+        ),
+        "no_name": proxy(of={**own, "name": ""}),
+    }
+
+
+@pytest.mark.parametrize("name", verdict_cases())
+def test_verdicts(name: str) -> None:
+    config = verdict_cases()[name]
+    same_verdict(
+        config, {"origin_port": 1, "listener_port": 10001, "admin_port": 0, "access_log": "/dev/null"}
+    )

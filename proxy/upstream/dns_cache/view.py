@@ -64,9 +64,13 @@ class DnsCacheUseStats(StatGroup):
 
     def gauges(self) -> dict[str, int]:
         """See `StatGroup`."""
-        left = self.view.limit - self.view.pending
+        pending = self.view.pending
+        left = self.view.limit - pending
         breaker = f"{self.prefix}circuit_breakers."
-        return {f"{breaker}rq_pending_open": int(left <= 0), f"{breaker}rq_pending_remaining": left}
+        return {
+            f"{breaker}rq_pending_open": int(pending > 0 and left <= 0),
+            f"{breaker}rq_pending_remaining": left,
+        }
 
 
 class DnsCacheView:
