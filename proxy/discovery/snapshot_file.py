@@ -15,7 +15,7 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -80,12 +80,18 @@ def read_key(path: str) -> Fernet:
     return Fernet(base64.urlsafe_b64encode(content))
 
 
-def encode(sections: Iterable[Section], identity: Identity, now: float, key: Fernet | None) -> bytes:
+def encode(
+    sections: Iterable[Section],
+    identity: Identity,
+    now: float,
+    key: Fernet | None,
+    is_secret: Callable[[ResourceType, bytes], bool] = is_secret,
+) -> bytes:
     """The file's content. Secrets are encrypted with `key`, or left out."""
     heads: list[dict[str, Any]] = []
     bodies: list[bytes] = []
     for section in sections:
-        for part, sealed in _parts(section):
+        for part, sealed in _parts(section, is_secret):
             if sealed and key is None:
                 continue
             body = _response(part)
@@ -181,7 +187,9 @@ def _read(head: Any, body: bytes) -> Section:
     )
 
 
-def _parts(section: Section) -> Iterator[tuple[Section, bool]]:
+def _parts(
+    section: Section, is_secret: Callable[[ResourceType, bytes], bool]
+) -> Iterator[tuple[Section, bool]]:
     """A section in two: what may be read by anybody who can read the file, and what may not."""
     secret = [is_secret(section.type, one.body) for one in section.resources]
     for sealed in (False, True):

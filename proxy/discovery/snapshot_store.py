@@ -17,6 +17,7 @@ from cryptography.fernet import Fernet
 
 from proxy.base.errors import UsageError
 from proxy.discovery.snapshot_file import Identity, Section, SnapshotError, decode, encode, read_key
+from proxy.discovery.snapshot_secrets import SecretMemo
 
 logger = logging.getLogger("outrider.config")
 
@@ -79,6 +80,7 @@ class SnapshotStore:
         self._key = key
         self._max_age = max_age
         self._clock = clock
+        self._secrets = SecretMemo()
         self._not_before = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
@@ -144,7 +146,8 @@ class SnapshotStore:
         self._not_before = end + max(_WRITE_SECONDS, (end - start) / _WRITE_SHARE)
 
     def _replace(self, sections: list[Section], now: float) -> None:
-        write_atomically(self.path, encode(sections, self._identity, now, self._key))
+        self._secrets.next_round()
+        write_atomically(self.path, encode(sections, self._identity, now, self._key, self._secrets))
 
     async def close(self) -> None:
         """Write what has changed."""

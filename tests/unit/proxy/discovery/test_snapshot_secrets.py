@@ -7,7 +7,7 @@ from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 from google.protobuf import json_format
 from udpa.type.v1 import typed_struct_pb2
 
-from proxy.discovery.snapshot_secrets import is_secret
+from proxy.discovery.snapshot_secrets import SecretMemo, is_secret
 from tests.unit.proxy.discovery.tables import cluster, endpoints, listener
 from xds_client.resource_types import ResourceType
 
@@ -34,6 +34,15 @@ def test_a_key_written_into_a_listener_makes_it_secret_but_not_the_name_of_its_f
     assert is_secret(LDS, inline.SerializeToString())
     file = with_certificate({"private_key": {"filename": "/key.pem"}})
     assert not is_secret(LDS, file.SerializeToString())
+
+
+def test_answers_are_kept_from_one_round_to_the_next() -> None:
+    memo = SecretMemo()
+    body = with_certificate({"private_key": {"inline_string": "KEY"}}).SerializeToString()
+    for _ in range(3):
+        assert memo(LDS, body)
+        assert not memo(LDS, b"")
+        memo.next_round()
 
 
 def test_a_key_spelled_out_in_a_typed_struct_is_found() -> None:
