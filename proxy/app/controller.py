@@ -32,7 +32,7 @@ from proxy.app.dns_caches import DnsCaches
 from proxy.app.drain import DrainSequence
 from proxy.app.draw import random_draw
 from proxy.app.fork_server import ForkServer
-from proxy.app.ipc import Message, slices
+from proxy.app.ipc import Message
 from proxy.app.logs import LogFile, LogLevels
 from proxy.app.machine import own_address
 from proxy.app.name_resolution import NameResolution
@@ -468,8 +468,8 @@ class Controller:
                 handle.send(("secret", key, serialized))
         for message in self.clusters.messages():
             handle.send(message)
-        for resources in slices(self.wanted.accepted()):
-            handle.send(("resources", resources))
+        for message in self.wanted.messages():
+            handle.send(message)
         for name, resolved in self.names.known():
             handle.send(("hosts", name, resolved))
         for message in self.dns_caches.messages():

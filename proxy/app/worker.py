@@ -37,6 +37,7 @@ from proxy.config.resources import ResourceStore
 from proxy.connection.timers import TimerQueue
 from proxy.downstream.listener import compile_listener
 from proxy.downstream.listener_manager import ListenerManager
+from proxy.router.table_parts import Slice, TableUpdates
 from proxy.upstream.circuit_breaker import SharedSlots
 from proxy.upstream.cluster_manager import ClusterManager
 from proxy.upstream.dns_cache.view import DnsCacheViews
@@ -94,6 +95,7 @@ class Worker:
         node = base_pb2.Node.FromString(settings["node"])
 
         self._resources = ResourceStore()
+        self._tables = TableUpdates()
         self._secrets: Any = None
         if settings["secrets"]:
             from proxy.connection.tls_secrets import SecretStore  # TLS, which most workers need not
@@ -171,9 +173,16 @@ class Worker:
             if self._secrets is not None and key.startswith(_SECRETS):
                 self._secrets.update(key, value or b"")
             else:
+                self._tables.forget(key)
                 self._resources.update(key, value)
 
+    def _update_table(self, key: str, update: Slice) -> None:
+        parts = self._tables.take(key, update)
+        if parts is not None:
+            self._resources.update(key, parts)
+
     def _forget_resource(self, key: str) -> None:
+        self._tables.forget(key)
         self._resources.forget(key)
 
     def _demand(self, message: tuple[Any, ...]) -> None:
@@ -404,6 +413,7 @@ class Worker:
         "secret": _update_secret,
         "serve": _start_serving,
         "stop": _stop,
+        "table": _update_table,
         "watch_connections": _watch_connections,
     }
 

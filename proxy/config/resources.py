@@ -65,7 +65,7 @@ class ResourceUser(Protocol):
 class ResourceSource:
     """A resource as it is now: `value` holds its serialised message, None while there is none.
 
-    `version` changes with the value.
+    That of a large route table is a `proxy.router.table_parts.TableParts`. `version` changes with the value.
     """
 
     __slots__ = ("_made", "_users", "key", "name", "value", "version")
@@ -73,12 +73,12 @@ class ResourceSource:
     def __init__(self, key: str) -> None:
         self.key = key
         self.name = key.split("/", 2)[2]
-        self.value: bytes | None = None
+        self.value: Any = None
         self.version = 0
         self._made: tuple[int, Any] = (-1, None)
         self._users: weakref.WeakSet[Any] | None = None
 
-    def set(self, value: bytes | None) -> None:
+    def set(self, value: Any) -> None:
         """Replace the value, and tell everybody who uses it."""
         self.value = value
         self.version += 1
@@ -91,7 +91,7 @@ class ResourceSource:
             self._users = weakref.WeakSet()
         self._users.add(user)
 
-    def made(self, make: Callable[[bytes | None], Made]) -> Made:
+    def made(self, make: Callable[[Any], Made]) -> Made:
         """What `make` gives for the present value, made once for all who ask."""
         version, made = self._made
         if version != self.version:
@@ -108,7 +108,7 @@ class ResourceStore:
         self.wants: dict[str, ResourceWant] = {}
         self._sources: dict[str, ResourceSource] = {}
         #: What nobody has asked for yet: most of what a control plane of a mesh sends.
-        self._values: dict[str, bytes | None] = {}
+        self._values: dict[str, Any] = {}
 
     def want(
         self,
@@ -146,7 +146,7 @@ class ResourceStore:
         self._sources.pop(key, None)
         self._values.pop(key, None)
 
-    def update(self, key: str, value: bytes | None) -> None:
+    def update(self, key: str, value: Any) -> None:
         """A resource has come, changed or gone (None)."""
         source = self._sources.get(key)
         if source is None:

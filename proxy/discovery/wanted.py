@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import xxhash
 from envoy.config.core.v3 import config_source_pb2
 
-from proxy.app.ipc import SLICE_BYTES
+from proxy.app.ipc import SLICE_BYTES, slices
 from proxy.base.errors import ConfigError
 from proxy.config.context import CompileContext
 from proxy.config.resources import DEMANDED, ResourceWant, resource_key
@@ -18,6 +18,7 @@ from proxy.discovery.accept import Broadcast, UpdateError, reason_of
 from proxy.discovery.checks import check
 from proxy.discovery.turns import Turns
 from proxy.discovery.warming import Warming
+from proxy.router.table_parts import CutTable
 from xds_client.api import Rejection, Subscription, Update
 from xds_client.resource_types import ResourceType
 
@@ -25,6 +26,7 @@ logger = logging.getLogger("outrider.config")
 
 #: The one that the rest of the process refers to without ever giving it up.
 STATIC: Final = "bootstrap"
+_SMALL_TABLE_BYTES: Final = 4096
 
 
 _NOTHING: Final[Mapping[str, ResourceWant]] = {}
@@ -119,6 +121,8 @@ class WantedResources:
         self._unheld: set[str] = set()
         self._untold: list[tuple[str, bytes]] = []
         self._untold_bytes = 0
+        #: What workers have of route tables that they get in parts.
+        self._tables: dict[str, CutTable] = {}
         self._consumers: dict[tuple[ResourceType, bytes], NamedConsumer] = {}
 
     def hold(self, wants: Iterable[ResourceWant], holder: str, warming: Warming | None = None) -> None:
@@ -162,14 +166,24 @@ class WantedResources:
                 # What it referred to may be next.
                 self.release(entry.held.values(), _holder(entry))
                 removed.setdefault((entry.want.type, entry.want.source), []).append(entry.want.name)
+                self._tables.pop(key, None)
                 self.flush()
                 self._broadcast(("forget_resource", key))
         for place, names in removed.items():
             self._consumers[place].remove(names)
 
-    def accepted(self) -> list[tuple[str, bytes]]:
-        """Everything that workers need to know, by key."""
-        return [(key, entry.value) for key, entry in self.entries.items() if entry.value is not None]
+    def messages(self) -> Iterator[tuple[Any, ...]]:
+        """What makes a worker know everything, in slices."""
+        whole = (
+            (key, entry.value)
+            for key, entry in self.entries.items()
+            if entry.value is not None and key not in self._tables
+        )
+        for resources in slices(whole):
+            yield "resources", resources
+        for key, table in self._tables.items():
+            for part in table.whole(SLICE_BYTES):
+                yield "table", key, part
 
     def of_type(self, kind: ResourceType) -> list[Wanted]:
         """Those of one type."""
@@ -234,10 +248,18 @@ class WantedResources:
             observer = self.observers.get(entry.want.type)
             if observer is not None:
                 observer(entry)
-            self._tell(entry.want.key, value)
+            self._tell(entry, value)
         self._settle(entry)
 
-    def _tell(self, key: str, value: bytes) -> None:
+    def _tell(self, entry: Wanted, value: bytes) -> None:
+        key = entry.want.key
+        if _comes_in_parts(entry, value):
+            self.flush()
+            table = self._tables.setdefault(key, CutTable())
+            for part in table.update(value, SLICE_BYTES):
+                self._broadcast(("table", key, part))
+            return
+        self._tables.pop(key, None)
         if not self._untold:
             asyncio.get_running_loop().call_soon(self.flush)
         self._untold.append((key, value))
@@ -370,6 +392,15 @@ class NamedConsumer:
         """See `Consumer`."""
         logger.debug("%s: %s", self._kind.name.lower(), reason)
         self._wanted.failed(self._kind, self._source)
+
+
+def _comes_in_parts(entry: Wanted, value: bytes) -> bool:
+    """A large route table does. Those with virtual hosts on demand are joined, for which they must be whole."""
+    return (
+        entry.want.type is ResourceType.ROUTE
+        and len(value) >= _SMALL_TABLE_BYTES
+        and all(want.type is not ResourceType.VIRTUAL_HOST for want in entry.held.values())
+    )
 
 
 def _holder(entry: Wanted) -> str:

@@ -9,7 +9,8 @@ from envoy.config.route.v3 import route_pb2
 
 from proxy.config.context import CompileContext
 from proxy.config.resources import ResourceSource
-from proxy.router.route_table import RouteTable, compile_route_table
+from proxy.router.route_table import RouteTable, compile_route_table, parted_table
+from proxy.router.table_parts import TableParts
 
 
 def discovered_table(source: ResourceSource, ctx: CompileContext) -> RouteTable:
@@ -22,7 +23,9 @@ def discovered_table(source: ResourceSource, ctx: CompileContext) -> RouteTable:
         # What is wrong with it was found where it was accepted.
         return CompileContext(ctx.runtime, ctx.wall_clock, node=ctx.node, resources=ctx.resources)
 
-    def compiled(value: bytes | None) -> RouteTable:
+    def compiled(value: bytes | TableParts | None) -> RouteTable:
+        if isinstance(value, TableParts):
+            return parted_table(value, fresh())
         message = route_pb2.RouteConfiguration(name=source.name)
         if value is not None:
             message.ParseFromString(value)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from envoy.config.route.v3 import route_components_pb2, route_pb2
+
 from proxy.base.matchers import ascii_lower
 from proxy.base.messages import RequestHead
 from proxy.base.regex import wire_text
 from proxy.config.context import CompileContext
 from proxy.config.resources import ResourceSource
 from proxy.router.direct_response import DEFAULT_MAX_BODY
+from proxy.router.domain_index import DomainIndex
 from proxy.router.header_operations import compile_level
 from proxy.router.mirror_policy import compile_mirror_policies
 from proxy.router.paths import port_start
 from proxy.router.per_filter_config import compile_overrides
 from proxy.router.rewrite import first_value
+from proxy.router.table_parts import HostPart, TableParts
 from proxy.router.virtual_host import TableFacts, VirtualHost
 from xds_client.resource_types import ResourceType
 
@@ -35,15 +39,12 @@ class RouteTable:
     __slots__ = (
         "_compiled",
         "_context",
-        "_default",
-        "_exact",
         "_facts",
         "_ignore_port",
+        "_index",
         "_message",
         "_only",
-        "_prefixes",
         "_ready",
-        "_suffixes",
         "internal_only_headers",
         "joined",
         "metadata",
@@ -53,12 +54,16 @@ class RouteTable:
         "virtual_host_header",
     )
 
-    def __init__(self, message: Any, facts: TableFacts, context: CompileContext) -> None:
+    def __init__(
+        self, message: Any, facts: TableFacts, context: CompileContext, reads_ids: bool | None = None
+    ) -> None:
         self.name: Final[str] = message.name
         self.virtual_host_header: Final[str] = message.vhost_header.lower()
         self.internal_only_headers = tuple(name.lower() for name in message.internal_only_headers)
         self.metadata = message.metadata if message.HasField("metadata") else None
-        self.reads_ids: Final[bool] = _REQUEST_ID in message.SerializeToString().lower()
+        if reads_ids is None:
+            reads_ids = _REQUEST_ID in message.SerializeToString().lower()
+        self.reads_ids: Final[bool] = reads_ids
         self.vhds: ResourceSource | None = None
         self.joined: tuple[int, RouteTable] | None = None
         self._message = message
@@ -68,10 +73,7 @@ class RouteTable:
         self._compiled: dict[int, VirtualHost] = {}
         self._ready: dict[str, VirtualHost] = {}
         self._only: VirtualHost | None = None
-        self._exact: dict[str, int] = {}
-        self._suffixes: tuple[tuple[int, dict[str, int]], ...] = ()
-        self._prefixes: tuple[tuple[int, dict[str, int]], ...] = ()
-        self._default = -1
+        self._index = DomainIndex()
 
     def virtual_host(self, authority: str, head: RequestHead | None = None) -> VirtualHost | None:
         """The virtual host for an authority as it came, or None.
@@ -81,21 +83,19 @@ class RouteTable:
         """
         if self.virtual_host_header and head is not None and self._only is None:
             value = first_value(head, self.virtual_host_header)
-            if value is None and self._has_domains():
+            if value is None and self._index.any:
                 return None
             authority = value or ""
         found = self._ready.get(authority, self._only)
         if found is not None:
             return found
-        index = self._find(authority)
-        if index < 0:
+        place = self._find(authority)
+        if place is None:
             return None
-        found = self._compiled.get(index)
-        if found is None:
-            found = self._compile(index, self._context)
-        if not self._has_domains():
+        found = self._compiled_at(place)
+        if not self._index.any:
             self._only = found
-        elif authority in self._exact and not self._ignore_port:
+        elif authority in self._index.exact and not self._ignore_port:
             # Bounded by the number of configured domains.
             self._ready[authority] = found
         return found
@@ -110,31 +110,19 @@ class RouteTable:
         table.vhds = self.vhds
         return table
 
-    def _has_domains(self) -> bool:
-        """Whether there is any domain beside `*`."""
-        return bool(self._exact or self._suffixes or self._prefixes)
-
-    def _find(self, authority: str) -> int:
+    def _find(self, authority: str) -> Any:
+        """What the index has for an authority."""
         host = authority.lower() if authority.isascii() else ascii_lower(authority)
         if self._ignore_port:
             start = port_start(host)
             if start >= 0:
                 host = host[:start]
-        index = self._exact.get(host, -1)
-        if index >= 0:
-            return index
-        size = len(host)
-        for length, domains in self._suffixes:
-            if length < size:
-                index = domains.get(host[size - length :], -1)
-                if index >= 0:
-                    return index
-        for length, domains in self._prefixes:
-            if length < size:
-                index = domains.get(host[:length], -1)
-                if index >= 0:
-                    return index
-        return self._default
+        return self._index.find(host)
+
+    def _compiled_at(self, place: Any) -> VirtualHost:
+        """The virtual host that the index names."""
+        found = self._compiled.get(place)
+        return self._compile(place, self._context) if found is None else found
 
     def _compile(self, index: int, context: CompileContext) -> VirtualHost:
         virtual_host = VirtualHost(self._message.virtual_hosts[index], index, self._facts, context)
@@ -148,46 +136,31 @@ class RouteTable:
 
     def index_domains(self, path: str, context: CompileContext) -> None:
         """Read the domains of all virtual hosts; a domain that comes twice is a problem."""
-        exact = self._exact
-        suffixes: dict[int, dict[str, int]] = {}
-        prefixes: dict[int, dict[str, int]] = {}
         for index, virtual_host in enumerate(self._message.virtual_hosts):
             for position, text in enumerate(virtual_host.domains):
                 domain = ascii_lower(wire_text(text))
-                if domain == "*":
-                    taken = self._default >= 0
-                    self._default = index
-                elif "*" not in domain:
-                    taken = domain in exact
-                    exact.setdefault(domain, index)
-                else:
-                    taken = _add_wildcard(domain, index, exact, suffixes, prefixes)
-                if taken:
+                if self._index.add(domain, index):
                     context.problem(
                         f"{path}virtual_hosts[{index}].domains[{position}]", _duplicate(domain, self.name)
                     )
-        self._suffixes = tuple(sorted(suffixes.items(), reverse=True))
-        self._prefixes = tuple(sorted(prefixes.items(), reverse=True))
 
 
-def _add_wildcard(
-    domain: str,
-    index: int,
-    exact: dict[str, int],
-    suffixes: dict[int, dict[str, int]],
-    prefixes: dict[int, dict[str, int]],
-) -> bool:
-    """Index a domain with a `*` in it; tells whether it was there already."""
-    if domain[0] == "*":
-        key, domains = domain[1:], suffixes.setdefault(len(domain) - 1, {})
-    elif domain[-1] == "*":
-        key, domains = domain[:-1], prefixes.setdefault(len(domain) - 1, {})
-    else:
-        # A star in the middle has no meaning: such a domain is compared as it stands.
-        key, domains = domain, exact
-    taken = key in domains
-    domains.setdefault(key, index)
-    return taken
+class PartedTable(RouteTable):
+    """A table whose virtual hosts are `TableParts`."""
+
+    __slots__ = ()
+
+    def __init__(self, message: Any, facts: TableFacts, context: CompileContext, parts: TableParts) -> None:
+        super().__init__(message, facts, context, parts.reads_ids)
+        self._index = parts.index
+
+    def _compiled_at(self, place: HostPart) -> VirtualHost:
+        if place.facts is not self._facts:
+            message = route_components_pb2.VirtualHost.FromString(place.serialized)
+            place.compiled = VirtualHost(message, message.name, self._facts, self._context)
+            place.facts = self._facts
+        found: VirtualHost = place.compiled
+        return found
 
 
 def _duplicate(domain: str, table: str) -> str:
@@ -210,12 +183,31 @@ def compile_route_table(message: Any, path: str, ctx: CompileContext, *, eager: 
     host for validation. Cluster names are checked against `ctx.known_clusters` unless `validate_clusters` is
     false.
     """
+    facts = _facts(message, path, ctx)
+    table = RouteTable(message, facts, CompileContext(ctx.runtime, ctx.wall_clock, node=ctx.node))
+    if message.HasField("vhds"):
+        table.vhds = _vhds(message, path, ctx)
+    table.index_domains(_join(path, ""), ctx)
+    if eager:
+        table.compile_all(ctx)
+    return table
+
+
+def parted_table(parts: TableParts, ctx: CompileContext) -> RouteTable:
+    """The table that is in parts; what is compiled of a virtual host stays with its part."""
+    message = route_pb2.RouteConfiguration.FromString(parts.head)
+    if parts.facts is None:
+        parts.facts = _facts(message, "", ctx)
+    return PartedTable(message, parts.facts, ctx, parts)
+
+
+def _facts(message: Any, path: str, ctx: CompileContext) -> TableFacts:
     for index, _ in enumerate(message.cluster_specifier_plugins):
         field = _join(path, f"cluster_specifier_plugins[{index}]")
         ctx.problem(field, "cluster specifier plugins are not supported")
     checked = not message.HasField("validate_clusters") or message.validate_clusters.value
     known_clusters = ctx.known_clusters if checked else None
-    facts = TableFacts(
+    return TableFacts(
         _join(path, ""),
         compile_level(message, path, ctx),
         message.most_specific_header_mutations_wins,
@@ -229,13 +221,6 @@ def compile_route_table(message: Any, path: str, ctx: CompileContext, *, eager: 
         else DEFAULT_MAX_BODY,
         known_clusters,
     )
-    table = RouteTable(message, facts, CompileContext(ctx.runtime, ctx.wall_clock, node=ctx.node))
-    if message.HasField("vhds"):
-        table.vhds = _vhds(message, path, ctx)
-    table.index_domains(_join(path, ""), ctx)
-    if eager:
-        table.compile_all(ctx)
-    return table
 
 
 def _vhds(message: Any, path: str, ctx: CompileContext) -> ResourceSource | None:

@@ -42,7 +42,7 @@ class TableFacts:
 class VirtualHost:
     """A compiled virtual host.
 
-    `path` is its config path from the table: `virtual_hosts[3]`.
+    `path` is its config path from the table: `virtual_hosts[3]`, or with its name if its place may change.
     `deterministic` tells that the route depends on the request head alone, so that the choice may be cached.
     `retry_policy` is a message that routes inherit, None without one. `metadata` likewise.
     """
@@ -67,7 +67,7 @@ class VirtualHost:
         "routes",
     )
 
-    def __init__(self, message: Any, index: int, table: TableFacts, ctx: CompileContext) -> None:
+    def __init__(self, message: Any, index: int | str, table: TableFacts, ctx: CompileContext) -> None:
         path = f"virtual_hosts[{index}]"
         full_path = table.path_prefix + path
         self.name: Final[str] = message.name
