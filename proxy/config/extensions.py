@@ -47,6 +47,7 @@ envoy.filters.http extensions.filters.http.grpc_stats.v3 config FilterConfig
 envoy.filters.http extensions.filters.http.dynamic_forward_proxy.v3 dynamic_forward_proxy FilterConfig
 envoy.filters.http.per_route extensions.filters.http.dynamic_forward_proxy.v3 dynamic_forward_proxy PerRouteConfig
 envoy.filters.http extensions.filters.http.wasm.v3 wasm Wasm
+envoy.filters.http extensions.filters.http.fault.v3 fault HTTPFault
 envoy.filters.http extensions.filters.http.on_demand.v3 on_demand OnDemand
 envoy.filters.http.per_route extensions.filters.http.on_demand.v3 on_demand PerRouteConfig
 envoy.filters.http.per_route extensions.filters.http.grpc_http1_reverse_bridge.v3 config FilterConfigPerRoute
@@ -98,6 +99,9 @@ envoy.internal_redirect_predicates extensions.internal_redirect.allow_listed_rou
 envoy.internal_redirect_predicates extensions.internal_redirect.previous_routes.v3 previous_routes_config PreviousRoutesConfig
 envoy.internal_redirect_predicates extensions.internal_redirect.safe_cross_scheme.v3 safe_cross_scheme_config SafeCrossSchemeConfig
 envoy.http.early_header_mutation extensions.http.early_header_mutation.header_mutation.v3 header_mutation HeaderMutation
+envoy.retry_host_predicates extensions.retry.host.omit_canary_hosts.v3 omit_canary_hosts OmitCanaryHostsPredicate
+envoy.retry_host_predicates extensions.retry.host.omit_host_metadata.v3 omit_host_metadata_config OmitHostMetadataConfig
+envoy.retry_host_predicates extensions.retry.host.previous_hosts.v3 previous_hosts PreviousHostsPredicate
 envoy.regex_engines extensions.regex_engines.v3 google_re2 GoogleRE2
 envoy.network.dns_resolver extensions.network.dns_resolver.cares.v3 cares_dns_resolver CaresDnsResolverConfig
 envoy.network.dns_resolver extensions.network.dns_resolver.getaddrinfo.v3 getaddrinfo_dns_resolver GetAddrInfoDnsResolverConfig
@@ -119,9 +123,22 @@ _FOREIGN = (
     ("envoy.filters.http.per_route", "io.istio.http.connect_authority.Config", "proxy.config.istio_messages"),
     ("envoy.filters.http", "io.istio.http.connect_baggage.Config", "proxy.config.istio_messages"),
     ("envoy.filters.http", "io.istio.http.peer_metadata.Config", "proxy.config.istio_messages"),
-    ("envoy.filters.http", "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig", "proxy.config.istio_messages"),
+    (
+        "envoy.filters.http",
+        "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig",
+        "proxy.config.istio_messages",
+    ),
     ("envoy.filters.http", "stats.PluginConfig", "proxy.config.istio_messages"),
-    ("envoy.filters.network", "envoy.tcp.metadataexchange.config.MetadataExchange", "proxy.config.istio_messages"),
+    (
+        "envoy.filters.network",
+        "envoy.tcp.metadataexchange.config.MetadataExchange",
+        "proxy.config.istio_messages",
+    ),
+    (
+        "envoy.filters.upstream_network",
+        "envoy.tcp.metadataexchange.config.MetadataExchange",
+        "proxy.config.istio_messages",
+    ),
     ("envoy.filters.network", "io.istio.network.authn.Config", "proxy.config.istio_messages"),
     ("envoy.filters.network", "stats.PluginConfig", "proxy.config.istio_messages"),
     ("envoy.bootstrap", "istio.workload.BootstrapExtension", "proxy.config.istio_messages"),
@@ -259,6 +276,7 @@ _SITES: dict[str, tuple[str, ...]] = {
     "envoy.config.bootstrap.v3.Bootstrap.typed_dns_resolver_config": ("envoy.network.dns_resolver",),
     "envoy.config.cluster.v3.Cluster.CustomClusterType.typed_config": ("envoy.clusters",),
     "envoy.config.cluster.v3.Cluster.transport_socket": _UPSTREAM_SOCKET,
+    "envoy.config.cluster.v3.Filter.typed_config": ("envoy.filters.upstream_network",),
     "envoy.config.cluster.v3.Cluster.TransportSocketMatch.transport_socket": _UPSTREAM_SOCKET,
     "envoy.config.cluster.v3.Cluster.typed_dns_resolver_config": ("envoy.network.dns_resolver",),
     "envoy.config.cluster.v3.Cluster.typed_extension_protocol_options": ("envoy.upstream_options",),
@@ -291,6 +309,7 @@ _SITES: dict[str, tuple[str, ...]] = {
     "envoy.config.overload.v3.ResourceMonitor.typed_config": ("envoy.resource_monitors",),
     "envoy.config.route.v3.FilterConfig.config": _PER_ROUTE,
     "envoy.config.route.v3.InternalRedirectPolicy.predicates": ("envoy.internal_redirect_predicates",),
+    "envoy.config.route.v3.RetryPolicy.retry_host_predicate": ("envoy.retry_host_predicates",),
     "envoy.config.route.v3.Route.typed_per_filter_config": _PER_ROUTE,
     "envoy.config.route.v3.RouteAction.path_rewrite_policy": ("envoy.path.rewrite",),
     "envoy.config.route.v3.RouteConfiguration.typed_per_filter_config": _PER_ROUTE,

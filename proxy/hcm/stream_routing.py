@@ -7,6 +7,7 @@ from typing import Any, Final
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead, ResponseHead
 from proxy.base.response_flags import ResponseFlag
+from proxy.base.stream_info import APPLICATION_PROTOCOLS
 from proxy.codec.grpc import is_grpc
 from proxy.codec.head_template import REQUEST_ID_HOLE
 from proxy.hcm.request_plan import MAX_PLANS_PER_HEAD
@@ -14,16 +15,20 @@ from proxy.hcm.stream_state import StreamState
 from proxy.router.cluster_action import ClusterAction
 from proxy.router.cluster_choice import ClusterChoice
 from proxy.router.direct_response import DirectResponseAction
+from proxy.router.drop_overload import drop_reply
 from proxy.router.mirror import start_mirrors
 from proxy.router.per_filter_config import FilterOverrides
 from proxy.router.redirect import RedirectAction
 from proxy.router.response_stats import INTERNAL_CHARGES, Charges, charges_for
+from proxy.router.retry_policy import RetryPolicy
+from proxy.router.retrying_request import Attempt, RetryingRequest
 from proxy.router.route import Route
-from proxy.router.server_name import server_name_of
+from proxy.router.server_name import server_name_of, with_alpn
 from proxy.router.strict_check import failed_check
 from proxy.router.tunnel_request import TunnelRequest
 from proxy.router.upstream_plan import UpstreamPlan, plan_upstream
 from proxy.router.upstream_request import UpstreamRequest
+from proxy.upstream.cluster import Cluster
 
 _NO_OVERRIDES: Final[FilterOverrides] = {}
 
@@ -226,6 +231,17 @@ class RoutingPart(StreamState):
             and self.manager.cluster_formatter(choice.cluster_name) is None
         )
 
+    def _refused(self, cluster: Any, upstream_plan: UpstreamPlan) -> bool:
+        reply = drop_reply(cluster.drop_overload, cluster.draw)
+        if reply is None:
+            return False
+        cluster.stats.codes[503] += 1
+        if upstream_plan.charges is not None:
+            upstream_plan.charges.count(cluster.stats, 503)
+        mark = None if self.manager.config.router_options.suppress_envoy_headers else reply.mark
+        self.local_reply(503, reply.body, reply.details, reply.flags, mark)
+        return True
+
     def _forward_planned(self, upstream_plan: UpstreamPlan, end_stream: bool) -> None:
         manager = self.manager
         action = upstream_plan.action
@@ -243,9 +259,13 @@ class RoutingPart(StreamState):
         info.attempt_count = 1
         if upstream_plan.charges is not None:
             info.virtual_cluster_name = upstream_plan.charges.virtual_cluster
+        if cluster.drop_overload and self._refused(cluster, upstream_plan):
+            return
         hash_policy = action.hash_policy
         request_hash = None if hash_policy is None else manager.request_hash(hash_policy, self)
         by_stream = cluster.choose_by_stream
+        if by_stream is not None:
+            info.metadata_match = upstream_plan.choice.metadata_match
         host = cluster.choose_host(request_hash) if by_stream is None else by_stream(info, request_hash)
         if host is None:
             cluster.stats.codes[503] += 1
@@ -266,7 +286,10 @@ class RoutingPart(StreamState):
         request_id = self.request_id
         # The other parts of the stream hold the methods that it hears through (`ResponseSink`).
         sink: Any = self
-        kind = TunnelRequest if self.plan.upgrade else UpstreamRequest
+        retry = upstream_plan.retry
+        kind: type[UpstreamRequest] = UpstreamRequest if retry is None else Attempt
+        if self.plan.upgrade:
+            kind = TunnelRequest
         upstream = kind(
             sink,
             cluster,
@@ -283,6 +306,12 @@ class RoutingPart(StreamState):
             upstream.client_speaks_http2 = True
         if names is not None:
             upstream.server_name = server_name_of(names, self.head, authority)
+        if info.filter_state:
+            overrides = info.filter_state.get(APPLICATION_PROTOCOLS)
+            if overrides is not None:
+                upstream.server_name = with_alpn(
+                    upstream.server_name, overrides, cluster.config.protocol, self.head.protocol
+                )
         connect_config = action.connect_config
         if connect_config is not None and connect_config.ends(upstream_plan.head.method):
             upstream.raw = True
@@ -303,6 +332,8 @@ class RoutingPart(StreamState):
                 longest = cluster.config.http.max_stream_duration
             if longest:
                 self.upstream_deadline = self.connection.now() + longest
+        if retry is not None and isinstance(upstream, Attempt):
+            upstream = self._with_retries(upstream, retry, cluster, request_hash)
         if action.mirrors:
             self._mirrors = start_mirrors(manager, action.mirrors, upstream_plan, info, end_stream)
         if action.internal_redirect is not None:
@@ -314,6 +345,17 @@ class RoutingPart(StreamState):
             self.early_body = None
             end_stream = self.early_end
         upstream.start(manager.pools, end_stream=end_stream)
+
+    def _with_retries(
+        self, first: Attempt, policy: RetryPolicy, cluster: Cluster, request_hash: int | None
+    ) -> Any:
+        route = self.plan.route
+        limit = None if route is None else route.body_buffer_limit
+        # To the stream it is like the request that it stands for.
+        stream: Any = self
+        request: Any = RetryingRequest(stream, first, policy, cluster, request_hash, limit)
+        self.upstream = request
+        return request
 
     def _plan_upstream(self, route: Route, action: ClusterAction, end_stream: bool) -> UpstreamPlan:
         manager = self.manager

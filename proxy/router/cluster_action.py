@@ -22,6 +22,7 @@ from proxy.router.connect_config import ConnectConfig, compile_connect_config
 from proxy.router.hash_policy import HashPolicy, compile_hash_policy
 from proxy.router.mirror_policy import MirrorPolicy, compile_mirror_policies
 from proxy.router.per_filter_config import FilterOverrides
+from proxy.router.retry_policy import RetryPolicy, compile_retry_policy
 from proxy.router.rewrite import (
     HostRewrite,
     PathRewrite,
@@ -57,7 +58,7 @@ class Inherited:
 
     overrides: FilterOverrides
     mirrors: tuple[MirrorPolicy, ...]
-    retry_policy: Any
+    retry_policy: RetryPolicy | None
     known_clusters: Any
 
 
@@ -67,7 +68,7 @@ class ClusterAction:
 
     `single` is the choice if it never varies. `timeout` 0 means no limit. `priority` is 0 (default) or 1.
     `upgrades` maps lower-case upgrade types to whether they are allowed; `connect_config` tells
-    that CONNECT ends here. `retry_policy` is the effective message, None without one.
+    that CONNECT ends here.
     `max_stream_duration_set` tells that the newer gRPC timeout fields replace `max_grpc_timeout`.
     """
 
@@ -90,7 +91,7 @@ class ClusterAction:
     upgrades: Mapping[str, bool] | None = None
     connect_config: ConnectConfig | None = None
     internal_redirect: Any = None  # proxy.router.internal_redirect.InternalRedirectPolicy
-    retry_policy: Any = None
+    retry_policy: RetryPolicy | None = None
     rewrites: bool = False
     _chooser: HeaderCluster | WeightedClusters | None = None
     _path_rewrite: PathRewrite | None = None
@@ -147,7 +148,9 @@ def compile_cluster_action(
         append_x_forwarded_host=message.append_x_forwarded_host,
         hash_policy=hash_policy,
         mirrors=inherited.mirrors,
-        retry_policy=message.retry_policy if message.HasField("retry_policy") else inherited.retry_policy,
+        retry_policy=compile_retry_policy(message.retry_policy, f"{path}.retry_policy", ctx)
+        if message.HasField("retry_policy")
+        else inherited.retry_policy,
         rewrites=path_rewrite is not None or host_rewrite is not None,
         _chooser=chooser,
         _path_rewrite=path_rewrite,

@@ -113,6 +113,11 @@ class Charges:
         for group in self._groups:
             group.count(status, change, internal=self._internal, hidden=self._hides_codes)
 
+    def retry(self, counter: str) -> None:
+        """One of the counters of retries of `RequestStats` rises."""
+        for group in self._requests:
+            setattr(group, counter, getattr(group, counter) + 1)
+
     def time_out(self) -> None:
         """The route's timeout has ended a request."""
         for group in self._requests:

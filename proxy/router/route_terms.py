@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from proxy.codec.grpc import is_grpc
 from proxy.router.cluster_action import ClusterAction
+from proxy.router.retry_policy import policy_for
 from proxy.router.upstream_head import http1_framing
-from proxy.router.upstream_plan import UpstreamPlan
+from proxy.router.upstream_plan import UpstreamPlan, expected_milliseconds
 
 if TYPE_CHECKING:
     from proxy.base.messages import RequestHead
@@ -70,10 +71,13 @@ class RouteTerms:
             and action.max_grpc_timeout is None
             and action.hash_policy is None
             and action.internal_redirect is None
+            # Its terms may depend on the request.
+            and (action.retry_policy is None or not action.retry_policy.request_matchers)
         )
         self._timeout = float(action.timeout)
-        if self._timeout and not suppress_envoy_headers:
-            self._expected_timeout = str(round(self._timeout * 1000))
+        expected = expected_milliseconds(self._timeout, action.retry_policy)
+        if expected and not suppress_envoy_headers:
+            self._expected_timeout = str(expected)
 
     def plan_ordinary(
         self, head: RequestHead, charges: Charges | None, response_key: int, *, end_stream: bool
@@ -104,4 +108,8 @@ class RouteTerms:
             charges,
             None,
             is_grpc(headers.get("content-type", "")),
+            None if action.retry_policy is None else policy_for(action.retry_policy, head),
+            self._attempts,
+            self.route.virtual_host.include_is_timeout_retry_header,
+            bool(self._expected_timeout),
         )

@@ -6,7 +6,7 @@ else, the result is kept and reused (see `proxy.hcm.request_plan`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from proxy.base.headers import HeaderMap
@@ -20,6 +20,7 @@ from proxy.router.cluster_action import ClusterAction
 from proxy.router.cluster_choice import ClusterChoice
 from proxy.router.grpc_timeout import format_grpc_timeout, grpc_timeout, stream_duration
 from proxy.router.response_stats import Charges
+from proxy.router.retry_policy import RETRY_FIELDS, RetryPolicy, policy_for
 from proxy.router.route import Route
 from proxy.router.upstream_head import Framing, http1_framing
 
@@ -51,7 +52,9 @@ class UpstreamPlan:
 
     `response_ops` apply to responses; what was derived from a response may be kept under `response_key`.
 
-    `charges` says where responses count besides the cluster.
+    `charges` says where responses count besides the cluster. `retry` says when the request is tried again, None for
+    never. Further tries tell their number with `tells_attempts`, and with `tells_timeouts` whether the last was too
+    slow. With `tells_time` the upstream hears how long we wait.
     """
 
     head: RequestHead
@@ -70,6 +73,10 @@ class UpstreamPlan:
     #: The plan that this one shares its fields with.
     _like: UpstreamPlan | None = None
     grpc: bool = False
+    retry: RetryPolicy | None = None
+    tells_attempts: bool = False
+    tells_timeouts: bool = False
+    tells_time: bool = False
     #: What was rendered: the whole head, or for `_like` all but the target.
     _http1: HeadTemplate | None = None
     _http2: HeadTemplate | None = None
@@ -92,7 +99,26 @@ class UpstreamPlan:
             self.charges,
             self,
             grpc=self.grpc,
+            retry=self.retry,
+            tells_attempts=self.tells_attempts,
+            tells_timeouts=self.tells_timeouts,
+            tells_time=self.tells_time,
         )
+
+    def for_attempt(self, number: int, elapsed: float, *, timed_out: bool) -> UpstreamPlan:
+        """The plan of another try of the same request, the `number`th, `elapsed` seconds after the request came."""
+        if not (self.tells_attempts or self.tells_timeouts or self.tells_time):
+            return self
+        head = self.head.copy()
+        if self.tells_attempts:
+            head.headers.set("x-envoy-attempt-count", str(number))
+        if self.tells_timeouts:
+            head.headers.set("x-envoy-is-timeout-retry", "true" if timed_out else "false")
+        if self.tells_time:
+            expected = expected_milliseconds(self.timeout, self.retry, elapsed)
+            head.headers.set("x-envoy-expected-rq-timeout-ms", str(expected))
+        # It may have a hole for the request id, which is filled in what is kept.
+        return replace(self, head=head, kept=True, _like=None, _http1=None, _http2=None)
 
     def http1_head(self, request_id: bytes) -> bytes:
         """See `OutgoingHead`."""
@@ -130,6 +156,15 @@ class UpstreamPlan:
         return template.fill_one(value)
 
 
+def expected_milliseconds(timeout: float, retry: RetryPolicy | None, elapsed: float = 0.0) -> int:
+    """How long a try may take: no longer than one try, nor than what is left for all; 0 for no end."""
+    per_try = 0 if retry is None else round(retry.per_try_timeout * 1000)
+    if not timeout:
+        return per_try
+    left = max(round((timeout - elapsed) * 1000), 1)
+    return min(per_try, left) if per_try else left
+
+
 def plan_upstream(
     head: RequestHead,
     route: Route,
@@ -149,6 +184,9 @@ def plan_upstream(
 
     A head that will get a generated request id has `REQUEST_ID_HOLE` as the value of x-request-id.
     """
+    retry = None
+    if action.retry_policy is not None or not RETRY_FIELDS.isdisjoint(head.headers):
+        retry = policy_for(action.retry_policy, head)
     head = head.copy()
     headers = head.headers
     timeout = _timeout(head, action, respect_expected_timeout)
@@ -160,8 +198,9 @@ def plan_upstream(
         for name in _CONSUMED:
             if not kept or name != "x-envoy-upstream-rq-timeout-ms":
                 headers.remove(name)
-    if timeout and not suppress_envoy_headers:
-        headers.set("x-envoy-expected-rq-timeout-ms", str(round(timeout * 1000)))
+    expected = expected_milliseconds(timeout, retry)
+    if expected and not suppress_envoy_headers:
+        headers.set("x-envoy-expected-rq-timeout-ms", str(expected))
     if action.max_stream_duration_set or action.max_grpc_timeout is not None:
         _tell_grpc_timeout(headers, action, timeout)
     if route.virtual_host.include_request_attempt_count:
@@ -190,6 +229,10 @@ def plan_upstream(
         response_ops,
         response_key,
         grpc=is_grpc(headers.get("content-type", "")),
+        retry=retry,
+        tells_attempts=route.virtual_host.include_request_attempt_count,
+        tells_timeouts=route.virtual_host.include_is_timeout_retry_header,
+        tells_time=bool(expected) and not suppress_envoy_headers,
     )
 
 

@@ -101,6 +101,8 @@ class UpstreamRequest:
     _response_started = False
     _interim_seen = False
     over = False
+    #: Why no response came.
+    reason: PoolFailure | ResetReason | None = None
     wire_bytes_received = 0
     wire_bytes_sent = 0
     header_bytes_sent = 0
@@ -115,12 +117,12 @@ class UpstreamRequest:
         head: OutgoingHead,
         request_id: bytes,
     ) -> None:
-        self._stream = stream
+        self._stream: Any = stream
         self.cluster = host.cluster or cluster
         #: Where responses are counted: an aggregate counts those of its members' hosts.
         self._charged = cluster.stats
         self.host = host
-        self._priority = priority
+        self.priority = priority
         self.method = method
         self.head = head
         self.request_id = request_id
@@ -135,10 +137,14 @@ class UpstreamRequest:
 
     # -- the stream's side
 
+    def redirect(self, stream: ResponseSink | None) -> None:
+        """Tell `stream` of everything from now on; None when there is nothing more to tell."""
+        self._stream = stream
+
     def start(self, pools: PoolLookup, *, end_stream: bool) -> None:
         """Take a connection from the host's pool, or wait for one. `end_stream`: no body follows."""
         self._complete = end_stream
-        key: Any = self._priority
+        key: Any = self.priority
         if self.raw:
             key += FOR_RAW_BYTES
         elif self.client_speaks_http2 and self.cluster.config.protocol is UpstreamProtocol.DOWNSTREAM:
@@ -225,7 +231,7 @@ class UpstreamRequest:
         self._connection = None
         if self._counted:
             self._counted = False
-            self.cluster.breakers[self._priority].requests.release()
+            self.cluster.breakers[self.priority].requests.release()
             self.cluster.stats.upstream_rq_active -= 1
             self.host.stats.rq_active -= 1
 
@@ -234,7 +240,7 @@ class UpstreamRequest:
     def on_pool_ready(self, connection: Any) -> None:
         """See `PoolRequest`."""
         cluster = self.cluster
-        if not cluster.breakers[self._priority].requests.try_acquire():
+        if not cluster.breakers[self.priority].requests.try_acquire():
             cluster.stats.upstream_rq_active_overflow += 1
             connection.release()
             self._fail_before_response(PoolFailure.OVERFLOW, "")
@@ -297,8 +303,19 @@ class UpstreamRequest:
         if self.charges is not None:
             self.charges.count(self._charged, status, -1)
 
+    def count_as_retried(self, status: int) -> None:
+        """A response that nobody will see, because the request is tried again, counts as that of a retry."""
+        self.uncount(status)
+        self._charged.count_retried(status)
+        if self._outcome_open or status >= 500:
+            self.fail_open_outcome()
+        else:
+            self.host.stats.rq_success -= 1
+            self.host.stats.rq_error += 1
+
     def _fail_before_response(self, failure: PoolFailure, detail: str) -> None:
         self.over = True
+        self.reason = failure
         if detail:
             self._stream.info.upstream_transport_failure_reason = detail
         text = failure.value + (f"|{detail}" if detail else "")
@@ -376,6 +393,7 @@ class UpstreamRequest:
         if self.over:
             return
         self._end()
+        self.reason = reason
         word = reason.value.replace(" ", "_")
         if self._response_started:
             self._stream.on_upstream_reset_after_response(

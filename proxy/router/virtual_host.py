@@ -14,6 +14,7 @@ from proxy.router.header_operations import HeaderLevel, compile_level, in_order
 from proxy.router.mirror_policy import MirrorPolicy, compile_mirror_policies
 from proxy.router.per_filter_config import FilterOverrides, compile_overrides, with_cors
 from proxy.router.redirect import TlsRedirectAction
+from proxy.router.retry_policy import compile_retry_policy
 from proxy.router.route import Route, buffer_limit, compile_route
 from proxy.router.route_index import RouteIndex
 from proxy.router.route_match import CompiledMatch, PathKind
@@ -44,7 +45,7 @@ class VirtualHost:
 
     `path` is its config path from the table: `virtual_hosts[3]`, or with its name if its place may change.
     `deterministic` tells that the route depends on the request head alone, so that the choice may be cached.
-    `retry_policy` is a message that routes inherit, None without one. `metadata` likewise.
+    `retry_policy` is what routes inherit, None without one. `metadata` is a message, or None.
     """
 
     __slots__ = (
@@ -88,12 +89,16 @@ class VirtualHost:
                 ctx,
                 table.known_clusters,
             )
-        self.retry_policy = message.retry_policy if message.HasField("retry_policy") else None
+        self.retry_policy = (
+            compile_retry_policy(message.retry_policy, f"{full_path}.retry_policy", ctx)
+            if message.HasField("retry_policy")
+            else None
+        )
         self.metadata = message.metadata if message.HasField("metadata") else None
         self.body_buffer_limit = buffer_limit(message, None)
+        self.include_is_timeout_retry_header: Final[bool] = message.include_is_timeout_retry_header
         self.include_request_attempt_count: Final[bool] = message.include_request_attempt_count
         self.include_attempt_count_in_response: Final[bool] = message.include_attempt_count_in_response
-        self.include_is_timeout_retry_header: Final[bool] = message.include_is_timeout_retry_header
         if message.HasField("matcher"):
             ctx.problem(f"{full_path}.matcher", "matcher trees are not supported, use routes")
         self.routes: Final = tuple(

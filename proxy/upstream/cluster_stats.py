@@ -125,6 +125,7 @@ _REMAINING = ("cx", "cx_pools", "pending", "retries", "rq")
 _SHARED = frozenset(
     [
         "default.total_match_count",
+        "lb_subsets_single_host_per_subset_duplicate",
         "max_host_weight",
         *(f"ring_hash_lb.{what}" for what in ("size", "min_hashes_per_host", "max_hashes_per_host")),
         *(f"maglev_lb.{what}_entries_per_host" for what in ("min", "max")),
@@ -168,6 +169,7 @@ class ClusterStats(_Counters, _Gauges, _Http1Counters, StatGroup):
         self.codes = CodeCounts()
         self.internal_codes: CodeCounts | None = None
         self.canary_codes: CodeCounts | None = None
+        self.retry_codes: CodeCounts | None = None
         self.hidden_codes: CodeCounts | None = None
         self.zone_codes: dict[tuple[str, str], CodeCounts] = {}
         self.common_counters: Callable[[], dict[str, int]] = dict
@@ -190,6 +192,12 @@ class ClusterStats(_Counters, _Gauges, _Http1Counters, StatGroup):
         if self.internal_codes is None:
             self.internal_codes = CodeCounts()
         self.internal_codes[status] += 1
+
+    def count_retried(self, status: int) -> None:
+        """Count a response that was dropped because the request is tried again."""
+        if self.retry_codes is None:
+            self.retry_codes = CodeCounts()
+        self.retry_codes[status] += 1
 
     def count_canary(self, status: int) -> None:
         """Count a response of a canary host, besides `codes`."""
@@ -227,6 +235,8 @@ class ClusterStats(_Counters, _Gauges, _Http1Counters, StatGroup):
         external.write(prefix + "external.", result)
         if self.canary_codes is not None:
             self.canary_codes.write(prefix + "canary.", result)
+        if self.retry_codes is not None:
+            self.retry_codes.write(prefix + "retry.", result)
         for (from_zone, to_zone), counts in self.zone_codes.items():
             counts.write(f"{prefix}zone.{from_zone}.{to_zone}.", result)
         return result

@@ -5,5 +5,12 @@ envoy.extensions.formatter.metadata.v3.Metadata
 
 envoy.extensions.regex_engines.v3.GoogleRE2
 
+envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate
+
+envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig
+  + metadata_match
+
+envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate
+
 envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery
 """

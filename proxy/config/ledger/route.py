@@ -27,10 +27,29 @@ envoy.config.route.v3.VirtualHost
   + request_body_buffer_limit
   + request_mirror_policies metadata cors
   + include_request_attempt_count include_attempt_count_in_response virtual_clusters
-  ~ nothing is retried yet: include_is_timeout_retry_header
-  - comes with retries: retry_policy retry_policy_typed_config hedge_policy
+  + include_is_timeout_retry_header retry_policy
+  - write it as retry_policy: retry_policy_typed_config
+  - a request is sent to one host at a time: hedge_policy
   - comes with rate limiting: rate_limits
   - matcher
+
+envoy.config.route.v3.RetryPolicy
+  + retry_on num_retries per_try_timeout per_try_idle_timeout retry_host_predicate
+  + host_selection_retry_max_attempts retriable_status_codes retry_back_off rate_limited_retry_back_off
+  + retriable_headers retriable_request_headers
+  - retry_priority retry_options_predicates
+
+envoy.config.route.v3.RetryPolicy.RetryHostPredicate
+  + name typed_config
+
+envoy.config.route.v3.RetryPolicy.RetryBackOff
+  + base_interval max_interval
+
+envoy.config.route.v3.RetryPolicy.ResetHeader
+  + name format
+
+envoy.config.route.v3.RetryPolicy.RateLimitedRetryBackOff
+  + reset_headers max_interval
 
 envoy.config.route.v3.VirtualCluster
   + headers name
@@ -71,7 +90,9 @@ envoy.config.route.v3.RouteAction
   + request_mirror_policies priority hash_policy max_grpc_timeout grpc_timeout_offset upgrade_configs
   + internal_redirect_policy internal_redirect_action max_internal_redirects max_stream_duration cors
   - HTTP/3 is not supported: early_data_policy
-  - comes with retries: retry_policy retry_policy_typed_config hedge_policy
+  + retry_policy
+  - write it as retry_policy: retry_policy_typed_config
+  - a request is sent to one host at a time: hedge_policy
   - comes with rate limiting: rate_limits include_vh_rate_limits
   - cluster_specifier_plugin inline_cluster_specifier_plugin
 

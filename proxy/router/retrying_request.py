@@ -1,0 +1,516 @@
+"""A request that may be tried more than once: stands between a stream and the tries, and shows it only the last.
+
+After the retry half of Envoy's `Router::Filter`. Until a response is passed on, the body of the request is kept; a
+body that is larger than its limit ends the right to another try. A request whose response has begun is never
+repeated.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from proxy.base.headers import HeaderMap
+from proxy.base.response_flags import ResponseFlag
+from proxy.codec.grpc import grpc_status
+from proxy.codec.messages import ParsedResponse
+from proxy.router.retry_policy import (
+    ANY_GRPC,
+    RetryPolicy,
+    back_off,
+    reset_wait,
+    wants_retry_of_reset,
+    wants_retry_of_response,
+)
+from proxy.router.upstream_request import UpstreamRequest
+from proxy.upstream.host import Host
+from proxy.upstream.pool.api import PoolFailure, ResetReason
+
+if TYPE_CHECKING:
+    from proxy.hcm.stream import Stream
+    from proxy.upstream.cluster import Cluster
+
+_TRY_TIMED_OUT: Final = "upstream_per_try_timeout"
+_TRY_IDLE: Final = "upstream_per_try_idle_timeout"
+
+
+class Attempt(UpstreamRequest):
+    """One of the tries; `owner` is told when it has a connection."""
+
+    owner: RetryingRequest | None = None
+    request_began = False
+
+    def on_pool_ready(self, connection: Any) -> None:
+        """See `PoolRequest`."""
+        self.request_began = True
+        super().on_pool_ready(connection)
+        if self.owner is not None and not self.over:
+            self.owner.on_connected()
+
+
+class RetryingRequest:
+    """See module. To the stream it is an `UpstreamRequest`, to each `Attempt` a `ResponseSink`.
+
+    `limit` is the most of the request's body that is kept, in bytes; None for that of the cluster's connections.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        first: Attempt,
+        policy: RetryPolicy,
+        cluster: Cluster,
+        request_hash: int | None,
+        limit: int | None,
+    ) -> None:
+        self._stream: Any = stream
+        self.info = stream.info
+        self._policy = policy
+        self._cluster = cluster
+        self._hash = request_hash
+        self._try = first
+        self._sample = first
+        self._timers = stream.manager.services.timers
+        self._now = stream.connection.now
+        self._left = policy.most_retries
+        self._retries = 0
+        self._tried: tuple[Host, ...] = ()
+        self._body: list[bytes] | None = []
+        self._body_bytes = 0
+        self._trailers: HeaderMap | None = None
+        self._complete = False
+        self._limit = first.cluster.config.buffer_limit if limit is None else limit
+        self._holds_retry = False
+        self._retry_at = 0.0
+        self._try_deadline = 0.0
+        self._idle_since = 0.0
+        self._wake_up: Any = None
+        self._passed_on = False
+        self._held: ParsedResponse | None = None
+        self._over = False
+        #: Whether the last try took too long.
+        self._timed_out = False
+        first.owner = self
+        first.redirect(self)
+
+    # -- as the stream sees it
+
+    @property
+    def cluster(self) -> Any:
+        """See `UpstreamRequest`."""
+        return self._try.cluster
+
+    @property
+    def host(self) -> Host:
+        """See `UpstreamRequest`."""
+        return self._try.host
+
+    @property
+    def charges(self) -> Any:
+        """See `UpstreamRequest`."""
+        return self._try.charges
+
+    @property
+    def over(self) -> bool:
+        """See `UpstreamRequest`."""
+        return self._over or (self._passed_on and self._try.over)
+
+    def start(self, pools: Any, *, end_stream: bool) -> None:
+        """See `UpstreamRequest`."""
+        self._pools = pools
+        self._complete = end_stream
+        self._try.start(pools, end_stream=end_stream)
+
+    def hold(self, data: bytes) -> None:
+        """See `UpstreamRequest`."""
+        self._keep(data)
+        self._try.hold(data)
+
+    def send_data(self, data: bytes, end_stream: bool) -> None:
+        """See `UpstreamRequest`."""
+        if self._over or self._complete:
+            return
+        self._complete = end_stream
+        if data and not self._keep(data):
+            return
+        if not self._retry_at:
+            self._try.send_data(data, end_stream)
+            if end_stream:
+                self._start_clock()
+
+    def send_trailers(self, trailers: HeaderMap) -> None:
+        """See `UpstreamRequest`."""
+        if self._over or self._complete:
+            return
+        self._complete = True
+        self._trailers = trailers
+        if not self._retry_at:
+            self._try.send_trailers(trailers)
+            self._start_clock()
+
+    def abandon(self) -> None:
+        """See `UpstreamRequest`."""
+        self._end()
+        if not self._try.over:
+            self._try.abandon()
+
+    def pause_reading(self) -> None:
+        """See `UpstreamRequest`."""
+        self._try.pause_reading()
+
+    def resume_reading(self) -> None:
+        """See `UpstreamRequest`."""
+        self._try.resume_reading()
+
+    def describe_bytes(self, info: Any) -> None:
+        """See `UpstreamRequest`."""
+        self._try.describe_bytes(info)
+
+    def count_own(self, status: int) -> None:
+        """See `UpstreamRequest`."""
+        self._try.count_own(status)
+
+    def uncount(self, status: int) -> None:
+        """See `UpstreamRequest`."""
+        self._try.uncount(status)
+
+    def fail_open_outcome(self) -> bool:
+        """See `UpstreamRequest`."""
+        return self._try.fail_open_outcome()
+
+    def _keep(self, data: bytes) -> bool:
+        """Keep body bytes for further tries; False if the request ends because there is no room."""
+        if self._body is None:
+            return True
+        self._body_bytes += len(data)
+        if self._body_bytes <= self._limit:
+            self._body.append(data)
+            return True
+        self._body = None
+        self._try.cluster.stats.retry_or_shadow_abandoned += 1
+        if not self._retry_at:
+            return True
+        self._end()
+        self._stream.on_upstream_failure(
+            507,
+            "exceeded request buffer limit while retrying upstream",
+            "request_payload_exceeded_retry_buffer_limit",
+            0,
+            self._try.host,
+        )
+        return False
+
+    # -- as a try sees it
+
+    def on_connected(self) -> None:
+        """The try has a connection: its time begins once the request is complete."""
+        if self._policy.per_try_idle_timeout:
+            self._idle_since = self._now()
+            self._arm()
+        if self._complete:
+            self._start_clock()
+
+    def on_upstream_informational(self, response: ParsedResponse) -> None:
+        """See `ResponseSink`."""
+        self._stream.on_upstream_informational(response)
+
+    def on_upstream_response(self, response: ParsedResponse, body: bytes, end_stream: bool) -> None:
+        """See `ResponseSink`."""
+        status = grpc_status(response.head.headers) if self._policy.on & ANY_GRPC else None
+        if wants_retry_of_response(self._policy, response.head, status):
+            if self._take_retry():
+                self._discard(response)
+                self._schedule(reset_wait(self._policy, response.head.headers, self._wall_time()))
+                return
+        elif (
+            self._policy.on & ANY_GRPC
+            and self._try.grpc
+            and status is None
+            and not end_stream
+            and response.head.status == 200
+            and self._left
+            and self._body is not None
+        ):
+            # Its status comes with the trailers: the head waits until a message shows that there is more.
+            self._held = response
+            if body:
+                self._pass_held_on(body, False)
+            return
+        self._pass_on(response, body, end_stream)
+
+    def on_upstream_data(self, data: bytes, end_stream: bool) -> None:
+        """See `ResponseSink`."""
+        if self._held is not None:
+            self._pass_held_on(data, end_stream)
+            return
+        self._idle_since = self._now()
+        self._stream.on_upstream_data(data, end_stream)
+
+    def on_upstream_trailers(self, trailers: HeaderMap) -> None:
+        """See `ResponseSink`."""
+        held = self._held
+        if held is not None:
+            status = grpc_status(trailers)
+            self._held = None
+            if (
+                status is not None
+                and wants_retry_of_response(self._policy, held.head, status)
+                and self._take_retry()
+            ):
+                self._discard(held)
+                self._schedule(None)
+                return
+            self._pass_on(held, b"", False)
+        self._stream.on_upstream_trailers(trailers)
+
+    def on_upstream_failure(
+        self, status: int, body: str, details: str, flags: int, host: Any, *, overloaded: bool = False
+    ) -> None:
+        """See `ResponseSink`."""
+        self._fail(status, body, details, flags, host, overloaded=overloaded)
+
+    def on_upstream_reset_after_response(self, details: str, flags: int) -> None:
+        """See `ResponseSink`."""
+        if self._held is not None:
+            self._held = None
+            self._fail(503, "", details, flags, self._try.host)
+            return
+        self._end()
+        self._stream.on_upstream_reset_after_response(details, flags)
+
+    def on_upstream_write_paused(self) -> None:
+        """See `ResponseSink`."""
+        self._stream.on_upstream_write_paused()
+
+    def on_upstream_write_resumed(self) -> None:
+        """See `ResponseSink`."""
+        self._stream.on_upstream_write_resumed()
+
+    # -- decisions
+
+    def _fail(
+        self, status: int, body: str, details: str, flags: int, host: Any, *, overloaded: bool = False
+    ) -> None:
+        reason = self._try.reason
+        wanted = wants_retry_of_reset(
+            self._policy.on,
+            overflow=overloaded or reason is ResetReason.OVERFLOW,
+            connect=isinstance(reason, PoolFailure),
+            refused=reason is ResetReason.REMOTE_REFUSED_STREAM,
+            request_began=self._try.request_began,
+        )
+        self._clear_clock()
+        if wanted and self._take_retry():
+            self._schedule(None)
+            return
+        if self._retries:
+            body = body.replace(". reset reason: ", ". retried and the latest reset reason: ", 1)
+        self._stream.on_upstream_failure(status, body, details, flags, host, overloaded=overloaded)
+
+    def _take_retry(self) -> bool:
+        """Whether there may be another try; says why not in the stream's flags."""
+        cluster = self._try.cluster
+        stats = cluster.stats
+        self._release_retry()
+        if self._over or self._body is None:
+            return False
+        if not self._left:
+            stats.upstream_rq_retry_limit_exceeded += 1
+            if self._try.charges is not None:
+                self._try.charges.retry("upstream_rq_retry_limit_exceeded")
+            self.info.flags |= ResponseFlag.UPSTREAM_RETRY_LIMIT_EXCEEDED
+            return False
+        self._left -= 1
+        breaker = cluster.breakers[self._try.priority]
+        if not breaker.retries.try_acquire():
+            stats.upstream_rq_retry_overflow += 1
+            if self._try.charges is not None:
+                self._try.charges.retry("upstream_rq_retry_overflow")
+            self.info.flags |= ResponseFlag.UPSTREAM_OVERFLOW
+            return False
+        self._holds_retry = True
+        self._retries += 1
+        stats.upstream_rq_retry += 1
+        if self._try.charges is not None:
+            self._try.charges.retry("upstream_rq_retry")
+        return True
+
+    def _discard(self, response: ParsedResponse) -> None:
+        """A response that nobody will see counts as one of a retry."""
+        tried = self._try
+        status = response.head.status
+        tried.count_as_retried(status)
+        if not tried.over:
+            tried.abandon()
+
+    def _schedule(self, wait: float | None) -> None:
+        """Try again after a while: `wait` seconds, or those of the back-off."""
+        self._clear_clock()
+        tried = self._try
+        cluster = tried.cluster
+        self._tried = (*self._tried, tried.host)
+        self._let_go(tried)
+        self._stream.on_upstream_write_resumed()
+        if wait is None:
+            cluster.stats.upstream_rq_retry_backoff_exponential += 1
+            wait = back_off(self._policy, self._retries, cluster.draw())
+        else:
+            cluster.stats.upstream_rq_retry_backoff_ratelimited += 1
+        self._retry_at = self._now() + wait
+        self._arm()
+
+    def _retry(self) -> None:
+        self._retry_at = 0.0
+        host = self._pick()
+        sample = self._sample
+        if host is None:
+            self._end()
+            self._try.count_own(503)
+            self._stream.on_upstream_failure(
+                503, "no healthy upstream", "no_healthy_upstream", ResponseFlag.NO_HEALTHY_UPSTREAM, None
+            )
+            return
+        info = self.info
+        info.attempt_count += 1
+        again = Attempt(
+            self, self._cluster, host, sample.priority, sample.method, sample.head, sample.request_id
+        )
+        again.charges = sample.charges
+        again.client_speaks_http2 = sample.client_speaks_http2
+        again.server_name = sample.server_name
+        again.grpc = sample.grpc
+        again.owner = self
+        plan: Any = sample.head
+        elapsed = self._now() - info.request_complete if info.request_complete else 0.0
+        again.head = plan.for_attempt(info.attempt_count, elapsed, timed_out=self._timed_out)
+        self._try = again
+        for data in self._body or ():
+            again.hold(data)
+        again.start(self._pools, end_stream=self._complete and self._trailers is None)
+        if self._trailers is not None and self._try is again:
+            again.send_trailers(self._trailers)
+
+    def _pick(self) -> Host | None:
+        """A host that the predicates allow, or the last of as many picks as may be."""
+        policy = self._policy
+        host: Host | None = None
+        for _ in range(policy.host_attempts):
+            host = self._cluster.host_for(self.info, self._hash)
+            if host is None or all(allows(host, self._tried) for allows in policy.predicates):
+                break
+        return host
+
+    def _pass_on(self, response: ParsedResponse, body: bytes, end_stream: bool) -> None:
+        """The stream gets this response, and everything after it."""
+        if self._holds_retry:
+            if not wants_retry_of_response(self._policy, response.head, None):
+                self._try.cluster.stats.upstream_rq_retry_success += 1
+                if self._try.charges is not None:
+                    self._try.charges.retry("upstream_rq_retry_success")
+            self._release_retry()
+        self._passed_on = True
+        self._body = None
+        self._try_deadline = 0.0
+        self._try.owner = None
+        if self._policy.per_try_idle_timeout:
+            self._idle_since = self._now()
+        else:
+            # Nobody need stand between them any longer.
+            self._cancel_wake_up()
+            self._try.redirect(self._stream)
+        self._stream.on_upstream_response(response, body, end_stream)
+
+    def _pass_held_on(self, data: bytes, end_stream: bool) -> None:
+        held = self._held
+        self._held = None
+        assert held is not None
+        self._pass_on(held, data, end_stream)
+
+    # -- time
+
+    def _start_clock(self) -> None:
+        if self._policy.per_try_timeout and self._try.request_began and not self._passed_on:
+            self._try_deadline = self._now() + self._policy.per_try_timeout
+            self._arm()
+
+    def _clear_clock(self) -> None:
+        self._try_deadline = self._idle_since = 0.0
+
+    def _arm(self) -> None:
+        due = self._next_due()
+        if due:
+            self._cancel_wake_up()
+            self._wake_up = self._timers.wake(due, self)
+
+    def _next_due(self) -> float:
+        due = self._retry_at or self._try_deadline
+        if self._try_deadline and self._try_deadline < due:
+            due = self._try_deadline
+        idle = self._idle_since + self._policy.per_try_idle_timeout if self._idle_since else 0.0
+        return min(due, idle) if due and idle else due or idle
+
+    def on_wake(self, now: float) -> None:
+        """See `Timers`."""
+        self._wake_up = None
+        if self._over or (self._passed_on and self._try.over):
+            return
+        if self._retry_at and now >= self._retry_at:
+            self._retry()
+        elif self._try_deadline and now >= self._try_deadline:
+            self._try_timed_out(_TRY_TIMED_OUT, "upstream_rq_per_try_timeout")
+        elif self._idle_since and now >= self._idle_since + self._policy.per_try_idle_timeout:
+            self._try_timed_out(_TRY_IDLE, "upstream_rq_per_try_idle_timeout")
+        elif self._next_due():
+            self._arm()
+
+    def _try_timed_out(self, details: str, counter: str) -> None:
+        tried = self._try
+        stats = tried.cluster.stats
+        setattr(stats, counter, getattr(stats, counter) + 1)
+        flags = (
+            ResponseFlag.UPSTREAM_REQUEST_TIMEOUT
+            if details == _TRY_TIMED_OUT
+            else ResponseFlag.STREAM_IDLE_TIMEOUT
+        )
+        self._held = None
+        tried.host.stats.rq_timeout += 1
+        if not self._passed_on:
+            tried.host.stats.rq_error += 1
+        tried.abandon()
+        if self._passed_on:
+            self._end()
+            self._stream.on_upstream_reset_after_response(details, flags)
+            return
+        tried.reason = ResetReason.LOCAL_RESET
+        self._timed_out = True
+        self._fail(504, "upstream request timeout", details, flags, tried.host)
+
+    # -- the end
+
+    def _release_retry(self) -> None:
+        if self._holds_retry:
+            self._holds_retry = False
+            self._try.cluster.breakers[self._try.priority].retries.release()
+
+    def _end(self) -> None:
+        self._over = True
+        self._retry_at = 0.0
+        self._body = None
+        self._held = None
+        self._release_retry()
+        self._cancel_wake_up()
+        self._try.owner = None
+
+    @staticmethod
+    def _let_go(tried: Attempt) -> None:
+        """Nothing more will come of it; what refers back to us would wait for the garbage collector."""
+        tried.owner = None
+        tried.redirect(None)
+
+    def _cancel_wake_up(self) -> None:
+        if self._wake_up is not None:
+            self._timers.cancel(self._wake_up)
+            self._wake_up = None
+
+    def _wall_time(self) -> float:
+        wall: float = self._stream.manager.services.wall_clock.at(self._now())
+        return wall
