@@ -247,8 +247,11 @@ class DiscoveryView:
     def readiness(self) -> Readiness:
         """What is not here, and why that may be."""
         refused = [one for one in self._known().values() if one.refusal is not None]
+        missing = list(self._missing())
+        if not missing and self._controller.state == "INITIALIZING":
+            missing.append(Missing("workers", "*", self._controller.loaded_at))
         return Readiness(
-            list(self._missing()),
+            missing,
             max(refused, key=lambda one: one.refusal.at if one.refusal else 0.0, default=None),
             self.streams(),
             self._snapshot(),
@@ -272,8 +275,6 @@ class DiscoveryView:
             if entry.value is None:
                 what = _KINDS[entry.want.type]
                 yield Missing(what, entry.want.name, entry.since, (), not live or entry.since <= live)
-        if controller.state == "INITIALIZING" and not (discovery is not None and discovery.awaited):
-            yield Missing("workers", "*", controller.loaded_at)
 
     def _snapshot(self) -> Snapshot | None:
         surviving = self._controller.surviving

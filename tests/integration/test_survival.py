@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from envoy.config.listener.v3 import listener_pb2
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 
 from tests.integration.test_mesh import eventually
-from tests.support.client import get
-from tests.support.mesh import cluster, endpoints, listener, mesh_bootstrap, route_config
+from tests.support.certs import Authority
+from tests.support.client import exchange, get
+from tests.support.configs import typed
+from tests.support.mesh import ADS, cluster, endpoints, listener, mesh_bootstrap, parsed, route_config
 from tests.support.origin import Origin
 from tests.support.outrider import Outrider
 from tests.support.ports import free_port
+from tests.support.proxy_process import ProxyProcess
 from tests.support.xds_server import XdsServer
 from xds_client.resource_types import ResourceType
 
@@ -83,6 +90,66 @@ def test_a_damaged_snapshot_is_refused_in_one_line(tmp_path: Path, origin: Origi
         with proxy_at(server.port, tmp_path, wait=False) as proxy:
             eventually(lambda: "is not used: it is damaged: its checksum does not fit" in proxy.log(), 20)
             assert proxy.admin("/ready") == (503, "PRE_INITIALIZING\n")
+
+
+def tls_listener(port: int) -> Any:
+    """One whose certificate the control plane has."""
+    secret = {"name": "cert", "sds_config": ADS}
+    context = {"common_tls_context": {"tls_certificate_sds_secret_configs": [secret]}}
+    kind = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+    socket = {"name": "tls", "typed_config": typed(kind, **context)}
+    with_socket = parsed(listener_pb2.Listener(), {"filter_chains": [{"transport_socket": socket}]})
+    message = listener("tls", port, "r")
+    message.filter_chains[0].transport_socket.CopyFrom(with_socket.filter_chains[0].transport_socket)
+    return message
+
+
+def test_secrets_are_kept_only_with_a_key(tmp_path: Path, origin: Origin) -> None:
+    port = free_port()
+    key = tmp_path / "key"
+    key.write_bytes(os.urandom(32))
+    state = tmp_path / "state"
+    authority = Authority(tmp_path)
+    issued = authority.issue("localhost")
+    secret = secret_pb2.Secret(name="cert")
+    secret.tls_certificate.certificate_chain.inline_bytes = issued.certificate.read_bytes()
+    secret.tls_certificate.private_key.inline_bytes = issued.key.read_bytes()
+    trusting = ssl.create_default_context(cafile=str(authority.certificate))
+    with XdsServer() as server:
+        server.set(
+            secret, cluster("c"), endpoints("c", origin.port), route_config("r", "c"), tls_listener(port)
+        )
+        with proxy_at(server.port, state, arguments=["--state-key-file", str(key)]) as proxy:
+            proxy.stop()
+        (kept,) = state.iterdir()
+        assert b"PRIVATE KEY" not in kept.read_bytes()
+        server.stop()
+        with proxy_at(server.port, state, arguments=["--state-key-file", str(key)]):
+            request = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            assert exchange(port, request, tls=trusting, server_name="localhost").status == 200
+        with proxy_at(server.port, state, wait=False) as proxy:
+            eventually(lambda: missing(proxy) == ["listener tls", "secret cert"], 20)
+
+
+def missing(proxy: ProxyProcess) -> list[str]:
+    """What `/ready` waits for."""
+    try:
+        found = json.loads(proxy.admin("/ready?format=json")[1])["missing"]
+    except OSError:
+        return []
+    return [f"{one['kind']} {one['name']}" for one in found]
+
+
+def test_a_control_plane_that_says_nothing_is_waited_for_for_seconds(tmp_path: Path, origin: Origin) -> None:
+    port = free_port()
+    with XdsServer() as server:
+        fill(server, port, origin)
+        with proxy_at(server.port, tmp_path) as proxy:
+            proxy.stop()
+        server.hold(CDS, LDS, EDS, RDS)
+        with proxy_at(server.port, tmp_path) as proxy:
+            assert "no answer in 5 s" in proxy.log()
+            assert get(port).status == 200
 
 
 def test_nothing_is_kept_where_it_is_not_wanted(tmp_path: Path, origin: Origin) -> None:
