@@ -123,7 +123,10 @@ class Subject:
         self._directory = Path(tempfile.mkdtemp(prefix=f"bench-{name}-"))
         config = self._directory / "config.yaml"
         config.write_text(make_config(self.port, self.admin_port), encoding="utf-8")
-        program = [envoy_binary()] if name == "envoy" else [sys.executable, "-m", "proxy"]
+        program = [envoy_binary()]
+        if name != "envoy":
+            # What an earlier run has kept must not be found.
+            program = [sys.executable, "-m", "proxy", "--state-dir", str(self._directory)]
         started = time.monotonic()
         with pinned(cpus()[0]):
             self._process = Process(
