@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 LOOP: Final = "loop"
 #: Shared by all connections that carry none; nobody changes it.
 _NOTHING: Final[dict[str, Any]] = {}
+#: The key in the filter state of a stream for what its TLS connection upstream offers by ALPN: protocol → names.
+APPLICATION_PROTOCOLS: Final = "envoy.network.application_protocols"
 #: How an object of the filter state is shared with upstream connections: with the next one, or with those behind it
 #: too. The numbers are those of `FilterStateValue.SharedWithUpstream`.
 ONCE: Final = 1
@@ -183,6 +185,7 @@ class StreamInfo:
     attempted_hosts: tuple[Any, ...] = ()  # of every try; empty if there was at most one
     attempted_connection_ids: tuple[int, ...] = ()
     upstream_request_head: RequestHead | None = None
+    metadata_match: Mapping[str, Any] | None = None  # what the route asks of hosts: JSON values of `envoy.lb`
     #: Shared by streams that differ in nothing but times, connections and generated ids: the same request (without
     #: a body) from the same IP by the same route to the same host, and the same whole response. None if unknown.
     kept_key: tuple[Any, ...] | None = None

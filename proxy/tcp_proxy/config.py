@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, Final
+
+from google.protobuf.json_format import MessageToDict
 
 from proxy.base.regex import wire_text
 from proxy.base.stream_info import ConnectionInfo, StreamInfo
@@ -48,7 +50,8 @@ class TcpProxyConfig:
     attempts, None for no wait. `early_limit` is how many bytes are taken of a client before there is a host, None
     for no limit but the listener's; with `waits_for_data` no host is looked for before there are any.
     `tlvs` are types with what gives the value, for a header of the PROXY protocol. `on_demand` says where to
-    ask for a cluster that is unknown, None for nowhere.
+    ask for a cluster that is unknown, None for nowhere. `metadata_match` has what is asked of the hosts of a
+    cluster with subsets (`envoy.lb` as JSON values), by the name of the cluster.
     """
 
     stat_prefix: str
@@ -68,6 +71,7 @@ class TcpProxyConfig:
     waits_for_data: bool
     tlvs: tuple[tuple[int, Callable[[StreamInfo], bytes]], ...]
     on_demand: OnDemandConfig | None
+    metadata_match: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def cluster_for(self, connection: ConnectionInfo, draw: Callable[[], int]) -> str:
         """The name of the cluster of one connection; weighted clusters cannot be overridden, as in Envoy."""
@@ -116,7 +120,24 @@ def compile_tcp_proxy(message: Any, path: str, ctx: CompileContext) -> TcpProxyC
         on_demand=compile_on_demand(message.on_demand, f"{path}.on_demand", ctx)
         if message.HasField("on_demand")
         else None,
+        metadata_match=_metadata_match(message, path, ctx),
     )
+
+
+def _metadata_match(message: Any, path: str, ctx: CompileContext) -> dict[str, Mapping[str, Any]]:
+    own = _criteria(message)
+    found = {message.cluster: own} if message.cluster else {}
+    for index, entry in enumerate(message.weighted_clusters.clusters):
+        criteria = {**own, **_criteria(entry)}
+        if found.setdefault(entry.name, criteria) != criteria:
+            reason = "a cluster that is listed twice must have the same metadata_match"
+            ctx.problem(f"{path}.weighted_clusters.clusters[{index}].metadata_match", reason)
+    return {name: criteria for name, criteria in found.items() if criteria}
+
+
+def _criteria(message: Any) -> dict[str, Any]:
+    metadata = message.metadata_match.filter_metadata
+    return dict(MessageToDict(metadata["envoy.lb"])) if "envoy.lb" in metadata else {}
 
 
 def _tlvs(

@@ -151,7 +151,9 @@ def dial_early(
     if cluster.choose_by_stream is None:
         host = cluster.choose_host(client_hash)
     else:
-        host = cluster.choose_by_stream(StreamInfo(connection, connection.start_time), client_hash)
+        info = StreamInfo(connection, connection.start_time)
+        info.metadata_match = getattr(config, "metadata_match", {}).get(cluster.name)
+        host = cluster.choose_by_stream(info, client_hash)
     if host is None or host.cluster.config.transport_of(host.metadata) is not None:
         return None
     if host.cluster.config.proxy_header_of(host.metadata) is not None:

@@ -240,7 +240,9 @@ class TcpSession(asyncio.Protocol):
         if cluster.choose_by_stream is None:
             host = cluster.choose_host(client_hash)
         else:
-            host = cluster.choose_by_stream(StreamInfo(connection, connection.start_time), client_hash)
+            info = StreamInfo(connection, connection.start_time)
+            info.metadata_match = owner.config.metadata_match.get(cluster.name)
+            host = cluster.choose_by_stream(info, client_hash)
         if host is None:
             self._refuse(ResponseFlag.NO_HEALTHY_UPSTREAM, 1)
             return

@@ -55,6 +55,7 @@ class Cluster:
         "choose_host",
         "config",
         "draw",
+        "drop_overload",
         "internal_stats",
         "local_cluster",
         "name",
@@ -115,9 +116,18 @@ class Cluster:
         #: Called after each change of the hosts.
         self.watchers: list[Callable[[], None]] = []
         self.assignment_policy = config.assignment_policy
+        #: The share of the requests to refuse, 0.0 to 1.0.
+        self.drop_overload = self.assignment_policy.drop_overload
         self.priority_set = PrioritySet((), self.assignment_policy, own_locality)
         around = Surroundings(runtime, draw, clock, self.stats, self._defer, self._local_hosts)
-        self.balancer: Balancer = make_balancer(config.lb, around, self.priority_set)
+        self.balancer: Balancer
+        if config.lb.subset is None:
+            self.balancer = make_balancer(config.lb, around, self.priority_set)
+        else:
+            from proxy.upstream.lb.subset import SubsetBalancer  # few clusters have subsets
+
+            self.balancer = SubsetBalancer(config.lb, around, self.priority_set)
+            self.choose_by_stream = self._choose_in_subset
         self._panic_threshold = self.balancer.panic_threshold()
         for breaker in self.breakers:
             breaker.apply_runtime(runtime)
@@ -136,6 +146,7 @@ class Cluster:
         """
         assignment = discovered_assignment(source)
         self.assignment_policy = assignment.policy
+        self.drop_overload = assignment.policy.drop_overload
         before = {(host.address, host.priority): host for host in self.hosts}
         after: dict[tuple[Address, int], Host] = {}
         for endpoint in assignment.endpoints:
@@ -251,6 +262,18 @@ class Cluster:
         self.choose_host = choose_host
         for watcher in self.watchers:
             watcher()
+
+    def _choose_in_subset(self, info: StreamInfo, request_hash: int | None) -> Host | None:
+        criteria = info.metadata_match
+        dynamic = info.dynamic_metadata if info.request is not None else info.connection.dynamic_metadata
+        more = None if dynamic is None else dynamic.get("envoy.lb")
+        if more is not None:
+            criteria = more if criteria is None else {**criteria, **more}
+        balancer: Any = self.balancer
+        host: Host | None = balancer.choose_for(criteria, request_hash)
+        if host is None:
+            self.stats.upstream_cx_none_healthy += 1
+        return host
 
     def _local_hosts(self) -> HostSet | None:
         local = self.local_cluster

@@ -61,7 +61,7 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
         endpoints=endpoints,
         assignment_policy=compile_policy(message.load_assignment, f"{path}.load_assignment", ctx),
         assignment=assignment,
-        lb=compile_lb(message, path, ctx, provided=kind is not None),
+        lb=compile_lb(message, path, ctx, provided=kind is not None, named=discovery is Discovery.STRICT_DNS),
         breakers=_breakers(message.circuit_breakers, f"{path}.circuit_breakers", ctx),
         protocol=choice.protocol,
         http=choice.http,

@@ -116,7 +116,9 @@ class ClusterManager:
         if resolved is not None:
             cluster.update_resolved(resolved)
         cluster.services = self.services
-        cluster.choose_by_stream = make_chooser(cluster, self, self.services)
+        chooser = make_chooser(cluster, self, self.services)
+        if chooser is not None:
+            cluster.choose_by_stream = chooser
         self._live[name] = cluster
         self._stats.add(f"cluster.{name}", cluster.stats)
         if config.encrypts:

@@ -20,12 +20,20 @@ _FULL_SCAN: Final = 1  # LeastRequest.SelectionMethod.FULL_SCAN
 _DEPTH: Final = 8
 
 
-def compile_lb(message: Any, path: str, ctx: CompileContext, *, provided: bool = False) -> LbConfig:
+def compile_lb(
+    message: Any, path: str, ctx: CompileContext, *, provided: bool = False, named: bool = False
+) -> LbConfig:
     """The policy in force; `load_balancing_policy` wins over `lb_policy`, as in Envoy.
 
-    `provided` tells that the type of the cluster brings its own, which the config must then ask for.
+    `provided` tells that the type of the cluster brings its own, which the config must then ask for; `named`
+    that its hosts have names of their own.
     """
     common = message.common_lb_config
+    if common.consistent_hashing_lb_config.use_hostname_for_hashing and not named:
+        ctx.problem(
+            f"{path}.common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing",
+            "Cannot use hostname for consistent hashing loadbalancing: only hosts of STRICT_DNS have one",
+        )
     threshold = 50
     if common.HasField("healthy_panic_threshold"):
         threshold = int(common.healthy_panic_threshold.value + 0.5)
@@ -42,6 +50,11 @@ def compile_lb(message: Any, path: str, ctx: CompileContext, *, provided: bool =
     config = _legacy(message, base, path, ctx)
     if message.HasField("lb_subset_config") and message.lb_subset_config.subset_selectors:
         subset = compile_subset(message.lb_subset_config, f"{path}.lb_subset_config", ctx)
+        if subset.locality_weight_aware and not config.locality_weighted:
+            ctx.problem(
+                f"{path}.lb_subset_config.locality_weight_aware",
+                "Locality weight aware subset LB requires that a locality_weighted_lb_config be set",
+            )
         config = replace(config, subset=subset)
     return config
 

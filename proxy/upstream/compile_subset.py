@@ -48,6 +48,4 @@ def _selector(config: Any, path: str, ctx: CompileContext) -> SubsetSelector:
             ctx.problem(at, "fallback_keys_subset must be a subset of selector keys")
         elif len(fallback_keys) == len(keys):
             ctx.problem(at, "fallback_keys_subset cannot be equal to keys")
-    if config.single_host_per_subset and len(keys) != 1:
-        ctx.problem(f"{path}.single_host_per_subset", "subset selector must have exactly one key")
     return SubsetSelector(keys, config.single_host_per_subset, fallback, fallback_keys)

@@ -115,11 +115,19 @@ class HostSet:
         made._localities = None if self._localities is None else self._localities.with_health_of(host)
         return made
 
-    def subset(self, member: Callable[[Host], bool]) -> HostSet:
-        """The hosts that `member` holds for."""
-        return HostSet(
+    def subset(self, member: Callable[[Host], bool], *, scale_weights: bool = False) -> HostSet:
+        """The hosts that `member` holds for; localities may weigh less by the share that is left of them."""
+        made = HostSet(
             [host for host in self.hosts if member(host)], self.priority, self.policy, self.own_locality
         )
+        if scale_weights:
+            whole = dict(zip(self.localities.names, self.localities.hosts, strict=True))
+            part = made.localities
+            part.weights = [
+                int(weight * len(hosts) / len(whole[name]) + 0.5)
+                for weight, hosts, name in zip(part.weights, part.hosts, part.names, strict=True)
+            ]
+        return made
 
 
 class PrioritySet:
@@ -150,9 +158,9 @@ class PrioritySet:
             [one.with_health_of(host) if one.priority == host.priority else one for one in self.sets],
         )
 
-    def subset(self, member: Callable[[Host], bool]) -> PrioritySet:
-        """The hosts that `member` holds for, in as many priorities."""
-        sets = [one.subset(member) for one in self.sets]
+    def subset(self, member: Callable[[Host], bool], *, scale_weights: bool = False) -> PrioritySet:
+        """The hosts that `member` holds for, in as many priorities; see `HostSet.subset`."""
+        sets = [one.subset(member, scale_weights=scale_weights) for one in self.sets]
         return self._with(tuple([host for one in sets for host in one.hosts]), sets)
 
     def count(self, kind: str) -> int:

@@ -7,8 +7,7 @@ envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
   + access_log_flush_interval flush_access_log_on_connected access_log_options
   ~ Envoy has not implemented it either: downstream_idle_timeout upstream_idle_timeout
   + tunneling_config backoff_options proxy_protocol_tlvs upstream_connect_mode max_early_data_bytes
-  ~ it matters to clusters with subsets only, which are refused: metadata_match
-  + on_demand
+  + on_demand metadata_match
 
 envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.OnDemand
   + odcds_config timeout
@@ -22,8 +21,7 @@ envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster
   + clusters
 
 envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight
-  + name weight
-  ~ it matters to clusters with subsets only, which are refused: metadata_match
+  + name weight metadata_match
 
 envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TcpAccessLogOptions
   + access_log_flush_interval flush_access_log_on_connected

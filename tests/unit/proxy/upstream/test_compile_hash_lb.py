@@ -27,6 +27,7 @@ def test_rings_in_both_spellings():
     common = {"use_hostname_for_hashing": True, "hash_balance_factor": 150}
     expected = HashingConfig(True, 10, 20, use_hostname=True, balance_factor=150)
     old = compiled(
+        type="STRICT_DNS",
         lb_policy="RING_HASH",
         ring_hash_lb_config=sizes,
         common_lb_config={"consistent_hashing_lb_config": common},

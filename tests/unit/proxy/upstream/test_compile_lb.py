@@ -161,12 +161,12 @@ def test_subsets_in_both_spellings():
             "c.lb_subset_config.subset_selectors[0].fallback_keys_subset",
         ),
         (
-            {
-                "lb_subset_config": {
-                    "subset_selectors": [{"keys": ["a", "b"], "single_host_per_subset": True}]
-                }
-            },
-            "c.lb_subset_config.subset_selectors[0].single_host_per_subset",
+            {"lb_subset_config": {"subset_selectors": [{"keys": ["a"]}], "locality_weight_aware": True}},
+            "c.lb_subset_config.locality_weight_aware",
+        ),
+        (
+            {"common_lb_config": {"consistent_hashing_lb_config": {"use_hostname_for_hashing": True}}},
+            "c.common_lb_config.consistent_hashing_lb_config.use_hostname_for_hashing",
         ),
     ],
 )
