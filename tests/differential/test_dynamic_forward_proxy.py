@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.certs import Authority
 from tests.support.configs import (
     HTTP_OPTIONS,
     Json,
@@ -22,11 +23,13 @@ from tests.support.configs import (
 )
 from tests.support.differential import Pair, Side, same_verdict
 from tests.support.dns_server import DnsServer, Zone
+from tests.support.origin import Origin
 
 CARES = "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
 FILTER = "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig"
 PER_ROUTE = "envoy.extensions.filters.http.dynamic_forward_proxy.v3.PerRouteConfig"
 CLUSTER = "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig"
+TLS = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 ROUTER = "envoy.extensions.filters.http.router.v3.Router"
 NAME = "envoy.filters.http.dynamic_forward_proxy"
 LOG = (
@@ -211,6 +214,71 @@ def test_a_host_that_nobody_uses_is_forgotten(server: DnsServer) -> None:
             time.sleep(0.1)
         pair.same_value("hosts", lambda side: side.proxy.stats()["dns_cache.names.num_hosts"])
         pair.same_value("clusters", lambda side: "a.test" in side.proxy.admin("/clusters")[1])
+        assert ask(pair, "a.test:{port}")[0] == 200
+
+
+STATE = "envoy.extensions.filters.network.set_filter_state.v3.Config"
+
+
+def stateful(**fields: Any) -> Json:
+    """The proxy, with a host and a port in the filter state of every connection."""
+    values = [
+        {
+            "object_key": f"envoy.upstream.dynamic_{name}",
+            "format_string": {"text_format_source": {"inline_string": text}},
+        }
+        for name, text in (("host", "b.test"), ("port", "0{{origin_port}}"))
+    ]
+    config = proxy(filter_fields=fields)
+    filters = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"]
+    filters.insert(0, {"name": "state", "typed_config": typed(STATE, on_new_connection=values)})
+    return config
+
+
+def test_the_filter_state_may_say_the_host(server: DnsServer) -> None:
+    config = stateful(allow_dynamic_host_from_filter_state=True)
+    with Pair(config, values={"dns_port": server.port}) as pair:
+        for _ in range(2):
+            assert ask(pair, "unknown.test")[0] == 200
+        pair.same_value("clusters", lambda side: "b.test" in side.proxy.admin("/clusters")[1])
+
+
+def test_hosts_with_tls(server: DnsServer, tmp_path_factory: pytest.TempPathFactory) -> None:
+    authority = Authority(tmp_path_factory.mktemp("certs"))
+    context = {"validation_context": {"trusted_ca": {"filename": str(authority.certificate)}}}
+    secured = {
+        **dynamic_cluster(),
+        "transport_socket": {"name": "tls", "typed_config": typed(TLS, common_tls_context=context)},
+    }
+
+    def origin() -> Origin:
+        return Origin(tls=authority.issue("a.test", "a.test").server_context())
+
+    origins = {"origin": origin}
+    with Pair(proxy(clusters=[secured]), origins=origins, values={"dns_port": server.port}) as pair:
+        assert ask(pair, "a.test:{port}")[0] == 200
+        assert ask(pair, "b.test:{port}")[0] == 503
+        assert ask(pair, "unknown.test")[0] == 503
+
+
+def test_without_the_filter(server: DnsServer) -> None:
+    config = proxy()
+    manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    del manager["http_filters"][0]
+    for one in manager["route_config"]["virtual_hosts"][0]["routes"]:
+        one.pop("typed_per_filter_config", None)
+    with Pair(config, values={"dns_port": server.port}) as pair:
+        ask(pair, "a.test:{port}")
+        pair.same_value("answers", lambda side: side.proxy.stats()["dns_cache.names.dns_query_success"])
+        assert ask(pair, "a.test:{port}", "/again")[0] == 200
+        assert ask(pair, "unknown.test", "/unknown")[0] == 503
+
+
+def test_the_address_may_be_kept(server: DnsServer) -> None:
+    config = proxy(filter_fields={"save_upstream_address": True})
+    manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    manager["access_log"] = [file_log(LOG + " %FILTER_STATE(envoy.stream.upstream_address:PLAIN)%")]
+    with Pair(config, values={"dns_port": server.port}) as pair:
         assert ask(pair, "a.test:{port}")[0] == 200
 
 

@@ -133,8 +133,10 @@ class CachedHosts:
             return first
         self.stats.dns_query_success += 1
         known.backoff.reset()
-        refresh = float(answer.ttl) if answer.addresses else self.config.dns.refresh_rate
-        known.wake_at = now + max(refresh, self.config.min_refresh_rate)
+        if answer.addresses:
+            known.wake_at = now + max(float(answer.ttl), self.config.min_refresh_rate)
+        else:
+            known.wake_at = now + self.config.dns.refresh_rate
         return self._take_address(known, answer) or first
 
     def wake_at(self) -> float | None:

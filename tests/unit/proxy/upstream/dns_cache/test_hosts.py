@@ -77,10 +77,11 @@ def test_names_are_not_asked_for_more_often_than_the_least_interval(ttl):
     assert cache.hosts.wake_at() == 105.0
 
 
-def test_an_answer_without_addresses_is_asked_for_again_at_the_refresh_rate():
-    cache = Cache(dns=DnsConfig(refresh_rate=60.0))
+@pytest.mark.parametrize("rate", [60.0, 1.0])
+def test_an_answer_without_addresses_is_asked_for_again_at_the_refresh_rate(rate):
+    cache = Cache(min_refresh_rate=5.0, dns=DnsConfig(refresh_rate=rate))
     assert cache.resolve(found())
-    assert cache.hosts.wake_at() == 160.0
+    assert cache.hosts.wake_at() == 100.0 + rate
     load, host = cache.load()
     assert (load, host.address) == (Load.IN_CACHE, None)
 
