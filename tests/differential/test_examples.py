@@ -41,6 +41,7 @@ CASES: dict[str, list[tuple[str, str]]] = {
         ("/plain", "X-Internal: 1\r\n"),
     ],
     "access_log": [("/", ""), ("/missing", "")],
+    "forward_proxy": [("/", "Host: 127.0.0.1:1\r\n"), ("/", "Host: [::1]\r\n")],
     "tcp_proxy": [("/", "")],
     "websocket": [("/ws", ""), ("/other", "Connection: Upgrade\r\nUpgrade: websocket\r\n")],
 }
