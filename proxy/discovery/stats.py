@@ -29,8 +29,9 @@ class WantedStats(StatGroup):
         result: dict[str, int] = {}
         for entry in self._shown():
             prefix = entry.want.stat_prefix
+            # Layers of the runtime, and tables of one name from two sources, count together.
             for name, value in entry.numbers().items():
-                result[prefix + name] = value
+                result[prefix + name] = result.get(prefix + name, 0) + value
             for name, value in _own_counters(entry).items():
                 result[prefix + name] = value
         return result
@@ -39,7 +40,7 @@ class WantedStats(StatGroup):
         """See `StatGroup`."""
         return {
             entry.want.stat_prefix + name: value
-            for entry in self._shown()
+            for entry in sorted(self._shown(), key=_updated)
             for name, value in (*entry.gauges().items(), *_own_gauges(entry).items())
         }
 
@@ -60,6 +61,10 @@ class WantedStats(StatGroup):
             if kind != "cluster" or self._cluster_in_use(int(rest.partition("/")[0])):
                 return True
         return False
+
+
+def _updated(entry: Wanted) -> float:
+    return entry.updated
 
 
 def _own_counters(entry: Wanted) -> dict[str, int]:
