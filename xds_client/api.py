@@ -276,6 +276,10 @@ class Client(Protocol):
         """What is known, of every stream and resource."""
         ...
 
+    def streams(self) -> tuple[StreamStatus, ...]:
+        """The streams of `status`, without looking at resources."""
+        ...
+
     def stream_status(
         self,
         type: ResourceType,  # noqa: A002 - the word of the protocol

@@ -222,9 +222,13 @@ class XdsClient:
         """See `api.Client.status`."""
         runners = self._runners.values()
         return Status(
-            tuple(runner.status() for runner in runners),
+            self.streams(),
             tuple(group.status() for runner in runners for group in runner.mux.groups.values()),
         )
+
+    def streams(self) -> tuple[StreamStatus, ...]:
+        """See `api.Client.streams`."""
+        return tuple(runner.status() for runner in self._runners.values())
 
     def stream_status(
         self,

@@ -138,7 +138,7 @@ class DiscoveryView:
     def streams(self) -> Sequence[StreamStatus]:
         """Every connection to a control plane."""
         discovery = self._controller.discovery
-        return () if discovery is None else discovery.client.status().streams
+        return () if discovery is None else discovery.client.streams()
 
     def types(self) -> Sequence[DiscoveredType]:
         """Every type that is asked for."""
@@ -246,16 +246,34 @@ class DiscoveryView:
 
     def readiness(self) -> Readiness:
         """What is not here, and why that may be."""
-        refused = [one for one in self._known().values() if one.refusal is not None]
         missing = list(self._missing())
         if not missing and self._controller.state == "INITIALIZING":
             missing.append(Missing("workers", "*", self._controller.loaded_at))
         return Readiness(
             missing,
-            max(refused, key=lambda one: one.refusal.at if one.refusal else 0.0, default=None),
+            self._newest_refusal(),
             self.streams(),
             self._snapshot(),
         )
+
+    def _newest_refusal(self) -> Discovered | None:
+        unconfirmed = self._unconfirmed()
+        newest: Discovered | None = None
+        at = 0.0
+        for kind, field, _, _, errors in self._tables():
+            for name, error in errors.items():
+                if error.at > at:
+                    source = getattr(self._controller.bootstrap.dynamic_resources, field)
+                    name_of_source = self._source(kind, source.SerializeToString())
+                    newest = Discovered(
+                        kind, name, name_of_source, ClientStatus.NACKED, refusal=_refusal(error)
+                    )
+                    at = error.at
+        for entry in self._controller.wanted.entries.values():
+            if entry.error is not None and entry.error.at > at:
+                newest = self._of_entry(entry, unconfirmed)
+                at = entry.error.at
+        return newest
 
     def _missing(self) -> Iterator[Missing]:
         controller = self._controller

@@ -183,6 +183,10 @@ class SurvivingClient:
         """See `Client.status`."""
         return self._client.status()
 
+    def streams(self) -> tuple[StreamStatus, ...]:
+        """See `Client.streams`."""
+        return self._client.streams()
+
     def stream_status(self, type: ResourceType, source: Any) -> StreamStatus:  # noqa: A002
         """See `Client.stream_status`."""
         return self._client.stream_status(type, source)

@@ -21,6 +21,9 @@ class Client:
     def stream_status(self, _kind: ResourceType, _source: Any) -> StreamStatus:
         return STREAM
 
+    def streams(self) -> tuple[StreamStatus, ...]:
+        return (STREAM,)
+
     def status(self) -> Status:
         scope = ResourceStatus("scope", ClientStatus.REQUESTED, waiting_since=990.0)
         kind = ResourceType.SCOPED_ROUTE
