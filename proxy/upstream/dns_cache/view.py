@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Final, Protocol
 
@@ -11,6 +12,8 @@ from proxy.base.stats import StatGroup
 from proxy.upstream.dns_cache.config import DnsCacheConfig
 from proxy.upstream.dns_cache.hosts import Load
 from proxy.upstream.dns_cache.names import HostName
+
+logger = logging.getLogger("outrider.upstream")
 
 #: Key, name, port, IP address ("" if there is none), reason: what the controller tells of one host.
 Told = tuple[str, str, int, str, str]
@@ -179,6 +182,9 @@ class DnsCacheViews:
         if view is None:
             known = self._known.setdefault(config.name, {})
             view = self._views[config.name] = DnsCacheView(config, self._services, self._send, known)
+        elif view.config.serialized != config.serialized:
+            # Both came from a control plane before either was in use.
+            logger.error("DNS cache %s is configured in two ways; the first is in force", config.name)
         return view
 
     def resolved(self, name: str, told: Iterable[Told]) -> None:

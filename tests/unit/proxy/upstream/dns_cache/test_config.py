@@ -73,3 +73,18 @@ def test_more_names_to_resolve_beforehand_than_fit_are_refused():
     _, problems = compiled(max_hosts=1, preresolve_hostnames=names)
     reason = "DNS Cache [c] configured with preresolve_hostnames=2 larger than max_hosts=1"
     assert problems == [("cache.preresolve_hostnames", reason)]
+
+
+def test_all_that_name_a_cache_say_the_same_of_it():
+    ctx = CompileContext()
+    message = dns_cache_pb2.DnsCacheConfig(name="c")
+    for path in ("first", "second"):
+        compile_dns_cache(message, path, ctx)
+    compile_dns_cache(dns_cache_pb2.DnsCacheConfig(name="other", host_ttl={"seconds": 7}), "other", ctx)
+    assert not ctx.problems
+    compile_dns_cache(dns_cache_pb2.DnsCacheConfig(name="c", host_ttl={"seconds": 7}), "third", ctx)
+    (problem,) = ctx.problems
+    assert (problem.path, problem.reason) == (
+        "third",
+        "config specified DNS cache 'c' with different settings",
+    )

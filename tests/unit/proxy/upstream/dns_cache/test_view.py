@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from proxy.base.address import Address
 from proxy.upstream.dns_cache.config import DnsCacheConfig
 from proxy.upstream.dns_cache.hosts import Load
@@ -158,3 +160,12 @@ def test_a_host_to_come_is_asked_for_without_waiting() -> None:
     worker.view.load(A, waits)
     worker.resolve(A)
     assert len(waits.heard) == 1
+
+
+def test_the_first_config_of_a_name_is_in_force(caplog: pytest.LogCaptureFixture) -> None:
+    worker = Worker()
+    assert worker.views.view(DnsCacheConfig("c", max_hosts=7, serialized=b"others")) is worker.view
+    assert "DNS cache c is configured in two ways" in caplog.text
+    caplog.clear()
+    worker.views.view(worker.view.config)
+    assert not caplog.text
