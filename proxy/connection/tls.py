@@ -47,6 +47,9 @@ _VERIFY_NO_CHECK_TIME: Final = 0x200000
 _TICKET_KEYS_SDS: Final = "session_ticket_keys_sds_secret_config"
 _ACCEPT_UNTRUSTED: Final = 1  # CertificateValidationContext.TrustChainVerification
 
+#: Who agrees on this has to speak before the stream's own bytes: see `proxy.filters.network.istio`.
+_PEER_EXCHANGE: Final = "istio-peer-exchange"
+
 _UNVERIFIED_CLIENTS: Final = (
     "needs a trusted_ca in validation_context: Python's ssl cannot ask for a certificate without verifying it"
 )
@@ -316,7 +319,7 @@ class _Validation:
 
 
 def _apply_common(
-    context: ssl.SSLContext,
+    context: TlsContext,
     common: Any,
     path: str,
     ctx: CompileContext,
@@ -324,7 +327,8 @@ def _apply_common(
     default_alpn: Sequence[str] = (),
 ) -> None:
     apply_parameters(context, common.tls_params, f"{path}.tls_params", ctx, default_maximum)
-    alpn = list(common.alpn_protocols) or list(default_alpn)
+    alpn = [name for name in common.alpn_protocols if name != _PEER_EXCHANGE] or list(default_alpn)
+    context.protocols = alpn
     if alpn:
         try:
             context.set_alpn_protocols(alpn)

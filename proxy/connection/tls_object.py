@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from proxy.connection.tls_checks import PeerChecks, server_name_presented
@@ -81,13 +81,15 @@ class CheckedSslObject(ssl.SSLObject):
 
 
 class TlsContext(ssl.SSLContext):
-    """A context of either side. `certificate_der` is the (first) certificate that it shows, b"" if none.
+    """A context of either side. `certificate_der` is the (first) certificate that it shows, b"" if none,
+    `protocols` what it offers or takes by ALPN.
 
     `sessions` keeps a client's last sessions, newest last; a connection resumes the newest of
     its server name.
     """
 
     certificate_der = b""
+    protocols: Sequence[str] = ()
     sessions: deque[NamedSession] | None = None
 
     def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:

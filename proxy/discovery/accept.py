@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
@@ -12,6 +14,12 @@ from proxy.base.errors import ConfigError, Problem
 from proxy.config.check import check_message
 from proxy.discovery.turns import Turns
 from xds_client.api import Rejection, Resource
+
+logger = logging.getLogger("proxy.config")
+
+_MOST_WARNINGS: Final = 500
+_INDEX: Final = re.compile(r"\[[^\]]*\]")
+_told: set[tuple[str, str]] = set()
 
 
 @dataclass(slots=True)
@@ -27,7 +35,9 @@ class UpdateError:
 def read_message(message_type: Any, body: bytes) -> Any:
     """Parse and check against the rules of its fields and the support ledger; raises `ConfigError`."""
     message = parse(message_type, body)
-    refuse(check_message(message).problems)
+    findings = check_message(message)
+    tell(message.DESCRIPTOR.name, findings.warnings)
+    refuse(findings.problems)
     return message
 
 
@@ -66,6 +76,7 @@ class Reading:
         except ConfigError as error:
             self.rejections.append(Rejection(resource.name, reason_of(error)))
             return
+        tell(f"{self._type.DESCRIPTOR.name} {resource.name}", findings.warnings)
         if findings.invalid:
             self.rejections.append(Rejection(resource.name, "; ".join(map(str, findings.problems))))
         elif findings.problems:
@@ -86,6 +97,16 @@ def parse(message_type: Any, body: bytes) -> Any:
         return message_type.FromString(body)
     except DecodeError as error:
         raise ConfigError(f"the bytes are no {message_type.DESCRIPTOR.full_name}") from error
+
+
+def tell(what: str, warnings: Iterable[Problem]) -> None:
+    """Log what works otherwise than the control plane may think: once, however many resources it is about."""
+    for one in warnings:
+        path = one.path.lstrip(".")
+        key = (_INDEX.sub("", path), one.reason)
+        if key not in _told and len(_told) < _MOST_WARNINGS:
+            _told.add(key)
+            logger.warning("%s: %s: %s", what, path, one.reason)
 
 
 def refuse(problems: Iterable[Problem]) -> None:

@@ -16,7 +16,7 @@ from proxy.app.name_resolution import NameResolution
 from proxy.base.errors import ConfigError
 from proxy.config.context import CompileContext
 from proxy.config.resources import ResourceWant
-from proxy.discovery.accept import Broadcast, Reading, UpdateError, reason_of, refuse
+from proxy.discovery.accept import Broadcast, Reading, UpdateError, reason_of, refuse, tell
 from proxy.discovery.places import Places
 from proxy.discovery.shapes import ClusterShape, cluster_shape
 from proxy.discovery.turns import Turns
@@ -172,6 +172,7 @@ class ClusterTable:
         else:
             context = self._context()
             config = compile_cluster(message, "", context)
+            tell(f"Cluster {name}", context.warnings)
             refuse(context.problems)
             wants = tuple(context.resources.wants.values())
             if shape is not None and len(wants) == 1:

@@ -17,7 +17,7 @@ from proxy.app.config_loading import ListenerPlan, plan_of
 from proxy.base.errors import ConfigError, UsageError
 from proxy.config.context import CompileContext
 from proxy.config.resources import ResourceWant
-from proxy.discovery.accept import Reading, UpdateError, reason_of, refuse
+from proxy.discovery.accept import Reading, UpdateError, reason_of, refuse, tell
 from proxy.discovery.places import Places
 from proxy.discovery.turns import Turns
 from proxy.discovery.wanted import WantedResources
@@ -156,6 +156,7 @@ class ListenerTable:
         config = compile_listener(message, "", context)
         if message.HasField("internal_listener") and not self._allows_internal:
             context.problem("internal_listener", NEEDS_EXTENSION)
+        tell(f"Listener {name}", context.warnings)
         refuse(context.problems)
         plan = plan_of(name, resource.body, config)
         self._check_addresses(plan)

@@ -54,7 +54,7 @@ def compile_filter_chain(message: Any, number: int, path: str, ctx: CompileConte
     return FilterChain(
         number=number,
         name=message.name,
-        gates=tuple(one for one in known if not one.factory.terminal),
+        gates=tuple(one for one in known if not one.factory.terminal and not one.factory.passive),
         terminal=known[-1] if known and known[-1].factory.terminal else None,
         tls=_compile_transport_socket(message, path, ctx),
         connect_timeout=seconds(message, "transport_socket_connect_timeout", 0.0),

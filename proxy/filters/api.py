@@ -94,7 +94,7 @@ class NetworkFilterFactory:
     """How to make one kind of network filter. `create` returns a `ConnectionGate` or a `TerminalFilter`.
 
     A gate that is `after_handshake` is asked when the TLS handshake is over. One that is `on_data` is a `DataGate`,
-    one that `waits` is a `WaitingGate`.
+    one that `waits` is a `WaitingGate`. A `passive` filter does nothing: it is checked and then left out.
     """
 
     name: str
@@ -104,6 +104,7 @@ class NetworkFilterFactory:
     create: Callable[[Any, WorkerServices, ListenerFacts], Any]
     after_handshake: bool = False
     on_data: bool = False
+    passive: bool = False
     waits: bool = False
 
 
@@ -335,7 +336,7 @@ class HttpFilterFactory:
 
     `create(config, services)` gives a function that makes the filter of one stream from its callbacks; None for
     the router, which the connection manager runs itself. `compile_route` compiles a per-route config, a message
-    `route_type_name`.
+    `route_type_name`. A `passive` filter does nothing: it is checked and then left out.
     """
 
     name: str
@@ -345,6 +346,7 @@ class HttpFilterFactory:
     create: Callable[[Any, WorkerServices, str], Callable[[StreamCallbacks], HttpFilter]] | None
     compile_route: Callable[[Any, str, CompileContext], Any] | None = None
     route_type_name: str = ""
+    passive: bool = False
 
 
 _http: dict[str, HttpFilterFactory] = {}

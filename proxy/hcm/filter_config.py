@@ -70,4 +70,6 @@ def _compile_one(message: Any, where: str, context: CompileContext) -> tuple[Any
             context.problem(f"{where}.disabled", "a terminal filter cannot be disabled")
         return config, True
     compiled = factory.compile(config, f"{where}.typed_config", context)
+    if factory.passive:
+        return None, False
     return CompiledHttpFilter(message.name, factory, compiled, message.disabled), False

@@ -6,9 +6,10 @@ As in Envoy's router, an IP address is nothing to send as SNI, but may stand in 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 
 from proxy.base.messages import RequestHead
-from proxy.upstream.cluster_config import AutoSni
+from proxy.upstream.cluster_config import AutoSni, UpstreamProtocol
 from proxy.upstream.pool.api import ServerName
 
 
@@ -19,6 +20,23 @@ def server_name_of(names: AutoSni, head: RequestHead, authority: str) -> ServerN
     sni = host if names.sni and not is_address else ""
     san = host if names.san else ""
     return ServerName(sni, san) if sni or san else None
+
+
+def with_alpn(
+    name: ServerName | None, overrides: Mapping[str, tuple[str, ...]], protocol: UpstreamProtocol, client: str
+) -> ServerName | None:
+    """`name` with what the `istio.alpn` filter offers for the protocol upstream; `client` is the downstream one."""
+    match protocol:
+        case UpstreamProtocol.DOWNSTREAM:
+            key = {"HTTP/2": "HTTP2", "HTTP/1.0": "HTTP10"}.get(client, "HTTP11")
+        case UpstreamProtocol.HTTP1:
+            key = "HTTP11"
+        case _:
+            key = "HTTP2"
+    alpn = overrides.get(key, ())
+    if not alpn:
+        return name
+    return ServerName("", "", alpn) if name is None else name._replace(alpn=alpn)
 
 
 def _host_of(authority: str) -> tuple[str, bool]:

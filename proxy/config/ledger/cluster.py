@@ -24,7 +24,7 @@ envoy.config.cluster.v3.Cluster
   - connections are made when they are needed: preconnect_policy
   + transport_socket_matches
   - name the sockets in transport_socket_matches: transport_socket_matcher
-  - network filters of upstream connections are not supported: filters
+  + filters
   - upstream_config
 
 envoy.config.cluster.v3.Cluster.EdsClusterConfig

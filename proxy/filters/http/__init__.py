@@ -13,15 +13,20 @@ def register_all() -> None:
         cors,
         decompressor,
         dynamic_forward_proxy,
+        fault,
         grpc_http1_bridge,
         grpc_http1_reverse_bridge,
         grpc_json_transcoder,
         grpc_stats,
         grpc_web,
         header_mutation,
+        istio,
         on_demand,
         router,
     )
+
+    for factory in istio.FACTORIES:
+        register_http_filter(factory)
 
     for module in (
         router,
@@ -31,6 +36,7 @@ def register_all() -> None:
         compressor,
         decompressor,
         dynamic_forward_proxy,
+        fault,
         grpc_web,
         grpc_http1_bridge,
         grpc_http1_reverse_bridge,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from importlib import import_module
 
-#: Modules with a `FACTORY`; the TCP proxy and the HTTP connection manager have packages of their own.
+#: Modules with a `FACTORY`, or several `FACTORIES`; TCP proxy and HTTP connection manager have their own packages.
 _MODULES = (
     "proxy.filters.network.echo",
     "proxy.filters.network.direct_response",
     "proxy.filters.network.connection_limit",
     "proxy.filters.network.ext_authz",
+    "proxy.filters.network.istio",
     "proxy.filters.network.local_ratelimit",
     "proxy.filters.network.rbac",
     "proxy.filters.network.set_filter_state",
@@ -26,4 +27,6 @@ def register_all() -> None:
     from proxy.filters.api import register_network_filter  # imports asyncio: not for a mere package import
 
     for name in _MODULES:
-        register_network_filter(import_module(name).FACTORY)
+        module = import_module(name)
+        for factory in getattr(module, "FACTORIES", None) or (module.FACTORY,):
+            register_network_filter(factory)

@@ -25,10 +25,12 @@ class ServerName(NamedTuple):
     """The name that a request wants its TLS connection to be for; connections with different ones are not shared.
 
     `sni` is sent to the host, "" for what the cluster says; the host's certificate must be for `san`, if any.
+    `alpn` is offered, empty for what the cluster says.
     """
 
     sni: str
     san: str
+    alpn: tuple[str, ...] = ()
 
 
 #: See `Host.pools`.
