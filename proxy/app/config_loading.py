@@ -217,6 +217,9 @@ def _compile(
         has_ads=has_ads,
     )
     context.problems += layers_context.problems
+    local = bootstrap.cluster_manager.local_cluster_name
+    if local and all(cluster.name != local for cluster in bootstrap.static_resources.clusters):
+        context.problem("cluster_manager.local_cluster_name", f"local cluster '{local}' must be defined")
     apart = len(bootstrap.static_resources.clusters) > MANY_CLUSTERS
     compiling = _Child(lambda: _compile_clusters(bootstrap, context)) if apart else None
     listeners = _compile_listeners(bootstrap, context)

@@ -453,6 +453,7 @@ class Controller:
             "local_address": own_address(options.local_address_ip_version),
             "secrets": self.secrets is not None or self.config.dynamic,
             "node": self.bootstrap.node.SerializeToString(),
+            "local_cluster": self.bootstrap.cluster_manager.local_cluster_name,
             "flush_interval": options.file_flush_interval_msec / 1000,
             "flush_size": options.file_flush_min_size_kb * 1024,
             "log_path": options.log_path,

@@ -111,6 +111,7 @@ class Worker:
         self._sinks = SinkManager(loop, settings["flush_interval"], settings["flush_size"])
         stats.add(self._sinks.stats.prefix, self._sinks.stats)
         self._clusters = ClusterManager(runtime, stats, draw, slots, index, context, _drain_pools)
+        self._clusters.local_cluster_name = settings["local_cluster"]
         self.services = WorkerServices(
             loop=loop,
             clusters=self._clusters,

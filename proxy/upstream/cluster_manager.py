@@ -18,7 +18,7 @@ from proxy.config.context import CompileContext
 from proxy.upstream.choosers import make_chooser
 from proxy.upstream.circuit_breaker import SharedSlots
 from proxy.upstream.cluster import Cluster, Resolved, compile_cluster
-from proxy.upstream.host import Host
+from proxy.upstream.host import Host, Locality
 from proxy.upstream.lb.api import Draw
 
 logger = logging.getLogger("outrider.upstream")
@@ -50,6 +50,8 @@ class ClusterManager:
         self.on_host_removed = on_host_removed
         #: The worker's; a cluster whose hosts depend on the stream needs them.
         self.services: WorkerServices | None = None
+        #: The cluster whose hosts are proxies like this one, "" for none: zone-aware routing compares with it.
+        self.local_cluster_name = ""
         self._known: dict[str, tuple[bytes, int]] = {}
         self._live: dict[str, Cluster] = {}
         self._resolved: dict[str, Sequence[Resolved]] = {}
@@ -72,6 +74,8 @@ class ClusterManager:
                 return
             self._drop_live(name)
         self._known[name] = (serialized, index)
+        if name == self.local_cluster_name and self._live:
+            self.get(name)
 
     def remove(self, name: str) -> None:
         """Forget a cluster: new requests find none, those in flight finish, its pools drain."""
@@ -109,8 +113,22 @@ class ClusterManager:
             # Accepted once and bad now: a file that it names has changed or gone.
             logger.error("cluster %s cannot be used: %s", name, "; ".join(map(str, context.problems)))
             return None
+        local = None
+        if self.local_cluster_name and name != self.local_cluster_name:
+            local = self.get(self.local_cluster_name)
+        where = None
+        if context.node is not None and context.node.HasField("locality"):
+            where = context.node.locality
         cluster = Cluster(
-            config, self._runtime, self._draw, self._slots, index, self._worker, self._host_removed
+            config,
+            self._runtime,
+            self._draw,
+            self._slots,
+            index,
+            self._worker,
+            self._host_removed,
+            own_locality=None if where is None else Locality(where.region, where.zone, where.sub_zone),
+            local_cluster=local,
         )
         resolved = self._resolved.get(name)
         if resolved is not None:
@@ -120,6 +138,9 @@ class ClusterManager:
         if chooser is not None:
             cluster.choose_by_stream = chooser
         self._live[name] = cluster
+        if name == self.local_cluster_name:
+            cluster.watchers.append(self._local_cluster_changed)
+            self._local_cluster_changed()
         self._stats.add(f"cluster.{name}", cluster.stats)
         if config.encrypts:
             self._add_tls_stats(cluster)
@@ -129,6 +150,13 @@ class ClusterManager:
             cluster.internal_stats = InternalUpstreamStats(f"cluster.{config.stat_name}.internal_upstream.")
             self._stats.add(f"cluster.{name} internal", cluster.internal_stats)
         return cluster
+
+    def _local_cluster_changed(self) -> None:
+        local = self._live[self.local_cluster_name]
+        for cluster in self._live.values():
+            if cluster is not local:
+                cluster.local_cluster = local
+                cluster.rebalance()
 
     def _add_tls_stats(self, cluster: Cluster) -> None:
         from proxy.connection.tls_stats import SecretStats, SslStats  # needs ssl, which plain text does not

@@ -58,7 +58,7 @@ envoy.config.bootstrap.v3.Bootstrap.DeferredStatOptions
   + enable_deferred_creation_stats
 
 envoy.config.bootstrap.v3.ClusterManager
-  ~ zone-aware routing is not available yet: local_cluster_name
+  + local_cluster_name
   ~ every cluster is created at its first use: enable_deferred_cluster_creation
   ~ ejections are not written to a log of their own: outlier_detection
   - comes with L4 and TLS: upstream_bind_config

@@ -1,9 +1,11 @@
 """Clusters by name in a worker."""
 
 import pytest
+from envoy.config.core.v3 import base_pb2
 
 from proxy.base.runtime import Runtime
 from proxy.base.stats import StatRegistry
+from proxy.config.context import CompileContext
 from proxy.upstream.cluster_manager import ClusterManager
 from tests.support.cluster_messages import cluster, endpoint
 
@@ -86,3 +88,30 @@ def test_a_runtime_change_reaches_clusters_in_use():
     runtime.replace({"circuit_breakers.c.default.max_retries": "9"})
     manager.apply_runtime()
     assert built.breakers[0].retries.limit == 9
+
+
+def test_a_change_of_the_local_cluster_concerns_all_others():
+    def serialized(name, *zones):
+        places = [
+            {"locality": {"zone": zone}, "lb_endpoints": [endpoint(port=port)]}
+            for port, zone in enumerate(zones, 1)
+        ]
+        zone_aware = {"zone_aware_lb_config": {"min_cluster_size": 1}}
+        message = cluster(name=name, load_assignment={"endpoints": places}, common_lb_config=zone_aware)
+        return message.SerializeToString()
+
+    node = base_pb2.Node(locality=base_pb2.Locality(zone="a"))
+    manager = ClusterManager(
+        Runtime(), StatRegistry(), lambda: 5000, context=lambda: CompileContext(node=node)
+    )
+    manager.local_cluster_name = "local"
+    manager.add("local", serialized("local", "a", "b"), 0)
+    manager.add("far", serialized("far", "a", "b"), 1)
+    far = manager.get("far")
+    assert {far.choose_host(None).address.port for _ in range(4)} == {1}
+    manager.add("local", serialized("local", "b"), 0)
+    assert {far.choose_host(None).address.port for _ in range(4)} == {1, 2}
+    assert far.stats.lb_local_cluster_not_ok == 0
+    manager.add("local", serialized("local", "b", "c"), 0)
+    assert {far.choose_host(None).address.port for _ in range(4)} == {1, 2}
+    assert far.stats.lb_local_cluster_not_ok == 1
