@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from envoy.config.core.v3 import config_source_pb2
 
-from proxy.discovery import surviving_client
+from proxy.discovery import surviving_client, surviving_watch
 from proxy.discovery.snapshot_file import Section
 from proxy.discovery.surviving_client import SurvivingClient
 from xds_client.api import (
@@ -167,7 +167,7 @@ class World:
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(surviving_client, "_LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(surviving_client, "_SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(surviving_watch, "_SETTLE_SECONDS", 0.0)
 
 
 def test_without_a_server_the_snapshot_is_applied() -> None:
