@@ -181,5 +181,11 @@ def _placed(members: Hosts, order: Hosts, host: Host, belongs: bool) -> Hosts:
         return members
     if present:
         return tuple([one for one in members if one is not host])
-    wanted = {*members, host}
-    return tuple([one for one in order if one in wanted])
+    place = 0
+    count = len(members)
+    for one in order:
+        if one is host:
+            break
+        if place < count and members[place] is one:
+            place += 1
+    return (*members[:place], host, *members[place:])

@@ -30,6 +30,9 @@ class HashTable(Protocol):
     def pick(self, request_hash: int, attempt: int = 0) -> Host:
         """The host of a hash; further attempts give others, with luck."""
 
+    def retire(self) -> Generator[None, None, None]:
+        """Free what it holds, in small steps."""
+
 
 Build = Callable[[WeightedHosts], Generator[None, None, Any]]
 
@@ -57,6 +60,8 @@ class HashPicker:
         self._members = WeightedHosts([], [])
         self._weights: dict[Host, float] = {}
         self._building: Generator[None, None, tuple[HashTable, WeightedHosts]] | None = None
+        #: What is left to free.
+        self._retiring: Generator[None, None, None] | None = None
         self._scheduled = False
         self._allowed: frozenset[Host] = frozenset()
         self._groups = groups
@@ -114,16 +119,20 @@ class HashPicker:
 
     def _run_slice(self) -> None:
         self._scheduled = False
-        if self._building is None:
-            return
         end = perf_counter() + _SLICE
-        try:
-            while perf_counter() < end:
-                next(self._building)
-        except StopIteration as stop:
-            self._take(*stop.value)
+        work: Generator[None, None, Any] | None
+        while work := self._retiring or self._building:
+            try:
+                while perf_counter() < end:
+                    next(work)
+            except StopIteration as stop:
+                if work is self._retiring:
+                    self._retiring = None
+                else:
+                    self._take(*stop.value)
+                continue
+            self._schedule()
             return
-        self._schedule()
 
     def _schedule(self) -> None:
         if self._scheduled:
@@ -134,9 +143,7 @@ class HashPicker:
 
     def _finish(self) -> None:
         building = self._building
-        if building is None:
-            return
-        while True:
+        while building is not None:
             try:
                 next(building)
             except StopIteration as stop:
@@ -144,6 +151,8 @@ class HashPicker:
                 return
 
     def _take(self, table: HashTable, members: WeightedHosts) -> None:
+        if self._table is not None:
+            self._retiring = self._table.retire()
         self._table = table
         self._members = members
         if self._factor:

@@ -14,9 +14,11 @@ import xxhash
 
 from proxy.upstream.host import Host
 from proxy.upstream.lb.api import HashingConfig
-from proxy.upstream.lb.hash_weights import STEP, WeightedHosts, hash_key, sort_in_steps
+from proxy.upstream.lb.hash_weights import STEP, WeightedHosts, free_in_steps, hash_key, sort_in_steps
 
 _MASK = (1 << 64) - 1
+#: Places to look at between two pauses.
+_PROBES = 4096
 
 
 class Table:
@@ -34,6 +36,10 @@ class Table:
         if attempt:
             request_hash ^= _MASK - attempt + 1
         return self._hosts[request_hash % self._size]
+
+    def retire(self) -> Generator[None, None, None]:
+        """Free it in small steps, when nobody picks any more."""
+        return free_in_steps(self._hosts)
 
 
 class _Claim:
@@ -80,6 +86,9 @@ def build_table(members: WeightedHosts, config: HashingConfig) -> Generator[None
                 if place >= size:
                     place -= size
                 probes += 1
+                if probes > _PROBES:
+                    probes = 0
+                    yield
             table[place] = claim.host
             place += skip
             claim.place = place if place < size else place - size
@@ -87,7 +96,7 @@ def build_table(members: WeightedHosts, config: HashingConfig) -> Generator[None
             left -= 1
             if not left:
                 break
-            if not left % STEP or probes > STEP * 16:
+            if not left % STEP:
                 probes = 0
                 yield
     yield
@@ -96,4 +105,5 @@ def build_table(members: WeightedHosts, config: HashingConfig) -> Generator[None
         "maglev_lb.min_entries_per_host": min(counts),
         "maglev_lb.max_entries_per_host": max(counts),
     }
+    yield from free_in_steps(claims, keyed)
     return Table(table, numbers)

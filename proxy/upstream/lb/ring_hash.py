@@ -14,7 +14,7 @@ import xxhash
 
 from proxy.upstream.host import Host
 from proxy.upstream.lb.api import HashingConfig
-from proxy.upstream.lb.hash_weights import STEP, WeightedHosts, hash_key, sort_in_steps
+from proxy.upstream.lb.hash_weights import STEP, WeightedHosts, free_in_steps, hash_key, sort_in_steps
 from proxy.upstream.lb.murmur import murmur_hash2
 
 
@@ -33,6 +33,10 @@ class Ring:
         place = bisect_left(self._hashes, request_hash) + attempt
         hosts = self._hosts
         return hosts[place] if place < len(hosts) else hosts[place % len(hosts)]
+
+    def retire(self) -> Generator[None, None, None]:
+        """Free it in small steps, when nobody picks any more."""
+        return free_in_steps(self._hashes, self._hosts)
 
 
 def build_ring(members: WeightedHosts, config: HashingConfig) -> Generator[None, None, Ring]:
@@ -66,6 +70,8 @@ def build_ring(members: WeightedHosts, config: HashingConfig) -> Generator[None,
         hashes += [number for number, _ in part]
         hosts += [host for _, host in part]
         yield
+    del part
+    yield from free_in_steps(places)
     prefix = "ring_hash_lb."
     numbers = {
         f"{prefix}size": size,

@@ -16,6 +16,10 @@ class List:
     def pick(self, request_hash, attempt=0):
         return self.hosts[(request_hash + attempt) % len(self.hosts)]
 
+    def retire(self):
+        self.hosts = []
+        yield
+
 
 class Later:
     """Keeps what is deferred until it is asked to run."""
