@@ -280,6 +280,10 @@ class Client(Protocol):
         """The streams of `status`, without looking at resources."""
         ...
 
+    def types(self) -> tuple[TypeStatus, ...]:
+        """The types of `status`, without their resources."""
+        ...
+
     def stream_status(
         self,
         type: ResourceType,  # noqa: A002 - the word of the protocol

@@ -16,6 +16,7 @@ from xds_client.api import (
     StreamStatus,
     Subscription,
     Surroundings,
+    TypeStatus,
 )
 from xds_client.backoff import BASE_INTERVAL, MAX_INTERVAL, Backoff, RequestBucket
 from xds_client.files import FileRunner
@@ -229,6 +230,22 @@ class XdsClient:
     def streams(self) -> tuple[StreamStatus, ...]:
         """See `api.Client.streams`."""
         return tuple(runner.status() for runner in self._runners.values())
+
+    def types(self) -> tuple[TypeStatus, ...]:
+        """See `api.Client.types`."""
+        return tuple(
+            TypeStatus(
+                group.kind,
+                runner.mux.source,
+                group.state.version,
+                group.state.rejected_version,
+                group.state.rejected_reason,
+                group.pauses > 0,
+                (),
+            )
+            for runner in self._runners.values()
+            for group in runner.mux.groups.values()
+        )
 
     def stream_status(
         self,

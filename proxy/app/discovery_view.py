@@ -147,7 +147,7 @@ class DiscoveryView:
             return ()
         return [
             DiscoveredType(one.type, one.source, one.version, one.rejected_version, one.rejected_reason)
-            for one in discovery.client.status().types
+            for one in discovery.client.types()
         ]
 
     def resources(self) -> Iterator[Discovered]:
@@ -273,6 +273,14 @@ class DiscoveryView:
             if entry.error is not None and entry.error.at > at:
                 newest = self._of_entry(entry, unconfirmed)
                 at = entry.error.at
+        discovery = self._controller.discovery
+        if discovery is not None and any(one.rejected_reason for one in discovery.client.types()):
+            # A response that was refused whole never came to a table.
+            for one in discovery.client.status().types:
+                for status in one.resources:
+                    if status.rejected_at > at:
+                        newest = _joined(one.type, one.source, status, None)
+                        at = status.rejected_at
         return newest
 
     def _missing(self) -> Iterator[Missing]:
@@ -319,9 +327,8 @@ def _joined(kind: ResourceType, source: str, status: ResourceStatus, known: Disc
         return known
     refusal = None
     if status.rejected_reason:
-        refusal = Refusal(
-            status.rejected_version, status.rejected_reason, status.rejected_path, status.rejected_at
-        )
+        path = status.rejected_path or _path_in(status.rejected_reason)
+        refusal = Refusal(status.rejected_version, status.rejected_reason, path, status.rejected_at)
     return Discovered(
         kind,
         status.name,
@@ -337,8 +344,12 @@ def _joined(kind: ResourceType, source: str, status: ResourceStatus, known: Disc
 def _refusal(error: UpdateError | None) -> Refusal | None:
     if error is None:
         return None
-    path = _PATH.match(error.reason)
-    return Refusal(error.version, error.reason, path.group() if path else "", error.at, error.serialized)
+    return Refusal(error.version, error.reason, _path_in(error.reason), error.at, error.serialized)
+
+
+def _path_in(reason: str) -> str:
+    path = _PATH.match(reason)
+    return path.group() if path else ""
 
 
 def _serialized(record: ClusterRecord | ListenerRecord | None) -> bytes:

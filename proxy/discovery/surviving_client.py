@@ -30,6 +30,7 @@ from xds_client.api import (
     StreamCounters,
     StreamStatus,
     Subscription,
+    TypeStatus,
 )
 from xds_client.resource_types import ResourceType
 
@@ -128,6 +129,10 @@ class SurvivingClient:
     def streams(self) -> tuple[StreamStatus, ...]:
         """See `Client.streams`."""
         return self._client.streams()
+
+    def types(self) -> tuple[TypeStatus, ...]:
+        """See `Client.types`."""
+        return self._client.types()
 
     def stream_status(self, type: ResourceType, source: Any) -> StreamStatus:  # noqa: A002
         """See `Client.stream_status`."""

@@ -30,6 +30,7 @@ from xds_client.api import (
     StreamCounters,
     StreamStatus,
     Subscription,
+    TypeStatus,
     Update,
 )
 from xds_client.resource_types import ResourceType
@@ -176,6 +177,10 @@ class UnknownFieldsClient:
     def streams(self) -> tuple[StreamStatus, ...]:
         """See `Client.streams`."""
         return self._client.streams()
+
+    def types(self) -> tuple[TypeStatus, ...]:
+        """See `Client.types`."""
+        return self._client.types()
 
     def stream_status(self, type: ResourceType, source: Any) -> StreamStatus:  # noqa: A002
         """See `Client.stream_status`."""

@@ -133,3 +133,14 @@ def test_the_quota_of_a_version_1_cgroup_is_respected(tmp_path: Path) -> None:
     (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("100000\n")
     (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
     assert available_cpus(str(tmp_path), str(tmp_path / "none")) == 1
+
+
+def test_what_is_kept_over_restarts_is_said_by_flags() -> None:
+    options = parse(["-c", "x"])
+    assert (options.state_dir, options.no_state, options.state_key_file) == ("", False, "")
+    assert options.state_max_age == 86400
+    options = parse(
+        ["-c", "x", "--state-dir", "/d", "--no-state", "--state-max-age=60", "--state-key-file", "/k"]
+    )
+    assert (options.state_dir, options.no_state, options.state_key_file) == ("/d", True, "/k")
+    assert options.state_max_age == 60

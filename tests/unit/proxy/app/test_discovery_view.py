@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,14 +25,25 @@ class Client:
     def streams(self) -> tuple[StreamStatus, ...]:
         return (STREAM,)
 
+    def __init__(self) -> None:
+        self.scope = ResourceStatus("scope", ClientStatus.REQUESTED, waiting_since=990.0)
+        self.rejected = ""
+
+    def types(self) -> tuple[TypeStatus, ...]:
+        return (TypeStatus(ResourceType.SCOPED_ROUTE, "ads", "4", "", self.rejected, False, ()),)
+
     def status(self) -> Status:
-        scope = ResourceStatus("scope", ClientStatus.REQUESTED, waiting_since=990.0)
-        kind = ResourceType.SCOPED_ROUTE
-        return Status((STREAM,), (TypeStatus(kind, "ads", "4", "", "", False, (scope,)),))
+        return Status((STREAM,), tuple(replace(one, resources=(self.scope,)) for one in self.types()))
 
 
-def view(tables: Tables, state: str = "LIVE", live_since: float = 2000.0, **fields: Any) -> DiscoveryView:
-    discovery = SimpleNamespace(client=Client(), awaited={}, versions={CDS: "7"})
+def view(
+    tables: Tables,
+    state: str = "LIVE",
+    live_since: float = 2000.0,
+    client: Client | None = None,
+    **fields: Any,
+) -> DiscoveryView:
+    discovery = SimpleNamespace(client=client or Client(), awaited={}, versions={CDS: "7"})
     controller = SimpleNamespace(
         clusters=tables.clusters,
         listeners=tables.listeners,
@@ -118,6 +130,25 @@ def test_the_newest_refusal_is_told() -> None:
         assert refused.refusal is not None
         assert (refused.name, refused.refusal.version, refused.status) == ("e", "9", ClientStatus.NACKED)
         assert "malformed IP address" in refused.refusal.reason
+
+    run(test)
+
+
+def test_a_refusal_of_a_whole_response_is_told_though_no_table_knows_of_it() -> None:
+    async def test(tables: Tables) -> None:
+        client = Client()
+        client.rejected = "scope: key.fragments[0]: must be set"
+        client.scope = ResourceStatus(
+            "scope",
+            ClientStatus.NACKED,
+            rejected_version="5",
+            rejected_reason="key.fragments[0]: must be set",
+            rejected_at=1200.0,
+        )
+        refused = view(tables, client=client).readiness().refused
+        assert refused is not None
+        assert refused.refusal is not None
+        assert (refused.name, refused.refusal.path) == ("scope", "key.fragments[0]")
 
     run(test)
 
