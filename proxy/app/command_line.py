@@ -328,7 +328,10 @@ def usage(program: str = "outrider") -> str:
     """The text of `--help`."""
     lines = ["", "USAGE: ", "", f"   {program}  -c <config file> [flags]", ""]
     lines += [f"   {program}  demo        the front proxy of Envoy's documentation, all processes real", ""]
-    lines += [f"   {program}  control-plane DIR   serves a folder of resources to proxies, for development", ""]
+    lines += [
+        f"   {program}  control-plane DIR   serves a folder of resources to proxies, for development",
+        "",
+    ]
     lines += ["Where: ", ""]
     for flag in _FLAGS:
         value = {"text": " <string>", "texts": " <string>", "number": " <uint32_t>", "switch": ""}[flag.kind]

@@ -6,7 +6,7 @@ control plane lists by itself, `wanted` those that another resource refers to by
 `warming` is the wait of one resource for others, `turns` cuts long work into pieces, `places` are those in shared
 memory.
 
-Between client and tables: `unknown_fields` looks for what no proto knows, `surviving_client` keeps what was accepted
-(its subscriptions are `surviving_watch`, what it has of one type `kept_part`) in `snapshot_store`, whose file is
-`snapshot_file`; `snapshot_secrets` tells what may not be written in the clear.
+Between client and tables: `unknown_fields` looks for what no proto knows, `surviving_client` keeps what was
+accepted (its subscriptions are `surviving_watch`, what it has of one type `kept_part`) in `snapshot_store`, whose
+file is `snapshot_file`; `snapshot_secrets` tells what may not be written in the clear.
 """

@@ -16,7 +16,7 @@ from proxy.config.ledger.table import AREAS, parse
 
 
 def reachable(through: Container[str] = (IMPLEMENTED, NO_EFFECT)) -> Iterator[Any]:
-    """Every message that a bootstrap, a discovered resource or an extension reaches through fields of these classes."""
+    """Every message that a bootstrap, resource or extension reaches through fields of these classes, or of none."""
     todo = [bootstrap_pb2.Bootstrap.DESCRIPTOR, rtds_pb2.Runtime.DESCRIPTOR]
     todo += [extensions.message_class(name).DESCRIPTOR for name in extensions.type_names()]
     seen: set[str] = set()
