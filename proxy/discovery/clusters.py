@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from envoy.config.cluster.v3 import cluster_pb2
@@ -24,6 +25,7 @@ from proxy.discovery.wanted import WantedResources
 from proxy.discovery.warming import Warming
 from proxy.upstream.cluster import compile_cluster
 from proxy.upstream.cluster_config import ClusterConfig
+from proxy.upstream.renewal import keeps_connections
 from xds_client.api import Rejection, Resource, Update
 
 logger = logging.getLogger("outrider.config")
@@ -46,6 +48,8 @@ class ClusterRecord:
     #: Whether its hosts are resolved from names.
     resolves: bool = False
     warming: Warming | None = None
+    #: Tells it from others of its name.
+    number: int = field(default_factory=itertools.count().__next__)
 
 
 class ClusterTable:
@@ -177,7 +181,12 @@ class ClusterTable:
             wants = tuple(context.resources.wants.values())
             if shape is not None and len(wants) == 1:
                 plans[shape.key] = wants[0]
-        place = self._places.take()
+        active = self.active.get(name)
+        if active is not None and keeps_connections(active.serialized, resource.body):
+            # Workers go on with what they have, which they count at its place.
+            place: int | None = active.place
+        else:
+            place = self._places.take()
         if place is None:
             raise ConfigError(
                 f"there are {self._places.capacity} clusters already, which is the most there can be"
@@ -250,7 +259,10 @@ class ClusterTable:
         if record.warming is not None:
             record.warming.cancel()
         self._wanted.release(record.wants, _holder(record))
-        self._places.give_back(record.place)
+        name = record.name
+        others = (self.active.get(name), self.warming.get(name))
+        if all(other is None or other is record or other.place != record.place for other in others):
+            self._places.give_back(record.place)
 
     def _count(self) -> None:
         self._stats.active_clusters = len(self.active)
@@ -258,7 +270,7 @@ class ClusterTable:
 
 
 def _holder(record: ClusterRecord) -> str:
-    return f"cluster/{record.place}/{record.name}"
+    return f"cluster/{record.number}/{record.name}"
 
 
 def _sliced(records: Iterable[ClusterRecord]) -> Iterator[tuple[str, list[tuple[str, bytes, int]]]]:

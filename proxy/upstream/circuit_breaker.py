@@ -189,6 +189,7 @@ class ResourceManager:
 
     __slots__ = (
         "_thresholds",
+        "_workers",
         "connection_pools",
         "connections",
         "max_connections_per_host",
@@ -223,8 +224,14 @@ class ResourceManager:
         self.requests = limit("requests")
         self.retries = limit("retries")
         self.connection_pools = limit("connection_pools")
-        workers = slots.workers if slots is not None else 1
-        self.max_connections_per_host = -(-thresholds.max_connections_per_host // workers)
+        self._workers = slots.workers if slots is not None else 1
+        self.max_connections_per_host = -(-thresholds.max_connections_per_host // self._workers)
+
+    def renew(self, thresholds: Thresholds, runtime: Runtime) -> None:
+        """Take other limits; what is in use stays counted."""
+        self._thresholds = thresholds
+        self.max_connections_per_host = -(-thresholds.max_connections_per_host // self._workers)
+        self.apply_runtime(runtime)
 
     def apply_runtime(self, runtime: Runtime) -> None:
         """Take limits from the runtime keys `circuit_breakers.<cluster>.<priority>.max_*`, as Envoy does."""

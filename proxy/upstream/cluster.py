@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from proxy.base.address import Address
@@ -219,6 +220,12 @@ class Cluster:
                 Address(ip, endpoint.address.port), endpoint.hostname or endpoint.address.ip
             )
         self._install(list(self._resolved.values()))
+
+    def renew(self, config: ClusterConfig) -> None:
+        """Take what `proxy.upstream.renewal` names of another config; hosts and connections stay."""
+        self.config = replace(self.config, breakers=config.breakers, metadata=config.metadata)
+        for breaker, thresholds in zip(self.breakers, config.breakers, strict=True):
+            breaker.renew(thresholds, self._runtime)
 
     def close(self) -> None:
         """The cluster has gone: mark its hosts as removed so that their pools drain."""

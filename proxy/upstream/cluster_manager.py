@@ -18,8 +18,10 @@ from proxy.config.context import CompileContext
 from proxy.upstream.choosers import make_chooser
 from proxy.upstream.circuit_breaker import SharedSlots
 from proxy.upstream.cluster import Cluster, Resolved, compile_cluster
+from proxy.upstream.cluster_config import ClusterConfig
 from proxy.upstream.host import Host, Locality
 from proxy.upstream.lb.api import Draw
+from proxy.upstream.renewal import keeps_connections
 
 logger = logging.getLogger("outrider.upstream")
 
@@ -69,11 +71,15 @@ class ClusterManager:
         `serialized` is a validated `config.cluster.v3.Cluster`; `index` is its place in the shared slots, the
         same in every worker.
         """
-        if name in self._live:
-            if self._known[name] == (serialized, index):
+        known, self._known[name] = self._known.get(name), (serialized, index)
+        live = self._live.get(name)
+        if live is not None and known is not None:
+            if known == (serialized, index):
+                return
+            if known[1] == index and keeps_connections(known[0], serialized):
+                live.renew(self._compile(name)[0])
                 return
             self._drop_live(name)
-        self._known[name] = (serialized, index)
         if name == self.local_cluster_name and self._live:
             self.get(name)
 
@@ -105,10 +111,14 @@ class ClusterManager:
     def __len__(self) -> int:
         return len(self._known)
 
-    def _build(self, name: str) -> Cluster | None:
-        serialized, index = self._known[name]
+    def _compile(self, name: str) -> tuple[ClusterConfig, CompileContext]:
         context = self._context()
-        config = compile_cluster(cluster_pb2.Cluster.FromString(serialized), f"cluster {name}", context)
+        message = cluster_pb2.Cluster.FromString(self._known[name][0])
+        return compile_cluster(message, f"cluster {name}", context), context
+
+    def _build(self, name: str) -> Cluster | None:
+        index = self._known[name][1]
+        config, context = self._compile(name)
         if context.problems:
             # Accepted once and bad now: a file that it names has changed or gone.
             logger.error("cluster %s cannot be used: %s", name, "; ".join(map(str, context.problems)))

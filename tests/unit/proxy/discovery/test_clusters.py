@@ -175,3 +175,35 @@ def test_a_dns_cluster_is_warm_when_its_names_were_resolved() -> None:
         assert tables.of_kind("hosts")[-1] == ("d", [(0, "127.0.0.9")])
 
     run(test)
+
+
+def test_a_cluster_that_keeps_its_connections_keeps_its_place() -> None:
+    async def test(tables: Tables) -> None:
+        await tables.bring(CDS, cluster("c"))
+        place = tables.clusters.active["c"].place
+        limited = cluster("c", circuit_breakers={"thresholds": [{"max_requests": 3}]})
+        await tables.bring(CDS, limited)
+        assert tables.clusters.active["c"].place == place
+        await tables.bring(CDS, cluster("c", lb_policy="RANDOM"))
+        assert tables.clusters.active["c"].place != place
+        # Both places are free again, and given away once.
+        await tables.bring(CDS, removed=["c"])
+        await tables.bring(CDS, *(cluster(f"c{number}") for number in range(4)))
+        places = [record.place for record in tables.clusters]
+        assert len(set(places)) == len(places)
+
+    run(test)
+
+
+def test_endpoints_stay_wanted_when_a_cluster_changes_at_its_place() -> None:
+    async def test(tables: Tables) -> None:
+        await tables.bring(CDS, eds_cluster("c"))
+        await tables.bring(EDS, endpoints("c", 1))
+        limited = eds_cluster("c", circuit_breakers={"thresholds": [{"max_requests": 3}]})
+        await tables.bring(CDS, limited)
+        (entry,) = tables.wanted.of_type(EDS)
+        assert entry.holders
+        await tables.bring(CDS, removed=["c"])
+        assert not tables.wanted.of_type(EDS)
+
+    run(test)

@@ -115,3 +115,38 @@ def test_a_change_of_the_local_cluster_concerns_all_others():
     manager.add("local", serialized("local", "b", "c"), 0)
     assert {far.choose_host(None).address.port for _ in range(4)} == {1, 2}
     assert far.stats.lb_local_cluster_not_ok == 1
+
+
+def test_other_limits_leave_the_hosts_and_their_pools_alone(manager, registry):
+    retired = []
+    manager.on_host_removed = retired.append
+    manager.add("c", message(endpoint()), 0)
+    live = manager.get("c")
+    (host,) = live.hosts
+    assert live.breakers[0].requests.try_acquire()
+    thresholds = [{"max_requests": 1, "max_connections": 7}]
+    manager.add("c", message(endpoint(), circuit_breakers={"thresholds": thresholds}), 0)
+    assert manager.get("c") is live
+    assert live.hosts == (host,)
+    assert not host.removed
+    assert not retired
+    assert registry.groups() == [live.stats]
+    assert live.breakers[0].connections.limit == 7
+    # What was in use before counts.
+    assert not live.breakers[0].requests.try_acquire()
+
+
+def test_other_metadata_is_taken_over(manager):
+    manager.add("c", message(endpoint()), 0)
+    live = manager.get("c")
+    manager.add("c", message(endpoint(), metadata={"filter_metadata": {"a": {"b": "c"}}}), 0)
+    assert manager.get("c") is live
+    assert live.config.metadata.filter_metadata["a"]["b"] == "c"
+
+
+def test_a_cluster_at_another_place_is_another_one(manager):
+    manager.add("c", message(endpoint()), 0)
+    live = manager.get("c")
+    manager.add("c", message(endpoint()), 1)
+    assert live.removed
+    assert manager.get("c") is not live
