@@ -54,8 +54,8 @@ class ListenerTable:
     """See module.
 
     `start` makes workers run a listener, `stop` makes them run it no longer; before start-up is complete neither
-    does anything. `context` makes what a check of one listener uses; `clock` gives Unix seconds. `after_drain` calls
-    a function when the connections of a listener that goes now are over.
+    does anything. `context` makes what a check of one listener uses; `clock` gives Unix seconds. `after_drain`
+    calls a function when the connections of a listener that goes now are over.
     """
 
     def __init__(
