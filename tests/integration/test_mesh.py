@@ -309,3 +309,44 @@ def test_a_control_plane_that_asks_for_a_certificate_gets_the_one_of_a_file(
         with Outrider(config, listeners=("first", "second"), wait=False) as proxy:
             serve(server, proxy, origin)
             assert get(proxy.port).status == 200
+
+
+def test_other_limits_of_a_cluster_leave_its_connections_alone(
+    meshed: tuple[XdsServer, ProxyProcess], origin: Origin
+) -> None:
+    server, proxy = meshed
+    serve(server, proxy, origin)
+    assert get(proxy.port).status == 200
+    limited = cluster("c")
+    limited.circuit_breakers.thresholds.add(track_remaining=True).max_requests.value = 77
+    server.set(limited)
+    eventually(lambda: proxy.stats().get("cluster.c.circuit_breakers.default.remaining_rq") == 77)
+    assert get(proxy.port).status == 200
+    assert proxy.stats()["cluster.c.upstream_cx_total"] == 1
+
+
+def test_a_large_table_changes_virtual_host_by_virtual_host(
+    meshed: tuple[XdsServer, ProxyProcess], origin: Origin
+) -> None:
+    server, proxy = meshed
+    serve(server, proxy, origin)
+    table = route_config("r", "c")
+    first = table.virtual_hosts[0]
+    for number in range(2000):
+        host = table.virtual_hosts.add()
+        host.CopyFrom(first)
+        host.name = f"v{number}"
+        host.domains[:] = [f"v{number}.example"]
+        host.routes[0].ClearField("route")
+        host.routes[0].direct_response.status = 210
+    server.set(table)
+    eventually(lambda: get(proxy.port, host="v1999.example").status == 210)
+    table.virtual_hosts[-1].routes[0].direct_response.status = 211
+    del table.virtual_hosts[1]
+    server.set(table)
+    eventually(lambda: get(proxy.port, host="v1999.example").status == 211)
+    assert get(proxy.port, host="v7.example").status == 210
+    assert get(proxy.port, host="v0.example").status == 200
+    os.kill(children(children(proxy.pid)[0])[0], signal.SIGKILL)
+    eventually(lambda: answers(proxy.port))
+    assert get(proxy.port, host="v1999.example").status == 211
