@@ -11,6 +11,7 @@ from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StderrAccessLog
 
 from proxy.access_log.descriptors import check_path
 from proxy.access_log.filters import LogFilter, compile_log_filter
+from proxy.base.services import WorkerServices
 from proxy.base.stream_info import StreamInfo
 from proxy.config.context import CompileContext
 from proxy.formatter.body_format import compile_substitution
@@ -25,19 +26,22 @@ DEFAULT_FORMAT: Final = (
     ' "%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" "%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%"'
     ' "%UPSTREAM_HOST%"\n'
 )
+_HTTP_GRPC: Final = "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig"
+_GRPC: Final = (_HTTP_GRPC, "envoy.extensions.access_loggers.grpc.v3.TcpGrpcAccessLogConfig")
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledAccessLog:
     """One log: `path` is a file, `/dev/stdout` or `/dev/stderr`; `matches` is None for all streams.
 
-    `facts` are those that `render` reads.
+    `facts` are those that `render` reads. Where entries do not go to a file, `open_sink` gives what takes them.
     """
 
     path: str
-    render: Callable[[StreamInfo], str]
+    render: Callable[[StreamInfo], Any]
     matches: LogFilter | None
     facts: Facts = Facts.ALL
+    open_sink: Callable[[WorkerServices], Callable[[Any], None]] | None = None
 
 
 def compile_access_logs(
@@ -68,10 +72,17 @@ def _compile_access_log(message: Any, path: str, context: CompileContext) -> Com
         if type_name == stream.DESCRIPTOR.full_name:
             config = stream.FromString(message.typed_config.value)
             return _log(target, _log_format(config, where, context), matches)
+    if type_name in _GRPC:
+        from proxy.access_log.grpc_config import compile_http_grpc, compile_tcp_grpc  # few logs are of these
+
+        compile_grpc = compile_http_grpc if type_name == _HTTP_GRPC else compile_tcp_grpc
+        render, open_sink, facts = compile_grpc(message.typed_config.value, where, context)
+        return CompiledAccessLog("", render, matches, facts, open_sink)
     context.problem(
         where,
         f"access logger {type_name or message.name!r} is not supported;"
-        " supported: FileAccessLog, StdoutAccessLog, StderrAccessLog",
+        " supported: FileAccessLog, StdoutAccessLog, StderrAccessLog, HttpGrpcAccessLogConfig,"
+        " TcpGrpcAccessLogConfig",
     )
     return None
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from proxy.access_log.compile import CompiledAccessLog
 from proxy.base.services import WorkerServices
@@ -16,7 +17,7 @@ class AccessLogger:
     __slots__ = ("_logs", "facts")
 
     def __init__(self, compiled: Sequence[CompiledAccessLog], services: WorkerServices) -> None:
-        self._logs = tuple((log.matches, log.render, services.access_logs.file(log.path)) for log in compiled)
+        self._logs = tuple((log.matches, log.render, _sink(log, services)) for log in compiled)
         self.facts = all_facts(compiled)
 
     def log(self, info: StreamInfo, log_type: str = "DownstreamEnd") -> None:
@@ -25,3 +26,7 @@ class AccessLogger:
         for matches, render, write in self._logs:
             if matches is None or matches(info):
                 write(render(info))
+
+
+def _sink(log: CompiledAccessLog, services: WorkerServices) -> Callable[[Any], None]:
+    return services.access_logs.file(log.path) if log.open_sink is None else log.open_sink(services)

@@ -67,6 +67,7 @@ envoy.filters.http.per_route extensions.filters.http.cors.v3 cors CorsPolicy
 envoy.filters.http.per_route extensions.filters.http.buffer.v3 buffer BufferPerRoute
 envoy.filters.http.per_route config.route.v3 route_components FilterConfig
 envoy.access_loggers extensions.access_loggers.file.v3 file FileAccessLog
+envoy.access_loggers extensions.access_loggers.grpc.v3 als HttpGrpcAccessLogConfig TcpGrpcAccessLogConfig
 envoy.access_loggers extensions.access_loggers.stream.v3 stream StdoutAccessLog StderrAccessLog
 envoy.formatter extensions.formatter.req_without_query.v3 req_without_query ReqWithoutQuery
 envoy.formatter extensions.formatter.metadata.v3 metadata Metadata
@@ -90,6 +91,8 @@ envoy.load_balancing_policies extensions.load_balancing_policies.random.v3 rando
 envoy.load_balancing_policies extensions.load_balancing_policies.ring_hash.v3 ring_hash RingHash
 envoy.load_balancing_policies extensions.load_balancing_policies.maglev.v3 maglev Maglev
 envoy.load_balancing_policies extensions.load_balancing_policies.subset.v3 subset Subset
+envoy.load_balancing_policies extensions.load_balancing_policies.wrr_locality.v3 wrr_locality WrrLocality
+envoy.load_balancing_policies extensions.load_balancing_policies.client_side_weighted_round_robin.v3 client_side_weighted_round_robin ClientSideWeightedRoundRobin
 envoy.path.match extensions.path.match.uri_template.v3 uri_template_match UriTemplateMatchConfig
 envoy.path.rewrite extensions.path.rewrite.uri_template.v3 uri_template_rewrite UriTemplateRewriteConfig
 envoy.http.original_ip_detection extensions.http.original_ip_detection.xff.v3 xff XffConfig

@@ -184,13 +184,23 @@ def _request_headers_bytes(info: StreamInfo) -> int:
         return 0
     pseudo = ((":method", head.method), (":path", head.path), (":authority", head.authority))
     size = sum(len(name) + len(value) for name, value in pseudo if value)
-    if info.request_id and head.headers.get("x-request-id") == REQUEST_ID_HOLE:
-        size += len(info.request_id) - len(REQUEST_ID_HOLE)
+    if info.request_id:
+        present = head.headers.get("x-request-id")
+        if present is None:
+            size += len("x-request-id") + len(info.request_id)
+        elif present == REQUEST_ID_HOLE:
+            size += len(info.request_id) - len(REQUEST_ID_HOLE)
     return size + len(":scheme") + len(head.scheme) + _fields_size(head.headers)
 
 
 def _response_headers_bytes(info: StreamInfo) -> int:
-    return 0 if info.response is None else len(":status200") + _fields_size(info.response.headers)
+    if info.response is None:
+        return 0
+    headers = info.response.headers
+    size = len(":status200") + _fields_size(headers)
+    coding = headers.get("transfer-encoding")
+    # The framing of a connection is none of the response's fields to Envoy.
+    return size if coding is None else size - len("transfer-encoding") - len(coding)
 
 
 def _response_trailers_bytes(info: StreamInfo) -> int:

@@ -10,6 +10,7 @@ from proxy.base.services import WorkerServices
 from proxy.base.stream_info import ConnectionInfo, StreamInfo
 from proxy.codec.grpc import CONTENT_TYPE, GrpcStatus
 from proxy.grpc_client.config import GrpcServiceConfig
+from proxy.grpc_client.streaming import StreamingCall, StreamUser
 from proxy.grpc_client.unary import CallUser, UnaryCall
 from proxy.router.grpc_timeout import format_grpc_timeout
 from proxy.router.response_stats import INTERNAL_CHARGES
@@ -36,25 +37,51 @@ class GrpcClient:
 
         `user` hears of exactly one outcome, perhaps before this returns; then there is no call to give back.
         """
-        config, services = self.config, self._services
-        cluster = services.clusters.get(config.cluster)
-        if cluster is None:
-            user.on_grpc_failure(GrpcStatus.UNAVAILABLE, "Cluster not available")
+        services = self._services
+        found = self._find(connection)
+        if isinstance(found, str):
+            user.on_grpc_failure(GrpcStatus.UNAVAILABLE, found)
             return None
+        cluster, host, info = found
+        call = UnaryCall(user, info, self.config, services.timers)
+        call.request = self._request(call, path, cluster, host)
+        call.send(message, self._make_pool)
+        return None if call.over else call
+
+    def stream(self, path: str, connection: ConnectionInfo, user: StreamUser) -> StreamingCall | None:
+        """Open a stream of messages to the method `path`; None if that failed, of which `user` has heard then."""
+        found = self._find(connection)
+        if isinstance(found, str):
+            user.on_grpc_closed(GrpcStatus.UNAVAILABLE, found)
+            return None
+        cluster, host, info = found
+        call = StreamingCall(user, info)
+        call.request = self._request(call, path, cluster, host)
+        call.start(self._make_pool)
+        return None if call.over else call
+
+    def _find(self, connection: ConnectionInfo) -> tuple[Cluster, Host, StreamInfo] | str:
+        """Where a call goes, or why it cannot."""
+        services = self._services
+        cluster = services.clusters.get(self.config.cluster)
+        if cluster is None:
+            return "Cluster not available"
         info = StreamInfo(connection, services.loop.time())
         host = cluster.host_for(info)
         if host is None:
             cluster.stats.codes[503] += 1
             INTERNAL_CHARGES.count(cluster.stats, 503)
-            user.on_grpc_failure(GrpcStatus.UNAVAILABLE, "no healthy upstream")
-            return None
-        head = SingleHead(self._head(path, info), end_stream=False)
-        call = UnaryCall(user, info, config, services.timers)
-        call.request = request = UpstreamRequest(call, cluster, host, 0, "POST", head, b"")
+            return "no healthy upstream"
+        return cluster, host, info
+
+    def _request(
+        self, call: UnaryCall | StreamingCall, path: str, cluster: Cluster, host: Host
+    ) -> UpstreamRequest:
+        head = SingleHead(self._head(path, call.info), end_stream=False)
+        request = UpstreamRequest(call, cluster, host, 0, "POST", head, b"")
         request.charges = INTERNAL_CHARGES
         request.client_speaks_http2 = True
-        call.send(message, self._make_pool)
-        return None if call.over else call
+        return request
 
     def _head(self, path: str, info: StreamInfo) -> RequestHead:
         config = self.config

@@ -54,4 +54,29 @@ envoy.extensions.access_loggers.stream.v3.StderrAccessLog
 
 envoy.extensions.access_loggers.stream.v3.StdoutAccessLog
   + log_format
+
+envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig
+  + common_config additional_request_headers_to_log additional_response_headers_to_log
+  + additional_response_trailers_to_log
+
+envoy.extensions.access_loggers.grpc.v3.TcpGrpcAccessLogConfig
+  + common_config
+
+envoy.extensions.access_loggers.grpc.v3.CommonGrpcAccessLogConfig
+  + log_name grpc_service transport_api_version buffer_flush_interval buffer_size_bytes
+  + filter_state_objects_to_log custom_tags
+  - a stream that fails is opened again by the next flush: grpc_stream_retry_policy
+
+envoy.type.tracing.v3.CustomTag
+  + tag literal environment request_header
+  - comes with tracing: metadata value
+
+envoy.type.tracing.v3.CustomTag.Literal
+  + value
+
+envoy.type.tracing.v3.CustomTag.Environment
+  + name default_value
+
+envoy.type.tracing.v3.CustomTag.Header
+  + name default_value
 """
