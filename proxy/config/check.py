@@ -174,7 +174,7 @@ def _field_checker(one: FieldDescriptor) -> _FieldChecker | None:
     known = support.status != NO_EFFECT or one.message_type is None or is_classed(one.message_type)
     inner = _inner_checker(one, rules) if known else None
     if inner is not None:
-        checkers.append(inner)
+        checkers.append(_rules_only(inner) if support.status == NO_EFFECT else inner)
     if support.status == NO_EFFECT:
         checkers.append(_no_effect(one.full_name, support.reason))
     if len(checkers) < 2:
@@ -221,6 +221,15 @@ def _no_effect(full_name: str, reason: str) -> _FieldChecker:
             return None
         warned.add(full_name)
         return [_Finding(text, warning=True)]
+
+    return check
+
+
+def _rules_only(inner: _FieldChecker) -> _FieldChecker:
+    """What is not supported in a field without effect is not missed either."""
+
+    def check(value: Any, warned: set[str]) -> _Found:
+        return [finding for finding in inner(value, warned) or () if finding.rule] or None
 
     return check
 

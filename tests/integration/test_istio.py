@@ -13,8 +13,6 @@ from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
-from google.protobuf import any_pb2, json_format, struct_pb2
-from udpa.type.v1 import typed_struct_pb2
 
 from tests.support import istio
 from tests.support.certs import Authority
@@ -167,11 +165,3 @@ def test_a_server_with_another_identity_is_not_trusted(
         client.proxy.wait_ready(30)
         assert get(client.outbound_port, host="app").status == 503
         assert not app.requests
-
-
-def test_a_struct_that_carries_a_message_is_sent_as_it_is() -> None:
-    tree = istio.virtual_inbound(1, "c")["filter_chains"][1]["filters"][0]["typed_config"]
-    carried = typed_struct_pb2.TypedStruct(type_url=tree["type_url"], value=struct_pb2.Struct())
-    packed = any_pb2.Any()
-    packed.Pack(carried)
-    assert json_format.MessageToDict(packed)["typeUrl"] == tree["type_url"]
