@@ -342,6 +342,8 @@ class UpstreamRequest:
     def on_response(self, response: ParsedResponse, body: bytes, end_stream: bool) -> None:
         """See `PoolRequest`."""
         self._response_started = True
+        if self.host.load_reports is not None:
+            self.host.load_reports.on_response(self.host, response.head.headers)
         status = response.head.status
         self._charged.codes[status] += 1
         if self.charges is not None:
@@ -367,6 +369,8 @@ class UpstreamRequest:
 
     def on_response_trailers(self, trailers: HeaderMap) -> None:
         """See `PoolRequest`."""
+        if self.host.load_reports is not None:
+            self.host.load_reports.on_response(self.host, trailers)
         if self._outcome_open:
             self._judge(trailers)
         self._end()

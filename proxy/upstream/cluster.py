@@ -54,6 +54,7 @@ class Cluster:
         "breakers",
         "choose_by_stream",
         "choose_host",
+        "client_weights",
         "config",
         "draw",
         "drop_overload",
@@ -129,6 +130,12 @@ class Cluster:
 
             self.balancer = SubsetBalancer(config.lb, around, self.priority_set)
             self.choose_by_stream = self._choose_in_subset
+        self.client_weights: Any = None
+        if config.lb.client_weights is not None:
+            from proxy.upstream.lb.client_weights import ClientWeights  # few clusters weigh their hosts
+
+            weights = config.lb.client_weights
+            self.client_weights = ClientWeights(weights, lambda: self.hosts, clock, self.rebalance)
         self._panic_threshold = self.balancer.panic_threshold()
         for breaker in self.breakers:
             breaker.apply_runtime(runtime)
@@ -227,6 +234,17 @@ class Cluster:
         for breaker, thresholds in zip(self.breakers, config.breakers, strict=True):
             breaker.renew(thresholds, self._runtime)
 
+    def start(self) -> None:
+        """Begin what happens from time to time; `services` are there."""
+        if self.client_weights is not None and self.services is not None:
+            self.on_wake(self.services.loop.time())
+
+    def on_wake(self, now: float) -> None:
+        """See `Timers`: weigh the hosts."""
+        if not self.removed:
+            self.client_weights.update()
+            self.services.timers.wake(now + self.config.lb.client_weights.update, self)
+
     def close(self) -> None:
         """The cluster has gone: mark its hosts as removed so that their pools drain."""
         self.removed = True
@@ -239,6 +257,8 @@ class Cluster:
         before = set(self.hosts)
         after = set(hosts)
         self.priority_set = PrioritySet(hosts, self.assignment_policy, self._own_locality)
+        if self.client_weights is not None:
+            self.client_weights.update()
         self.rebalance()
         if before != after:
             self._membership_changes += 1

@@ -144,6 +144,7 @@ class ClusterManager:
         if resolved is not None:
             cluster.update_resolved(resolved)
         cluster.services = self.services
+        cluster.start()
         chooser = make_chooser(cluster, self, self.services)
         if chooser is not None:
             cluster.choose_by_stream = chooser

@@ -8,11 +8,13 @@ from typing import Any, Final
 
 from proxy.config.any_unpack import unpack
 from proxy.config.context import CompileContext
+from proxy.config.durations import seconds
 from proxy.config.extensions import type_name_of
 from proxy.upstream.compile_hash_lb import compile_hashing, compile_legacy_hashing
 from proxy.upstream.compile_subset import compile_subset
 from proxy.upstream.fields import wrapped
 from proxy.upstream.lb.api import LbConfig, LbPolicy, SlowStartConfig, ZoneAwareConfig
+from proxy.upstream.lb.client_weights import ClientWeightsConfig
 
 _PREFIX: Final = "envoy.extensions.load_balancing_policies."
 _FULL_SCAN: Final = 1  # LeastRequest.SelectionMethod.FULL_SCAN
@@ -153,6 +155,34 @@ def _subset(config: Any, base: LbConfig, path: str, ctx: CompileContext, depth: 
     return replace(child, subset=compile_subset(config, path, ctx))
 
 
+def _wrr_locality(config: Any, base: LbConfig, path: str, ctx: CompileContext, depth: int) -> LbConfig:
+    child = _from_list(config.endpoint_picking_policy, base, f"{path}.endpoint_picking_policy", ctx, depth)
+    if child.policy is not LbPolicy.CLIENT_SIDE_WEIGHTED_ROUND_ROBIN and not ctx.problems:
+        ctx.problem(
+            f"{path}.endpoint_picking_policy",
+            "Currently WrrLocalityLoadBalancer only supports ClientSideWeightedRoundRobinLoadBalancer as its"
+            " endpoint picking policy",
+        )
+    return replace(child, locality_weighted=True)
+
+
+def _client_weights(config: Any, base: LbConfig, path: str, ctx: CompileContext, _depth: int) -> LbConfig:
+    if config.enable_oob_load_report.value:
+        ctx.problem(f"{path}.enable_oob_load_report", "is not supported; reports come with responses")
+    weights = ClientWeightsConfig(
+        seconds(config, "blackout_period", 10.0),
+        seconds(config, "weight_expiration_period", 180.0),
+        # Envoy takes what is shorter for this.
+        max(seconds(config, "weight_update_period", 1.0), 0.1),
+        wrapped(config, "error_utilization_penalty", 1.0),
+        tuple(config.metric_names_for_computing_utilization),
+    )
+    if weights.error_penalty < 0:
+        ctx.problem(f"{path}.error_utilization_penalty", "value must be greater than or equal to 0")
+    policy = LbPolicy.CLIENT_SIDE_WEIGHTED_ROUND_ROBIN
+    return _with_slow_start(config, replace(base, policy=policy, client_weights=weights), path, ctx)
+
+
 _EXTENSIONS: Final[dict[str, Callable[[Any, LbConfig, str, CompileContext, int], LbConfig]]] = {
     _PREFIX + "round_robin.v3.RoundRobin": _round_robin,
     _PREFIX + "least_request.v3.LeastRequest": _least,
@@ -160,6 +190,8 @@ _EXTENSIONS: Final[dict[str, Callable[[Any, LbConfig, str, CompileContext, int],
     _PREFIX + "ring_hash.v3.RingHash": _ring_hash,
     _PREFIX + "maglev.v3.Maglev": _maglev,
     _PREFIX + "subset.v3.Subset": _subset,
+    _PREFIX + "wrr_locality.v3.WrrLocality": _wrr_locality,
+    _PREFIX + "client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin": _client_weights,
 }
 
 

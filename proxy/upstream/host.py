@@ -77,6 +77,7 @@ class Host:
         "health",
         "healthy_since",
         "hostname",
+        "load_reports",
         "locality",
         "locality_weight",
         "metadata",
@@ -109,6 +110,8 @@ class Host:
         self.canary = canary
         self.locality_weight = locality_weight
         self.healthy_since: float | None = None
+        #: Who reads the load reports in the host's responses: a `lb.client_weights.ClientWeights`, or None.
+        self.load_reports: Any = None
         self.cluster: Any = None
         self.removed = False
         self.stats = HostStats()

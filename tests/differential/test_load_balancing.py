@@ -45,6 +45,7 @@ def _extension(name: str, type_name: str, **fields: Any) -> Json:
     }
 
 
+_CLIENT_WEIGHTS = _extension("client_side_weighted_round_robin", "ClientSideWeightedRoundRobin")
 EQUAL = [neighbour(number) for number in range(1, 8)]
 WEIGHTED = [neighbour(number, load_balancing_weight=number * number) for number in range(1, 6)]
 NAMED = [
@@ -287,6 +288,23 @@ def _one(**fields: Any) -> Json:
             False,
         ),
         (_extension("subset", "Subset"), False),
+        (_CLIENT_WEIGHTS, True),
+        (
+            _extension(
+                "wrr_locality",
+                "WrrLocality",
+                endpoint_picking_policy=_CLIENT_WEIGHTS["load_balancing_policy"],
+            ),
+            True,
+        ),
+        (
+            _extension(
+                "wrr_locality",
+                "WrrLocality",
+                endpoint_picking_policy=_extension("round_robin", "RoundRobin")["load_balancing_policy"],
+            ),
+            False,
+        ),
     ],
 )
 def test_the_same_policies_are_accepted(fields: Json, accepted: bool) -> None:

@@ -135,9 +135,7 @@ class LbConfig:
     slow_start: SlowStartConfig | None = None
     hashing: HashingConfig = HashingConfig()
     subset: SubsetConfig | None = None
-    #: An `override_host.OverrideHostConfig`, or None.
-    override: Any = None
-    #: An `orca_weights.ClientWeightsConfig`, or None.
+    #: A `client_weights.ClientWeightsConfig`, or None.
     client_weights: Any = None
 
     def bias(self, runtime: Runtime) -> float:
