@@ -21,6 +21,7 @@ from bench.load.settings import Round, Sample, Scenario, Settings, order
 from bench.load.subjects import Subject, running_origin
 
 _POLL_SECONDS: Final = 0.001
+_SETTLE_SECONDS: Final = 300.0
 _PACED_CONNECTIONS: Final = 8
 _PACED_INTERVAL: Final = 0.008
 _UPDATES_PER_SECOND: Final = 100
@@ -58,7 +59,7 @@ class _Mesh:
     def settle(self) -> None:
         """Wait until every response was answered; RuntimeError if one was refused."""
         kinds = (mesh_resources.CLUSTERS, mesh_resources.ENDPOINTS, mesh_resources.ROUTES)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + _SETTLE_SECONDS
         while not all(map(self.server.settled, kinds)):
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{self.subject.name} does not answer a response")
