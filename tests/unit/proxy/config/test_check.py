@@ -139,3 +139,11 @@ def test_durations_are_bounded() -> None:
         "common_http_protocol_options.idle_timeout: must not be negative",
         "common_http_protocol_options.max_stream_duration: must be at most 9223372036s",
     ]
+
+
+def test_what_is_not_supported_is_not_missed_in_a_field_without_effect() -> None:
+    message = cluster_pb2.Cluster(name="a")
+    message.lrs_server.self.SetInParent()
+    findings = check_message(message)
+    assert findings.problems == []
+    assert [str(one) for one in findings.warnings] == ["lrs_server: has no effect: load is not reported yet"]
