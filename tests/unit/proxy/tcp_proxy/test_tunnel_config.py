@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+from envoy.extensions.request_id.uuid.v3 import uuid_pb2
 from google.protobuf.json_format import ParseDict
 
 from proxy.base.address import Address
@@ -12,7 +13,7 @@ from proxy.base.stream_info import ConnectionInfo, DrainState, StreamInfo
 from proxy.config.context import CompileContext
 from proxy.tcp_proxy.tunnel_config import compile_tunnel
 
-UUID = {"@type": "type.googleapis.com/envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig"}
+UUID = {"@type": f"type.googleapis.com/{uuid_pb2.UuidRequestIdConfig.DESCRIPTOR.full_name}"}
 
 
 def head(**fields: Any) -> RequestHead:
