@@ -60,8 +60,8 @@ def compile_policy(assignment: Any, path: str, ctx: CompileContext) -> Assignmen
     policy = assignment.policy
     where = f"{path}.policy" if path else "policy"
     if len(policy.drop_overloads) > 1:
-        # As Envoy does: it knows of one category only.
-        ctx.problem(f"{where}.drop_overloads", "Cluster drop_overloads config has more than one item")
+        reason = f"Cluster drop_overloads config has {len(policy.drop_overloads)} categories; only one is supported"
+        ctx.problem(f"{where}.drop_overloads", reason)
     share = 0.0
     if policy.drop_overloads:
         percent = policy.drop_overloads[0].drop_percentage

@@ -2,10 +2,13 @@
 
 from collections import Counter
 
+from proxy.base.address import Address
 from proxy.base.runtime import Runtime
 from proxy.base.stats import StatsSum, collect_groups
+from proxy.base.stream_info import ConnectionInfo, DrainState, StreamInfo
 from proxy.upstream.circuit_breaker import SharedSlots
 from proxy.upstream.cluster import Cluster
+from proxy.upstream.host import Health
 from tests.support.cluster_messages import compiled, endpoint
 
 
@@ -126,3 +129,35 @@ def test_a_cluster_in_use_is_marked_until_it_goes():
     cluster.close()
     assert slots.first_builder(3) == -1
     slots.close()
+
+
+def test_a_change_of_health_counts_at_once():
+    cluster = live(compiled(endpoint(port=1), endpoint(port=2), endpoint(port=3)))
+    sick = cluster.hosts[1]
+    sick.health = Health.UNHEALTHY
+    cluster.health_changed(sick)
+    assert set(ports(cluster, 4)) == {1, 3}
+    sick.health = Health.HEALTHY
+    cluster.health_changed(sick)
+    assert set(ports(cluster, 6)) == {1, 2, 3}
+
+
+def test_a_subset_is_chosen_by_the_metadata_of_route_and_request():
+    def host(port, **values):
+        return endpoint(port=port, metadata={"filter_metadata": {"envoy.lb": values}})
+
+    cluster = live(
+        compiled(
+            host(1, v="1"),
+            host(2, v="1", s="p"),
+            lb_subset_config={"subset_selectors": [{"keys": ["v"]}, {"keys": ["s", "v"]}]},
+        )
+    )
+    connection = ConnectionInfo(1, Address("9.9.9.9", 1), Address("8.8.8.8", 2), 0.0, DrainState())
+    info = StreamInfo(connection, 0.0)
+    assert cluster.host_for(info) is None
+    assert cluster.stats.upstream_cx_none_healthy == 1
+    info.metadata_match = {"v": "1"}
+    assert {cluster.host_for(info).address.port for _ in range(4)} == {1, 2}
+    connection.dynamic_metadata = {"envoy.lb": {"s": "p"}}
+    assert {cluster.host_for(info).address.port for _ in range(4)} == {2}

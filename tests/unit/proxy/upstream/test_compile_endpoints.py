@@ -4,6 +4,7 @@ import pytest
 
 from proxy.base.address import Address
 from proxy.upstream.host import Health
+from proxy.upstream.host_set import AssignmentPolicy
 from tests.support.cluster_messages import compiled, endpoint, problems
 
 ADDRESS = "c.load_assignment.endpoints[0].lb_endpoints[0].endpoint.address"
@@ -93,3 +94,38 @@ def test_an_endpoint_without_an_address_is_refused():
 def test_an_abstract_socket_has_no_mode():
     pipe = {"endpoint": {"address": {"pipe": {"path": "@a", "mode": 7}}}}
     assert problems(pipe) == [(f"{ADDRESS}.pipe.mode", "Cannot set mode for Abstract AF_UNIX sockets")]
+
+
+def policy(**fields):
+    return {"load_assignment": {"cluster_name": "c", "policy": fields}}
+
+
+def drop(numerator, denominator="HUNDRED"):
+    return {"category": "c", "drop_percentage": {"numerator": numerator, "denominator": denominator}}
+
+
+def test_the_policy_of_an_assignment():
+    assert compiled().assignment_policy == AssignmentPolicy(140, False, 0.0)
+    fields = {"overprovisioning_factor": 100, "weighted_priority_health": True}
+    config = compiled(**policy(**fields, drop_overloads=[drop(2500, "TEN_THOUSAND")]))
+    assert config.assignment_policy == AssignmentPolicy(100, True, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("drops", "field"),
+    [([drop(1), drop(1)], "drop_overloads"), ([drop(101)], "drop_overloads[0].drop_percentage")],
+)
+def test_what_cannot_be_dropped(drops, field):
+    assert [path for path, _ in problems(**policy(drop_overloads=drops))] == [
+        f"c.load_assignment.policy.{field}"
+    ]
+
+
+def test_localities_weigh_no_more_than_fits():
+    groups = [{"load_balancing_weight": 2**31, "lb_endpoints": [endpoint(port=port)]} for port in (1, 2)]
+    ((path, _),) = problems(load_assignment={"cluster_name": "c", "endpoints": groups})
+    assert path == "c.load_assignment.endpoints[1].load_balancing_weight"
+    groups[1]["priority"] = 1
+    assert [one.locality_weight for one in compiled(load_assignment={"endpoints": groups}).endpoints] == [
+        2**31
+    ] * 2
