@@ -219,7 +219,7 @@ def _manager(
 
 
 def _http_filters(outbound: bool) -> list[dict[str, Any]]:
-    method = [{"istio_headers": {}}, {"workload_discovery": {}}]
+    method: list[dict[str, Any]] = [{"istio_headers": {}}, {"workload_discovery": {}}]
     side = "upstream" if outbound else "downstream"
     peer = {f"{side}_discovery": method, f"{side}_propagation": [{"istio_headers": {}}]}
     alpn = [

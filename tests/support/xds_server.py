@@ -13,6 +13,7 @@ server does (nonces, versions, initial versions, wildcards) unless told otherwis
 from __future__ import annotations
 
 import asyncio
+import builtins
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -186,9 +187,9 @@ class XdsServer:
         """The reasons of the NACKs of a type."""
         return [seen.error for seen in self.seen(kind) if seen.error]
 
-    def subscribed(self, kind: ResourceType) -> set[str]:
+    def subscribed(self, kind: ResourceType) -> builtins.set[str]:
         """The names that open streams ask for; `*` for the wildcard."""
-        names: set[str] = set()
+        names: builtins.set[str] = builtins.set()
         for stream in list(self._streams.values()):
             state = stream.state.types.get(kind)
             if state is not None:
@@ -306,7 +307,7 @@ class XdsServer:
             stream.flush()
 
 
-class _Methods(grpc.GenericRpcHandler):
+class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
     def __init__(self, handlers: dict[str, Any]) -> None:
         self._handlers = handlers
 
