@@ -30,6 +30,7 @@ RETRY_FIELDS: Final = frozenset(
         "x-envoy-retriable-status-codes",
         "x-envoy-retriable-header-names",
         "x-envoy-upstream-rq-per-try-timeout-ms",
+        "x-envoy-hedge-on-per-try-timeout",
     }
 )
 
@@ -235,6 +236,9 @@ def _with_fields(policy: RetryPolicy, headers: HeaderMap) -> RetryPolicy:
     timeout = _number(headers.get("x-envoy-upstream-rq-per-try-timeout-ms"))
     if timeout is not None:
         changes["per_try_timeout"] = timeout / 1000
+    if headers.get("x-envoy-hedge-on-per-try-timeout") == "true":
+        # A try that is slow is to go on beside another. There is no other here, but it goes on.
+        changes["per_try_timeout"] = 0.0
     codes = headers.get("x-envoy-retriable-status-codes")
     if codes is not None:
         numbers = (_number(one.strip()) for one in codes.split(","))
