@@ -47,6 +47,10 @@ def _own_verb(verb: str, arguments: list[str]) -> int:
         from proxy.control_plane.__main__ import main as control_plane
 
         return control_plane(arguments)
+    if verb == "iptables":
+        from iptables.cli import main as capture
+
+        return capture(arguments)
     raise UsageError(f"error: 'outrider {verb}' is not in this version")
 
 
