@@ -2,6 +2,7 @@
 
 TABLE = """
 envoy.config.bootstrap.v3.Bootstrap
+  + default_regex_engine
   + node static_resources cluster_manager flags_path stats_config stats_flush_interval
   + stats_flush_on_admin layered_runtime admin stats_server_version_override
   ~ stats are created when they are first used anyway: deferred_stat_options
@@ -10,7 +11,6 @@ envoy.config.bootstrap.v3.Bootstrap
   ~ names are resolved by our own resolver: typed_dns_resolver_config
   ~ there is one kind of socket: default_socket_interface
   ~ header lookup needs no declaration: inline_headers
-  ~ regular expressions are RE2, as by default in Envoy: default_regex_engine
   ~ only xDS resource names carry them: node_context_params
   ~ there are no performance traces: perf_tracing_file_path
   ~ the memory allocator is Python's: memory_allocator_manager
