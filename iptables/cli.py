@@ -37,6 +37,9 @@ def main(arguments: Sequence[str]) -> int:
     verb = words.pop(0) if words and words[0] in VERBS else ""
     config = Config()
     try:
+        if not arguments:
+            # Istio's init containers always bring flags: a command that was typed short must not capture a machine.
+            raise SettingError(f"say what to do: outrider iptables {' | '.join(VERBS)}; nothing was changed")
         options = _parser(verb).parse_args(words)
         config = _config(options, os.environ, verb == "plan" and options.print)
         return _VERBS[verb](config, options)
@@ -45,6 +48,10 @@ def main(arguments: Sequence[str]) -> int:
         return _VALIDATION_FAILED
     except CaptureError as error:
         _say(config, "error", str(error))
+        return 1
+    except BrokenPipeError:
+        # Whoever read the listing has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 

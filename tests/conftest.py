@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from iptables.plan import Step
+from iptables.runner import Runner
 from tests.support import known_differences
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,3 +76,18 @@ def environment() -> None:
     for name in list(os.environ):
         if name.lower() in ("http_proxy", "https_proxy", "all_proxy"):
             del os.environ[name]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def packet_rules_of_the_machine() -> Iterator[None]:
+    """No test may change them: capture rules are for namespaces that tests made themselves."""
+    machine = os.readlink("/proc/self/ns/net")
+    execute = Runner.execute
+
+    def guarded(runner: Runner, step: Step) -> None:
+        assert os.readlink("/proc/thread-self/ns/net") != machine, f"a test would change this machine: {step}"
+        execute(runner, step)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Runner, "execute", guarded)
+        yield
