@@ -69,7 +69,7 @@ CARRIED_WHOLE = {
 """Messages that nobody reads field by field, and why."""
 
 READ_BY_OTHER_MEANS = {
-    "envoy.config.bootstrap.v3.Bootstrap.default_regex_engine": "RE2 is the only engine, and the only type it takes",
+    "envoy.config.bootstrap.v3.Bootstrap.default_regex_engine": "RE2 is the only engine, and the only type",
     "xds.type.matcher.v3.RegexMatcher.google_re2": "RE2 is the only engine, and must be named",
     "envoy.config.route.v3.HeaderMatcher.prefix_match": "the kind of the string is cut from the field's name",
     "envoy.config.route.v3.HeaderMatcher.suffix_match": "the kind of the string is cut from the field's name",
