@@ -6,28 +6,15 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
-from envoy.service.status.v3 import csds_pb2
-
-from proxy.admin.config_dump import set_refusal
 from proxy.admin.discovered import Discovered, Missing, Readiness, Refusal, Snapshot
 from proxy.admin.http import JSON, AdminRequest, AdminResponse, from_pieces, message_dict, searchable
 from proxy.admin.json_pieces import indented, list_pieces, message_pieces, object_pieces
 from proxy.admin.redact import redact
-from proxy.admin.state import AdminState, ConfigResource
-from xds_client.api import ClientStatus, StreamStatus
+from proxy.admin.state import AdminState
+from xds_client.api import StreamStatus
 from xds_client.resource_types import ResourceType
-
-#: `csds.v3.ConfigStatus` of what the proxy itself says of a resource.
-_CONFIG_STATUS: Final = {
-    ClientStatus.REQUESTED: csds_pb2.NOT_SENT,
-    ClientStatus.DOES_NOT_EXIST: csds_pb2.NOT_SENT,
-    ClientStatus.TIMEOUT: csds_pb2.NOT_SENT,
-    ClientStatus.ACKED: csds_pb2.SYNCED,
-    ClientStatus.NACKED: csds_pb2.ERROR,
-    ClientStatus.RECEIVED_ERROR: csds_pb2.ERROR,
-}
 
 
 async def ready(request: AdminRequest, state: AdminState) -> AdminResponse:
@@ -187,52 +174,17 @@ def _resource(one: Discovered) -> dict[str, Any]:
 
 async def csds(_request: AdminRequest, state: AdminState) -> AdminResponse:
     """`envoy.service.status.v3.ClientStatusResponse` with one `ClientConfig`: this proxy's."""
+    # Imported late: its messages would cost every controller memory, and few are asked.
+    from proxy.admin.client_status import xds_configs
+
     node = state.server_facts().node
     fields: list[tuple[str, Any]] = []
     if node is not None:
         fields.append(("node", [indented(message_dict(node), 3)]))
-    entries = (message_pieces(one, 4, redact) for one in _xds_configs(state))
+    entries = (message_pieces(one, 4, redact) for one in xds_configs(state))
     fields.append(("generic_xds_configs", list_pieces(entries, 3)))
     config = list_pieces([object_pieces(fields, 2)], 1)
     return AdminResponse(from_pieces(_line(object_pieces([("config", config)], 0))), content_type=JSON)
-
-
-def _xds_configs(state: AdminState) -> Iterator[Any]:
-    for kind, resources in (
-        (ResourceType.CLUSTER, state.resources("clusters")),
-        (ResourceType.LISTENER, state.resources("listeners")),
-        (ResourceType.SECRET, state.resources("secrets")),
-    ):
-        for resource in resources:
-            if not resource.dynamic:
-                yield _static_config(kind, resource)
-    for one in state.discovered():
-        entry = csds_pb2.ClientConfig.GenericXdsConfig(
-            type_url=one.type.type_url,
-            name=one.name,
-            version_info=one.version,
-            client_status=one.status.value,
-            config_status=_CONFIG_STATUS.get(one.status, csds_pb2.UNKNOWN),
-        )
-        # A list of scopes, or a table with virtual hosts, is put together here: no resource of that type.
-        if one.serialized and one.type not in {ResourceType.SCOPED_ROUTE, ResourceType.VIRTUAL_HOST}:
-            entry.xds_config.type_url = one.type.type_url
-            entry.xds_config.value = one.serialized
-        if one.updated:
-            entry.last_updated.FromMilliseconds(int(one.updated * 1000))
-        if one.refusal is not None:
-            set_refusal(entry.error_state, one.refusal, one.type.type_url)
-        yield entry
-
-
-def _static_config(kind: ResourceType, resource: ConfigResource) -> Any:
-    entry = csds_pb2.ClientConfig.GenericXdsConfig(
-        type_url=kind.type_url, name=resource.name, is_static_resource=True, config_status=csds_pb2.SYNCED
-    )
-    entry.xds_config.type_url = kind.type_url
-    entry.xds_config.value = resource.serialized
-    entry.last_updated.FromMilliseconds(int(resource.updated * 1000))
-    return entry
 
 
 def _line(pieces: Iterator[str]) -> Iterator[str]:

@@ -150,7 +150,6 @@ def _outcome(options: Options) -> LoadedConfig | list[Problem]:
 
 def load(options: Options) -> LoadedConfig:
     """Read, merge, check and compile; raises `ConfigError` with every problem and its place."""
-    import proxy.app.data_plane  # noqa: F401  (registers the filters that a config may name)
     from proxy.config.loader import (
         MAX_PROBLEMS,
         IncompleteError,

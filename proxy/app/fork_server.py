@@ -22,8 +22,13 @@ from proxy.app.ipc import FrameReader, send_blocking
 
 logger = logging.getLogger("proxy.app.fork_server")
 
-# What a worker needs. Extensions register themselves when they are imported.
-_DATA_PLANE: Final = ("proxy.app.worker", "proxy.app.data_plane")
+# What nearly every worker needs; it imports other filters when its config names them.
+_DATA_PLANE: Final = (
+    "proxy.app.worker",
+    "proxy.filters.http.router",
+    "proxy.hcm.connection_manager",
+    "proxy.tcp_proxy.filter",
+)
 # Ctrl-C and `systemctl stop` reach every process of the service at once; only the controller may act on it.
 _CONTROLLERS_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 _MAX_DESCRIPTORS: Final = 8

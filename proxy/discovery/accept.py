@@ -6,14 +6,16 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from google.protobuf.message import DecodeError
 
 from proxy.base.errors import ConfigError, Problem
-from proxy.config.check import check_message
 from proxy.discovery.turns import Turns
 from xds_client.api import Rejection, Resource
+
+if TYPE_CHECKING:
+    from proxy.config.check import Findings
 
 logger = logging.getLogger("proxy.config")
 
@@ -32,10 +34,18 @@ class UpdateError:
     serialized: bytes = b""
 
 
+def examine(message: Any) -> Findings:
+    """What the rules of its fields and the support ledger say; see `proxy.config.check.check_message`."""
+    # Imported late: it brings the ledger and YAML, which the controller of a static config does without.
+    from proxy.config.check import check_message
+
+    return check_message(message)
+
+
 def read_message(message_type: Any, body: bytes) -> Any:
     """Parse and check against the rules of its fields and the support ledger; raises `ConfigError`."""
     message = parse(message_type, body)
-    findings = check_message(message)
+    findings = examine(message)
     tell(message.DESCRIPTOR.name, findings.warnings)
     refuse(findings.problems)
     return message
@@ -72,7 +82,7 @@ class Reading:
             if shape is not None and shape.key in self._sound:
                 self.shapes[number] = shape
                 return
-            findings = check_message(parse(self._type, resource.body))
+            findings = examine(parse(self._type, resource.body))
         except ConfigError as error:
             self.rejections.append(Rejection(resource.name, reason_of(error)))
             return

@@ -13,9 +13,8 @@ from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 
 from proxy.app.runtime_layers import read_layer
 from proxy.base.errors import ConfigError
-from proxy.config.check import check_message
 from proxy.config.context import CompileContext
-from proxy.discovery.accept import parse, read_message, refuse
+from proxy.discovery.accept import examine, parse, read_message, refuse
 from proxy.discovery.shapes import endpoints_shape, reduced_table
 from proxy.upstream.cluster_config import Discovery
 from proxy.upstream.compile_endpoints import compile_endpoints, compile_policy
@@ -48,7 +47,7 @@ def _check_routes(body: bytes, name: str, ctx: CompileContext) -> bytes:
     names_matter = message.validate_clusters.value or message.HasField("vhds")
     if message.name == name and len(message.virtual_hosts) > 1 and not names_matter:
         reduced = reduced_table(message)
-        if reduced is not None and not check_message(reduced).problems:
+        if reduced is not None and not examine(reduced).problems:
             ctx.known_clusters = None
             compile_route_table(reduced, "", ctx, eager=True)
             if not ctx.problems:
@@ -92,10 +91,8 @@ def _check_layer(body: bytes, name: str, ctx: CompileContext) -> bytes:
 
 
 def _check_extension(body: bytes, name: str, ctx: CompileContext) -> bytes:
-    from proxy.filters.http import register_all
     from proxy.hcm.discovered_filter import check_extension
 
-    register_all()
     message = read_message(extension_pb2.TypedExtensionConfig, body)
     if message.name != name:
         raise ConfigError(f"Unexpected resource name in ExtensionConfigDS response: {message.name}")

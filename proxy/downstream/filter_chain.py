@@ -10,7 +10,8 @@ import xxhash
 from proxy.config.any_unpack import unpack_extension
 from proxy.config.context import CompileContext
 from proxy.config.durations import seconds
-from proxy.filters.api import NetworkFilterFactory, network_filter
+from proxy.filters.api import NetworkFilterFactory
+from proxy.filters.registry import network_filter
 
 RAW_BUFFER = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
 STARTTLS = "envoy.extensions.transport_sockets.starttls.v3.StartTlsConfig"

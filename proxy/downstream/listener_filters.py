@@ -9,7 +9,8 @@ from typing import Any, Final
 from proxy.base.stream_info import ConnectionInfo
 from proxy.config.any_unpack import unpack_extension
 from proxy.config.context import CompileContext
-from proxy.filters.listener.api import ListenerFilterFactory, listener_filter
+from proxy.filters.listener.api import ListenerFilterFactory
+from proxy.filters.registry import listener_filter
 
 Matches = Callable[[ConnectionInfo], bool]
 
@@ -36,9 +37,6 @@ def compile_listener_filters(
     needs_tls_inspector = _needs_tls_inspector(message)
     if not message.listener_filters and not added and not needs_tls_inspector:
         return ()
-    from proxy.filters.listener import register_all  # not for the many listeners without any
-
-    register_all()
     filters = [
         _compile_one(one, f"{path}.listener_filters[{i}]", ctx)
         for i, one in enumerate(message.listener_filters)

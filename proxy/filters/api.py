@@ -108,19 +108,6 @@ class NetworkFilterFactory:
     waits: bool = False
 
 
-_network: dict[str, NetworkFilterFactory] = {}
-
-
-def register_network_filter(factory: NetworkFilterFactory) -> None:
-    """Make a filter available under the full name of its config message."""
-    _network[factory.type_name] = factory
-
-
-def network_filter(type_name: str) -> NetworkFilterFactory | None:
-    """The factory for a config message such as `envoy.extensions.filters.network.echo.v3.Echo`."""
-    return _network.get(type_name)
-
-
 class FilterStatus(Enum):
     """What an HTTP filter says of the head, data or trailers it was shown. The rules are Envoy's.
 
@@ -345,26 +332,4 @@ class HttpFilterFactory:
     compile: Callable[[Any, str, CompileContext], Any]
     create: Callable[[Any, WorkerServices, str], Callable[[StreamCallbacks], HttpFilter]] | None
     compile_route: Callable[[Any, str, CompileContext], Any] | None = None
-    route_type_name: str = ""
     passive: bool = False
-
-
-_http: dict[str, HttpFilterFactory] = {}
-_http_by_route_type: dict[str, HttpFilterFactory] = {}
-
-
-def register_http_filter(factory: HttpFilterFactory) -> None:
-    """Make a filter available under the full name of its config message."""
-    _http[factory.type_name] = factory
-    if factory.route_type_name:
-        _http_by_route_type[factory.route_type_name] = factory
-
-
-def http_filter_of_route_type(type_name: str) -> HttpFilterFactory | None:
-    """The factory whose per-route config is that message."""
-    return _http_by_route_type.get(type_name)
-
-
-def http_filter(type_name: str) -> HttpFilterFactory | None:
-    """The factory for a config message such as `envoy.extensions.filters.http.router.v3.Router`."""
-    return _http.get(type_name)

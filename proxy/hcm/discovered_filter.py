@@ -17,7 +17,8 @@ from proxy.config.any_unpack import unpack
 from proxy.config.context import CompileContext
 from proxy.config.extensions import type_name_of
 from proxy.config.resources import ResourceSource
-from proxy.filters.api import FilterStatus, HttpFilter, HttpFilterFactory, StreamCallbacks, http_filter
+from proxy.filters.api import FilterStatus, HttpFilter, HttpFilterFactory, StreamCallbacks
+from proxy.filters.registry import http_filter
 from xds_client.resource_types import ResourceType
 
 _STATS: Final = "extension_config_discovery.http_filter."

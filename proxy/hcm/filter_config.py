@@ -7,8 +7,7 @@ from typing import Any
 from proxy.config.any_unpack import unpack
 from proxy.config.context import CompileContext
 from proxy.config.extensions import is_registered
-from proxy.filters.api import http_filter
-from proxy.filters.http import register_all
+from proxy.filters.registry import http_filter
 from proxy.hcm.discovered_filter import CompiledHttpFilter, HttpFilterConfig, compile_discovered
 
 
@@ -19,7 +18,6 @@ def compile_http_filters(
 
     A discovered filter that stands last is among the filters; what comes must be the router then.
     """
-    register_all()
     filters: list[HttpFilterConfig] = []
     router = None
     discovered = False

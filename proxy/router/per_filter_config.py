@@ -11,7 +11,8 @@ from envoy.config.route.v3.route_components_pb2 import FilterConfig
 from proxy.config.any_unpack import unpack
 from proxy.config.context import CompileContext
 from proxy.config.extensions import is_registered
-from proxy.filters.api import HttpFilterFactory, http_filter_of_route_type
+from proxy.filters.api import HttpFilterFactory
+from proxy.filters.registry import http_filter_of_route_type
 
 _FILTER_CONFIG: Final = FilterConfig.DESCRIPTOR.full_name
 _CORS_FILTER: Final = "envoy.filters.http.cors"

@@ -15,7 +15,6 @@ from typing import Any, Final
 import pytest
 import yaml
 
-import proxy.app.data_plane  # noqa: F401  (registers the filters)
 from proxy.app.command_line import Options
 from proxy.app.config_loading import load
 from proxy.base.errors import ConfigError

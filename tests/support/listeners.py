@@ -17,7 +17,6 @@ from proxy.config.context import CompileContext
 from proxy.config.extensions import message_class
 from proxy.downstream.connection import Acceptor
 from proxy.downstream.listener import Listener, ListenerConfig, compile_listener
-from proxy.filters.network import register_all
 from tests.support.fake_clock import FakeClock
 from tests.support.memory_transport import MemoryTransport
 
@@ -56,7 +55,6 @@ def listener(*chains: dict[str, Any], **fields: Any) -> dict[str, Any]:
 
 def compile_checked(config: dict[str, Any]) -> tuple[ListenerConfig, list[str]]:
     """The compiled listener, and its problems as `path: reason`."""
-    register_all()
     ctx = CompileContext()
     message = json_format.ParseDict(config, listener_pb2.Listener())
     return compile_listener(message, "listener", ctx), [str(problem) for problem in ctx.problems]

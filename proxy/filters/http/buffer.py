@@ -87,5 +87,4 @@ FACTORY = HttpFilterFactory(
     compile=_compile,
     create=_create,
     compile_route=_compile_route,
-    route_type_name="envoy.extensions.filters.http.buffer.v3.BufferPerRoute",
 )

@@ -287,5 +287,4 @@ FACTORY = HttpFilterFactory(
     compile=compile_filter,
     create=_create,
     compile_route=compile_route,
-    route_type_name="envoy.extensions.filters.http.compressor.v3.CompressorPerRoute",
 )

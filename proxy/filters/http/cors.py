@@ -192,5 +192,4 @@ FACTORY = HttpFilterFactory(
     compile=_compile,
     create=_create,
     compile_route=compile_policy,
-    route_type_name="envoy.extensions.filters.http.cors.v3.CorsPolicy",
 )

@@ -170,5 +170,4 @@ FACTORY = HttpFilterFactory(
     compile=_compile,
     create=_create,
     compile_route=_compile_route,
-    route_type_name="envoy.extensions.filters.http.dynamic_forward_proxy.v3.PerRouteConfig",
 )

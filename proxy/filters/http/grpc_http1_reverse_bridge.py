@@ -208,5 +208,4 @@ FACTORY = HttpFilterFactory(
     compile=_compile,
     create=_create,
     compile_route=_compile_route,
-    route_type_name="envoy.extensions.filters.http.grpc_http1_reverse_bridge.v3.FilterConfigPerRoute",
 )

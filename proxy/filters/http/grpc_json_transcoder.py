@@ -40,5 +40,4 @@ FACTORY = HttpFilterFactory(
     compile=_compile,
     create=_create,
     compile_route=_compile,
-    route_type_name=_TYPE_NAME,
 )

@@ -85,5 +85,4 @@ FACTORY = HttpFilterFactory(
     compile=_compile_filter,
     create=_create,
     compile_route=_compile,
-    route_type_name="envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute",
 )

@@ -134,5 +134,4 @@ FACTORY = HttpFilterFactory(
     compile=_compile,
     create=_create,
     compile_route=_compile,
-    route_type_name="envoy.extensions.filters.http.on_demand.v3.PerRouteConfig",
 )

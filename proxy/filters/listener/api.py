@@ -62,16 +62,3 @@ class ListenerFilterFactory:
     compile: Callable[[Any, str, CompileContext], Any]
     create: Callable[[Any, WorkerServices, ListenerFacts], ListenerFilter]
     only_detects: Callable[[Any], bool] | None = None
-
-
-_factories: dict[str, ListenerFilterFactory] = {}
-
-
-def register_listener_filter(factory: ListenerFilterFactory) -> None:
-    """Make a filter available under the full name of its config message."""
-    _factories[factory.type_name] = factory
-
-
-def listener_filter(type_name: str) -> ListenerFilterFactory | None:
-    """The factory for a config message such as `envoy.extensions.filters.listener.original_dst.v3.OriginalDst`."""
-    return _factories.get(type_name)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import median_low
 
 from proxy.base.headers import HeaderMap
 from proxy.upstream.host import Host
@@ -87,7 +86,7 @@ class ClientWeights:
             for host, one in self._reported.items()
             if now - one.since >= self._config.blackout and one.weight > 0
         }
-        usual = median_low(weights.values()) if weights else 1
+        usual = sorted(weights.values())[(len(weights) - 1) // 2] if weights else 1
         changed = False
         for host in hosts:
             weight = weights.get(host, usual)

@@ -14,7 +14,6 @@ from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from google.protobuf import json_format
 
-import proxy.app.data_plane  # noqa: F401  (the filters that configs may name)
 from proxy.admin.server_stats import ClusterManagerStats, ListenerManagerStats
 from proxy.app.name_resolution import NameResolution
 from proxy.base.stats import StatRegistry

@@ -9,12 +9,9 @@ from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 
 from proxy.config.context import CompileContext
-from proxy.filters.http import register_all
 from proxy.filters.http.buffer import BufferConfig
 from proxy.hcm.discovered_filter import DiscoveredHttpFilter, check_extension
 from proxy.hcm.filter_config import compile_http_filters
-
-register_all()
 
 BUFFER = "envoy.extensions.filters.http.buffer.v3.Buffer"
 ROUTER = "envoy.extensions.filters.http.router.v3.Router"

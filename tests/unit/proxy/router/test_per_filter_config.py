@@ -2,11 +2,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxy.filters.api import HttpFilterFactory, http_filter
-from proxy.filters.http import register_all
+from proxy.filters.api import HttpFilterFactory
+from proxy.filters.registry import http_filter
 from tests.unit.proxy.router.tables import problems_of, request, route_of, routes, table
-
-register_all()
 
 _WRAPPER = "type.googleapis.com/envoy.config.route.v3.FilterConfig"
 _FILTERS = "type.googleapis.com/envoy.extensions.filters.http."

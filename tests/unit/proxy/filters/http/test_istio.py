@@ -10,8 +10,8 @@ from proxy.base.headers import HeaderMap
 from proxy.base.stream_info import APPLICATION_PROTOCOLS
 from proxy.config import extensions
 from proxy.config.context import CompileContext
-from proxy.filters.api import FilterStatus, HttpFilterFactory, http_filter
-from proxy.filters.http import register_all
+from proxy.filters.api import FilterStatus, HttpFilterFactory
+from proxy.filters.registry import http_filter
 
 ALPN = "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig"
 PEER = "io.istio.http.peer_metadata.Config"
@@ -19,7 +19,6 @@ WASM = "envoy.extensions.filters.http.wasm.v3.Wasm"
 
 
 def factory(type_name: str) -> HttpFilterFactory:
-    register_all()
     found = http_filter(type_name)
     assert found is not None
     return found

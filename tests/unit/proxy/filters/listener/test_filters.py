@@ -14,9 +14,9 @@ from proxy.base.stream_info import ConnectionInfo, DrainState
 from proxy.config.context import CompileContext
 from proxy.config.extensions import message_class
 from proxy.filters.api import ListenerFacts
-from proxy.filters.listener import register_all
-from proxy.filters.listener.api import DONE, REJECT, Decision, Inspection, ListenerFilter, listener_filter
+from proxy.filters.listener.api import DONE, REJECT, Decision, Inspection, ListenerFilter
 from proxy.filters.listener.proxy_protocol import FILTER_STATE
+from proxy.filters.registry import listener_filter
 from tests.support.client_hellos import BROWSER, message, records
 from tests.support.listeners import numbers, services
 
@@ -27,7 +27,6 @@ class Case:
     """A filter, a connection, and the worker's services."""
 
     def __init__(self, kind: str, runtime: dict[str, str] | None = None, **fields: Any) -> None:
-        register_all()
         self.services = services(runtime)
         type_name = f"{PACKAGE}.{kind}"
         factory = listener_filter(type_name)
