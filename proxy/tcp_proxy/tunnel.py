@@ -180,7 +180,7 @@ class TunnelUpstream:
             session.tell(HEADERS_KEY, fields)
         status = response.head.status
         accepted = status == _OK if self._speaks_http2() else _OK <= status < _REDIRECTS
-        if not accepted or end_stream:
+        if not accepted or (end_stream and not body):
             # After the end of a response, a connection of HTTP/1 sees to itself.
             if not end_stream or self._speaks_http2():
                 self._connection.abandon()
@@ -190,7 +190,7 @@ class TunnelUpstream:
         self.connected_at = session.now()
         session.on_connected(self)
         if body:
-            self.on_response_data(body, False)
+            self.on_response_data(body, end_stream)
 
     def _speaks_http2(self) -> bool:
         return self.cluster.config.protocol in _HTTP2

@@ -208,6 +208,11 @@ class FarFrames(End):
     def answer(self, status: int, fields: Fields = (), *, end: bool = False) -> None:
         self.stream.head(status, fields, end=end)
 
+    def answer_whole(self, status: int, body: bytes) -> None:
+        """A head, a body and the end, in one segment."""
+        head = h2.response(self.stream.id, status, [])
+        self.stream.connection.send(head + h2.data(self.stream.id, body, end=True))
+
     def send(self, data: bytes) -> None:
         self.stream.data(data)
 
@@ -239,6 +244,11 @@ class FarText(TextEnd):
         """Without a length the body lasts until the close; `end` says that there is none."""
         head = f"HTTP/1.1 {status} X\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields)
         self.send((head + ("content-length: 0\r\n" if end else "") + "\r\n").encode())
+
+    def answer_whole(self, status: int, body: bytes) -> None:
+        """A head, a body and the end, in one segment."""
+        self.send(f"HTTP/1.1 {status} X\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
+        self.finish()
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
