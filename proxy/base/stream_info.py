@@ -50,6 +50,8 @@ class TlsInfo:
     sni = ""
     session_id = ""
     peer_certificate_der = b""
+    #: Whether that certificate was found good by what is asked of it; False in a resumed session, as in Envoy.
+    peer_certificate_validated = False
     local_certificate_der = b""
     #: The validated chain, the peer's certificate first; empty if nothing was validated.
     peer_chain_der: tuple[bytes, ...] = ()

@@ -1,11 +1,12 @@
 """What OpenSSL can do for a context beyond Python's `ssl`, called in the very library that `ssl` runs on.
 
-CPython keeps its `SSL_CTX *` first in an `ssl.SSLContext`. That is checked once, on a context whose options are
-known. Where the library hides its functions (a statically linked interpreter) `AVAILABLE` is False, and whoever
-needs one of these refuses its config field with `UNAVAILABLE`.
+CPython keeps its `SSL_CTX *` first in an `ssl.SSLContext`, and its `SSL *` second in what stands behind an
+`ssl.SSLObject`. That is checked once, on a context whose options are known and a connection of it. Where the
+library hides its functions (a statically linked interpreter) `AVAILABLE` is False, and whoever needs one of these
+refuses its config field with `UNAVAILABLE`.
 
-The one callback is never freed, as a connection may outlive the Python object of its context.
-What it needs of a context stands in `_callback_data` as long as that object lives.
+The callbacks are never freed, as a connection may outlive the Python object of its context.
+What they need of a context stands in `_callback_data` as long as that object lives.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ _CTRL_SET_TICKET_KEYS: Final = 59
 _CTRL_SET_GROUPS_LIST: Final = 92
 _CTRL_SET_SIGALGS_LIST: Final = 98
 _SESS_CACHE_OFF: Final = 0
+_VERIFIED: Final = 0  # X509_V_OK
 _OSSL_PARAM_UTF8: Final = 4
 _OSSL_PARAM_OCTETS: Final = 5
 _IV_BYTES: Final = 16
@@ -62,13 +64,18 @@ _TicketCallback = ctypes.CFUNCTYPE(
     ctypes.c_int, _POINTER, _POINTER, _POINTER, _POINTER, _POINTER, ctypes.c_int
 )
 
+_VerifyCallback = ctypes.CFUNCTYPE(ctypes.c_int, _POINTER, _POINTER)
+
 _SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "SSL_CTX_get_options": (ctypes.c_uint64, (_POINTER,)),
     "SSL_CTX_ctrl": (ctypes.c_long, (_POINTER, ctypes.c_int, ctypes.c_long, _POINTER)),
     "SSL_CTX_set_timeout": (ctypes.c_long, (_POINTER, ctypes.c_long)),
     "SSL_CTX_set_session_id_context": (ctypes.c_int, (_POINTER, ctypes.c_char_p, ctypes.c_uint)),
     "SSL_CTX_set_tlsext_ticket_key_evp_cb": (ctypes.c_int, (_POINTER, _POINTER)),
+    "SSL_CTX_set_cert_verify_callback": (None, (_POINTER, _POINTER, _POINTER)),
     "SSL_get_SSL_CTX": (_POINTER, (_POINTER,)),
+    "SSL_get_verify_result": (ctypes.c_long, (_POINTER,)),
+    "X509_verify_cert": (ctypes.c_int, (_POINTER,)),
     "EVP_aes_256_cbc": (_POINTER, ()),
     "EVP_EncryptInit_ex": (
         ctypes.c_int,
@@ -88,6 +95,12 @@ def _address(context: ssl.SSLContext) -> int:
     return int(ctypes.c_void_p.from_address(id(context) + object.__basicsize__).value or 0)
 
 
+def _connection(ssl_object: Any) -> int:
+    """The `SSL *` of an `ssl.SSLObject`."""
+    at = id(ssl_object._sslobj) + object.__basicsize__ + ctypes.sizeof(ctypes.c_void_p)
+    return int(ctypes.c_void_p.from_address(at).value or 0)
+
+
 def _load() -> Any:
     """The library, None if it cannot be used."""
     import _ssl
@@ -105,8 +118,10 @@ def _load() -> Any:
         return None
     known = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     known.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
-    same = library.SSL_CTX_get_options(_address(known)) == known.options & 0xFFFFFFFFFFFFFFFF
-    return library if same else None
+    if library.SSL_CTX_get_options(_address(known)) != known.options & 0xFFFFFFFFFFFFFFFF:
+        return None
+    connection = _connection(known.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True))
+    return library if library.SSL_get_SSL_CTX(connection) == _address(known) else None
 
 
 _library: Final = _load()
@@ -189,6 +204,27 @@ def _ticket(
     return 2 if found else 1
 
 
+# -- verification
+
+
+def accept_any_peer(context: ssl.SSLContext) -> None:
+    """Let peers in whatever becomes of the verification of their certificates; see `chain_is_verified`."""
+    _library.SSL_CTX_set_cert_verify_callback(_address(context), ctypes.cast(_on_peer, _POINTER), None)
+
+
+def chain_is_verified(ssl_object: ssl.SSLObject) -> bool:
+    """Whether the peer's certificate was trusted; of a resumed session, when that session began."""
+    return bool(_library.SSL_get_verify_result(_connection(ssl_object)) == _VERIFIED)
+
+
+def _verify(store: int, argument: int) -> int:  # pragma: no cover  (runs in C's frames)
+    """`SSL_CTX_set_cert_verify_callback`: verifies as usual, which leaves its result in `store`."""
+    del argument
+    _library.X509_verify_cert(store)
+    _library.ERR_clear_error()
+    return 1
+
+
 # -- parameters
 
 
@@ -210,3 +246,4 @@ def _set_list(context: ssl.SSLContext, command: int, names: Sequence[str]) -> bo
 
 
 _on_ticket: Final = _TicketCallback(_ticket)
+_on_peer: Final = _VerifyCallback(_verify)

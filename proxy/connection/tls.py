@@ -19,7 +19,8 @@ from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from proxy.base.stream_info import TlsInfo
 from proxy.config.context import CompileContext
 from proxy.config.data_source import read_data_source
-from proxy.connection.tls_checks import PeerChecks, compile_peer_checks, verified_chain
+from proxy.connection import openssl
+from proxy.connection.tls_checks import compile_peer_checks, verified_chain
 from proxy.connection.tls_material import (
     load_authorities,
     load_revocations,
@@ -45,14 +46,9 @@ _OP_PRIORITIZE_CHACHA: Final = 1 << 21
 #: OpenSSL: X509_V_FLAG_NO_CHECK_TIME.
 _VERIFY_NO_CHECK_TIME: Final = 0x200000
 _TICKET_KEYS_SDS: Final = "session_ticket_keys_sds_secret_config"
-_ACCEPT_UNTRUSTED: Final = 1  # CertificateValidationContext.TrustChainVerification
 
 #: Who agrees on this has to speak before the stream's own bytes: see `proxy.filters.network.istio`.
 _PEER_EXCHANGE: Final = "istio-peer-exchange"
-
-_UNVERIFIED_CLIENTS: Final = (
-    "needs a trusted_ca in validation_context: Python's ssl cannot ask for a certificate without verifying it"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,18 +189,16 @@ def _with_secrets(message: Any, sources: tuple[SecretSource, ...]) -> Any:
 def _downstream(message: Any, path: str, ctx: CompileContext) -> DownstreamTlsConfig:
     common, at = message.common_tls_context, f"{path}.common_tls_context"
     validation = _Validation(common.validation_context, f"{at}.validation_context", ctx)
-    if common.validation_context.trust_chain_verification == _ACCEPT_UNTRUSTED:
-        ctx.problem(
-            f"{at}.validation_context.trust_chain_verification",
-            "ACCEPT_UNTRUSTED is not supported for clients: Python's ssl cannot ask for a certificate without "
-            "verifying it",
-        )
+    checks = validation.checks
     if message.require_client_certificate.value and not validation.trusts:
-        ctx.problem(f"{path}.require_client_certificate", _UNVERIFIED_CLIENTS)
-    elif (validation.checks.hashes or validation.checks.spki_hashes) and not validation.trusts:
-        ctx.problem(f"{at}.validation_context", f"pinned certificates: this {_UNVERIFIED_CLIENTS}")
+        ctx.warning(
+            f"{path}.require_client_certificate",
+            "has no effect without a trusted_ca in validation_context, as in Envoy: clients need no certificate",
+        )
     # Envoy has a client without a certificate pass none of these tests, so they imply that one is required.
-    required = message.require_client_certificate.value or validation.checks.needs_certificate
+    required = (checks.needs_certificate and not checks.lenient) or (
+        message.require_client_certificate.value and validation.trusts
+    )
 
     sessions = Sessions(message, path, ctx)
 
@@ -218,9 +212,9 @@ def _downstream(message: Any, path: str, ctx: CompileContext) -> DownstreamTlsCo
             context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE | _OP_PRIORITIZE_CHACHA
         sessions.apply(context)
         validation.apply(context, problems)
-        if validation.trusts:
+        if validation.asks:
             context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
-        use_checks(context, validation.checks)
+        use_checks(context, checks)
         _show(context, certificates, at, problems)
         return context
 
@@ -251,11 +245,8 @@ def _upstream(message: Any, path: str, ctx: CompileContext, default_alpn: Sequen
     validation = _Validation(common.validation_context, f"{at}.validation_context", ctx)
     validation.apply(context, ctx)
     checks = validation.checks
-    untrusted = common.validation_context.trust_chain_verification == _ACCEPT_UNTRUSTED
-    if untrusted:
-        checks = PeerChecks()
-    verifies = validation.trusts and not untrusted
-    context.verify_mode = ssl.CERT_REQUIRED if verifies else ssl.CERT_NONE
+    verifies = validation.trusts and not checks.lenient
+    context.verify_mode = ssl.CERT_REQUIRED if validation.asks else ssl.CERT_NONE
     by_name = message.auto_sni_san_validation
     if by_name and not validation.trusts:
         ctx.problem(
@@ -289,7 +280,13 @@ class _Validation:
         self._revocations = self._read("crl", ctx)
         self._system = message.HasField("system_root_certs")
         self._spiffe = message.HasField("custom_validator_config")
-        self.trusts = bool(message.HasField("trusted_ca") or self._system or self._spiffe)
+        self.trusts = self.checks.authorities or self._spiffe
+        #: Whether a client is asked for a certificate.
+        self.asks = self.trusts or self.checks.lenient or self.checks.needs_certificate
+        #: Whether the checks alone decide. The library can only verify what it is asked for.
+        self._accepts_any = self.asks and (self.checks.lenient or not self.trusts)
+        if self._accepts_any and not openssl.AVAILABLE:
+            ctx.problem(path, f"peers without a trusted_ca, or ACCEPT_UNTRUSTED: {openssl.UNAVAILABLE}")
         if self.checks.names and not self.trusts:
             ctx.problem(
                 path, "verifying names of certificates without a trusted CA is insecure and not allowed"
@@ -302,8 +299,11 @@ class _Validation:
         content = read_data_source(getattr(self._message, field), f"{self._path}.{field}", ctx)
         return content if len(ctx.problems) == problems else None
 
-    def apply(self, context: ssl.SSLContext, ctx: CompileContext) -> None:
+    def apply(self, context: TlsContext, ctx: CompileContext) -> None:
         """Trust what is to be trusted."""
+        context.validates = self.trusts or self.checks.needs_certificate
+        if self._accepts_any and openssl.AVAILABLE:
+            openssl.accept_any_peer(context)
         # The trust domains of a SPIFFE validator replace trusted_ca, as in Envoy.
         if self._spiffe:
             load_authorities(context, self._bundle, f"{self._path}.custom_validator_config", ctx)
@@ -380,10 +380,14 @@ def describe(ssl_object: ssl.SSLObject, info: TlsInfo | None = None) -> TlsInfo:
     context = ssl_object.context
     if isinstance(context, TlsContext):
         info.local_certificate_der = context.certificate_der
-    verified = context.verify_mode != ssl.CERT_NONE
-    if verified or isinstance(context, TlsContext):
+    if isinstance(context, TlsContext):
         info.peer_certificate_der = ssl_object.getpeercert(True) or b""
-        if verified and info.peer_certificate_der:
+        if (
+            context.validates
+            and info.peer_certificate_der
+            and getattr(ssl_object, "overlooked", None) is None
+        ):
+            info.peer_certificate_validated = not ssl_object.session_reused
             info.peer_chain_der = verified_chain(ssl_object)
     if info.version != "TLSv1.3" and ssl_object.session is not None:
         info.session_id = ssl_object.session.id.hex()

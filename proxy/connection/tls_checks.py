@@ -17,7 +17,8 @@ from typing import Any, Final
 from proxy.config.any_unpack import unpack
 from proxy.config.context import CompileContext
 from proxy.config.data_source import read_data_source
-from proxy.connection.tls_errors import ChainRefused, NameMismatch, PinMismatch
+from proxy.connection import openssl
+from proxy.connection.tls_errors import ChainRefused, NameMismatch, PeerRefused, PinMismatch
 from proxy.connection.tls_names import (
     NameTest,
     any_matches,
@@ -31,6 +32,7 @@ _SPIFFE_SCHEME: Final = "spiffe://"
 #: `ssl` keeps the numbers of its encodings to itself.
 _ENCODING_DER: Final = 2
 _SHA256_BYTES: Final = 32
+_ACCEPT_UNTRUSTED: Final = 1  # CertificateValidationContext.TrustChainVerification
 _NO_ISSUER: Final = "X509_verify_cert: certificate verification error: unable to get local issuer certificate"
 
 
@@ -49,6 +51,9 @@ class PeerChecks:
     spki_hashes: frozenset[bytes] = frozenset()
     max_depth: int = -1
     trust_domains: Mapping[str, frozenset[bytes]] | None = None
+    #: ACCEPT_UNTRUSTED: who fails a check, or the verification by `authorities`, is let in.
+    lenient: bool = False
+    authorities: bool = False
 
     @property
     def any(self) -> bool:
@@ -59,6 +64,7 @@ class PeerChecks:
             or self.spki_hashes
             or self.max_depth >= 0
             or self.trust_domains is not None
+            or self.lenient
         )
 
     @property
@@ -66,13 +72,24 @@ class PeerChecks:
         """Whether a peer without a certificate cannot pass."""
         return bool(self.names or self.hashes or self.spki_hashes or self.trust_domains is not None)
 
-    def run(self, ssl_object: Any) -> None:
-        """Check the peer of a finished handshake; raises a `PeerRefused`."""
+    def run(self, ssl_object: Any) -> PeerRefused | None:
+        """Check the peer of a finished handshake; raises a `PeerRefused`, or returns it if it is overlooked."""
+        try:
+            self._check(ssl_object)
+        except PeerRefused as refusal:
+            if not self.lenient:
+                raise
+            return refusal
+        return None
+
+    def _check(self, ssl_object: Any) -> None:
         der = ssl_object.getpeercert(True)
         if not der:
             return
         # A resumed session has no chain; it was checked when the session began.
         fresh = not ssl_object.session_reused
+        if self.lenient and self.authorities and fresh and not openssl.chain_is_verified(ssl_object):
+            raise ChainRefused(_NO_ISSUER)
         if self.trust_domains is not None and fresh:
             self._check_trust_domain(ssl_object, der)
         if self.max_depth >= 0 and fresh and len(verified_chain(ssl_object)) - 1 > max(self.max_depth, 1):
@@ -111,6 +128,7 @@ def compile_peer_checks(message: Any, path: str, ctx: CompileContext) -> tuple[P
     if message.HasField("custom_validator_config"):
         domains, bundle = _spiffe(message, f"{path}.custom_validator_config", ctx)
         names = tuple(test for test in names if test[0] == "URI")
+    spiffe = domains is not None  # that validator knows no ACCEPT_UNTRUSTED
     return (
         PeerChecks(
             names,
@@ -118,6 +136,8 @@ def compile_peer_checks(message: Any, path: str, ctx: CompileContext) -> tuple[P
             _spki_hashes(message.verify_certificate_spki, f"{path}.verify_certificate_spki", ctx),
             message.max_verify_depth.value if message.HasField("max_verify_depth") else -1,
             domains,
+            message.trust_chain_verification == _ACCEPT_UNTRUSTED and not spiffe,
+            message.HasField("trusted_ca") or message.HasField("system_root_certs"),
         ),
         bundle,
     )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from proxy.connection.tls_checks import PeerChecks, server_name_presented
-from proxy.connection.tls_errors import NameMismatch
+from proxy.connection.tls_errors import NameMismatch, PeerRefused
 from proxy.connection.tls_names import names_of
 
 #: A session, and the name that its server was asked for by.
@@ -29,6 +29,8 @@ class CheckedSslObject(ssl.SSLObject):
     """
 
     checks: PeerChecks | None = None
+    #: What a check found that is to be overlooked.
+    overlooked: PeerRefused | None = None
     checks_server_name = False
     #: A name that the peer's certificate must be for besides all that, "" for none.
     wanted_name = ""
@@ -42,7 +44,7 @@ class CheckedSslObject(ssl.SSLObject):
         try:
             super().do_handshake()
             if self.checks is not None:
-                self.checks.run(self)
+                self.overlooked = self.checks.run(self)
             if self.checks_server_name and self.server_hostname:
                 self._check_server_name(self.server_hostname)
             if self.wanted_name:
@@ -89,6 +91,8 @@ class TlsContext(ssl.SSLContext):
     """
 
     certificate_der = b""
+    #: Whether something is asked of the peer's certificate.
+    validates = False
     protocols: Sequence[str] = ()
     sessions: deque[NamedSession] | None = None
 

@@ -7,7 +7,14 @@ from typing import Any, ClassVar
 
 from proxy.base.stats import StatGroup
 from proxy.base.stream_info import TlsInfo
-from proxy.connection.tls_errors import NO_CERTIFICATE, VERIFY_FAILED, NameMismatch, PinMismatch, reason_name
+from proxy.connection.tls_errors import (
+    NO_CERTIFICATE,
+    VERIFY_FAILED,
+    NameMismatch,
+    PeerRefused,
+    PinMismatch,
+    reason_name,
+)
 from proxy.connection.tls_secrets import RotatingTls
 
 
@@ -48,9 +55,11 @@ class SslStats(StatGroup):
         values.update((self.prefix + name, count) for name, count in self._named.items())
         return values
 
-    def succeeded(self, info: TlsInfo, *, reused: bool) -> None:
-        """Count a finished handshake."""
+    def succeeded(self, info: TlsInfo, *, reused: bool, overlooked: PeerRefused | None) -> None:
+        """Count a finished handshake, and what was `overlooked` in it."""
         self.handshake += 1
+        if overlooked is not None:
+            self.failed(overlooked)
         if reused:
             self.session_reused += 1
         if not info.peer_certificate_der:

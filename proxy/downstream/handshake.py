@@ -165,7 +165,8 @@ class _Handshake(asyncio.Protocol):
         ssl_object.on_failure = None
         connection, tls = self._connection, self._tls
         info = describe(ssl_object, connection.tls)
-        tls.stats.succeeded(info, reused=bool(ssl_object.session_reused))
+        reused = bool(ssl_object.session_reused)
+        tls.stats.succeeded(info, reused=reused, overlooked=ssl_object.overlooked)
         if tls.buffer_limit:
             secured.set_write_buffer_limits(tls.buffer_limit)
         protocol = self._create_protocol(connection)

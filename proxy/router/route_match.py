@@ -197,7 +197,7 @@ def _tls_test(message: Any) -> InfoMatch:
     def matches(info: StreamInfo, _draw: Callable[[], int]) -> bool:
         tls = info.connection.tls
         has_certificate = tls is not None and bool(tls.peer_certificate_der)
-        is_valid = has_certificate and bool(getattr(tls, "peer_certificate_validated", True))
+        is_valid = tls is not None and tls.peer_certificate_validated
         return presented in {None, has_certificate} and validated in {None, is_valid}
 
     return matches

@@ -93,6 +93,20 @@ class Certificates:
                 "crl": {"filename": str(self.authority.revoke(self.clients["revoked"]))},
                 "only_verify_leaf_cert_crl": True,
             },
+            "anybody": {"trust_chain_verification": "ACCEPT_UNTRUSTED"},
+            "untrusted": {**ca, "trust_chain_verification": "ACCEPT_UNTRUSTED"},
+            "untrusted_dns": {
+                **ca,
+                "match_typed_subject_alt_names": [match("DNS", exact="client.test")],
+                "trust_chain_verification": "ACCEPT_UNTRUSTED",
+            },
+            "untrusted_hash": {
+                "verify_certificate_hash": [hashlib.sha256(der(good)).hexdigest()],
+                "trust_chain_verification": "ACCEPT_UNTRUSTED",
+            },
+            "only_hash": {"verify_certificate_hash": [hashlib.sha256(der(good)).hexdigest()]},
+            "only_spki": {"verify_certificate_spki": [spki(good)]},
+            "nothing": {},
             "spiffe": self.spiffe(),
             "spiffe_names": {
                 **self.spiffe(),
@@ -118,6 +132,7 @@ def match(kind: str, **matcher: str) -> Json:
 VALIDATIONS = (
     *("plain", "optional", "dns", "uri", "hash", "colons", "spki", "either", "depth", "shallow", "deep"),
     *("expired", "revoked", "spiffe", "spiffe_names"),
+    *("anybody", "untrusted", "untrusted_dns", "untrusted_hash", "only_hash", "only_spki", "nothing"),
 )
 CLIENTS = ("none", "good", "other", "expired", "strange", "deep", "revoked", "stranger_at_home")
 
@@ -129,10 +144,20 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 @pytest.fixture(scope="module")
 def pair(certificates: Certificates) -> Iterator[Pair]:
-    answer = {"match": {"prefix": "/"}, "direct_response": {"status": 200}}
+    validated = {
+        "match": {"prefix": "/", "tls_context": {"validated": True}},
+        "direct_response": {"status": 200},
+    }
+    presented = {
+        "match": {"prefix": "/", "tls_context": {"presented": True}},
+        "direct_response": {"status": 201},
+    }
+    nothing = {"match": {"prefix": "/"}, "direct_response": {"status": 202}}
     made = []
     for name, validation in certificates.validation.items():
-        manager = connection_manager({"name": "r", "virtual_hosts": [virtual_host([answer])]})
+        manager = connection_manager(
+            {"name": "r", "virtual_hosts": [virtual_host([validated, presented, nothing])]}
+        )
         one = listener([manager], name, stat_prefix=name, access_log=[file_log(LOG)])
         common = {
             "tls_certificates": [
@@ -150,15 +175,15 @@ def pair(certificates: Certificates) -> Iterator[Pair]:
         yield started
 
 
-def visit(side: Side, name: str, context: ssl.SSLContext) -> bool:
-    """Whether a client gets an answer from the listener called `name`."""
+def visit(side: Side, name: str, context: ssl.SSLContext) -> str:
+    """The status that a client gets from the listener called `name`, "" for none."""
     with socket.create_connection(("127.0.0.1", side.proxy.ports[name]), PATIENCE) as raw:
         try:
             with context.wrap_socket(raw, server_hostname="server.test") as secured:
                 secured.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-                return secured.recv(4096).startswith(b"HTTP/1.1 200")
+                return secured.recv(4096)[9:12].decode()
         except (ssl.SSLError, ConnectionError):
-            return False
+            return ""
 
 
 VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
@@ -185,7 +210,7 @@ def seen(line: str) -> str:
 
 @pytest.mark.parametrize("name", VALIDATIONS)
 def test_who_is_let_in(pair: Pair, certificates: Certificates, name: str) -> None:
-    def visits(side: Side) -> list[tuple[str, str, bool, str]]:
+    def visits(side: Side) -> list[tuple[str, str, str, str]]:
         found = []
         for client in CLIENTS:
             for version in VERSIONS:

@@ -235,8 +235,10 @@ class ConnectionPool:
         connection = self.settled(connection)
         connection.socket = sock
         if self.cluster.ssl_stats is not None and connection.tls is not None:
-            reused = connection.transport.get_extra_info("ssl_object").session_reused
-            self.cluster.ssl_stats.succeeded(connection.tls, reused=bool(reused))
+            made = connection.transport.get_extra_info("ssl_object")
+            self.cluster.ssl_stats.succeeded(
+                connection.tls, reused=bool(made.session_reused), overlooked=made.overlooked
+            )
         connection.connected_at = now
         self.stats.upstream_cx_connect_ms.record(int((now - connection.connect_started_at) * 1000))
         task = asyncio.current_task()

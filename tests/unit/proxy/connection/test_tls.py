@@ -195,13 +195,6 @@ def test_an_encrypted_key_needs_its_password(authority: Authority) -> None:
             "common_tls_context.tls_params: minimum version TLSv1_3 is above the maximum version TLSv1_2",
         ),
         (
-            {"require_client_certificate": True},
-            (
-                "require_client_certificate: needs a trusted_ca in validation_context: Python's ssl cannot ask for "
-                "a certificate without verifying it"
-            ),
-        ),
-        (
             {"common_tls_context": {"validation_context": {"verify_certificate_hash": ["x"]}}},
             "common_tls_context.validation_context.verify_certificate_hash[0]: Invalid hex-encoded SHA-256 x",
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 
 from proxy.base.stream_info import TlsInfo
-from proxy.connection.tls_errors import NameMismatch
+from proxy.connection.tls_errors import ChainRefused, NameMismatch, PinMismatch
 from proxy.connection.tls_stats import SslStats
 
 
@@ -13,7 +13,7 @@ def test_ciphers_and_versions_are_counted_by_name() -> None:
     stats = SslStats("listener.a.ssl.")
     info = TlsInfo()
     info.cipher, info.version, info.peer_certificate_der = "C", "V", b"x"
-    stats.succeeded(info, reused=True)
+    stats.succeeded(info, reused=True, overlooked=None)
     counters = {name: count for name, count in stats.counters().items() if count}
     assert counters == {
         "listener.a.ssl.handshake": 1,
@@ -35,3 +35,13 @@ def test_failures_are_told_apart() -> None:
     stats.failed(ssl.SSLError())
     assert (stats.fail_verify_san, stats.fail_verify_error, stats.fail_verify_no_cert) == (1, 1, 1)
     assert stats.connection_error == 1
+
+
+def test_what_is_overlooked_is_counted() -> None:
+    stats = SslStats("listener.a.ssl.")
+    info = TlsInfo()
+    info.peer_certificate_der = b"x"
+    for overlooked in (ChainRefused(""), NameMismatch([]), PinMismatch()):
+        stats.succeeded(info, reused=False, overlooked=overlooked)
+    assert (stats.handshake, stats.fail_verify_error, stats.fail_verify_san) == (3, 1, 1)
+    assert stats.fail_verify_cert_hash == 1

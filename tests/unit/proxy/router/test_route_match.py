@@ -74,21 +74,24 @@ def test_grpc_requests_are_known_by_their_content_type(content_type: str, matche
 
 
 @pytest.mark.parametrize(
-    ("criteria", "certificate", "matched"),
+    ("criteria", "certificate", "validated", "matched"),
     [
-        ({"presented": True}, b"der", True),
-        ({"presented": True}, b"", False),
-        ({"presented": False}, b"", True),
-        ({"presented": True, "validated": True}, b"der", True),
-        ({"validated": False}, b"der", False),
-        ({}, b"", True),
+        ({"presented": True}, b"der", True, True),
+        ({"presented": True}, b"", False, False),
+        ({"presented": False}, b"", False, True),
+        ({"presented": True, "validated": True}, b"der", True, True),
+        ({"presented": True, "validated": True}, b"der", False, False),
+        ({"validated": False}, b"der", True, False),
+        ({"validated": False}, b"der", False, True),
+        ({}, b"", False, True),
     ],
 )
-def test_tls_facts(criteria: dict[str, bool], certificate: bytes, matched: bool) -> None:
+def test_tls_facts(criteria: dict[str, bool], certificate: bytes, validated: bool, matched: bool) -> None:
     compiled = table(one({"prefix": "/", "tls_context": criteria}))
     info = stream()
     info.connection.tls = TlsInfo()
     info.connection.tls.peer_certificate_der = certificate
+    info.connection.tls.peer_certificate_validated = validated
     assert (route_of(compiled, request(), info) is not None) is matched
 
 
