@@ -169,7 +169,7 @@ class XdsClient:
 
     def _stream(self, source: str, api: Any, method: str, *, delta: bool) -> Runner:
         connector = self._connect(api.grpc_services, method, self._surroundings)
-        base, maximum = _intervals(api.grpc_services)
+        base, maximum = retry_intervals(api.grpc_services)
         name = source if source == ADS else f"{source} {connector.target}"
         return StreamRunner(
             self._mux(name, delta=delta),
@@ -281,7 +281,7 @@ def _check_name(name: str) -> None:
             raise ConfigError(str(error)) from error
 
 
-def _intervals(services: Sequence[Any]) -> tuple[float, float]:
+def retry_intervals(services: Sequence[Any]) -> tuple[float, float]:
     """The back-off of the first service in seconds: its `retry_policy`, else Envoy's own."""
     for service in services:
         for policy in (service.envoy_grpc.retry_policy, service.retry_policy):

@@ -23,7 +23,7 @@ from proxy.app.overload import overload_layers
 from proxy.app.runtime_layers import Layer, compile_layers, merge
 from proxy.base.errors import ConfigError, Problem
 from proxy.base.runtime import Runtime
-from proxy.config.config_source import check_api_source, checked_source
+from proxy.config.config_source import check_api_source, check_grpc_source, checked_source
 from proxy.config.context import CompileContext
 from proxy.connection.sockets import ListenAddress
 from proxy.downstream.listener import INBOUND, ListenerConfig, compile_listener
@@ -288,6 +288,9 @@ def _check_rest(bootstrap: Any, context: CompileContext) -> None:
     compile_plan(bootstrap, context)
     _check_secrets(bootstrap.static_resources.secrets, context)
     _check_dynamic(bootstrap.dynamic_resources, context)
+    if bootstrap.cluster_manager.HasField("load_stats_config"):
+        load_stats = bootstrap.cluster_manager.load_stats_config
+        check_grpc_source(load_stats, "cluster_manager.load_stats_config", context)
     if bootstrap.HasField("stats_flush_interval") and bootstrap.stats_flush_on_admin:
         context.problem("stats_flush_on_admin", "stats_flush_interval is set too; only one of them may be")
 

@@ -53,6 +53,7 @@ from xds_client.resource_types import ResourceType
 
 if TYPE_CHECKING:
     from proxy.app.active_listener import ActiveListener
+    from proxy.app.load_reporting import LoadReporting
     from proxy.app.secret_files import LoadingSecrets
     from proxy.app.secret_watch import SecretWatch
     from proxy.connection.tls_secrets import SecretPlan
@@ -170,6 +171,7 @@ class Controller:
         self.discovery: Discovery | None = None
         self.surviving: SurvivingClient | None = None
         self._cluster_demands: OnDemandClusters | None = None
+        self._load: LoadReporting | None = None
         self._log_file = log_file
         self._admin: Any = None
         self._serving = False
@@ -356,6 +358,7 @@ class Controller:
             await self.discovery.start_runtime(self.config.runtime_wants)
         self.dns_caches.declare(self.config.dns_caches)
         await self.names.start([self.config.clusters[index] for index in self.config.dns_clusters])
+        self._start_load_reports()
         if self.discovery is not None:
             await self.discovery.start_clusters(self.config.cluster_wants)
         # Envoy loads the runtime once more when its clusters are there; the numbers show it.
@@ -416,6 +419,8 @@ class Controller:
         logger.info("shutting down server instance")
         if self._drain is not None:
             self._drain.cancel()
+        if self._load is not None:
+            await self._load.close()
         if self.discovery is not None:
             await self.discovery.close()
         await self.names.close()
@@ -453,6 +458,7 @@ class Controller:
             "local_address": own_address(options.local_address_ip_version),
             "secrets": self.secrets is not None or self.config.dynamic,
             "node": self.bootstrap.node.SerializeToString(),
+            "reports_load": self.bootstrap.cluster_manager.HasField("load_stats_config"),
             "local_cluster": self.bootstrap.cluster_manager.local_cluster_name,
             "flush_interval": options.file_flush_interval_msec / 1000,
             "flush_size": options.file_flush_min_size_kb * 1024,
@@ -475,6 +481,8 @@ class Controller:
             handle.send(("hosts", name, resolved))
         for message in self.dns_caches.messages():
             handle.send(message)
+        if self._load is not None:
+            self._load.configure(handle)
         if self.state == "DRAINING":
             handle.send(("drain", True))
         if self._serving:
@@ -527,15 +535,25 @@ class Controller:
             self.secrets.start(self.loop)
         self.secrets.add(plan)
 
+    def _start_load_reports(self) -> None:
+        if not self.bootstrap.cluster_manager.HasField("load_stats_config"):
+            return
+        from proxy.app.load_reporting import LoadReporting  # as below
+        from proxy.discovery.client import surroundings
+
+        around = surroundings(self.bootstrap, dict(self.config.clusters), self._secret_values)
+        config = self.bootstrap.cluster_manager.load_stats_config
+        self._load = LoadReporting(self.loop, config, around, self.workers, self.clusters, self.loop.time)
+        self.registry.add("load_reporter", self._load.stats)
+        self._load.start()
+
+    def _secret_values(self) -> Mapping[str, bytes]:
+        return {} if self.secrets is None else self.secrets.values()
+
     def _start_discovery(self) -> Discovery:
         from proxy.discovery.client import make_client  # the control plane's client costs time to import
 
-        client = make_client(
-            self.loop,
-            self.bootstrap,
-            dict(self.config.clusters),
-            lambda: self.secrets.values() if self.secrets is not None else {},
-        )
+        client = make_client(self.loop, self.bootstrap, dict(self.config.clusters), self._secret_values)
         client = self._inspect(self._remember(client))
         return Discovery(
             self.bootstrap.dynamic_resources,
@@ -588,6 +606,9 @@ class Controller:
         match message[0]:
             case "stats":
                 self.stats.update(handle.index, message[1])
+            case "load":
+                if self._load is not None:
+                    self._load.take(handle.index, message[1])
             case "ready":
                 if self.workers.all_ready:
                     self._live.set()
@@ -619,6 +640,8 @@ class Controller:
         self.slots.clear_worker(handle.index)
         self.counts.clear_worker(handle.index)
         self.stats.lost(handle.index)
+        if self._load is not None:
+            self._load.lost(handle.index)
         if not self._exit.done():
             self.worker_stats.worker_restarted += 1
             self._drain_progress()

@@ -13,7 +13,7 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import uvloop
@@ -42,6 +42,7 @@ from proxy.upstream.circuit_breaker import SharedSlots
 from proxy.upstream.cluster_manager import ClusterManager
 from proxy.upstream.dns_cache.view import DnsCacheViews
 from proxy.upstream.host import Host, HostStats
+from proxy.upstream.load_counts import LoadCounts
 from xds_client.resource_types import ResourceType
 
 logger = logging.getLogger("proxy.app.worker")
@@ -112,6 +113,9 @@ class Worker:
         stats.add(self._sinks.stats.prefix, self._sinks.stats)
         self._clusters = ClusterManager(runtime, stats, draw, slots, index, context, _drain_pools)
         self._clusters.local_cluster_name = settings["local_cluster"]
+        self._clusters.reports_load = settings["reports_load"]
+        self._load = LoadCounts(self._clusters.active)
+        self._tasks: set[asyncio.Task[None]] = set()
         self.services = WorkerServices(
             loop=loop,
             clusters=self._clusters,
@@ -308,6 +312,9 @@ class Worker:
 
     def _answer(self, number: int, question: str) -> None:
         answer: Any = None
+        if question == "load":
+            self._begin(self._tell_load(number), "tell of the load")
+            return
         if question == "stats":
             answer = collect(self.services.stats)
         elif question == "hosts":
@@ -331,10 +338,28 @@ class Worker:
             for cluster in self._clusters.active()
         }
 
+    def _count_load(self, names: list[str] | None) -> None:
+        self._begin(self._load.want(names), "count the load")
+
+    async def _tell_load(self, number: int | None = None) -> None:
+        """Tell what came since the last time, and that this is the answer to question `number`."""
+        load = await self._load.tell()
+        if not self._stopping:
+            self.channel.send(("load", load))
+            if number is not None:
+                self.channel.send(("answer", number, None))
+
+    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = self._loop.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     def _push(self) -> None:
         if self._stopping:
             return
         self._descriptors.check()
+        if self._load.wanted and not self.channel.lagging:
+            self._begin(self._tell_load(), "tell of the load")
         began = time.perf_counter()
         if not self.channel.lagging:
             self.channel.send(("stats", collect(self.services.stats)))
@@ -396,6 +421,7 @@ class Worker:
         "ask": _answer,
         "close_idle": _close_idle,
         "clusters": _add_clusters,
+        "count_load": _count_load,
         "remove_clusters": _remove_clusters,
         "remove_listeners": _remove_listeners,
         "resources": _update_resources,

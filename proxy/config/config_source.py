@@ -38,6 +38,15 @@ def refuse_version_2(message: Any, path: str, ctx: Any) -> None:
         ctx.problem(f"{path}.resource_api_version", "V2 is no longer spoken; set V3")
 
 
+def check_grpc_source(api: Any, path: str, ctx: Any) -> None:
+    """Check an `ApiConfigSource` that is a gRPC service of any kind; problems go to `ctx`, a `CompileContext`."""
+    kind = api.DESCRIPTOR.fields_by_name["api_type"].enum_type.values_by_number[api.api_type].name
+    if kind not in {"GRPC", "DELTA_GRPC"}:
+        ctx.problem(f"{path}.api_type", f"{kind} is not gRPC; use GRPC")
+        return
+    check_api_source(api, path, ctx)
+
+
 def check_api_source(api: Any, path: str, ctx: Any) -> None:
     """Check an `ApiConfigSource`; problems go to `ctx`, a `CompileContext`."""
     kind = api.DESCRIPTOR.fields_by_name["api_type"].enum_type.values_by_number[api.api_type].name

@@ -24,7 +24,14 @@ def make_client(
     clusters: Mapping[str, bytes],
     secrets: Callable[[], Mapping[str, bytes]],
 ) -> Client:
-    """A client with the node of the bootstrap, which finds servers among its static `clusters`.
+    """A client with the node of the bootstrap."""
+    return XdsClient(loop, surroundings(bootstrap, clusters, secrets))
+
+
+def surroundings(
+    bootstrap: Any, clusters: Mapping[str, bytes], secrets: Callable[[], Mapping[str, bytes]]
+) -> Surroundings:
+    """The node of the bootstrap, and servers among its static `clusters`.
 
     `secrets` gives what `SecretWatch.values` does, whenever a connection begins.
     """
@@ -34,17 +41,14 @@ def make_client(
         serialized = clusters.get(name)
         return None if serialized is None else cluster_pb2.Cluster.FromString(serialized)
 
-    return XdsClient(
-        loop,
-        Surroundings(
-            node=bootstrap.node,
-            ads_config=dynamic.ads_config if dynamic.HasField("ads_config") else None,
-            cluster=cluster,
-            read_response=read_response,
-            draw=random.random,
-            clock=time.time,
-            tls=lambda cluster: server_tls(cluster, bootstrap.node, SecretStore(secrets())),
-        ),
+    return Surroundings(
+        node=bootstrap.node,
+        ads_config=dynamic.ads_config if dynamic.HasField("ads_config") else None,
+        cluster=cluster,
+        read_response=read_response,
+        draw=random.random,
+        clock=time.time,
+        tls=lambda cluster: server_tls(cluster, bootstrap.node, SecretStore(secrets())),
     )
 
 

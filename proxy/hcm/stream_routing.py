@@ -236,6 +236,8 @@ class RoutingPart(StreamState):
         if reply is None:
             return False
         cluster.stats.codes[503] += 1
+        cluster.stats.rq_dropped += 1
+        cluster.stats.rq_drop_overload += 1
         if upstream_plan.charges is not None:
             upstream_plan.charges.count(cluster.stats, 503)
         mark = None if self.manager.config.router_options.suppress_envoy_headers else reply.mark

@@ -100,6 +100,8 @@ class UpstreamRequest:
     _counted = False
     _response_started = False
     _interim_seen = False
+    #: Whether the head of the response told of the host's load, so that trailers need not be asked.
+    _load_reported = False
     over = False
     #: Why no response came.
     reason: PoolFailure | ResetReason | None = None
@@ -320,7 +322,9 @@ class UpstreamRequest:
             self._stream.info.upstream_transport_failure_reason = detail
         text = failure.value + (f"|{detail}" if detail else "")
         host = None if failure is PoolFailure.OVERFLOW else self.host
-        if failure is not PoolFailure.OVERFLOW:
+        if failure is PoolFailure.OVERFLOW:
+            self._charged.rq_dropped += 1
+        else:
             self.host.stats.rq_error += 1
         self._stream.on_upstream_failure(
             503,
@@ -343,7 +347,7 @@ class UpstreamRequest:
         """See `PoolRequest`."""
         self._response_started = True
         if self.host.load_reports is not None:
-            self.host.load_reports.on_response(self.host, response.head.headers)
+            self._load_reported = self.host.load_reports.on_response(self.host, response.head.headers)
         status = response.head.status
         self._charged.codes[status] += 1
         if self.charges is not None:
@@ -369,7 +373,7 @@ class UpstreamRequest:
 
     def on_response_trailers(self, trailers: HeaderMap) -> None:
         """See `PoolRequest`."""
-        if self.host.load_reports is not None:
+        if self.host.load_reports is not None and not self._load_reported:
             self.host.load_reports.on_response(self.host, trailers)
         if self._outcome_open:
             self._judge(trailers)

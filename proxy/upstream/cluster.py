@@ -58,6 +58,7 @@ class Cluster:
         "config",
         "draw",
         "drop_overload",
+        "endpoint_metrics",
         "internal_stats",
         "local_cluster",
         "name",
@@ -83,6 +84,8 @@ class Cluster:
         clock: Clock = time.monotonic,
         own_locality: Locality | None = None,
         local_cluster: Cluster | None = None,
+        *,
+        reports_load: bool = False,
     ) -> None:
         self.name = config.name
         self.config = config
@@ -136,6 +139,14 @@ class Cluster:
 
             weights = config.lb.client_weights
             self.client_weights = ClientWeights(weights, lambda: self.hosts, clock, self.rebalance)
+        #: An `EndpointMetrics`, where load reports tell what hosts report.
+        self.endpoint_metrics: Any = None
+        if reports_load and config.report_metrics:
+            from proxy.upstream.load_counts import EndpointMetrics  # few clusters tell of them
+
+            self.endpoint_metrics = EndpointMetrics(config.report_metrics, self.client_weights)
+            if self.client_weights is not None:
+                self.client_weights.reader = self.endpoint_metrics
         self._panic_threshold = self.balancer.panic_threshold()
         for breaker in self.breakers:
             breaker.apply_runtime(runtime)
@@ -259,6 +270,9 @@ class Cluster:
         self.priority_set = PrioritySet(hosts, self.assignment_policy, self._own_locality)
         if self.client_weights is not None:
             self.client_weights.update()
+        elif self.endpoint_metrics is not None:
+            for host in hosts:
+                host.load_reports = self.endpoint_metrics
         self.rebalance()
         if before != after:
             self._membership_changes += 1

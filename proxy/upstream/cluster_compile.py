@@ -76,6 +76,7 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
         proxy_header=proxy_header,
         transport_matches=_transport_matches(message, choice.protocol, path, ctx),
         metadata=message.metadata if message.HasField("metadata") else None,
+        report_metrics=tuple(message.lrs_report_endpoint_metrics),
         wait_for_warm=wrapped(message, "wait_for_warm_on_init", True),
         close_on_host_set_change=message.common_lb_config.close_connections_on_host_set_change,
         kind=kind,

@@ -257,6 +257,8 @@ class ClusterConfig:
     #: How a connection begins: a `proxy_header.ProxyHeader`, or None.
     proxy_header: Any = None
     metadata: Any = None
+    #: Which metrics that hosts report are told in load reports; names as in `lrs_report_endpoint_metrics`.
+    report_metrics: tuple[str, ...] = ()
     wait_for_warm: bool = True
     close_on_host_set_change: bool = False
     #: `OriginalDstConfig` or the like for a cluster without hosts of its own.

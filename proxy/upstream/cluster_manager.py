@@ -54,6 +54,8 @@ class ClusterManager:
         self.services: WorkerServices | None = None
         #: The cluster whose hosts are proxies like this one, "" for none: zone-aware routing compares with it.
         self.local_cluster_name = ""
+        #: Whether a control plane is told of the load.
+        self.reports_load = False
         self._known: dict[str, tuple[bytes, int]] = {}
         self._live: dict[str, Cluster] = {}
         self._resolved: dict[str, Sequence[Resolved]] = {}
@@ -139,6 +141,7 @@ class ClusterManager:
             self._host_removed,
             own_locality=None if where is None else Locality(where.region, where.zone, where.sub_zone),
             local_cluster=local,
+            reports_load=self.reports_load,
         )
         resolved = self._resolved.get(name)
         if resolved is not None:

@@ -174,6 +174,9 @@ class ClusterStats(_Counters, _Gauges, _Http1Counters, StatGroup):
         self.zone_codes: dict[tuple[str, str], CodeCounts] = {}
         self.common_counters: Callable[[], dict[str, int]] = dict
         self.common_gauges: Callable[[], dict[str, int]] = dict
+        #: For load reports: requests that were dropped for whatever limit, and those of them by `drop_overloads`.
+        self.rq_dropped = 0
+        self.rq_drop_overload = 0
         self.upstream_cx_connect_ms = Histogram()
         self.upstream_cx_length_ms = Histogram()
         self.upstream_rq_per_cx = Histogram("")

@@ -63,14 +63,16 @@ def compile_policy(assignment: Any, path: str, ctx: CompileContext) -> Assignmen
         reason = f"Cluster drop_overloads config has {len(policy.drop_overloads)} categories; only one is supported"
         ctx.problem(f"{where}.drop_overloads", reason)
     share = 0.0
+    category = ""
     if policy.drop_overloads:
+        category = policy.drop_overloads[0].category
         percent = policy.drop_overloads[0].drop_percentage
         denominator = _DENOMINATORS[percent.denominator]
         share = min(1.0, percent.numerator / denominator)
         if percent.numerator > denominator:
             ctx.problem(f"{where}.drop_overloads[0].drop_percentage", "must not be more than 100 percent")
     return AssignmentPolicy(
-        wrapped(policy, "overprovisioning_factor", 140), policy.weighted_priority_health, share
+        wrapped(policy, "overprovisioning_factor", 140), policy.weighted_priority_health, share, category
     )
 
 

@@ -110,7 +110,8 @@ class Host:
         self.canary = canary
         self.locality_weight = locality_weight
         self.healthy_since: float | None = None
-        #: Who reads the load reports in the host's responses: a `lb.client_weights.ClientWeights`, or None.
+        #: Who reads the load reports in the host's responses: a `lb.client_weights.ClientWeights`,
+        #: a `load_counts.EndpointMetrics`, or None.
         self.load_reports: Any = None
         self.cluster: Any = None
         self.removed = False

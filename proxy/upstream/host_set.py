@@ -19,12 +19,14 @@ Hosts = tuple[Host, ...]
 class AssignmentPolicy:
     """What a `ClusterLoadAssignment` says of all its endpoints.
 
-    `overprovisioning_factor` is in percent. `drop_overload` is the share of requests to refuse, 0.0 to 1.0.
+    `overprovisioning_factor` is in percent. `drop_overload` is the share of requests to refuse, 0.0 to 1.0, and
+    `drop_category` what load reports call them.
     """
 
     overprovisioning_factor: int = 140
     weighted_priority_health: bool = False
     drop_overload: float = 0.0
+    drop_category: str = ""
 
 
 _DEFAULT_POLICY: Final = AssignmentPolicy()

@@ -19,7 +19,8 @@ envoy.config.cluster.v3.Cluster
   - comes with active health checks: health_checks
   - comes with outlier detection: outlier_detection
   + eds_cluster_config
-  ~ load is not reported yet: lrs_server lrs_report_endpoint_metrics
+  + lrs_report_endpoint_metrics
+  ~ load is reported to cluster_manager.load_stats_config, as in Envoy: lrs_server
   + lb_subset_config ring_hash_lb_config maglev_lb_config
   - connections are made when they are needed: preconnect_policy
   + transport_socket_matches

@@ -6,8 +6,9 @@ by the reports that it gets itself, as each thread of Envoy does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from proxy.base.headers import HeaderMap
 from proxy.upstream.host import Host
@@ -55,13 +56,20 @@ class ClientWeights:
         self._clock = clock
         self._on_change = on_change
         self._reported: dict[Host, _Reported] = {}
+        #: What hosts give their reports to: itself, or what hands them on.
+        self.reader: Any = self
 
-    def on_response(self, host: Host, headers: HeaderMap) -> None:
-        """Take the report in the fields or trailers of a response, if there is one."""
+    def on_response(self, host: Host, headers: HeaderMap) -> bool:
+        """Take the report in the fields or trailers of a response; whether there is one."""
         report = read_report(headers)
-        weight = (
-            None if report is None else weight_of(report, self._config.metrics, self._config.error_penalty)
-        )
+        if report is None:
+            return False
+        self.take(host, report)
+        return True
+
+    def take(self, host: Host, report: Mapping[str, float]) -> None:
+        """Take one report, as `read_report` gives it."""
+        weight = weight_of(report, self._config.metrics, self._config.error_penalty)
         if weight is None:
             return
         now = self._clock()
@@ -92,6 +100,6 @@ class ClientWeights:
             weight = weights.get(host, usual)
             changed = changed or host.weight != weight
             host.weight = weight
-            host.load_reports = self
+            host.load_reports = self.reader
         if changed:
             self._on_change()

@@ -146,4 +146,6 @@ def test_what_is_not_supported_is_not_missed_in_a_field_without_effect() -> None
     message.lrs_server.self.SetInParent()
     findings = check_message(message)
     assert findings.problems == []
-    assert [str(one) for one in findings.warnings] == ["lrs_server: has no effect: load is not reported yet"]
+    assert [str(one) for one in findings.warnings] == [
+        "lrs_server: has no effect: load is reported to cluster_manager.load_stats_config, as in Envoy"
+    ]

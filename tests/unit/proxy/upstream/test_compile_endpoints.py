@@ -108,7 +108,7 @@ def test_the_policy_of_an_assignment():
     assert compiled().assignment_policy == AssignmentPolicy(140, False, 0.0)
     fields = {"overprovisioning_factor": 100, "weighted_priority_health": True}
     config = compiled(**policy(**fields, drop_overloads=[drop(2500, "TEN_THOUSAND")]))
-    assert config.assignment_policy == AssignmentPolicy(100, True, 0.25)
+    assert config.assignment_policy == AssignmentPolicy(100, True, 0.25, "c")
 
 
 @pytest.mark.parametrize(
