@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
 
 from cryptography import x509
+from cryptography.x509 import ocsp
 from envoy.admin.v3 import certs_pb2
 
 from proxy.admin.state import LoadedCertificate
@@ -24,15 +26,31 @@ def _load(pem: bytes) -> list[x509.Certificate]:
         return []
 
 
-def certificate_details(pem: bytes, path: str) -> Iterator[Any]:
-    """One `CertificateDetails` per certificate in `pem`; text that holds none gives none."""
+def _validity(staple: bytes) -> tuple[datetime, datetime] | None:
+    """thisUpdate of an OCSP response, and nextUpdate or now for none, as in Envoy; None if it is no response."""
+    try:
+        response = ocsp.load_der_ocsp_response(staple)
+        return response.this_update_utc, response.next_update_utc or datetime.now(UTC)
+    except ValueError:
+        return None
+
+
+def certificate_details(pem: bytes, path: str, staple: bytes = b"") -> Iterator[Any]:
+    """One `CertificateDetails` per certificate in `pem`; text that holds none gives none.
+
+    `staple` is the OCSP response (DER) for the first.
+    """
     now = time.time()
-    for certificate in _load(pem):
+    for index, certificate in enumerate(_load(pem)):
         details = certs_pb2.CertificateDetails(path=path, serial_number=_serial(certificate))
         begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
         details.valid_from.FromDatetime(begins)
         details.expiration_time.FromDatetime(ends)
         details.days_until_expiration = max(0, int((ends.timestamp() - now) // _DAY))
+        validity = _validity(staple) if staple and index == 0 else None
+        if validity is not None:
+            details.ocsp_details.valid_from.FromDatetime(validity[0])
+            details.ocsp_details.expiration.FromDatetime(validity[1])
         for name in _alternative_names(certificate):
             entry = details.subject_alt_names.add()
             if isinstance(name, x509.DNSName):
@@ -56,12 +74,29 @@ def _alternative_names(certificate: x509.Certificate) -> Iterable[x509.GeneralNa
         return ()
 
 
-def days_until_first_expiry(certificates: Iterable[LoadedCertificate]) -> int:
-    """Whole days until the first certificate expires, 0 if one has; `NO_CERTIFICATE` if there is none."""
-    ends = [
-        certificate.not_valid_after_utc.timestamp()
-        for loaded in certificates
-        for pem in (loaded.chain, loaded.ca)
-        for certificate in _load(pem)
-    ]
-    return max(0, int((min(ends) - time.time()) // _DAY)) if ends else NO_CERTIFICATE
+class Expiries(NamedTuple):
+    """When the first certificate and the first OCSP response expire: seconds since the epoch, None without one."""
+
+    certificate: float | None = None
+    staple: float | None = None
+
+    def days(self, now: float) -> int:
+        """Whole days until the first certificate expires, 0 if one has; `NO_CERTIFICATE` if there is none."""
+        return NO_CERTIFICATE if self.certificate is None else max(0, int((self.certificate - now) // _DAY))
+
+    def staple_seconds(self, now: float) -> int:
+        """Seconds until the first OCSP response expires, 0 if one has or there is none."""
+        return 0 if self.staple is None else max(0, int(self.staple - now))
+
+
+def first_expiries(certificates: Iterable[LoadedCertificate]) -> Expiries:
+    """What expires first of all that is loaded."""
+    certificate_ends: list[float] = []
+    staple_ends: list[float] = []
+    for loaded in certificates:
+        for pem in (loaded.chain, loaded.ca):
+            certificate_ends += [one.not_valid_after_utc.timestamp() for one in _load(pem)]
+        validity = _validity(loaded.staple) if loaded.staple else None
+        if validity is not None:
+            staple_ends.append(validity[1].timestamp())
+    return Expiries(min(certificate_ends, default=None), min(staple_ends, default=None))

@@ -29,6 +29,7 @@ class ServerStats(StatGroup):
     hot_restart_epoch: int
     version: int
     days_until_first_cert_expiring: int
+    seconds_until_first_ocsp_response_expiring: int
     memory_allocated: int
     memory_heap_size: int
     memory_physical_size: int
@@ -49,8 +50,13 @@ class ServerStats(StatGroup):
     )  # fmt: skip
     HISTOGRAMS: ClassVar = {"initialization_time_ms": "ms"}
 
-    def refresh(self, state: str, uptime: float, sizes: MemorySizes, days_until_expiry: int) -> None:
-        """Set what is measured at reading time; `state` is a name of `STATES`, `uptime` seconds."""
+    def refresh(
+        self, state: str, uptime: float, sizes: MemorySizes, days_until_expiry: int, staple_seconds: int
+    ) -> None:
+        """Set what is measured at reading time; `state` is a name of `STATES`, `uptime` seconds.
+
+        The last two are until the first certificate and the first OCSP response expire.
+        """
         self.state = STATES[state]
         self.live = int(state == "LIVE")
         self.uptime = int(uptime)
@@ -58,6 +64,7 @@ class ServerStats(StatGroup):
         self.memory_heap_size = sizes.heap
         self.memory_physical_size = sizes.physical
         self.days_until_first_cert_expiring = days_until_expiry
+        self.seconds_until_first_ocsp_response_expiring = staple_seconds
 
 
 class ListenerManagerStats(StatGroup):

@@ -132,13 +132,15 @@ class RuntimeLayer:
 class LoadedCertificate:
     """PEM certificates in use by one TLS context: its trusted CAs and its own chain, each maybe empty.
 
-    The paths are file names, or "<inline>" as Envoy prints for certificates inside the config.
+    The paths are file names, or "<inline>" as Envoy prints for certificates inside the config. `staple` is the DER
+    of the OCSP response for the chain's first certificate.
     """
 
     chain: bytes = b""
     chain_path: str = ""
     ca: bytes = b""
     ca_path: str = ""
+    staple: bytes = b""
 
 
 class AdminState(Protocol):

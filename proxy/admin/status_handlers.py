@@ -83,7 +83,7 @@ async def certs(_request: AdminRequest, state: AdminState) -> AdminResponse:
     for loaded in state.certificates():
         entry = message.certificates.add()
         entry.ca_cert.extend(certificate_details(loaded.ca, loaded.ca_path))
-        entry.cert_chain.extend(certificate_details(loaded.chain, loaded.chain_path))
+        entry.cert_chain.extend(certificate_details(loaded.chain, loaded.chain_path, loaded.staple))
     return json_response(message, defaults=True)
 
 

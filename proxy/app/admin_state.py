@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 
-from proxy.admin.certificates import days_until_first_expiry
+from proxy.admin.certificates import Expiries, first_expiries
 from proxy.admin.discovered import Discovered, DiscoveredType, Readiness
 from proxy.admin.state import (
     ClusterStatus,
@@ -58,10 +59,10 @@ class ControllerAdminState:
         self._controller = controller
         self._discovery = DiscoveryView(controller)
         self._expiry_read_at = -_EXPIRY_SECONDS
-        self._expiry_days = 0
+        self._expiries = Expiries()
         self._templates: dict[object, StatTemplate] = {}
         self._zero_groups: dict[int, ZeroGroup] = {}
-        controller.days_until_expiry = self.days_until_first_expiry
+        controller.until_expiry = self.until_first_expiry
 
     def server_facts(self) -> ServerFacts:
         """Version, state, uptime, node and command line."""
@@ -176,13 +177,14 @@ class ControllerAdminState:
         for one in controller.clusters:
             yield from certificates_of_cluster(cluster_pb2.Cluster.FromString(one.serialized), secrets)
 
-    def days_until_first_expiry(self) -> int:
-        """For `server.days_until_first_cert_expiring`; looked up anew every hour."""
+    def until_first_expiry(self) -> tuple[int, int]:
+        """Days for certificates, seconds for OCSP responses; what is loaded is looked up anew every hour."""
         now = self._controller.loop.time()
         if now >= self._expiry_read_at + _EXPIRY_SECONDS:
             self._expiry_read_at = now
-            self._expiry_days = days_until_first_expiry(self.certificates())
-        return self._expiry_days
+            self._expiries = first_expiries(self.certificates())
+        clock = time.time()
+        return self._expiries.days(clock), self._expiries.staple_seconds(clock)
 
     def log_levels(self) -> Mapping[str, str]:
         """Component → level."""

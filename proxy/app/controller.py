@@ -126,7 +126,7 @@ class Controller:
             self.runtime_stats,
         ):
             self.registry.add(type(group).__name__, group)
-        self.days_until_expiry: Callable[[], int] = lambda: NO_CERTIFICATE
+        self.until_expiry: Callable[[], tuple[int, int]] = lambda: (NO_CERTIFICATE, 0)
         self.layers = config.layers
         self.overrides: dict[str, str] = {}
         self._runtime = Runtime(self.runtime_values())
@@ -669,7 +669,7 @@ class Controller:
     def _own_stats(self) -> None:
         stats = self.server_stats
         uptime = self.loop.time() - self.started_at
-        stats.refresh(self.state, uptime, read_memory([os.getpid()]), self.days_until_expiry())
+        stats.refresh(self.state, uptime, read_memory([os.getpid()]), *self.until_expiry())
         stats.total_connections = self.counts.total(0)
         self.stats.update("controller", collect(self.registry))
 

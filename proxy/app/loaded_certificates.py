@@ -56,10 +56,12 @@ def _of_socket(
     if common.WhichOneof("validation_context_type") == "combined_validation_context":
         validation = common.combined_validation_context.default_validation_context
     ca, ca_path = _content(validation.trusted_ca)
-    chains = [_content(one.certificate_chain) for one in common.tls_certificates] or [(b"", "")]
-    for chain, chain_path in chains:
+    shown = [
+        (*_content(one.certificate_chain), _content(one.ocsp_staple)[0]) for one in common.tls_certificates
+    ]
+    for chain, chain_path, staple in shown or [(b"", "", b"")]:
         if chain or ca:
-            yield LoadedCertificate(chain, chain_path, ca, ca_path)
+            yield LoadedCertificate(chain, chain_path, ca, ca_path, staple)
 
 
 def _content(source: Any) -> tuple[bytes, str]:

@@ -15,9 +15,11 @@ import ctypes
 import os
 import ssl
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
+
+from proxy.connection.tls_stapling import StapleAction
 
 UNAVAILABLE: Final = "the OpenSSL of this Python interpreter cannot be reached for it"
 
@@ -29,9 +31,15 @@ _HMAC_END: Final = 48
 # Of <openssl/ssl.h>, <openssl/tls1.h> and <openssl/core.h>.
 _CTRL_SET_SESS_CACHE_MODE: Final = 44
 _CTRL_SET_TICKET_KEYS: Final = 59
+_CTRL_SET_STATUS_CALLBACK: Final = 63
+_CTRL_SET_STATUS_RESPONSE: Final = 71
 _CTRL_SET_GROUPS_LIST: Final = 92
 _CTRL_SET_SIGALGS_LIST: Final = 98
 _SESS_CACHE_OFF: Final = 0
+_STATUS_OK: Final = 0
+_STATUS_FATAL: Final = 2
+_STATUS_NOT_GIVEN: Final = 3
+_EX_INDEX_SSL: Final = 0
 _VERIFIED: Final = 0  # X509_V_OK
 _OSSL_PARAM_UTF8: Final = 4
 _OSSL_PARAM_OCTETS: Final = 5
@@ -53,9 +61,10 @@ class _Param(ctypes.Structure):
 
 @dataclass(slots=True)
 class _CallbackData:
-    """`ticket_keys`: the first encrypts."""
+    """`ticket_keys`: the first encrypts. `staple` answers for a certificate, see `set_stapling`."""
 
     ticket_keys: Sequence[bytes] = ()
+    staple: Callable[[bytes], tuple[StapleAction, bytes]] | None = None
 
 
 _callback_data: dict[int, _CallbackData] = {}
@@ -64,16 +73,28 @@ _TicketCallback = ctypes.CFUNCTYPE(
     ctypes.c_int, _POINTER, _POINTER, _POINTER, _POINTER, _POINTER, ctypes.c_int
 )
 
+_StatusCallback = ctypes.CFUNCTYPE(ctypes.c_int, _POINTER, _POINTER)
 _VerifyCallback = ctypes.CFUNCTYPE(ctypes.c_int, _POINTER, _POINTER)
 
 _SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "SSL_CTX_get_options": (ctypes.c_uint64, (_POINTER,)),
+    "SSL_CTX_callback_ctrl": (ctypes.c_long, (_POINTER, ctypes.c_int, _POINTER)),
     "SSL_CTX_ctrl": (ctypes.c_long, (_POINTER, ctypes.c_int, ctypes.c_long, _POINTER)),
     "SSL_CTX_set_timeout": (ctypes.c_long, (_POINTER, ctypes.c_long)),
     "SSL_CTX_set_session_id_context": (ctypes.c_int, (_POINTER, ctypes.c_char_p, ctypes.c_uint)),
     "SSL_CTX_set_tlsext_ticket_key_evp_cb": (ctypes.c_int, (_POINTER, _POINTER)),
     "SSL_CTX_set_cert_verify_callback": (None, (_POINTER, _POINTER, _POINTER)),
+    "SSL_ctrl": (ctypes.c_long, (_POINTER, ctypes.c_int, ctypes.c_long, _POINTER)),
     "SSL_get_SSL_CTX": (_POINTER, (_POINTER,)),
+    "SSL_get_certificate": (_POINTER, (_POINTER,)),
+    "SSL_get_ex_data": (_POINTER, (_POINTER, ctypes.c_int)),
+    "SSL_set_ex_data": (ctypes.c_int, (_POINTER, ctypes.c_int, _POINTER)),
+    "CRYPTO_get_ex_new_index": (
+        ctypes.c_int,
+        (ctypes.c_int, ctypes.c_long, _POINTER, _POINTER, _POINTER, _POINTER),
+    ),
+    "CRYPTO_malloc": (_POINTER, (ctypes.c_size_t, ctypes.c_char_p, ctypes.c_int)),
+    "i2d_X509": (ctypes.c_int, (_POINTER, _POINTER)),
     "SSL_get_verify_result": (ctypes.c_long, (_POINTER,)),
     "X509_verify_cert": (ctypes.c_int, (_POINTER,)),
     "EVP_aes_256_cbc": (_POINTER, ()),
@@ -126,6 +147,10 @@ def _load() -> Any:
 
 _library: Final = _load()
 AVAILABLE: Final = _library is not None
+# Where a connection keeps its `StapleAction`.
+_staple_index: Final = (
+    _library.CRYPTO_get_ex_new_index(_EX_INDEX_SSL, 0, None, None, None, None) if AVAILABLE else -1
+)
 
 
 def _data_of(context: ssl.SSLContext) -> _CallbackData:
@@ -225,6 +250,47 @@ def _verify(store: int, argument: int) -> int:  # pragma: no cover  (runs in C's
     return 1
 
 
+# -- stapling
+
+
+def set_stapling(context: ssl.SSLContext, staple: Callable[[bytes], tuple[StapleAction, bytes]]) -> None:
+    """Answer clients that ask for the status of the certificate: `staple` is called with its DER.
+
+    It returns what to do and, for STAPLE, the `OCSPResponse`. `staple_action` tells afterwards.
+    """
+    _data_of(context).staple = staple
+    _library.SSL_CTX_callback_ctrl(
+        _address(context), _CTRL_SET_STATUS_CALLBACK, ctypes.cast(_on_status, _POINTER)
+    )
+
+
+def staple_action(ssl_object: ssl.SSLObject) -> StapleAction:
+    """What became of the client's status request, NONE if it made none or resumed a session."""
+    return StapleAction(_library.SSL_get_ex_data(_connection(ssl_object), _staple_index) or 0)
+
+
+def _status(connection: int, argument: int) -> int:  # pragma: no cover  (runs in C's frames)
+    """`SSL_CTX_set_tlsext_status_cb`."""
+    del argument
+    data = _callback_data.get(_library.SSL_get_SSL_CTX(connection))
+    if data is None or data.staple is None:
+        return _STATUS_NOT_GIVEN
+    certificate = _library.SSL_get_certificate(connection)
+    der = ctypes.create_string_buffer(_library.i2d_X509(certificate, None))
+    end = ctypes.c_void_p(ctypes.addressof(der))
+    _library.i2d_X509(certificate, ctypes.byref(end))
+    action, response = data.staple(der.raw)
+    _library.SSL_set_ex_data(connection, _staple_index, int(action))
+    if action == StapleAction.FAIL:
+        return _STATUS_FATAL
+    if action != StapleAction.STAPLE:
+        return _STATUS_NOT_GIVEN
+    memory = _library.CRYPTO_malloc(len(response), b"", 0)  # the connection frees it
+    ctypes.memmove(memory, response, len(response))
+    _library.SSL_ctrl(connection, _CTRL_SET_STATUS_RESPONSE, len(response), memory)
+    return _STATUS_OK
+
+
 # -- parameters
 
 
@@ -246,4 +312,5 @@ def _set_list(context: ssl.SSLContext, command: int, names: Sequence[str]) -> bo
 
 
 _on_ticket: Final = _TicketCallback(_ticket)
+_on_status: Final = _StatusCallback(_status)
 _on_peer: Final = _VerifyCallback(_verify)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -40,6 +40,7 @@ from proxy.connection.tls_secrets import (
 )
 from proxy.connection.tls_selection import Certificate, Selection, sni_callback
 from proxy.connection.tls_sessions import Sessions
+from proxy.connection.tls_stapling import MUST_STAPLE, StapleAction, answers, demands_staple
 
 #: OpenSSL: take ChaCha20 if the client prefers it, which is what Envoy's `[A|B]` groups amount to.
 _OP_PRIORITIZE_CHACHA: Final = 1 << 21
@@ -216,14 +217,30 @@ def _downstream(message: Any, path: str, ctx: CompileContext) -> DownstreamTlsCo
             context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
         use_checks(context, checks)
         _show(context, certificates, at, problems)
+        if staple_answers is not None:
+            openssl.set_stapling(context, staple_answers)
         return context
 
+    staple_answers: Callable[[bytes], tuple[StapleAction, bytes]] | None = None
     first = make((), ctx)
     certificates = _certificates(common, at, ctx)
     if not common.tls_certificates:
         ctx.problem(f"{at}.tls_certificates", "no TLS certificates found for server context")
+    staples = {one.der: (one.staple, demands_staple(one.der)) for one in certificates}
+    for staple, demanded in staples.values():
+        if staple is None and (demanded or message.ocsp_staple_policy == MUST_STAPLE):
+            ctx.problem(
+                f"{at}.tls_certificates",
+                "OCSP response is required for must-staple certificate"
+                if demanded
+                else "Required OCSP response is missing from TLS context",
+            )
     if not certificates or ctx.problems:
         return DownstreamTlsConfig(first, sessions)
+    if openssl.AVAILABLE:
+        staple_answers = answers(message.ocsp_staple_policy, staples)
+    elif any(staple for staple, _ in staples.values()):
+        ctx.problem(f"{at}.tls_certificates", f"ocsp_staple: {openssl.UNAVAILABLE}")
     selection = Selection(
         certificates,
         lambda chosen: make(chosen, ctx),

@@ -9,6 +9,7 @@ from typing import Final
 _REASONS: Final = {
     "BAD_PACKET_LENGTH": 112,
     "BAD_SIGNATURE": 115,
+    "CONNECTION_REJECTED": 133,
     "CERTIFICATE_VERIFY_FAILED": 125,
     "DECODE_ERROR": 137,
     "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": 139,
@@ -57,6 +58,8 @@ _SSL_LIBRARY: Final = 16 << 24
 _REVOCATION_CODES: Final = frozenset({3, 23})
 #: For a connection that came before its secrets.
 SECRET_MISSING: Final = "TLS error: Secret is not supplied by SDS"  # noqa: S105  (a text)
+#: A client wants to know the status of our certificate, and policy demands a response that is not there.
+STAPLE_MISSING: Final = "CONNECTION_REJECTED"
 NO_CERTIFICATE: Final = "PEER_DID_NOT_RETURN_A_CERTIFICATE"
 VERIFY_FAILED: Final = "CERTIFICATE_VERIFY_FAILED"
 

@@ -15,6 +15,7 @@ from typing import Any
 from proxy.config.context import CompileContext
 from proxy.config.data_source import read_data_source
 from proxy.connection.tls_selection import Certificate
+from proxy.connection.tls_stapling import read_staple
 
 _KEY_REASONS = {
     "KEY_VALUES_MISMATCH": "the private key does not match the certificate",
@@ -47,7 +48,8 @@ def read_certificate(message: Any, path: str, ctx: CompileContext) -> Certificat
     if len(ctx.problems) > problems:
         return None
     try:
-        certificate = Certificate(chain, key, password, ssl.PEM_cert_to_DER_cert(_first_certificate(chain)))
+        der = ssl.PEM_cert_to_DER_cert(_first_certificate(chain))
+        certificate = Certificate(chain, key, password, der, read_staple(message, der, path, ctx))
         use_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate)
     except (ssl.SSLError, ValueError) as error:
         ctx.problem(path, f"cannot use this certificate and key: {_explain(error)}")

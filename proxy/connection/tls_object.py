@@ -12,9 +12,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+from proxy.connection import openssl
 from proxy.connection.tls_checks import PeerChecks, server_name_presented
-from proxy.connection.tls_errors import NameMismatch, PeerRefused
+from proxy.connection.tls_errors import STAPLE_MISSING, NameMismatch, PeerRefused
 from proxy.connection.tls_names import names_of
+from proxy.connection.tls_stapling import StapleAction
 
 #: A session, and the name that its server was asked for by.
 NamedSession = tuple[str | None, ssl.SSLSession]
@@ -36,6 +38,8 @@ class CheckedSslObject(ssl.SSLObject):
     wanted_name = ""
     requested_sni = ""
     on_failure: Callable[[ssl.SSLError], None] | None = None
+    #: What became of a client's request for the status of our certificate.
+    staple_action = StapleAction.NONE
     #: Takes the session of a client for later connections.
     sessions: deque[NamedSession] | None = None
 
@@ -52,12 +56,20 @@ class CheckedSslObject(ssl.SSLObject):
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLError as error:
+            self._note_staple()
+            if self.staple_action == StapleAction.FAIL:
+                error.reason = STAPLE_MISSING
             if self.on_failure is None:
                 raise
             self.on_failure(error)
             raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "handshake failed") from None
+        self._note_staple()
         if self.sessions is not None and self.version() != "TLSv1.3":
             self._keep_session(self.sessions)
+
+    def _note_staple(self) -> None:
+        if self.server_side and openssl.AVAILABLE:
+            self.staple_action = openssl.staple_action(self)
 
     def unwrap(self) -> None:
         """As the standard library's. TLS 1.3 sends sessions after the handshake: by now they are here."""

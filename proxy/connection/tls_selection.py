@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from proxy.connection.tls_object import TlsContext
+from proxy.connection.tls_stapling import Staple
 
 ECDSA: Final = "ECDSA"
 RSA: Final = "RSA"
@@ -19,12 +20,13 @@ RSA: Final = "RSA"
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A certificate with its key, readable and fitting. Chain and key are PEM."""
+    """A certificate with its key, readable and fitting. Chain and key are PEM, `der` is the leaf."""
 
     chain: bytes
     key: bytes
     password: bytes
     der: bytes
+    staple: Staple | None = None
 
     @property
     def key_type(self) -> str:

@@ -16,6 +16,7 @@ from proxy.connection.tls_errors import (
     reason_name,
 )
 from proxy.connection.tls_secrets import RotatingTls
+from proxy.connection.tls_stapling import StapleAction
 
 
 class SslStats(StatGroup):
@@ -44,6 +45,10 @@ class SslStats(StatGroup):
     fail_verify_error: int
     fail_verify_san: int
     fail_verify_cert_hash: int
+    ocsp_staple_failed: int
+    ocsp_staple_omitted: int
+    ocsp_staple_requests: int
+    ocsp_staple_responses: int
 
     def __init__(self, prefix: str) -> None:
         super().__init__(prefix)
@@ -67,6 +72,14 @@ class SslStats(StatGroup):
         named = self._named
         for name in (f"ciphers.{info.cipher}", f"versions.{info.version}"):
             named[name] = named.get(name, 0) + 1
+
+    def stapled(self, action: StapleAction) -> None:
+        """Count what became of a client's status request."""
+        if action != StapleAction.NONE:
+            self.ocsp_staple_requests += 1
+            self.ocsp_staple_responses += action == StapleAction.STAPLE
+            self.ocsp_staple_omitted += action == StapleAction.OMIT
+            self.ocsp_staple_failed += action == StapleAction.FAIL
 
     def failed(self, error: BaseException | None) -> None:
         """Count a failed handshake; a peer that merely went away is no error."""

@@ -90,7 +90,16 @@ class _Handshake(asyncio.Protocol):
     (`connection_made`, `connection_lost`) it hears of success.
     """
 
-    __slots__ = ("_connection", "_context", "_create_protocol", "_error", "_on_timeout", "_tls", "_transport")
+    __slots__ = (
+        "_connection",
+        "_context",
+        "_create_protocol",
+        "_error",
+        "_on_timeout",
+        "_ssl_object",
+        "_tls",
+        "_transport",
+    )
 
     def __init__(
         self,
@@ -108,6 +117,7 @@ class _Handshake(asyncio.Protocol):
         self._create_protocol = create_protocol
         self._on_timeout = on_timeout
         self._error: BaseException | None = None
+        self._ssl_object: CheckedSslObject | None = None
         connection.tls = TlsInfo()
 
     # -- the context
@@ -116,6 +126,7 @@ class _Handshake(asyncio.Protocol):
         """See `ssl.SSLContext.wrap_bio`."""
         made = cast("CheckedSslObject", self._context.wrap_bio(incoming, outgoing, **options))
         made.on_failure = self._fail
+        self._ssl_object = made
         return made
 
     def _fail(self, error: ssl.SSLError) -> None:
@@ -151,6 +162,9 @@ class _Handshake(asyncio.Protocol):
             if self._tls.timed:
                 self._on_timeout()
         self._tls.stats.failed(error)
+        if self._ssl_object is not None:
+            self._tls.stats.stapled(self._ssl_object.staple_action)
+            self._ssl_object = None
         if error is not None:
             connection.transport_failure_reason = failure_reason(error)
         connection.on_closed()
@@ -161,12 +175,14 @@ class _Handshake(asyncio.Protocol):
         """Hand over to the terminal filter."""
         secured = cast("asyncio.Transport", transport)
         self._transport = None
+        self._ssl_object = None
         ssl_object = secured.get_extra_info("ssl_object")
         ssl_object.on_failure = None
         connection, tls = self._connection, self._tls
         info = describe(ssl_object, connection.tls)
         reused = bool(ssl_object.session_reused)
         tls.stats.succeeded(info, reused=reused, overlooked=ssl_object.overlooked)
+        tls.stats.stapled(ssl_object.staple_action)
         if tls.buffer_limit:
             secured.set_write_buffer_limits(tls.buffer_limit)
         protocol = self._create_protocol(connection)

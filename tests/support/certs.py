@@ -11,6 +11,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 
@@ -52,6 +53,7 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .sign(signer._key, hashes.SHA256())
         )
+        self._certificate = certificate
         self.certificate = directory / f"{name.replace(' ', '-')}.pem"
         self.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         self._behind_leaf = self.certificate.read_bytes() if parent is not None else b""
@@ -63,15 +65,20 @@ class Authority:
         starts_in: datetime.timedelta = datetime.timedelta(hours=-1),
         lasts: datetime.timedelta = datetime.timedelta(days=2),
         rsa_key: bool = False,
+        must_staple: bool = False,
     ) -> Issued:
         """A leaf certificate; a name may be a DNS name, an IP address or a URI (`spiffe://...`)."""
         key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey = (
             rsa.generate_private_key(65537, 2048) if rsa_key else ec.generate_private_key(ec.SECP256R1())
         )
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name or names[0][:64])])
+        builder = self._builder(subject, key.public_key(), starts_in, lasts)
+        if must_staple:
+            builder = builder.add_extension(
+                x509.TLSFeature([x509.TLSFeatureType.status_request]), critical=False
+            )
         certificate = (
-            self._builder(subject, key.public_key(), starts_in, lasts)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(
                 x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False
             )
@@ -127,6 +134,27 @@ class Authority:
         self._count += 1
         path = self._directory / f"revoked-{self._count}.pem"
         path.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        return path
+
+    def staple(self, issued: Issued, lasts: datetime.timedelta | None) -> Path:
+        """An OCSP response in DER that says `issued` is good; without `lasts` it names no end."""
+        now = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=2)
+        builder = ocsp.OCSPResponseBuilder().add_response(
+            cert=x509.load_pem_x509_certificate(issued.certificate.read_bytes()),
+            issuer=self._certificate,
+            algorithm=hashes.SHA1(),
+            cert_status=ocsp.OCSPCertStatus.GOOD,
+            this_update=now,
+            next_update=None if lasts is None else now + lasts,
+            revocation_time=None,
+            revocation_reason=None,
+        )
+        response = builder.responder_id(ocsp.OCSPResponderEncoding.NAME, self._certificate).sign(
+            self._key, hashes.SHA256()
+        )
+        self._count += 1
+        path = self._directory / f"staple-{self._count}.der"
+        path.write_bytes(response.public_bytes(serialization.Encoding.DER))
         return path
 
     def client_context(self, issued: Issued | None = None, alpn: tuple[str, ...] = ()) -> ssl.SSLContext:

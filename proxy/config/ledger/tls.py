@@ -6,8 +6,7 @@ envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer
 envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
   + common_tls_context require_client_certificate require_sni disable_stateless_session_resumption
   + disable_stateful_session_resumption session_ticket_keys session_ticket_keys_sds_secret_config
-  + session_timeout prefer_client_ciphers full_scan_certs_on_sni_mismatch
-  - Python's ssl cannot staple OCSP responses: ocsp_staple_policy
+  + session_timeout prefer_client_ciphers full_scan_certs_on_sni_mismatch ocsp_staple_policy
 
 envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
   + common_tls_context sni allow_renegotiation auto_host_sni auto_sni_san_validation max_session_keys
@@ -46,9 +45,8 @@ envoy.extensions.transport_sockets.tls.v3.TlsParameters
   - Python's ssl has no such policies: compliance_policies
 
 envoy.extensions.transport_sockets.tls.v3.TlsCertificate
-  + certificate_chain private_key password watched_directory
+  + certificate_chain private_key password ocsp_staple watched_directory
   - give certificate_chain and private_key as PEM: pkcs12
-  - Python's ssl cannot staple OCSP responses: ocsp_staple
   - private_key_provider signed_certificate_timestamp
 
 envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import time
 from ipaddress import ip_address
 
 import pytest
@@ -9,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from proxy.admin.certificates import NO_CERTIFICATE, certificate_details, days_until_first_expiry
+from proxy.admin.certificates import NO_CERTIFICATE, Expiries, certificate_details, first_expiries
 from proxy.admin.state import LoadedCertificate
 from tests.support.admin_state import FakeAdminState, ask
 
@@ -61,8 +62,13 @@ def test_text_that_is_no_certificate_gives_none() -> None:
 @pytest.mark.parametrize(("days", "expected"), [(3.5, 3), (-1, 0)])
 def test_the_first_to_expire_counts(days: float, expected: int) -> None:
     certificates = [LoadedCertificate(_pem(50.5)), LoadedCertificate(_pem(60.5), ca=_pem(days))]
-    assert days_until_first_expiry(certificates) == expected
+    assert first_expiries(certificates).days(time.time()) == expected
 
 
 def test_without_certificates_the_gauge_shows_envoys_marker() -> None:
-    assert days_until_first_expiry([]) == NO_CERTIFICATE
+    assert first_expiries([]).days(0.0) == NO_CERTIFICATE
+
+
+def test_seconds_until_a_response_expires_count_down_to_zero() -> None:
+    assert [Expiries(staple=10.0).staple_seconds(now) for now in (3.5, 12.0)] == [6, 0]
+    assert Expiries().staple_seconds(0.0) == 0

@@ -14,12 +14,13 @@ from proxy.admin.server_stats import (
 
 def test_server_gauges_follow_the_state() -> None:
     stats = ServerStats("server.")
-    stats.refresh("LIVE", 12.9, MemorySizes(1, 2, 3), 99)
+    stats.refresh("LIVE", 12.9, MemorySizes(1, 2, 3), 99, 7)
     gauges = stats.gauges()
     assert (gauges["server.live"], gauges["server.state"], gauges["server.uptime"]) == (1, 0, 12)
     assert gauges["server.memory_physical_size"] == 3
     assert gauges["server.days_until_first_cert_expiring"] == 99
-    stats.refresh("DRAINING", 13, MemorySizes(), 99)
+    assert gauges["server.seconds_until_first_ocsp_response_expiring"] == 7
+    stats.refresh("DRAINING", 13, MemorySizes(), 99, 7)
     assert (stats.live, stats.state) == (0, 1)
 
 
