@@ -59,7 +59,7 @@ _FLAGS: Final = tuple(
 )
 #: Field of `AccessLogCommon` → moment of `StreamInfo`, told as time since the start.
 _DURATIONS: Final = (
-    ("time_to_last_rx_byte", "request_complete"),
+    ("time_to_last_rx_byte", "last_byte_received"),
     ("time_to_first_upstream_tx_byte", "upstream_first_byte_sent"),
     ("time_to_last_upstream_tx_byte", "upstream_last_byte_sent"),
     ("time_to_first_upstream_rx_byte", "upstream_first_byte_received"),

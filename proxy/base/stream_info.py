@@ -139,7 +139,10 @@ class StreamInfo:
 
     start_time: float = 0.0
     request_headers_complete: float = 0.0
-    request_complete: float = 0.0  # last byte of the request read from downstream
+    request_complete: float = 0.0  # all of the request is there for the router
+    request_received: float = (
+        0.0  # last byte of it read from downstream, where filters have held it back since
+    )
     response_first_byte_sent: float = 0.0
     response_complete: float = 0.0  # last byte of the response written downstream
     upstream_pool_requested: float = 0.0
@@ -213,6 +216,11 @@ class StreamInfo:
         self.response_first_byte_sent = 0.0
         self.response_complete = 0.0
         self.bytes_sent = 0
+
+    @property
+    def last_byte_received(self) -> float:
+        """When the last byte of the request was read from downstream."""
+        return self.request_received or self.request_complete
 
     def downstream_address(self) -> Address:
         """The client's address: after XFF for a request, else the connection's."""

@@ -48,6 +48,7 @@ envoy.filters.http extensions.filters.http.dynamic_forward_proxy.v3 dynamic_forw
 envoy.filters.http.per_route extensions.filters.http.dynamic_forward_proxy.v3 dynamic_forward_proxy PerRouteConfig
 envoy.filters.http extensions.filters.http.wasm.v3 wasm Wasm
 envoy.filters.http extensions.filters.http.fault.v3 fault HTTPFault
+envoy.filters.http.per_route extensions.filters.http.fault.v3 fault HTTPFault
 envoy.filters.http extensions.filters.http.on_demand.v3 on_demand OnDemand
 envoy.filters.http.per_route extensions.filters.http.on_demand.v3 on_demand PerRouteConfig
 envoy.filters.http.per_route extensions.filters.http.grpc_http1_reverse_bridge.v3 config FilterConfigPerRoute

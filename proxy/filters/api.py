@@ -196,6 +196,12 @@ class FilterDirection(Protocol):
     def replace_held(self, place: int, data: bytes) -> None:
         """See `HttpFilter.replace_decoding_buffer`."""
 
+    def pause_sender(self) -> None:
+        """See `HttpFilter.pause_encoding`."""
+
+    def resume_sender(self) -> None:
+        """See `HttpFilter.resume_encoding`."""
+
 
 class FilterChain(Protocol):
     """Both ways of a stream; see `proxy.hcm.filter_manager`."""
@@ -312,6 +318,14 @@ class HttpFilter:
         """See `replace_decoding_buffer`."""
         self.chain.encoding.replace_held(self.place, data)
 
+    def pause_encoding(self) -> None:
+        """Stop the sender of the response, for a filter that holds much itself; each needs a `resume_encoding`."""
+        self.chain.encoding.pause_sender()
+
+    def resume_encoding(self) -> None:
+        """Undo one `pause_encoding`."""
+        self.chain.encoding.resume_sender()
+
     def set_encoding_limit(self, limit: int) -> None:
         """See `set_decoding_limit`."""
         self.chain.encoding.limit = limit
@@ -323,7 +337,8 @@ class HttpFilterFactory:
 
     `create(config, services)` gives a function that makes the filter of one stream from its callbacks; None for
     the router, which the connection manager runs itself. `compile_route` compiles a per-route config, a message
-    `route_type_name`. A `passive` filter does nothing: it is checked and then left out.
+    `route_type_name`. A `passive` filter does nothing: it is checked and then left out. `idle` tells of a config
+    that it does nothing on routes that have none of their own.
     """
 
     name: str
@@ -333,3 +348,4 @@ class HttpFilterFactory:
     create: Callable[[Any, WorkerServices, str], Callable[[StreamCallbacks], HttpFilter]] | None
     compile_route: Callable[[Any, str, CompileContext], Any] | None = None
     passive: bool = False
+    idle: Callable[[Any], bool] | None = None

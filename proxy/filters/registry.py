@@ -88,6 +88,7 @@ _HTTP_OF_ROUTE: Final[Mapping[str, str]] = {
         ("compressor.v3.CompressorPerRoute", "compressor.v3.Compressor"),
         ("cors.v3.CorsPolicy", "cors.v3.Cors"),
         ("dynamic_forward_proxy.v3.PerRouteConfig", "dynamic_forward_proxy.v3.FilterConfig"),
+        ("fault.v3.HTTPFault", "fault.v3.HTTPFault"),
         ("grpc_http1_reverse_bridge.v3.FilterConfigPerRoute", "grpc_http1_reverse_bridge.v3.FilterConfig"),
         ("grpc_json_transcoder.v3.GrpcJsonTranscoder", "grpc_json_transcoder.v3.GrpcJsonTranscoder"),
         ("header_mutation.v3.HeaderMutationPerRoute", "header_mutation.v3.HeaderMutation"),

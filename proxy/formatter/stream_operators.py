@@ -32,7 +32,7 @@ _HOST_CHARACTERS = frozenset(string.ascii_letters + string.digits + ".-_")
 #: Attributes of `StreamInfo` behind the time points of `COMMON_DURATION`.
 TIME_POINTS = {
     "DS_RX_BEG": "start_time",
-    "DS_RX_END": "request_complete",
+    "DS_RX_END": "last_byte_received",
     "US_CX_BEG": "upstream_connect_start",
     "US_CX_END": "upstream_connect_complete",
     "US_HS_END": "upstream_handshake_complete",
@@ -206,7 +206,7 @@ OPERATORS: dict[str, OperatorSpec] = {
     "RESPONSE_FLAGS": fact(_flags, kept=True),
     "RESPONSE_FLAGS_LONG": fact(lambda info: response_flags.long_names(info.flags), kept=True),
     "DURATION": fact(duration_ms),
-    "REQUEST_DURATION": _since_start("request_complete"),
+    "REQUEST_DURATION": _since_start("last_byte_received"),
     "REQUEST_TX_DURATION": _since_start("upstream_last_byte_sent"),
     "RESPONSE_DURATION": _since_start("upstream_first_byte_received"),
     "RESPONSE_TX_DURATION": fact(_response_tx_duration),

@@ -31,9 +31,10 @@ from proxy.hcm.request_id import RequestIds
 from proxy.hcm.request_plan import RequestPlanner
 from proxy.hcm.stats import Http1CodecStats, HttpStats, ListenerHttpStats
 from proxy.hcm.stream_state import StreamState
+from proxy.router.cluster_action import ClusterAction
 from proxy.router.discovered_table import discovered_table
 from proxy.router.hash_policy import HashPolicy
-from proxy.router.route import Route
+from proxy.router.route import Route, overrides_of
 from proxy.router.route_terms import RouteTerms
 from proxy.router.scope_tables import ScopeTables
 from proxy.upstream.cluster import Cluster
@@ -299,7 +300,7 @@ class ConnectionManager:
                 plain_manager=not (
                     self.keeps_heads
                     or self.describes_requests
-                    or self.has_filters
+                    or (self.has_filters and self._passes_filters(route))
                     or self.formats_upstream_names
                     or options.strict_check_headers
                     or options.suppress_grpc_codes
@@ -307,6 +308,12 @@ class ConnectionManager:
                 suppress_envoy_headers=options.suppress_envoy_headers,
             )
         return known
+
+    def _passes_filters(self, route: Route) -> bool:
+        action = route.action
+        if not isinstance(action, ClusterAction) or action.single is None:
+            return True
+        return self._filters.any_on(overrides_of(route, action.single))
 
     def request_hash(self, policy: HashPolicy, stream: StreamState) -> int | None:
         """The hash of a request under a route's policy."""

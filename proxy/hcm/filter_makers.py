@@ -78,21 +78,33 @@ class FilterMakers:
         makers = self._makers
         if plan.upgrade and plan.upgrade in self._upgrade_makers:
             makers = self._upgrade_makers[plan.upgrade]
-        if not makers:
-            return ()
         key = id(overrides) if not plan.upgrade else hash((id(overrides), plan.upgrade))
+        return self._of(makers, key, overrides) if makers else ()
+
+    def _of(self, makers: _Makers, key: int, overrides: FilterOverrides) -> tuple[FilterMaker, ...]:
         known = self._by_route.get(key)
         if known is not None and known[0] is overrides:
             return known[1]
         chosen = []
+        busy = False
         for one, make in makers:
             override = overrides.get(one.name)
             disabled = one.disabled if override is None else override.disabled
             if not disabled:
                 chosen.append((one.name, make))
-        result = tuple(chosen)
+                busy = busy or override is not None or not self._idles(one)
+        # One that has something to do may change the route, and what the others then have to do.
+        result = tuple(chosen) if busy else ()
         self._by_route[key] = (overrides, result)
         return result
+
+    def any_on(self, overrides: FilterOverrides) -> bool:
+        """Whether requests that are no upgrades pass any filter on a route with these overrides."""
+        return bool(self._of(self._makers, id(overrides), overrides))
+
+    def _idles(self, one: HttpFilterConfig) -> bool:
+        kept = self._kept.get(id(one))
+        return kept is not None and kept[0].factory.idle is not None and kept[0].factory.idle(kept[0].config)
 
     def _make(
         self, filters: Iterable[HttpFilterConfig], before: dict[int, tuple[CompiledHttpFilter, _Maker]]

@@ -138,6 +138,15 @@ class FilterPath(ABC):
         self._release(place)
         self._hold(place, data)
 
+    def pause_sender(self) -> None:
+        """See `FilterDirection`."""
+        self._pause()
+
+    def resume_sender(self) -> None:
+        """See `FilterDirection`."""
+        if not self._given_up():
+            self._unpause()
+
     # -- past the filters
 
     def _run_head(self, place: int, end_stream: bool) -> None:

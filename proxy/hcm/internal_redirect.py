@@ -28,6 +28,7 @@ _CARRIED: Final = (
     "remote_address",
     "request_headers_complete",
     "request_complete",
+    "request_received",
     "bytes_received",
     "downstream_header_bytes_received",
     "downstream_wire_bytes_received",

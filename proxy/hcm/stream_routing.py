@@ -22,7 +22,7 @@ from proxy.router.redirect import RedirectAction
 from proxy.router.response_stats import INTERNAL_CHARGES, Charges, charges_for
 from proxy.router.retry_policy import RetryPolicy
 from proxy.router.retrying_request import Attempt, RetryingRequest
-from proxy.router.route import Route
+from proxy.router.route import Route, overrides_of
 from proxy.router.server_name import server_name_of, with_alpn
 from proxy.router.strict_check import failed_check
 from proxy.router.tunnel_request import TunnelRequest
@@ -42,9 +42,7 @@ class RoutingPart(StreamState):
         if route is None:
             return _NO_OVERRIDES
         if isinstance(route.action, ClusterAction):
-            own = self._cluster_choice(route.action).per_filter_config
-            if own is not None:
-                return own
+            return overrides_of(route, self._cluster_choice(route.action))
         return route.per_filter_config
 
     def _cluster_choice(self, action: ClusterAction) -> ClusterChoice:
@@ -329,6 +327,8 @@ class RoutingPart(StreamState):
                 self.connection.arm(self.deadline)
         else:
             self.route_timeout = upstream_plan.timeout
+            if self._filters is not None and self.request_complete:
+                self._time_from_here()
             longest = upstream_plan.stream_duration
             if longest is None:
                 longest = cluster.config.http.max_stream_duration
@@ -347,6 +347,16 @@ class RoutingPart(StreamState):
             self.early_body = None
             end_stream = self.early_end
         upstream.start(manager.pools, end_stream=end_stream)
+
+    def _time_from_here(self) -> None:
+        """Filters have held the request back, which counts as no time of the upstream's."""
+        now = self.connection.now()
+        if now > self.info.request_complete:
+            self.info.request_received = self.info.request_complete
+            self.info.request_complete = now
+        if self.route_timeout:
+            self.deadline = now + self.route_timeout
+            self.connection.arm(self.deadline)
 
     def _with_retries(
         self, first: Attempt, policy: RetryPolicy, cluster: Cluster, request_hash: int | None

@@ -67,6 +67,12 @@ class Route:
         return f"{self.virtual_host.path}.routes[{self.index}]"
 
 
+def overrides_of(route: Route, choice: ClusterChoice) -> FilterOverrides:
+    """What changes about filters for requests that `route` sends to a cluster that it may choose."""
+    own = choice.per_filter_config
+    return route.per_filter_config if own is None else own
+
+
 def compile_route(
     message: Any, index: int, virtual_host: VirtualHost, table: TableFacts, ctx: CompileContext
 ) -> Route:

@@ -106,6 +106,30 @@ envoy.extensions.filters.http.cors.v3.CorsPolicy
   + filter_enabled
   + shadow_enabled allow_private_network_access forward_not_matching_preflights
 
+envoy.extensions.filters.http.fault.v3.HTTPFault
+  + delay abort response_rate_limit upstream_cluster headers downstream_nodes max_active_faults
+  + delay_percent_runtime abort_percent_runtime delay_duration_runtime abort_http_status_runtime
+  + max_active_faults_runtime response_rate_limit_percent_runtime abort_grpc_status_runtime filter_metadata
+  + disable_downstream_cluster_stats
+
+envoy.extensions.filters.http.fault.v3.FaultAbort
+  + http_status grpc_status header_abort percentage
+
+envoy.extensions.filters.http.fault.v3.FaultAbort.HeaderAbort
+
+envoy.extensions.filters.common.fault.v3.FaultDelay
+  + fixed_delay header_delay percentage
+
+envoy.extensions.filters.common.fault.v3.FaultDelay.HeaderDelay
+
+envoy.extensions.filters.common.fault.v3.FaultRateLimit
+  + fixed_limit header_limit percentage
+
+envoy.extensions.filters.common.fault.v3.FaultRateLimit.FixedLimit
+  + limit_kbps
+
+envoy.extensions.filters.common.fault.v3.FaultRateLimit.HeaderLimit
+
 envoy.extensions.filters.http.grpc_web.v3.GrpcWeb
 
 envoy.extensions.filters.http.grpc_http1_bridge.v3.Config

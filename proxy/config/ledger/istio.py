@@ -43,13 +43,6 @@ envoy.config.cluster.v3.Filter
 istio.workload.BootstrapExtension
   ~ there are no metrics of Istio: config_source
 
-envoy.extensions.filters.http.fault.v3.HTTPFault
-  - comes with fault injection: delay abort response_rate_limit upstream_cluster headers downstream_nodes
-  - comes with fault injection: max_active_faults delay_percent_runtime abort_percent_runtime
-  - comes with fault injection: delay_duration_runtime abort_http_status_runtime max_active_faults_runtime
-  - comes with fault injection: response_rate_limit_percent_runtime abort_grpc_status_runtime filter_metadata
-  ~ no faults are counted: disable_downstream_cluster_stats
-
 envoy.extensions.filters.http.wasm.v3.Wasm
   + config
 

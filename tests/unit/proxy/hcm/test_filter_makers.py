@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -51,6 +52,16 @@ def test_a_route_switches_filters_off_and_on() -> None:
     assert names(of, a=FilterOverride(disabled=True), b=FilterOverride()) == ["b"]
     assert of.any
     assert not makers().any
+
+
+def test_filters_without_anything_to_do_cost_a_route_nothing() -> None:
+    factory = dataclasses.replace(static("a").factory, idle=lambda config: True)
+    idle = CompiledHttpFilter("idle", factory, static("a").config, False)
+    of = makers(idle)
+    assert names(of) == []
+    assert not of.any_on({})
+    assert names(of, idle=FilterOverride()) == ["idle"]
+    assert names(makers(static("a"), idle)) == ["a", "idle"]
 
 
 def test_an_upgrade_may_have_filters_of_its_own() -> None:
