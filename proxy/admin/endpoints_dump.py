@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from envoy.config.endpoint.v3 import endpoint_pb2
@@ -44,7 +44,14 @@ def _add_host(endpoint: Any, host: HostStatus) -> None:
     set_address(endpoint.endpoint.address, host.address)
     endpoint.endpoint.health_check_config.SetInParent()
     endpoint.endpoint.hostname = host.hostname
-    endpoint.health_status = 2 if host.health_flags else 1
+    endpoint.health_status = _health_status(host.health_flags)
     endpoint.load_balancing_weight.value = host.weight
     if host.canary:
         endpoint.metadata.filter_metadata["envoy.lb"]["canary"] = True
+
+
+def _health_status(flags: Sequence[str]) -> int:
+    """As Envoy's `coarseHealth`: 1 healthy, 2 unhealthy, 5 degraded."""
+    if any(flag.startswith("/failed") for flag in flags):
+        return 2
+    return 5 if any(flag.startswith("/degraded") for flag in flags) else 1

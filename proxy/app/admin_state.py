@@ -37,16 +37,11 @@ from proxy.upstream.cluster import Cluster, compile_cluster
 from proxy.upstream.cluster_config import ClusterConfig, Discovery, EndpointConfig
 from proxy.upstream.compile_endpoints import compile_endpoints
 from proxy.upstream.dns_cache.config import DynamicForwardProxyConfig
-from proxy.upstream.host import Health, HostStats
+from proxy.upstream.health_flags import HostKey, configured_flags, flag_texts
+from proxy.upstream.host import HostStats
 from proxy.version import build_text
 from xds_client.resource_types import ResourceType
 
-_HEALTH_FLAGS: Final[Mapping[Health, tuple[str, ...]]] = {
-    Health.UNHEALTHY: ("/failed_eds_health",),
-    Health.DRAINING: ("/failed_eds_health",),
-    Health.TIMEOUT: ("/failed_eds_health",),
-    Health.DEGRADED: ("/degraded_eds_health",),
-}
 _EXPIRY_SECONDS: Final = 3600.0
 # Field numbers of `Bootstrap.static_resources`, and of `listeners` and `clusters` in it.
 _STATIC_RESOURCES, _LISTENERS, _CLUSTERS = 2, 1, 2
@@ -86,9 +81,10 @@ class ControllerAdminState:
         controller = self._controller
         for record in controller.clusters:
             if controller.slots.first_builder(record.place) < 0:
+                told = controller.host_health.of_cluster(record.name)
                 group = self._zero_groups.get(record.place)
-                if group is None:
-                    group = self._zero_groups[record.place] = self._zero_group(record.serialized)
+                if group is None or told:
+                    group = self._zero_groups[record.place] = self._zero_group(record.serialized, told)
                 yield group
 
     async def cluster_statuses(self) -> Iterable[ClusterStatus]:
@@ -224,9 +220,9 @@ class ControllerAdminState:
         workers = [handle.process for handle in table.alive() if handle.process]
         return [os.getpid(), table.fork_server.process, *workers]
 
-    def _zero_group(self, serialized: bytes) -> ZeroGroup:
+    def _zero_group(self, serialized: bytes, told: Mapping[HostKey, int]) -> ZeroGroup:
         config = compile_cluster(cluster_pb2.Cluster.FromString(serialized), "cluster", CompileContext())
-        stats = Cluster(config, Runtime(), lambda: 0).stats
+        stats = Cluster(config, Runtime(), lambda: 0, host_flags=told).stats
         return ZeroGroup.of(stats, self._templates)
 
     def _statuses(
@@ -237,6 +233,7 @@ class ControllerAdminState:
             message = cluster_pb2.Cluster.FromString(record.serialized)
             config = compile_cluster(message, f"cluster {name}", CompileContext())
             own = numbers.get(name, {})
+            told = self._controller.host_health.of_cluster(name)
             default, high = (
                 Thresholds(one.max_connections, one.max_pending_requests, one.max_requests, one.max_retries)
                 for one in config.breakers
@@ -254,7 +251,9 @@ class ControllerAdminState:
                             )
                         ),
                         hostname=hostname,
-                        health_flags=_HEALTH_FLAGS.get(endpoint.health, ()),
+                        health_flags=flag_texts(
+                            configured_flags(endpoint.health) | told.get((place, endpoint.priority), 0)
+                        ),
                         weight=endpoint.weight,
                         region=endpoint.locality.region,
                         zone=endpoint.locality.zone,

@@ -32,6 +32,7 @@ from proxy.app.dns_caches import DnsCaches
 from proxy.app.drain import DrainSequence
 from proxy.app.draw import random_draw
 from proxy.app.fork_server import ForkServer
+from proxy.app.host_health import HostHealth
 from proxy.app.ipc import Message
 from proxy.app.logs import LogFile, LogLevels
 from proxy.app.machine import own_address
@@ -146,6 +147,9 @@ class Controller:
         self._secret_store: LoadingSecrets | None = None
         self.names = NameResolution(loop, self._hosts_resolved, self.registry, random_draw())
         broadcast = self.workers.broadcast
+        self.host_health = HostHealth(loop.call_soon, broadcast)
+        self.host_health.watchers.append(lambda name, _keys: self.names.count_healthy(name))
+        self.names.flags_of = self.host_health.of_cluster
         self.dns_caches = DnsCaches(loop, self.registry, random_draw(), broadcast)
         self.wanted = WantedResources(self._subscribe, broadcast, self._check_context, time.time)
         self.registry.add(
@@ -473,6 +477,8 @@ class Controller:
         if self.secrets is not None:
             for key, serialized in self.secrets.values().items():
                 handle.send(("secret", key, serialized))
+        for message in self.host_health.messages():
+            handle.send(message)
         for message in self.clusters.messages():
             handle.send(message)
         for message in self.wanted.messages():

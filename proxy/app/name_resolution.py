@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from proxy.base.stats import StatRegistry
+from proxy.upstream.health_flags import HostKey
 
 if TYPE_CHECKING:
     from proxy.upstream.cluster_config import ClusterConfig
@@ -40,6 +41,8 @@ class NameResolution:
         self._stats = stats
         self._draw = draw
         self._discovery: DnsDiscovery | None = None
+        #: What is known of the health of a cluster's hosts; for the numbers of members.
+        self.flags_of: Callable[[str], Mapping[HostKey, int]] = lambda _name: {}
 
     async def start(self, clusters: Sequence[tuple[str, bytes]]) -> None:
         """Resolve the DNS clusters of the bootstrap; returns when those that start-up waits for were tried once."""
@@ -73,6 +76,11 @@ class NameResolution:
         if self._discovery is not None:
             self._discovery.remove(name)
 
+    def count_healthy(self, name: str) -> None:
+        """The health of hosts of a cluster has changed; unknown names are fine."""
+        if self._discovery is not None:
+            self._discovery.count_healthy(name)
+
     async def close(self) -> None:
         """End every query."""
         if self._discovery is not None:
@@ -94,7 +102,9 @@ class NameResolution:
             from proxy.upstream.discovery.dns import DnsDiscovery
             from proxy.upstream.discovery.resolver import Resolver
 
-            self._discovery = DnsDiscovery(self._loop, Resolver(), self._draw, self._changed, self._stats)
+            self._discovery = DnsDiscovery(
+                self._loop, Resolver(), self._draw, self._changed, self._stats, flags_of=self.flags_of
+            )
         return self._discovery
 
     def _changed(self, name: str, resolved: Sequence[tuple[int, str]]) -> None:

@@ -41,6 +41,7 @@ from proxy.router.table_parts import Slice, TableUpdates
 from proxy.upstream.circuit_breaker import SharedSlots
 from proxy.upstream.cluster_manager import ClusterManager
 from proxy.upstream.dns_cache.view import DnsCacheViews
+from proxy.upstream.health_flags import HostKey
 from proxy.upstream.host import Host, HostStats
 from proxy.upstream.load_counts import LoadCounts
 from xds_client.resource_types import ResourceType
@@ -198,6 +199,9 @@ class Worker:
 
     def _update_hosts(self, name: str, resolved: list[Any]) -> None:
         self._clusters.update_hosts(name, resolved)
+
+    def _update_flags(self, name: str, changes: dict[HostKey, int | None]) -> None:
+        self._clusters.update_flags(name, changes)
 
     def _take_resolved(self, cache: str, told: list[Any]) -> None:
         self._dns_caches.resolved(cache, told)
@@ -431,6 +435,7 @@ class Worker:
         "drain_listeners": _drain_listeners,
         "forget_resource": _forget_resource,
         "forgotten": _forget_resolved,
+        "health": _update_flags,
         "hosts": _update_hosts,
         "levels": _set_levels,
         "listener": _add_listener,

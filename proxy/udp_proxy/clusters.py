@@ -9,15 +9,12 @@ from proxy.filters.udp import DatagramEnd, Peer, ip_of
 from proxy.udp_proxy.log_entry import refused_entry
 from proxy.udp_proxy.session import UdpSession
 from proxy.udp_proxy.stats import UdpClusterStats
-from proxy.upstream.host import Health
 from proxy.upstream.pool.api import FOR_DATAGRAMS
 
 if TYPE_CHECKING:
     from proxy.udp_proxy.filter import UdpProxyFilter
     from proxy.upstream.cluster import Cluster
     from proxy.upstream.host import Host
-
-_UNHEALTHY = frozenset({Health.UNHEALTHY, Health.DRAINING, Health.TIMEOUT})
 
 
 class HostSessions:
@@ -30,6 +27,9 @@ class HostSessions:
     def in_use(self) -> bool:
         """Whether there are any."""
         return bool(self.sessions)
+
+    def drain_connections(self) -> None:
+        """The host has failed checks: sessions look for another by themselves."""
 
     def drain(self) -> None:
         """The host has left its cluster: its sessions end, as in Envoy."""
@@ -56,7 +56,7 @@ class ClusterSessions:
             session = self._open(key, end, peer, None, now)
             if session is None:
                 return
-        elif session.host.health in _UNHEALTHY:
+        elif session.host.unhealthy:
             session = self._healthier(session, now)
             if session is None:
                 return
@@ -123,7 +123,7 @@ class ClusterSessions:
     def _healthier(self, session: UdpSession, now: float) -> UdpSession | None:
         """The session with another host, if there is a healthy one; else the same."""
         host = self._choose(session.end, session.peer, now)
-        if host is None or host is session.host or host.health in _UNHEALTHY:
+        if host is None or host is session.host or host.unhealthy:
             return session
         session.close(now)
         return self._open(session.key, session.end, session.peer, host, now)

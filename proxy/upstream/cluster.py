@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from proxy.upstream.cluster_compile import compile_cluster
 from proxy.upstream.cluster_config import ClusterConfig, Discovery
 from proxy.upstream.cluster_stats import ClusterStats
 from proxy.upstream.compile_endpoints import discovered_assignment
+from proxy.upstream.health_flags import DRAINING, HostKey
 from proxy.upstream.host import Host, Locality
 from proxy.upstream.host_set import HostSet, PrioritySet
 from proxy.upstream.lb.api import ChooseHost, Clock, Draw
@@ -39,6 +40,7 @@ class Cluster:
 
     __slots__ = (
         "__weakref__",
+        "_by_key",
         "_index",
         "_membership_changes",
         "_on_host_removed",
@@ -59,6 +61,7 @@ class Cluster:
         "draw",
         "drop_overload",
         "endpoint_metrics",
+        "host_flags",
         "internal_stats",
         "local_cluster",
         "name",
@@ -84,6 +87,7 @@ class Cluster:
         clock: Clock = time.monotonic,
         own_locality: Locality | None = None,
         local_cluster: Cluster | None = None,
+        host_flags: Mapping[HostKey, int] | None = None,
         *,
         reports_load: bool = False,
     ) -> None:
@@ -108,6 +112,9 @@ class Cluster:
         self._on_host_removed = on_host_removed
         self._membership_changes = 0
         self._resolved: dict[Resolved, Host] = {}
+        #: What the controller has told of the health of hosts, present or to come; see `HealthFlag`.
+        self.host_flags: Mapping[HostKey, int] = {} if host_flags is None else host_flags
+        self._by_key: dict[HostKey, list[Host]] | None = None
         names = ("default", *(match.name for match in config.transport_matches))
         self._socket_matches = dict.fromkeys(names, 0)
         default, high = config.breakers
@@ -211,6 +218,28 @@ class Cluster:
         self.balancer.health_changed(self.priority_set, host)
         self._choose_anew()
 
+    def flags_changed(self, keys: Iterable[HostKey]) -> None:
+        """The controller has told of the health of these hosts anew; `host_flags` has it. Unknown ones are fine."""
+        if self._by_key is None:
+            self._by_key = {}
+            for host in self.hosts:
+                self._by_key.setdefault((host.address.text, host.priority), []).append(host)
+        changed = []
+        for key in keys:
+            for host in self._by_key.get(key, ()):
+                before, kinds = host.flags, (host.healthy, host.degraded, host.excluded)
+                host.take_flags(self._told_of(host))
+                if kinds != (host.healthy, host.degraded, host.excluded):
+                    changed.append(host)
+                if host.flags & ~before & DRAINING:
+                    for pool in list(host.pools.values()):
+                        pool.drain_connections()
+        if len(changed) == 1:
+            self.health_changed(changed[0])
+        elif changed:
+            self.priority_set = PrioritySet(self.hosts, self.assignment_policy, self._own_locality)
+            self.rebalance()
+
     def rebalance(self) -> None:
         """Decide anew what depends on more than the own hosts: the runtime, or the local cluster."""
         self.balancer.renew(self.priority_set)
@@ -227,6 +256,8 @@ class Cluster:
             (host,) = self._resolved.values()
             for index, ip in resolved:
                 host.address = Address(ip, endpoints[index].address.port)
+            self._by_key = None
+            self.flags_changed([(host.address.text, host.priority)])
             return
         before = self._resolved
         self._resolved = {}
@@ -267,6 +298,10 @@ class Cluster:
     def _install(self, hosts: Sequence[Host]) -> None:
         before = set(self.hosts)
         after = set(hosts)
+        self._by_key = None
+        if self.host_flags:
+            for host in hosts:
+                host.take_flags(self._told_of(host))
         self.priority_set = PrioritySet(hosts, self.assignment_policy, self._own_locality)
         if self.client_weights is not None:
             self.client_weights.update()
@@ -284,6 +319,9 @@ class Cluster:
             host.cluster = self
         for host in before - after:
             self._retire(host)
+
+    def _told_of(self, host: Host) -> int:
+        return self.host_flags.get((host.address.text, host.priority), 0)
 
     def _retire(self, host: Host) -> None:
         host.removed = True

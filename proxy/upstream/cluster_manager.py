@@ -7,7 +7,7 @@ clusters of which ten are called must cost what ten cost.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from envoy.config.cluster.v3 import cluster_pb2
 
@@ -19,6 +19,7 @@ from proxy.upstream.choosers import make_chooser
 from proxy.upstream.circuit_breaker import SharedSlots
 from proxy.upstream.cluster import Cluster, Resolved, compile_cluster
 from proxy.upstream.cluster_config import ClusterConfig
+from proxy.upstream.health_flags import HostKey
 from proxy.upstream.host import Host, Locality
 from proxy.upstream.lb.api import Draw
 from proxy.upstream.renewal import keeps_connections
@@ -59,6 +60,7 @@ class ClusterManager:
         self._known: dict[str, tuple[bytes, int]] = {}
         self._live: dict[str, Cluster] = {}
         self._resolved: dict[str, Sequence[Resolved]] = {}
+        self._host_flags: dict[str, dict[HostKey, int]] = {}
 
     def get(self, name: str) -> Cluster | None:
         """The live cluster of that name, built now if this is its first use; None if there is none."""
@@ -97,6 +99,23 @@ class ClusterManager:
         cluster = self._live.get(name)
         if cluster is not None:
             cluster.update_resolved(resolved)
+
+    def update_flags(self, name: str, changes: Mapping[HostKey, int | None]) -> None:
+        """Take the health flags of hosts, None where nothing is known any more; see `proxy.app.host_health`.
+
+        Those of hosts or clusters that are not here yet wait for them.
+        """
+        flags = self._host_flags.setdefault(name, {})
+        for key, value in changes.items():
+            if value is None:
+                flags.pop(key, None)
+            else:
+                flags[key] = value
+        cluster = self._live.get(name)
+        if cluster is not None:
+            cluster.flags_changed(changes)
+        if not flags and name not in self._known:
+            del self._host_flags[name]
 
     def apply_runtime(self) -> None:
         """The runtime has changed: renew every limit that it may override."""
@@ -141,6 +160,7 @@ class ClusterManager:
             self._host_removed,
             own_locality=None if where is None else Locality(where.region, where.zone, where.sub_zone),
             local_cluster=local,
+            host_flags=self._host_flags.setdefault(name, {}),
             reports_load=self.reports_load,
         )
         resolved = self._resolved.get(name)

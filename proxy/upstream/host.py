@@ -5,21 +5,21 @@ The pool code keeps its connections in `Host.pools`; nothing here knows what a p
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import Any, NamedTuple
 
 from proxy.base.address import Address
+from proxy.upstream.health_flags import (
+    CONFIGURED,
+    DEGRADING,
+    EXCLUDING,
+    FAILING,
+    TOLD,
+    Health,
+    configured_flags,
+    flag_texts,
+)
 
-
-class Health(IntEnum):
-    """Health as configured; the numbers are those of `envoy.config.core.v3.HealthStatus`."""
-
-    UNKNOWN = 0
-    HEALTHY = 1
-    UNHEALTHY = 2
-    DRAINING = 3
-    TIMEOUT = 4
-    DEGRADED = 5
+__all__ = ["NO_LOCALITY", "Health", "Host", "HostStats", "Locality"]
 
 
 class Locality(NamedTuple):
@@ -31,6 +31,8 @@ class Locality(NamedTuple):
 
 
 NO_LOCALITY = Locality()
+
+_LACKING = FAILING | DEGRADING
 
 
 class HostStats:
@@ -65,16 +67,18 @@ class Host:
 
     `weight` is at least 1; `locality_weight` is that of the whole locality within its priority, 0 if it has none.
     `healthy_since` is when it last became healthy (monotonic seconds, for slow start), None if nobody noted that.
-    `metadata` is the `core.v3.Metadata` of the endpoint or None. `cluster` is the
-    `Cluster` that lists the host. `pools` belongs to the pool code (key: see `make_pool`). `removed` turns True
-    when the cluster no longer lists the host: requests in flight finish, no new one starts, and its pools drain.
+    `metadata` is the `core.v3.Metadata` of the endpoint or None. `flags` are the `HealthFlag`s that are set,
+    `health` is what is configured. `cluster` is the `Cluster` that lists the host. `pools` belongs to the pool
+    code (key: see `make_pool`). `removed` turns True when the cluster no longer lists the host: requests in flight
+    finish, no new one starts, and its pools drain.
     """
 
     __slots__ = (
+        "_health",
         "address",
         "canary",
         "cluster",
-        "health",
+        "flags",
         "healthy_since",
         "hostname",
         "load_reports",
@@ -104,7 +108,8 @@ class Host:
         self.hostname = hostname
         self.weight = weight
         self.priority = priority
-        self.health = health
+        self._health = health
+        self.flags = configured_flags(health)
         self.locality = locality
         self.metadata = metadata
         self.canary = canary
@@ -119,27 +124,45 @@ class Host:
         self.pools: dict[Any, Any] = {}
 
     @property
+    def health(self) -> Health:
+        """What the endpoint's configuration says."""
+        return self._health
+
+    @health.setter
+    def health(self, health: Health) -> None:
+        self._health = health
+        self.flags = self.flags & TOLD | configured_flags(health)
+
+    def take_flags(self, told: int) -> None:
+        """Set the flags that the controller decides; those of the configuration stay."""
+        self.flags = self.flags & CONFIGURED | told & TOLD
+
+    @property
     def healthy(self) -> bool:
-        """Whether the host may get traffic when others are there too (`UNKNOWN` counts as healthy)."""
-        return self.health <= 1
+        """Whether the host may get traffic when others are there too."""
+        return not self.flags & _LACKING
 
     @property
     def degraded(self) -> bool:
         """Whether the host gets what healthy ones cannot take."""
-        return self.health == 5
+        flags = self.flags
+        return bool(flags & DEGRADING) and not flags & FAILING
+
+    @property
+    def unhealthy(self) -> bool:
+        """Whether the host gets traffic only when too few others are there."""
+        return bool(self.flags & FAILING)
 
     @property
     def excluded(self) -> bool:
         """Whether the host does not count when availability is reckoned."""
-        return self.health == 3
+        return self._health == 3 or bool(self.flags & EXCLUDING)
 
     @property
     def health_flags(self) -> str:
         """As `/clusters` prints it."""
-        if self.healthy:
-            return "healthy"
-        return "/degraded_eds_health" if self.health == Health.DEGRADED else "/failed_eds_health"
+        return "".join(flag_texts(self.flags)) or "healthy"
 
     def __repr__(self) -> str:
         gone = " removed" if self.removed else ""
-        return f"<Host {self.address} {self.health.name} rq_active={self.stats.rq_active}{gone}>"
+        return f"<Host {self.address} {self.health_flags} rq_active={self.stats.rq_active}{gone}>"

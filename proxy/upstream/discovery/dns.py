@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
+from proxy.base.address import Address
 from proxy.base.stats import StatGroup, StatRegistry
 from proxy.upstream.cluster_config import ClusterConfig, Discovery, DnsConfig
 from proxy.upstream.cluster_stats import stat_name
 from proxy.upstream.discovery.schedule import Answer, BackOff, refresh_delay
-from proxy.upstream.host import Health
+from proxy.upstream.health_flags import EXCLUDING, Health, HostKey, coarse, configured_flags
 from proxy.upstream.lb.api import Draw
 
 logger = logging.getLogger("outrider.dns")
@@ -103,17 +104,20 @@ class _DnsCluster:
         weights = zip(self.config.endpoints, self.targets, strict=True)
         return max((endpoint.weight for endpoint, target in weights if target.addresses), default=1)
 
-    def count_members(self) -> None:
+    def count_members(self, told: Mapping[HostKey, int]) -> None:
         stats = self.stats
-        health = [
-            endpoint.health
-            for endpoint, target in zip(self.config.endpoints, self.targets, strict=True)
-            for _ in target.addresses
-        ]
+        health: list[Health] = []
+        excluded = 0
+        for endpoint, target in zip(self.config.endpoints, self.targets, strict=True):
+            for ip in target.addresses:
+                key = (Address(ip, endpoint.address.port).text, endpoint.priority)
+                flags = configured_flags(endpoint.health) | told.get(key, 0)
+                health.append(coarse(flags))
+                excluded += endpoint.health is Health.DRAINING or bool(flags & EXCLUDING)
         stats.membership_total = len(health)
-        stats.membership_healthy = sum(one in {Health.UNKNOWN, Health.HEALTHY} for one in health)
+        stats.membership_healthy = health.count(Health.HEALTHY)
         stats.membership_degraded = health.count(Health.DEGRADED)
-        stats.membership_excluded = health.count(Health.DRAINING)
+        stats.membership_excluded = excluded
 
 
 class DnsDiscovery:
@@ -131,6 +135,7 @@ class DnsDiscovery:
         on_hosts: Callable[[str, Sequence[Resolved]], None],
         stats: StatRegistry,
         concurrency: int = 64,
+        flags_of: Callable[[str], Mapping[HostKey, int]] = lambda _name: {},
     ) -> None:
         self._loop = loop
         self._resolver = resolver
@@ -138,6 +143,7 @@ class DnsDiscovery:
         self._on_hosts = on_hosts
         self._stats = stats
         self._concurrency = concurrency
+        self._flags_of = flags_of
         self._clusters: dict[str, _DnsCluster] = {}
         self._waiting: deque[_Target] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -154,7 +160,7 @@ class DnsDiscovery:
         self.remove(config.name)
         cluster = _DnsCluster(config, config.dns, self._loop.create_future())
         self._clusters[config.name] = cluster
-        cluster.count_members()
+        cluster.count_members(self._flags_of(config.name))
         self._stats.add(f"dns.{config.name}", cluster.stats)
         if not cluster.targets or not config.wait_for_warm:
             cluster.ready.set_result(None)
@@ -178,6 +184,12 @@ class DnsDiscovery:
         """The present list of a cluster, for a worker that has just started."""
         cluster = self._clusters.get(name)
         return cluster.resolved() if cluster is not None else ()
+
+    def count_healthy(self, name: str) -> None:
+        """The health of hosts has changed."""
+        cluster = self._clusters.get(name)
+        if cluster is not None:
+            cluster.count_members(self._flags_of(name))
 
     def names(self) -> list[str]:
         """The clusters being resolved."""
@@ -258,5 +270,5 @@ class DnsDiscovery:
         kept = [address for address in target.addresses if address in addresses]
         target.addresses = (*kept, *(address for address in addresses if address not in kept))
         cluster.stats.membership_change += 1
-        cluster.count_members()
+        cluster.count_members(self._flags_of(cluster.config.name))
         self._on_hosts(cluster.config.name, cluster.resolved())

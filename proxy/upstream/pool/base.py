@@ -373,6 +373,10 @@ class ConnectionPool:
         if self._counted:
             self._counted = False
             self._limits.connection_pools.release()
+        self.drain_connections()
+
+    def drain_connections(self) -> None:
+        """The host has failed checks: what is connected takes no further request, as in Envoy."""
         for connection in list(self._connections):
             connection.drain()
 

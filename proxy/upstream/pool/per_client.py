@@ -71,6 +71,11 @@ class PoolPerClient:
         for pool in self._pools.values():
             pool.drain()
 
+    def drain_connections(self) -> None:
+        """See `ConnectionPool`."""
+        for pool in self._pools.values():
+            pool.drain_connections()
+
     async def close(self) -> None:
         """See `ConnectionPool`."""
         for pool in self._pools.values():

@@ -60,6 +60,7 @@ def controller() -> SimpleNamespace:
         options=parse(["-c", "x.yaml", "--drain-strategy", "immediate", "--drain-time-s", "5"]),
         loaded_at=5.0,
         loop=SimpleNamespace(time=lambda: 100.0),
+        host_health=SimpleNamespace(of_cluster=lambda name: {("10.0.0.1:80", 0): 1} if name == "a" else {}),
         started_at=90.0,
         state="LIVE",
         overrides={"k": "2"},

@@ -1,6 +1,7 @@
 """A live cluster: who gets the next request, what changes when hosts do."""
 
 from collections import Counter
+from types import SimpleNamespace
 
 from proxy.base.address import Address
 from proxy.base.runtime import Runtime
@@ -8,7 +9,7 @@ from proxy.base.stats import StatsSum, collect_groups
 from proxy.base.stream_info import ConnectionInfo, DrainState, StreamInfo
 from proxy.upstream.circuit_breaker import SharedSlots
 from proxy.upstream.cluster import Cluster
-from proxy.upstream.host import Health
+from proxy.upstream.host import Health, Host
 from tests.support.cluster_messages import compiled, endpoint
 
 
@@ -140,6 +141,27 @@ def test_a_change_of_health_counts_at_once():
     sick.health = Health.HEALTHY
     cluster.health_changed(sick)
     assert set(ports(cluster, 6)) == {1, 2, 3}
+
+
+def test_flags_that_the_controller_tells_count_at_once_and_outlive_the_host_list():
+    flags = {}
+    calm = {"healthy_panic_threshold": {"value": 0}}
+    config = compiled(*[endpoint(port=port) for port in (1, 2, 3)], common_lb_config=calm)
+    cluster = live(config, host_flags=flags)
+    drained = []
+    cluster.hosts[1].pools["p"] = SimpleNamespace(drain_connections=lambda: drained.append(2))
+    flags[("127.0.0.1:2", 0)] = 2
+    cluster.flags_changed(flags)
+    assert set(ports(cluster, 4)) == {1, 3}
+    assert drained == [2]
+    flags[("127.0.0.1:1", 0)] = flags[("127.0.0.1:9", 0)] = 1
+    cluster.flags_changed([("127.0.0.1:1", 0), ("127.0.0.1:9", 0)])
+    assert set(ports(cluster, 4)) == {3}
+    cluster.replace_hosts([Host(Address("127.0.0.1", port)) for port in (1, 2, 4)])
+    assert set(ports(cluster, 4)) == {4}
+    flags.clear()
+    cluster.flags_changed([("127.0.0.1:1", 0), ("127.0.0.1:2", 0)])
+    assert set(ports(cluster, 6)) == {1, 2, 4}
 
 
 def test_a_subset_is_chosen_by_the_metadata_of_route_and_request():
