@@ -71,6 +71,25 @@ def _endpoints(name: str, ip: str, port: int) -> Any:
     return message
 
 
+def many_hosts(number: int, hosts: int, port: int, version: int) -> bytes:
+    """The endpoints of one cluster in three zones, with weights; every version differs in each of them.
+
+    Half of them have another address in every other version.
+    """
+    message = endpoint_pb2.ClusterLoadAssignment(cluster_name=f"cluster{number}")
+    groups = [message.endpoints.add() for _ in range(3)]
+    for zone, group in enumerate(groups):
+        group.locality.region, group.locality.zone = "region", f"zone{zone}"
+        group.load_balancing_weight.value = 1
+    for host in range(hosts):
+        endpoint = groups[host % 3].lb_endpoints.add()
+        endpoint.load_balancing_weight.value = 1 + (host + version) % 5
+        address = endpoint.endpoint.address.socket_address
+        third = 1 + (host & 1) * (version & 1)
+        address.address, address.port_value = f"127.{third}.{host >> 8}.{host & 255}", port
+    return entries([message])
+
+
 def routes(count: int, header: str = "0") -> bytes:
     """A table with a virtual host per cluster: the first is the one of the load generators.
 

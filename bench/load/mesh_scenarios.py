@@ -181,6 +181,52 @@ def _push_sample(mesh: _Mesh, settings: Settings) -> Sample:
     }
 
 
+def _many_hosts(settings: Settings) -> Iterator[Round]:
+    """Endpoints of another cluster than the one that is asked, which is in use too."""
+    versions = [mesh_resources.many_hosts(1, settings.clusters, 1, version) for version in (0, 1)]
+    with running_origin() as origin_port:
+        for number in range(settings.rounds):
+            samples: Round = {}
+            for name in order(settings, number):
+                mesh = _Mesh(name, 3, origin_port)
+                with contextlib.closing(mesh):
+                    mesh.server.push(mesh_resources.ENDPOINTS, versions[1])
+                    mesh.settle()
+                    mesh.seconds_until(1, lambda _response: True)
+                    samples[name] = _many_hosts_sample(mesh, versions, settings)
+            yield samples
+
+
+def _many_hosts_sample(mesh: _Mesh, versions: list[bytes], settings: Settings) -> Sample:
+    quiet = mesh.load(settings)
+    ended = threading.Event()
+    pushes = 0
+
+    def push() -> None:
+        nonlocal pushes
+        while not ended.wait(1.0):
+            mesh.server.push(mesh_resources.ENDPOINTS, versions[pushes % 2])
+            pushes += 1
+
+    cpu = cpu_seconds(mesh.subject.pid)
+    thread = threading.Thread(target=push)
+    thread.start()
+    busy = mesh.load(settings)
+    ended.set()
+    thread.join()
+    mesh.settle()
+    cpu = cpu_seconds(mesh.subject.pid) - cpu
+    mesh.subject.check()
+    return {
+        "p99_ms_before": quiet.p99_ms,
+        "p99_ms_during": busy.p99_ms,
+        "p99_ms_growth": max(0.0, busy.p99_ms - quiet.p99_ms),
+        "cpu_seconds": cpu,
+        "pushes": pushes,
+        "errors": quiet.errors + busy.errors,
+    }
+
+
 def _frequent_routes(settings: Settings) -> Iterator[Round]:
     tables = [mesh_resources.routes(_FREQUENT_TABLE, str(number)) for number in range(_UPDATES_PER_SECOND)]
     with running_origin() as origin_port:
@@ -245,6 +291,13 @@ MESH_SCENARIOS: Final = (
         "mesh-push-under-load",
         "10,000 changed clusters at 1,000 requests a second",
         _push_under_load,
+        ceilings={"p99_ms_growth": 5},
+        generator="bench.load.client",
+    ),
+    Scenario(
+        "mesh-hosts",
+        "10,000 endpoints of one cluster change every second at 1,000 requests a second",
+        _many_hosts,
         ceilings={"p99_ms_growth": 5},
         generator="bench.load.client",
     ),

@@ -30,6 +30,7 @@ from proxy.base.errors import ConfigError
 from proxy.base.runtime import Runtime
 from proxy.base.services import WorkerServices
 from proxy.base.stats import StatRegistry, collect
+from proxy.base.steps import Slices
 from proxy.base.stream_info import DrainState, WallClock
 from proxy.config.context import CompileContext
 from proxy.config.demands import Demands
@@ -134,6 +135,7 @@ class Worker:
             resources=self._resources,
             demands=Demands(self._demand),
             workers=settings["workers"],
+            slices=Slices(loop.call_soon),
         )
         self._dns_caches = DnsCacheViews(self.services, self._demand)
         self._clusters.services = self.services

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from proxy.base.address import Address
 from proxy.base.runtime import Runtime
 from proxy.base.stats import StatRegistry
+from proxy.base.steps import Slices
 from proxy.base.stream_info import DrainState, WallClock
 
 
@@ -88,5 +89,7 @@ class WorkerServices:
     resources: Any = None
     #: How to ask for more of it; see `proxy.config.demands.Demands`.
     demands: Any = None
+    #: Where long work is done between requests; None where there are none.
+    slices: Slices | None = None
     #: What several filters or clusters have together, by a key that begins with its kind.
     shared: dict[Any, Any] = field(default_factory=dict)

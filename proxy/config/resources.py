@@ -91,6 +91,10 @@ class ResourceSource:
             self._users = weakref.WeakSet()
         self._users.add(user)
 
+    def keep(self, made: Any) -> None:
+        """`made` is what `make` gives for the present value: somebody has made it already."""
+        self._made = (self.version, made)
+
     def made(self, make: Callable[[Any], Made]) -> Made:
         """What `make` gives for the present value, made once for all who ask."""
         version, made = self._made

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from proxy.base.address import Address
 from proxy.base.runtime import Runtime
+from proxy.base.steps import STEP, Slices, finish
 from proxy.base.stream_info import StreamInfo
 from proxy.config.resources import ResourceSource
 from proxy.upstream.circuit_breaker import ResourceManager, SharedSlots
 from proxy.upstream.cluster_compile import compile_cluster
 from proxy.upstream.cluster_config import ClusterConfig, Discovery
 from proxy.upstream.cluster_stats import ClusterStats
-from proxy.upstream.compile_endpoints import discovered_assignment
+from proxy.upstream.compile_endpoints import Assignment, assignment_in_steps, discovered_assignment
 from proxy.upstream.health_flags import DRAINING, HostKey
 from proxy.upstream.host import Host, Locality
 from proxy.upstream.host_set import HostSet, PrioritySet
@@ -24,7 +25,18 @@ from proxy.upstream.lb.balancer import Balancer, Surroundings, make_balancer
 
 __all__ = ["Cluster", "Resolved", "compile_cluster"]
 
+#: Bytes of a list of endpoints that is taken in slices: some 50 endpoints.
+_LONG: Final = 2048
+
 Resolved = tuple[int, str]  # index into `ClusterConfig.endpoints`, textual IP address
+
+
+class _Change(NamedTuple):
+    """The hosts of a cluster after a change, those of them that are new, and those that have gone."""
+
+    hosts: list[Host]
+    new: list[Host]
+    gone: list[Host]
 
 
 class Cluster:
@@ -41,6 +53,7 @@ class Cluster:
     __slots__ = (
         "__weakref__",
         "_by_key",
+        "_flags_moved",
         "_index",
         "_membership_changes",
         "_on_host_removed",
@@ -48,8 +61,10 @@ class Cluster:
         "_panic_threshold",
         "_resolved",
         "_runtime",
+        "_slices",
         "_slots",
         "_socket_matches",
+        "_updating",
         "_worker",
         "assignment_policy",
         "balancer",
@@ -140,6 +155,10 @@ class Cluster:
 
             self.balancer = SubsetBalancer(config.lb, around, self.priority_set)
             self.choose_by_stream = self._choose_in_subset
+        #: What is done in slices between requests; None before there is a loop.
+        self._slices: Slices | None = None
+        self._updating: Generator[None, None, None] | None = None
+        self._flags_moved = False
         self.client_weights: Any = None
         if config.lb.client_weights is not None:
             from proxy.upstream.lb.client_weights import ClientWeights  # few clusters weigh their hosts
@@ -168,25 +187,80 @@ class Cluster:
     def on_resource(self, source: ResourceSource) -> None:
         """Take the endpoints that a control plane has brought; see `ResourceUser`.
 
-        Hosts whose address stays keep their connections and numbers.
+        Hosts whose address stays keep their connections and numbers. A long list is taken in slices between
+        requests, which go to the former hosts until it is through.
         """
-        assignment = discovered_assignment(source)
+        if self._updating is not None and self._slices is not None:
+            self._slices.drop(self._updating)
+            self._updating = None
+        if self._slices is None or source.value is None or len(source.value) < _LONG:
+            assignment = discovered_assignment(source)
+            change = finish(self._change_to(assignment))
+            self._take_policy(assignment)
+            self._take_flags(change.hosts)
+            made = PrioritySet(change.hosts, self.assignment_policy, self._own_locality)
+            self._use(made, change.new, change.gone)
+        else:
+            self._updating = self._update_in_steps(source)
+            self._slices.add(self._updating)
+
+    def _update_in_steps(self, source: ResourceSource) -> Generator[None, None, None]:
+        assignment = yield from assignment_in_steps(source.value)
+        source.keep(assignment)
+        change = yield from self._change_to(assignment)
+        self._flags_moved = False
+        for start in range(0, len(change.hosts), STEP):
+            self._take_flags(change.hosts[start : start + STEP])
+            yield
+        policy = assignment.policy
+        made = yield from PrioritySet.in_steps(change.hosts, policy, self._own_locality, self.priority_set)
+        yield from self.balancer.prepare(made)
+        self._updating = None
+        if not self.removed:
+            self._take_policy(assignment)
+            if self._flags_moved:
+                # Rare: the health of some has changed since the hosts were sorted by it.
+                self._take_flags(change.hosts)
+                made = PrioritySet(change.hosts, policy, self._own_locality)
+            self._use(made, change.new, change.gone)
+
+    def _change_to(self, assignment: Assignment) -> Generator[None, None, _Change]:
+        """From the present hosts to those of an assignment; hosts that stay are brought up to date."""
+        before: dict[tuple[str, int], Host] = {}
+        for number, host in enumerate(self.hosts, 1):
+            before[host.address.text, host.priority] = host
+            if not number % STEP:
+                yield
+        after: dict[tuple[str, int], Host] = {}
+        new: list[Host] = []
+        gone: list[Host] = []
+        match_of = self.config.match_of
+        for number, endpoint in enumerate(assignment.endpoints, 1):
+            key = (endpoint.address.text, endpoint.priority)
+            # Envoy takes the first of two endpoints with one address.
+            if key not in after:
+                known = before.pop(key, None)
+                if known is not None and match_of(known.metadata) is match_of(endpoint.metadata):
+                    endpoint.renew(known)
+                    after[key] = known
+                else:
+                    if known is not None:
+                        gone.append(known)
+                    after[key] = host = endpoint.host(endpoint.address, endpoint.hostname)
+                    new.append(host)
+            if not number % STEP:
+                yield
+        gone.extend(before.values())
+        return _Change(list(after.values()), new, gone)
+
+    def _take_policy(self, assignment: Assignment) -> None:
         self.assignment_policy = assignment.policy
         self.drop_overload = assignment.policy.drop_overload
-        before = {(host.address, host.priority): host for host in self.hosts}
-        after: dict[tuple[Address, int], Host] = {}
-        for endpoint in assignment.endpoints:
-            key = (endpoint.address, endpoint.priority)
-            host = before.get(key)
-            if host is None or self.config.match_of(host.metadata) is not self.config.match_of(
-                endpoint.metadata
-            ):
-                host = endpoint.host(endpoint.address, endpoint.hostname)
-            else:
-                endpoint.renew(host)
-            # Envoy takes the first of two endpoints with one address.
-            after.setdefault(key, host)
-        self._install(list(after.values()))
+
+    @property
+    def updating(self) -> bool:
+        """Whether endpoints have come that are not in use yet."""
+        return self._updating is not None
 
     @property
     def hosts(self) -> tuple[Host, ...]:
@@ -220,6 +294,7 @@ class Cluster:
 
     def flags_changed(self, keys: Iterable[HostKey]) -> None:
         """The controller has told of the health of these hosts anew; `host_flags` has it. Unknown ones are fine."""
+        self._flags_moved = True
         if self._by_key is None:
             self._by_key = {}
             for host in self.hosts:
@@ -278,6 +353,8 @@ class Cluster:
 
     def start(self) -> None:
         """Begin what happens from time to time; `services` are there."""
+        if self.services is not None:
+            self._slices = self.services.slices
         if self.client_weights is not None and self.services is not None:
             self.on_wake(self.services.loop.time())
 
@@ -290,43 +367,57 @@ class Cluster:
     def close(self) -> None:
         """The cluster has gone: mark its hosts as removed so that their pools drain."""
         self.removed = True
-        for host in self.hosts:
-            self._retire(host)
+        self._leave(self.hosts)
         if self._slots is not None:
             self._slots.set_built(self._worker, self._index, False)
 
     def _install(self, hosts: Sequence[Host]) -> None:
-        before = set(self.hosts)
-        after = set(hosts)
+        """Use these hosts from now on."""
+        before, after = set(self.hosts), set(hosts)
+        self._take_flags(hosts)
+        made = PrioritySet(hosts, self.assignment_policy, self._own_locality)
+        self._use(made, after - before, before - after)
+
+    def _use(self, priority_set: PrioritySet, new: Collection[Host], gone: Collection[Host]) -> None:
         self._by_key = None
-        if self.host_flags:
-            for host in hosts:
-                host.take_flags(self._told_of(host))
-        self.priority_set = PrioritySet(hosts, self.assignment_policy, self._own_locality)
+        self.priority_set = priority_set
         if self.client_weights is not None:
             self.client_weights.update()
         elif self.endpoint_metrics is not None:
-            for host in hosts:
+            for host in new:
                 host.load_reports = self.endpoint_metrics
         self.rebalance()
-        if before != after:
+        if new or gone:
             self._membership_changes += 1
-            for host in after - before:
-                match = self.config.match_of(host.metadata)
-                name = "default" if match is None else match.name
-                self._socket_matches[name] += 1
-        for host in after - before:
+            if self.config.transport_matches:
+                for host in new:
+                    match = self.config.match_of(host.metadata)
+                    name = "default" if match is None else match.name
+                    self._socket_matches[name] += 1
+            else:
+                self._socket_matches["default"] += len(new)
+        for host in new:
             host.cluster = self
-        for host in before - after:
-            self._retire(host)
+        if gone:
+            self._leave(gone)
 
     def _told_of(self, host: Host) -> int:
         return self.host_flags.get((host.address.text, host.priority), 0)
 
-    def _retire(self, host: Host) -> None:
-        host.removed = True
-        if self._on_host_removed is not None:
-            self._on_host_removed(host)
+    def _take_flags(self, hosts: Iterable[Host]) -> None:
+        if self.host_flags:
+            for host in hosts:
+                host.take_flags(self._told_of(host))
+
+    def _leave(self, hosts: Iterable[Host]) -> None:
+        """Hosts have gone: their pools drain."""
+        leaving = _retire_in_steps(list(hosts), self._on_host_removed)
+        if self._slices is None:
+            finish(leaving)
+        else:
+            # A few are told at once.
+            next(leaving, None)
+            self._slices.add(leaving)
 
     def _choose_anew(self) -> None:
         choose = self.balancer.choose
@@ -391,3 +482,16 @@ class Cluster:
     def __repr__(self) -> str:
         usable = self.priority_set.count("healthy")
         return f"<Cluster {self.name} {usable}/{len(self.hosts)} healthy hosts {self.breakers[0].requests!r}>"
+
+
+def _retire_in_steps(
+    hosts: list[Host], on_removed: Callable[[Host], None] | None
+) -> Generator[None, None, None]:
+    """Mark hosts as gone, have their pools drained, and let go of them."""
+    while hosts:
+        for host in hosts[-STEP:]:
+            host.removed = True
+            if on_removed is not None:
+                on_removed(host)
+        del hosts[-STEP:]
+        yield

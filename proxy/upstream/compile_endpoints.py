@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Generator
 from socket import AF_INET, inet_pton
 from typing import Any, Final, NamedTuple
 
 from envoy.config.endpoint.v3 import endpoint_pb2
 
 from proxy.base.address import Address, InternalAddress
+from proxy.base.steps import STEP, finish
 from proxy.config.context import CompileContext
 from proxy.config.resources import ResourceSource
 from proxy.upstream.cluster_config import Discovery, EndpointConfig
@@ -17,6 +19,7 @@ from proxy.upstream.host import NO_LOCALITY, Health, Locality
 from proxy.upstream.host_set import AssignmentPolicy
 
 _MAX_WEIGHT: Final = 2**32 - 1
+_HEALTH: Final = {int(one): one for one in Health}
 _DENOMINATORS: Final = (100, 10_000, 1_000_000)  # by `FractionalPercent.DenominatorType`
 #: Others have names that are to be resolved.
 _WITH_ADDRESSES: Final = frozenset({Discovery.STATIC, Discovery.EDS})
@@ -80,16 +83,34 @@ def discovered_assignment(source: ResourceSource) -> Assignment:
     """The `ClusterLoadAssignment` that `source` holds; an empty one before it has come."""
 
     def compiled(value: bytes | None) -> Assignment:
-        if value is None:
-            return Assignment()
-        # What is wrong with it was found where it was accepted.
-        message = endpoint_pb2.ClusterLoadAssignment.FromString(value)
-        ctx = CompileContext()
-        return Assignment(
-            compile_endpoints(message, Discovery.EDS, "", ctx), compile_policy(message, "", ctx)
-        )
+        return Assignment() if value is None else finish(assignment_in_steps(value))
 
     return source.made(compiled)
+
+
+def assignment_in_steps(value: bytes) -> Generator[None, None, Assignment]:
+    """Read a serialised `ClusterLoadAssignment`, in small steps after its bytes are parsed (0.3 us an endpoint)."""
+    message = endpoint_pb2.ClusterLoadAssignment.FromString(value)
+    # What is wrong with it was found where it was accepted.
+    ctx = CompileContext()
+    endpoints: list[EndpointConfig] = []
+    for group in message.endpoints:
+        locality, locality_weight = _locality(group)
+        for number, entry in enumerate(group.lb_endpoints, 1):
+            made = _endpoint(entry, group.priority, locality, locality_weight, Discovery.EDS, "", ctx)
+            if made is not None:
+                endpoints.append(made)
+            if not number % STEP:
+                yield
+    return Assignment(tuple(endpoints), compile_policy(message, "", ctx))
+
+
+def _locality(group: Any) -> tuple[Locality, int]:
+    locality = NO_LOCALITY
+    if group.HasField("locality"):
+        where = group.locality
+        locality = Locality(where.region, where.zone, where.sub_zone)
+    return locality, wrapped(group, "load_balancing_weight", 0)
 
 
 def _locality_endpoints(
@@ -97,36 +118,44 @@ def _locality_endpoints(
 ) -> list[EndpointConfig]:
     if group.HasField("leds_cluster_locality_config"):
         ctx.problem(f"{path}.leds_cluster_locality_config", "is not supported")
-    locality = NO_LOCALITY
-    if group.HasField("locality"):
-        where = group.locality
-        locality = Locality(where.region, where.zone, where.sub_zone)
-    locality_weight = wrapped(group, "load_balancing_weight", 0)
+    locality, locality_weight = _locality(group)
     result: list[EndpointConfig] = []
     total = 0
     for index, entry in enumerate(group.lb_endpoints):
         inner = f"{path}.lb_endpoints[{index}]"
-        address = _address(entry, discovery, inner, ctx)
-        if address is None:
-            continue
-        weight = entry.load_balancing_weight.value if entry.HasField("load_balancing_weight") else 1
-        total += weight
-        result.append(
-            EndpointConfig(
-                address=address,
-                hostname=entry.endpoint.hostname,
-                weight=weight,
-                priority=group.priority,
-                health=Health(entry.health_status),
-                locality=locality,
-                metadata=entry.metadata if entry.HasField("metadata") else None,
-                canary=_canary(entry),
-                locality_weight=locality_weight,
-            )
-        )
+        made = _endpoint(entry, group.priority, locality, locality_weight, discovery, inner, ctx)
+        if made is not None:
+            total += made.weight
+            result.append(made)
     if total > _MAX_WEIGHT:
         ctx.problem(path, "The sum of weights of all endpoints in the locality must not exceed 4294967295")
     return result
+
+
+def _endpoint(
+    entry: Any,
+    priority: int,
+    locality: Locality,
+    locality_weight: int,
+    discovery: Discovery,
+    path: str,
+    ctx: CompileContext,
+) -> EndpointConfig | None:
+    address = _address(entry, discovery, path, ctx)
+    if address is None:
+        return None
+    has_metadata = entry.HasField("metadata")
+    return EndpointConfig(
+        address,
+        entry.endpoint.hostname,
+        entry.load_balancing_weight.value if entry.HasField("load_balancing_weight") else 1,
+        priority,
+        _HEALTH[entry.health_status],
+        locality,
+        entry.metadata if has_metadata else None,
+        has_metadata and _canary(entry),
+        locality_weight,
+    )
 
 
 def _canary(entry: Any) -> bool:
@@ -138,13 +167,14 @@ def _canary(entry: Any) -> bool:
 
 
 def _address(entry: Any, discovery: Discovery, path: str, ctx: CompileContext) -> Address | None:
-    if entry.WhichOneof("host_identifier") != "endpoint":
+    if not entry.HasField("endpoint"):
         ctx.problem(path, "needs an endpoint with an address (endpoint_name is not supported)")
         return None
-    if len(entry.endpoint.additional_addresses):
+    endpoint = entry.endpoint
+    if len(endpoint.additional_addresses):
         ctx.problem(f"{path}.endpoint.additional_addresses", "is not supported")
     path = f"{path}.endpoint.address"
-    address = entry.endpoint.address
+    address = endpoint.address
     match address.WhichOneof("address"):
         case "socket_address":
             return _socket_address(address.socket_address, discovery, f"{path}.socket_address", ctx)

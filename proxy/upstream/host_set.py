@@ -6,13 +6,16 @@ looking at every host; a list in which nothing changed stays the same object.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from proxy.upstream.host import Host, Locality
 
 Hosts = tuple[Host, ...]
+
+#: So many hosts are looked at between two pauses.
+_STEP: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,31 @@ class Localities:
         self.degraded: list[Hosts] = [tuple([host for host in group if host.degraded]) for group in members]
         self.excluded: list[Hosts] = [tuple([host for host in group if host.excluded]) for group in members]
         self.weights = [group[0].locality_weight for group in members]
+
+    @classmethod
+    def in_steps(cls, hosts: Hosts, own: Locality | None) -> Generator[None, None, Localities]:
+        """The same, made in small steps."""
+        groups: dict[Locality, tuple[list[Host], list[Host], list[Host], list[Host]]] = {}
+        for start in range(0, len(hosts), _STEP):
+            for host in hosts[start : start + _STEP]:
+                everyone, healthy, degraded, excluded = groups.setdefault(host.locality, ([], [], [], []))
+                everyone.append(host)
+                if host.healthy:
+                    healthy.append(host)
+                if host.degraded:
+                    degraded.append(host)
+                if host.excluded:
+                    excluded.append(host)
+            yield
+        made = cls.__new__(cls)
+        made.names = sorted(groups, key=lambda name: (name != own, name))
+        made.local = own is not None and own in groups
+        members = [groups[name] for name in made.names]
+        made.hosts, made.healthy, made.degraded, made.excluded = [
+            [tuple(group[kind]) for group in members] for kind in range(4)
+        ]
+        made.weights = [group[0].locality_weight for group in made.hosts]
+        return made
 
     def with_health_of(self, host: Host) -> Localities:
         """The same after the health of one of the hosts has changed."""
@@ -96,6 +124,42 @@ class HostSet:
         self.degraded: Hosts = tuple([host for host in hosts if host.degraded])
         self.excluded: Hosts = tuple([host for host in hosts if host.excluded])
         self._localities: Localities | None = None
+
+    @classmethod
+    def in_steps(
+        cls,
+        hosts: Sequence[Host],
+        priority: int,
+        policy: AssignmentPolicy,
+        own_locality: Locality | None,
+        *,
+        by_locality: bool,
+    ) -> Generator[None, None, HostSet]:
+        """The same, made in small steps; `by_locality` sorts the localities, too."""
+        made = cls.__new__(cls)
+        made.hosts = tuple(hosts)
+        made.priority = priority
+        made.policy = policy
+        made.own_locality = own_locality
+        made._localities = None
+        healthy: list[Host] = []
+        degraded: list[Host] = []
+        excluded: list[Host] = []
+        for start in range(0, len(hosts), _STEP):
+            part = hosts[start : start + _STEP]
+            healthy += [host for host in part if host.healthy]
+            degraded += [host for host in part if host.degraded]
+            excluded += [host for host in part if host.excluded]
+            yield
+        made.healthy, made.degraded, made.excluded = tuple(healthy), tuple(degraded), tuple(excluded)
+        if by_locality:
+            made._localities = yield from Localities.in_steps(made.hosts, own_locality)
+        return made
+
+    @property
+    def sorted_by_locality(self) -> bool:
+        """Whether anybody has asked for the localities."""
+        return self._localities is not None
 
     @property
     def localities(self) -> Localities:
@@ -152,6 +216,32 @@ class PrioritySet:
         self.sets: tuple[HostSet, ...] = tuple(
             [HostSet(level, priority, policy, own_locality) for priority, level in enumerate(levels)]
         )
+
+    @classmethod
+    def in_steps(
+        cls,
+        hosts: Sequence[Host],
+        policy: AssignmentPolicy,
+        own_locality: Locality | None,
+        before: PrioritySet,
+    ) -> Generator[None, None, PrioritySet]:
+        """The same, made in small steps; what was asked for of the set `before` is ready."""
+        made = cls.__new__(cls)
+        made.hosts = tuple(hosts)
+        levels: list[list[Host]] = [[]]
+        for start in range(0, len(hosts), _STEP):
+            for host in hosts[start : start + _STEP]:
+                while len(levels) <= host.priority:
+                    levels.append([])
+                levels[host.priority].append(host)
+            yield
+        sets: list[HostSet] = []
+        for priority, level in enumerate(levels):
+            by_locality = priority < len(before.sets) and before.sets[priority].sorted_by_locality
+            one = yield from HostSet.in_steps(level, priority, policy, own_locality, by_locality=by_locality)
+            sets.append(one)
+        made.sets = tuple(sets)
+        return made
 
     def with_health_of(self, host: Host) -> PrioritySet:
         """The set after the health of one of its hosts has changed."""

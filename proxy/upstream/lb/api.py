@@ -7,7 +7,7 @@ Percentages are 0 to 100, times are seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
@@ -152,6 +152,10 @@ class Picker(Protocol):
     hosts: Sequence[Host]
     #: Replaced when the hosts change.
     pick: Callable[[int | None], Host]
+
+    def prepare(self, hosts: Sequence[Host]) -> Generator[None, None, None]:
+        """Do in small steps what `renew` will need for this list, to be called soon."""
+        ...
 
     def renew(self, hosts: Sequence[Host]) -> None:
         """Take another list; weights may have changed, too."""

@@ -7,7 +7,7 @@ change, so that a pick is a call or two.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
 from proxy.base.runtime import Runtime
@@ -47,6 +47,11 @@ class Balancer(ABC):
         self.around = around
         self.priorities = priorities
         self._levels: dict[tuple[int, bool], Callable[[int | None, int], Host | None]] = {}
+
+    def prepare(self, priorities: PrioritySet) -> Generator[None, None, None]:
+        """Do in small steps what `renew` will need for these hosts, to be called soon."""
+        del priorities
+        yield from ()
 
     def renew(self, priorities: PrioritySet) -> None:
         """Take other hosts, or other weights, or the runtime has changed."""

@@ -8,14 +8,18 @@ order.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from heapq import heapify, heappop, heappush, heapreplace
+from collections.abc import Callable, Generator, Sequence
+from heapq import heappop, heappush, heapreplace
 from typing import Final, Generic, TypeVar
+
+from proxy.upstream.lb.hash_weights import sort_in_steps
 
 T = TypeVar("T")
 
 #: Above this many the state after the first picks is reckoned instead of played through.
 _MANY_PICKS: Final = 1024
+#: So many items are looked at between two pauses.
+_STEP: Final = 256
 #: Beyond this the steps would be too fine to stay cheap numbers.
 _LARGEST_UNIT: Final = 1 << 60
 
@@ -38,30 +42,52 @@ class EdfScheduler(Generic[T]):
         `whole` promises that the weights are whole numbers and stay: time then runs in whole steps, so that
         equal deadlines are equal (a sum of fifths is not 1).
         """
+        for _ in self._begin(items, weight_of, picks, whole):
+            pass
+
+    @classmethod
+    def in_steps(
+        cls, items: Sequence[T], weight_of: Callable[[T], float], picks: int = 0, *, whole: bool = False
+    ) -> Generator[None, None, EdfScheduler[T]]:
+        """The same, made in small steps."""
+        made = cls.__new__(cls)
+        yield from made._begin(items, weight_of, picks, whole)
+        return made
+
+    def _begin(
+        self, items: Sequence[T], weight_of: Callable[[T], float], picks: int, whole: bool
+    ) -> Generator[None, None, None]:
         self._weight_of = weight_of
-        weights = [weight_of(item) for item in items]
+        weights: list[float] = []
+        for start in range(0, len(items), _STEP):
+            weights += [weight_of(item) for item in items[start : start + _STEP]]
+            yield
         self._unit: float = 1.0
         if whole:
-            unit = math.lcm(*(int(weight) for weight in weights))
+            unit = math.lcm(*{int(weight) for weight in weights})
             self._unit = unit if unit < _LARGEST_UNIT else 1.0
         rate = sum(weights)
         # From the very start where that is quick: what is reckoned below has the deadlines right, but not the order
         # of equal ones.
         skipped = picks if picks > _MANY_PICKS else 0
         heap: list[tuple[float, int, T]] = []
+        done = 0
         for order, (item, weight) in enumerate(zip(items, weights, strict=True)):
             served = int(skipped * weight / rate)
-            picks_left = served + 1
-            heap.append((picks_left * self._period(weight), order, item))
-        done = sum(int(skipped * weight / rate) for weight in weights)
-        heapify(heap)
-        self._heap = heap
+            done += served
+            heap.append(((served + 1) * self._period(weight), order, item))
+            if not order % _STEP:
+                yield
+        # A sorted list is a heap. Many items are brought into order piece by piece.
+        self._heap = heap = yield from sort_in_steps(heap)
         self._order = len(heap)
         self._now: float = 0.0
         #: Items that are still in the heap but no longer in the schedule.
         self._gone: set[T] = set()
-        for _ in range(picks - done):
+        for number in range(picks - done):
             self.pick()
+            if not number % _STEP:
+                yield
 
     def pick(self, _hash: int | None = None) -> T:
         """The next item of the schedule."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from heapq import merge
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -60,16 +60,19 @@ def weigh(groups: HashGroups) -> Generator[None, None, WeightedHosts]:
     return result
 
 
-def sort_in_steps(items: Sequence[T], key: Callable[[T], Any]) -> Generator[None, None, list[T]]:
+def sort_in_steps(
+    items: Sequence[T], key: Callable[[T], Any] | None = None
+) -> Generator[None, None, list[T]]:
     """Sort in small steps."""
     parts = []
     for start in range(0, len(items), STEP * 4):
-        parts.append(sorted(items[start : start + STEP * 4], key=key))
+        parts.append(sorted(items[start : start + STEP * 4], key=key))  # type: ignore[type-var, arg-type]
         yield
     if len(parts) == 1:
         return parts[0]
     result: list[T] = []
-    for item in merge(*parts, key=key):
+    ordered: Iterable[T] = merge(*parts, key=key)  # type: ignore[arg-type]
+    for item in ordered:
         result.append(item)
         if not len(result) % STEP:
             yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 from proxy.upstream.host import Host
 from proxy.upstream.lb.api import Draw
@@ -16,6 +16,11 @@ class RandomPick:
     def __init__(self, hosts: Sequence[Host], draw: Draw) -> None:
         self._draw = draw
         self.renew(hosts)
+
+    def prepare(self, hosts: Sequence[Host]) -> Generator[None, None, None]:
+        """See `Picker`: nothing to do."""
+        del hosts
+        yield from ()
 
     def renew(self, hosts: Sequence[Host]) -> None:
         """See `Picker`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 from proxy.upstream.host import Host
 from proxy.upstream.lb.api import Draw, weights_equal
@@ -24,7 +24,16 @@ class WeightedPicker(ABC):
         self._whole = whole
         self._drawn: int | None = None
         self._schedule: EdfScheduler[Host] | None = None
+        #: The schedule of a list that is about to come.
+        self._prepared: tuple[Sequence[Host], EdfScheduler[Host]] | None = None
         self.renew(hosts)
+
+    def prepare(self, hosts: Sequence[Host]) -> Generator[None, None, None]:
+        """Make the schedule that `renew` will need for this list, in small steps."""
+        if len(hosts) > 1 and not weights_equal(hosts) and self._slow_start is None:
+            picks = self.seed % sum([host.weight for host in hosts])
+            schedule = yield from EdfScheduler.in_steps(hosts, self._weight(), picks, whole=self._whole)
+            self._prepared = (hosts, schedule)
 
     def renew(self, hosts: Sequence[Host]) -> None:
         """See `Picker`."""
@@ -34,7 +43,11 @@ class WeightedPicker(ABC):
             slow.note(hosts)
         starting = slow is not None and slow.active
         self._schedule = None
-        if len(hosts) == 1:
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None and prepared[0] is hosts:
+            self._schedule = prepared[1]
+            self.pick = self._schedule.pick
+        elif len(hosts) == 1:
             only = hosts[0]
             self.pick = lambda _hash: only
         elif weights_equal(hosts) and not starting:

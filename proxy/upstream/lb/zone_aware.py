@@ -6,7 +6,7 @@ panic, those of a locality drawn by weight, those of a zone near by, or all that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -51,13 +51,20 @@ class ZoneAwareBalancer(Balancer):
         self._seed: int | None = None
         self.renew(priorities)
 
+    def prepare(self, priorities: PrioritySet) -> Generator[None, None, None]:
+        """See `Balancer`."""
+        for key, picker in list(self._pickers.items()):
+            hosts = _hosts(priorities, key)
+            if hosts:
+                yield from picker.prepare(hosts)
+
     def renew(self, priorities: PrioritySet) -> None:
         """See `Balancer`."""
         self.priorities = priorities
         if self._slow_start is not None:
             self._slow_start.note(priorities.hosts)
         for key, picker in list(self._pickers.items()):
-            hosts = self._hosts(key)
+            hosts = _hosts(self.priorities, key)
             if hosts:
                 picker.renew(hosts)
             else:
@@ -68,7 +75,7 @@ class ZoneAwareBalancer(Balancer):
         """See `Balancer`."""
         self.priorities = priorities
         for key, picker in list(self._pickers.items()):
-            hosts = self._hosts(key)
+            hosts = _hosts(self.priorities, key)
             if not hosts:
                 del self._pickers[key]
             elif hosts is not picker.hosts:
@@ -111,20 +118,8 @@ class ZoneAwareBalancer(Balancer):
             self._zones = zone_route(self.priorities.sets[0], local, least, direct, stats)
         super()._decide()
 
-    def _hosts(self, key: _Key) -> Hosts:
-        priority, source, place = key
-        sets = self.priorities.sets
-        if priority >= len(sets):
-            return ()
-        one: HostSet = sets[priority]
-        if place < 0:
-            found: Hosts = getattr(one, source.value)
-            return found
-        groups: list[Hosts] = getattr(one.localities, source.value)
-        return groups[place] if place < len(groups) else ()
-
     def _pick(self, key: _Key) -> ChooseHost:
-        hosts = self._hosts(key)
+        hosts = _hosts(self.priorities, key)
         if not hosts:
             return no_host
         picker = self._pickers.get(key)
@@ -212,3 +207,16 @@ class ZoneAwareBalancer(Balancer):
             return picks[choose_zone(route, draw, stats)](request_hash)
 
         return choose
+
+
+def _hosts(priorities: PrioritySet, key: _Key) -> Hosts:
+    priority, source, place = key
+    sets = priorities.sets
+    if priority >= len(sets):
+        return ()
+    one: HostSet = sets[priority]
+    if place < 0:
+        found: Hosts = getattr(one, source.value)
+        return found
+    groups: list[Hosts] = getattr(one.localities, source.value)
+    return groups[place] if place < len(groups) else ()
