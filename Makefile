@@ -10,6 +10,8 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Each process of the demo, of the tests and of pytest itself would compile every module anew.
+export PYTHONDONTWRITEBYTECODE :=
 # Tests make network namespaces, which takes root, if only that of a user namespace.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || { unshare -Ur true 2>/dev/null && echo unshare -Ur; })
 

@@ -1,22 +1,22 @@
-"""Reads PEM certificates for `/certs` and for `server.days_until_first_cert_expiring`."""
+"""Reads PEM certificates for `/certs` and for `server.days_until_first_cert_expiring`.
+
+Imported when there are any: `cryptography` costs memory and a start's time.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from cryptography import x509
 from cryptography.x509 import ocsp
 from envoy.admin.v3 import certs_pb2
 
-from proxy.admin.state import LoadedCertificate
+from proxy.admin.state import Expiries, LoadedCertificate
 
 _DAY: Final = 86400
-
-#: What Envoy shows for `days_until_first_cert_expiring` when no certificate is loaded.
-NO_CERTIFICATE: Final = 2**32 - 1
 
 
 def _load(pem: bytes) -> list[x509.Certificate]:
@@ -72,21 +72,6 @@ def _alternative_names(certificate: x509.Certificate) -> Iterable[x509.GeneralNa
         return certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, ValueError):
         return ()
-
-
-class Expiries(NamedTuple):
-    """When the first certificate and the first OCSP response expire: seconds since the epoch, None without one."""
-
-    certificate: float | None = None
-    staple: float | None = None
-
-    def days(self, now: float) -> int:
-        """Whole days until the first certificate expires, 0 if one has; `NO_CERTIFICATE` if there is none."""
-        return NO_CERTIFICATE if self.certificate is None else max(0, int((self.certificate - now) // _DAY))
-
-    def staple_seconds(self, now: float) -> int:
-        """Seconds until the first OCSP response expires, 0 if one has or there is none."""
-        return 0 if self.staple is None else max(0, int(self.staple - now))
 
 
 def first_expiries(certificates: Iterable[LoadedCertificate]) -> Expiries:

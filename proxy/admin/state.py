@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from proxy.admin.discovered import Discovered, DiscoveredType, Readiness, Refusal
 from proxy.base.address import Address
@@ -141,6 +141,26 @@ class LoadedCertificate:
     ca: bytes = b""
     ca_path: str = ""
     staple: bytes = b""
+
+
+#: What Envoy shows for `days_until_first_cert_expiring` when no certificate is loaded.
+NO_CERTIFICATE: Final = 2**32 - 1
+_DAY: Final = 86400
+
+
+class Expiries(NamedTuple):
+    """When the first certificate and the first OCSP response expire: seconds since the epoch, None without one."""
+
+    certificate: float | None = None
+    staple: float | None = None
+
+    def days(self, now: float) -> int:
+        """Whole days until the first certificate expires, 0 if one has; `NO_CERTIFICATE` if there is none."""
+        return NO_CERTIFICATE if self.certificate is None else max(0, int((self.certificate - now) // _DAY))
+
+    def staple_seconds(self, now: float) -> int:
+        """Seconds until the first OCSP response expires, 0 if one has or there is none."""
+        return 0 if self.staple is None else max(0, int(self.staple - now))
 
 
 class AdminState(Protocol):

@@ -16,7 +16,6 @@ from proxy.admin.http import (
     from_pieces,
     page,
 )
-from proxy.admin.prometheus import PrometheusRenderer
 from proxy.admin.state import AdminState
 from proxy.admin.stats_query import BUCKET_MODES, StatsView, format_of, parse_query
 from proxy.admin.stats_render import as_html, as_json, as_text
@@ -67,6 +66,8 @@ class StatsHandlers:
                 "unsupported prometheus histogram bucket mode\n\n"
                 f"usage: /stats/prometheus?histogram_buckets=({'|'.join(_PROMETHEUS_BUCKETS)})\n"
             )
+        from proxy.admin.prometheus import PrometheusRenderer  # its library costs memory and a start's time
+
         view = await self._view(request, state)
         renderer = PrometheusRenderer(
             view,

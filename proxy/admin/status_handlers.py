@@ -7,7 +7,6 @@ from typing import Any, Final
 
 from envoy.admin.v3 import certs_pb2, clusters_pb2, init_dump_pb2, listeners_pb2, memory_pb2, server_info_pb2
 
-from proxy.admin.certificates import certificate_details
 from proxy.admin.histograms import number
 from proxy.admin.http import (
     JSON,
@@ -79,6 +78,8 @@ async def memory(_request: AdminRequest, state: AdminState) -> AdminResponse:
 
 async def certs(_request: AdminRequest, state: AdminState) -> AdminResponse:
     """`envoy.admin.v3.Certificates`."""
+    from proxy.admin.certificates import certificate_details  # see there
+
     message = certs_pb2.Certificates()
     for loaded in state.certificates():
         entry = message.certificates.add()

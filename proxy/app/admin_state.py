@@ -12,11 +12,11 @@ from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 
-from proxy.admin.certificates import Expiries, first_expiries
 from proxy.admin.discovered import Discovered, DiscoveredType, Readiness
 from proxy.admin.state import (
     ClusterStatus,
     ConfigResource,
+    Expiries,
     HostStatus,
     ListenerStatus,
     LoadedCertificate,
@@ -178,9 +178,17 @@ class ControllerAdminState:
         now = self._controller.loop.time()
         if now >= self._expiry_read_at + _EXPIRY_SECONDS:
             self._expiry_read_at = now
-            self._expiries = first_expiries(self.certificates())
+            self._expiries = self._first_expiries()
         clock = time.time()
         return self._expiries.days(clock), self._expiries.staple_seconds(clock)
+
+    def _first_expiries(self) -> Expiries:
+        certificates = list(self.certificates())
+        if not certificates:
+            return Expiries()
+        from proxy.admin.certificates import first_expiries  # see there
+
+        return first_expiries(certificates)
 
     def log_levels(self) -> Mapping[str, str]:
         """Component → level."""

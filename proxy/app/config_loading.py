@@ -283,7 +283,7 @@ def _apply_node(node: Any, options: Options) -> None:
 
 def _check_rest(bootstrap: Any, context: CompileContext) -> None:
     """What is compiled again by the controller, which has no place to report problems."""
-    from proxy.app.admin_runner import compile_plan  # not needed by the fork server, which shares this module
+    from proxy.app.admin_plan import compile_plan  # not needed by the fork server, which shares this module
 
     compile_plan(bootstrap, context)
     _check_secrets(bootstrap.static_resources.secrets, context)

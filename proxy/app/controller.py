@@ -23,6 +23,7 @@ from proxy.admin.server_stats import (
     RuntimeStats,
     ServerStats,
 )
+from proxy.admin.state import NO_CERTIFICATE
 from proxy.app import runtime_layers
 from proxy.app.bootstrap_extensions import internal_buffer_bytes
 from proxy.app.command_line import Options
@@ -71,8 +72,6 @@ _SAME_SIGNAL_SECONDS: Final = 0.25
 _REFUSE_SECONDS: Final = 1.0
 # `stats_flush_interval` of the bootstrap unless it says otherwise; it bounds the intervals of histograms.
 _DEFAULT_FLUSH_SECONDS: Final = 5.0
-# Envoy's `days_until_first_cert_expiring` when there is none.
-NO_CERTIFICATE: Final = 2**32 - 1
 # The most clusters and listeners that a control plane may bring; their shared memory is paid for when it is used.
 _MOST_DISCOVERED: Final = 1 << 17
 _CONNECTION_LIMIT_KEY: Final = "overload.global_downstream_max_connections"

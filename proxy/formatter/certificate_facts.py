@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -75,21 +74,6 @@ def certificate_facts(der: bytes) -> CertificateFacts:
         not_after=certificate.not_valid_after_utc.timestamp(),
         url_encoded_pem=certificate.public_bytes(Encoding.PEM).decode("ascii").translate(_URL_ESCAPES),
     )
-
-
-def serial_of(der: bytes) -> str:
-    """The serial number in lower-case hexadecimal."""
-    return certificate_facts(der).serial
-
-
-def sha256_of(der: bytes) -> str:
-    """The fingerprint in lower-case hexadecimal."""
-    return hashlib.sha256(der).hexdigest()
-
-
-def sha1_of(der: bytes) -> str:
-    """The SHA-1 fingerprint in lower-case hexadecimal; an identifier, not a protection."""
-    return hashlib.sha1(der, usedforsecurity=False).hexdigest()
 
 
 def _name(name: x509.Name) -> str:

@@ -1,24 +1,45 @@
-"""Operators on the TLS session of either side and on its certificates."""
+"""Operators on the TLS session of either side and on its certificates.
+
+What reads certificates costs memory and time to load (`cryptography`), so it comes with the first operator that is
+compiled and needs it; no request waits for it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from proxy.base.stream_info import StreamInfo, TlsInfo
 from proxy.config.context import CompileContext
-from proxy.formatter.certificate_facts import (
-    CertificateFacts,
-    certificate_facts,
-    serial_of,
-    sha1_of,
-    sha256_of,
-)
 from proxy.formatter.date_format import DateFormat
+from proxy.formatter.fingerprints import sha1_of, sha256_of
 from proxy.formatter.parse import Command
 from proxy.formatter.spec import Argument, Facts, Operator, OperatorSpec, fact, operator
 
+if TYPE_CHECKING:
+    from proxy.formatter.certificate_facts import CertificateFacts
+
 _Side = Callable[[StreamInfo], TlsInfo | None]
 _Certificate = Callable[[TlsInfo], bytes]
+
+
+def _facts_of(der: bytes) -> CertificateFacts:
+    from proxy.formatter.certificate_facts import certificate_facts
+
+    return certificate_facts(der)
+
+
+def _serial_of(der: bytes) -> str:
+    return _facts_of(der).serial
+
+
+def _loads_facts(spec: OperatorSpec) -> OperatorSpec:
+    def build(command: Command, context: CompileContext) -> Operator:
+        _facts_of(b"")
+        return spec.build(command, context)
+
+    return replace(spec, build=build)
 
 
 def _downstream(info: StreamInfo) -> TlsInfo | None:
@@ -51,7 +72,7 @@ def _session(side: _Side, describe: Callable[[TlsInfo], str]) -> OperatorSpec:
 def _certificate(
     side: _Side, which: _Certificate, describe: Callable[[CertificateFacts], str]
 ) -> OperatorSpec:
-    return _session(side, lambda tls: describe(certificate_facts(which(tls))) if which(tls) else "")
+    return _loads_facts(_session(side, lambda tls: describe(_facts_of(which(tls))) if which(tls) else ""))
 
 
 def _digest(describe: Callable[[bytes], str]) -> OperatorSpec:
@@ -80,11 +101,11 @@ def _validity(side: _Side, moment_of: Callable[[CertificateFacts], float]) -> Op
             tls = side(info)
             if tls is None or not tls.peer_certificate_der:
                 return None
-            return render(moment_of(certificate_facts(tls.peer_certificate_der)))
+            return render(moment_of(_facts_of(tls.peer_certificate_der)))
 
         return operator(text, facts=_FACTS[side])
 
-    return OperatorSpec(build, Argument.OPTIONAL)
+    return _loads_facts(OperatorSpec(build, Argument.OPTIONAL))
 
 
 _SANS: dict[str, Callable[[CertificateFacts], str]] = {
@@ -98,14 +119,14 @@ _SANS: dict[str, Callable[[CertificateFacts], str]] = {
 OPERATORS: dict[str, OperatorSpec] = {
     "UPSTREAM_SERVER_NAME": _session(_upstream, lambda tls: tls.sni),
     "DOWNSTREAM_LOCAL_SUBJECT": _certificate(_downstream, _local, lambda facts: facts.subject),
-    "DOWNSTREAM_PEER_SERIAL": _digest(serial_of),
+    "DOWNSTREAM_PEER_SERIAL": _loads_facts(_digest(_serial_of)),
     "DOWNSTREAM_PEER_FINGERPRINT_256": _digest(sha256_of),
     "DOWNSTREAM_PEER_FINGERPRINT_1": _digest(sha1_of),
-    "DOWNSTREAM_PEER_CHAIN_SERIALS": _chain(serial_of),
+    "DOWNSTREAM_PEER_CHAIN_SERIALS": _loads_facts(_chain(_serial_of)),
     "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256": _chain(sha256_of),
     "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1": _chain(sha1_of),
     "DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256": _issuer(sha256_of),
-    "DOWNSTREAM_PEER_ISSUER_SERIAL": _issuer(serial_of),
+    "DOWNSTREAM_PEER_ISSUER_SERIAL": _loads_facts(_issuer(_serial_of)),
 }
 for _prefix, _side in (("DOWNSTREAM", _downstream), ("UPSTREAM", _upstream)):
     OPERATORS[f"{_prefix}_TLS_VERSION"] = _session(_side, lambda tls: tls.version)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from proxy.base.headers import HeaderMap
 from proxy.base.stream_info import ConnectionInfo, TlsInfo
+from proxy.formatter.fingerprints import sha256_of
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -38,7 +39,7 @@ def _element(tls: TlsInfo, details: tuple[str, ...]) -> str:
     # Imported late: it costs a worker 10 MB, and only mutual TLS with XFCC needs it.
     from cryptography import x509
 
-    from proxy.formatter.certificate_facts import certificate_facts, sha256_of
+    from proxy.formatter.certificate_facts import certificate_facts
 
     peer = x509.load_der_x509_certificate(tls.peer_certificate_der)
     facts = certificate_facts(tls.peer_certificate_der)

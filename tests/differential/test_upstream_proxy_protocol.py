@@ -154,7 +154,12 @@ def _told(side: Side, name: str, send: bytes) -> bytes:
     except ValueError:
         return data
     for number in (port, side.proxy.ports[name]):
-        got = got.replace(str(number).encode(), b"<port>").replace(number.to_bytes(2, "big"), b"<port>")
+        # Two bytes may stand in what the client has sent, too: only what comes before that is the proxy's.
+        told, over, rest = got.partition(b"bytes<over>")
+        told = told.replace(str(number).encode(), b"<port>")
+        if not told.startswith(b"PROXY "):
+            told = told.replace(number.to_bytes(2, "big"), b"<port>")
+        got = told + over + rest
     return got
 
 

@@ -10,8 +10,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from proxy.admin.certificates import NO_CERTIFICATE, Expiries, certificate_details, first_expiries
-from proxy.admin.state import LoadedCertificate
+from proxy.admin.certificates import certificate_details, first_expiries
+from proxy.admin.state import NO_CERTIFICATE, Expiries, LoadedCertificate
 from tests.support.admin_state import FakeAdminState, ask
 
 

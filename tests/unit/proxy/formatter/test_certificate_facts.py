@@ -9,7 +9,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from proxy.formatter.certificate_facts import certificate_facts, serial_of, sha1_of, sha256_of
+from proxy.formatter.certificate_facts import certificate_facts
+from proxy.formatter.fingerprints import sha1_of, sha256_of
 
 BEGIN = datetime.datetime(2026, 1, 31, tzinfo=datetime.UTC)
 _KEY = ec.generate_private_key(ec.SECP256R1())
@@ -74,7 +75,7 @@ def test_the_whole_certificate_is_url_encoded() -> None:
 
 def test_what_is_no_certificate_has_no_facts() -> None:
     assert certificate_facts(b"junk").subject == ""
-    assert serial_of(b"junk") == ""
+    assert certificate_facts(b"junk").serial == ""
 
 
 def test_fingerprints_are_of_the_bytes() -> None:

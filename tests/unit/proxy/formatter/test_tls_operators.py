@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from proxy.base.stream_info import TlsInfo
-from proxy.formatter.certificate_facts import certificate_facts, sha1_of, sha256_of
+from proxy.formatter.certificate_facts import certificate_facts
 from proxy.formatter.compile import compile_format
+from proxy.formatter.fingerprints import sha1_of, sha256_of
 from tests.support.certs import Authority
 from tests.support.streams import connection, context, stream
 

@@ -5,7 +5,7 @@ from typing import Any
 from envoy.config.bootstrap.v3 import bootstrap_pb2
 from google.protobuf import json_format
 
-from proxy.app.admin_runner import AdminPlan, compile_plan
+from proxy.app.admin_plan import AdminPlan, compile_plan
 from proxy.config.context import CompileContext
 
 
