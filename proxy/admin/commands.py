@@ -12,6 +12,7 @@ from proxy.admin import discovery_handlers as discovery
 from proxy.admin import status_handlers as status
 from proxy.admin.config import AdminConfig
 from proxy.admin.config_dump import config_dump
+from proxy.admin.events_handler import events
 from proxy.admin.http import HTML, AdminRequest, AdminResponse, BadParameterError, page
 from proxy.admin.state import AdminState
 from proxy.admin.stats_handler import StatsHandlers
@@ -118,6 +119,15 @@ class Commands:
                     Parameter(
                         "inboundonly", "Drain only listeners with traffic_direction INBOUND", flag=True
                     ),
+                ),
+            ),
+            Command(
+                "/events",
+                "print what was decided lately and why: ejections of hosts and their ends",
+                events,
+                parameters=(
+                    Parameter("n", "Only so many, the newest; 1000 are kept"),
+                    Parameter("format", "Format to use", ("text", "json")),
                 ),
             ),
             Command(

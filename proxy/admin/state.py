@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from proxy.admin.discovered import Discovered, DiscoveredType, Readiness, Refusal
 from proxy.base.address import Address
+from proxy.base.event_log import EventLog
 from proxy.base.stats import StatsSum, ZeroGroup
 from xds_client.resource_types import ResourceType
 
@@ -244,6 +245,9 @@ class AdminState(Protocol):
 
     def quit(self) -> None:
         """Begin an orderly exit, after the present response has left."""
+
+    def events(self) -> EventLog:
+        """What the proxy has decided lately."""
 
     def process_ids(self) -> Sequence[int]:
         """The processes whose memory `/memory` adds up: controller, fork server and workers."""

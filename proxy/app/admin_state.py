@@ -30,8 +30,9 @@ from proxy.app.discovery_view import DiscoveryView
 from proxy.app.loaded_certificates import certificates_of_cluster, certificates_of_listener
 from proxy.app.proto_wire import length_delimited
 from proxy.base.address import Address
+from proxy.base.event_log import EventLog
 from proxy.base.runtime import Runtime
-from proxy.base.stats import StatsSum, StatTemplate, ZeroGroup
+from proxy.base.stats import StatGroup, StatsSum, StatTemplate, ZeroGroup
 from proxy.config.context import CompileContext
 from proxy.upstream.cluster import Cluster, compile_cluster
 from proxy.upstream.cluster_config import ClusterConfig, Discovery, EndpointConfig
@@ -39,6 +40,8 @@ from proxy.upstream.compile_endpoints import compile_endpoints
 from proxy.upstream.dns_cache.config import DynamicForwardProxyConfig
 from proxy.upstream.health_flags import HostKey, configured_flags, flag_texts
 from proxy.upstream.host import HostStats
+from proxy.upstream.outlier.detector import UNKNOWN_RATE, Monitor
+from proxy.upstream.outlier.stats import stats_of
 from proxy.version import build_text
 from xds_client.resource_types import ResourceType
 
@@ -56,7 +59,8 @@ class ControllerAdminState:
         self._expiry_read_at = -_EXPIRY_SECONDS
         self._expiries = Expiries()
         self._templates: dict[object, StatTemplate] = {}
-        self._zero_groups: dict[int, ZeroGroup] = {}
+        #: Those of a cluster, and of its outlier detection if it has any, by its place.
+        self._zero_groups: dict[int, list[ZeroGroup]] = {}
         controller.until_expiry = self.until_first_expiry
 
     def server_facts(self) -> ServerFacts:
@@ -82,10 +86,12 @@ class ControllerAdminState:
         for record in controller.clusters:
             if controller.slots.first_builder(record.place) < 0:
                 told = controller.host_health.of_cluster(record.name)
-                group = self._zero_groups.get(record.place)
-                if group is None or told:
-                    group = self._zero_groups[record.place] = self._zero_group(record.serialized, told)
-                yield group
+                groups = self._zero_groups.get(record.place)
+                if groups is None or told:
+                    groups = self._zero_groups[record.place] = self._zero_groups_of(record.serialized, told)
+                yield groups[0]
+                if not controller.outliers.watches(record.name):
+                    yield from groups[1:]
 
     async def cluster_statuses(self) -> Iterable[ClusterStatus]:
         """Every cluster in order of names, with the host numbers of all workers added up."""
@@ -222,16 +228,22 @@ class ControllerAdminState:
         controller = self._controller
         controller.loop.call_later(0.05, controller.request_exit, 0, "asked to quit by /quitquitquit")
 
+    def events(self) -> EventLog:
+        """The decisions of all processes."""
+        return self._controller.events
+
     def process_ids(self) -> Sequence[int]:
         """Controller, fork server and workers."""
         table = self._controller.workers
         workers = [handle.process for handle in table.alive() if handle.process]
         return [os.getpid(), table.fork_server.process, *workers]
 
-    def _zero_group(self, serialized: bytes, told: Mapping[HostKey, int]) -> ZeroGroup:
+    def _zero_groups_of(self, serialized: bytes, told: Mapping[HostKey, int]) -> list[ZeroGroup]:
         config = compile_cluster(cluster_pb2.Cluster.FromString(serialized), "cluster", CompileContext())
-        stats = Cluster(config, Runtime(), lambda: 0, host_flags=told).stats
-        return ZeroGroup.of(stats, self._templates)
+        groups: list[StatGroup] = [Cluster(config, Runtime(), lambda: 0, host_flags=told).stats]
+        if config.outlier is not None:
+            groups.append(stats_of(config.stat_name))
+        return [ZeroGroup.of(group, self._templates) for group in groups]
 
     def _statuses(
         self, numbers: Mapping[str, Mapping[tuple[str, int], list[int]]]
@@ -242,6 +254,8 @@ class ControllerAdminState:
             config = compile_cluster(message, f"cluster {name}", CompileContext())
             own = numbers.get(name, {})
             told = self._controller.host_health.of_cluster(name)
+            outliers = self._controller.outliers
+            monitors = outliers.monitors(name)
             default, high = (
                 Thresholds(one.max_connections, one.max_pending_requests, one.max_requests, one.max_retries)
                 for one in config.breakers
@@ -268,6 +282,8 @@ class ControllerAdminState:
                         sub_zone=endpoint.locality.sub_zone,
                         canary=endpoint.canary,
                         priority=endpoint.priority,
+                        success_rate=_rate(monitors.get((place, endpoint.priority)), 0),
+                        local_origin_success_rate=_rate(monitors.get((place, endpoint.priority)), 1),
                     )
                     for endpoint, address, hostname, place in self._endpoints(config)
                 ],
@@ -276,6 +292,7 @@ class ControllerAdminState:
                 eds_service_name=message.eds_cluster_config.service_name,
                 default=default,
                 high=high,
+                outlier=None if config.outlier is None else outliers.success_rates(name),
             )
 
     def _discovered(self, key: str) -> tuple[EndpointConfig, ...]:
@@ -303,6 +320,10 @@ class ControllerAdminState:
             endpoint = config.endpoints[index]
             address = Address(ip, endpoint.address.port)
             yield endpoint, address, endpoint.hostname or endpoint.address.ip, address.text
+
+
+def _rate(monitor: Monitor | None, kind: int) -> float:
+    return UNKNOWN_RATE if monitor is None else monitor.rates[kind].rate
 
 
 def _options_message(options: Any) -> Any:

@@ -38,7 +38,9 @@ from proxy.app.ipc import Message
 from proxy.app.logs import LogFile, LogLevels
 from proxy.app.machine import own_address
 from proxy.app.name_resolution import NameResolution
+from proxy.app.outliers import OutlierDetection
 from proxy.app.worker_table import WorkerHandle, WorkerTable
+from proxy.base.event_log import EventLog
 from proxy.base.runtime import Runtime
 from proxy.base.stats import StatGroup, StatRegistry, StatsSum, collect
 from proxy.config.context import CompileContext
@@ -54,6 +56,7 @@ from proxy.version import version_number
 from xds_client.resource_types import ResourceType
 
 if TYPE_CHECKING:
+    from proxy.access_log.sinks import SinkManager
     from proxy.app.active_listener import ActiveListener
     from proxy.app.load_reporting import LoadReporting
     from proxy.app.secret_files import LoadingSecrets
@@ -171,6 +174,20 @@ class Controller:
             after_drain=lambda release: self.loop.call_later(self.options.drain_time_s, release),
             allows_internal=internal_buffer_bytes(self.bootstrap) is not None,
         )
+        self.events = EventLog(time.time)
+        self._event_files: SinkManager | None = None
+        self.outliers = OutlierDetection(
+            loop,
+            self.workers,
+            self.clusters.serialized,
+            self._runtime,
+            self.registry,
+            random_draw(),
+            self.events,
+            self.host_health,
+            self._outlier_log(),
+            time.time,
+        )
         self.discovery: Discovery | None = None
         self.surviving: SurvivingClient | None = None
         self._cluster_demands: OnDemandClusters | None = None
@@ -204,6 +221,19 @@ class Controller:
             return await self._exit
         finally:
             await self._close(admin)
+
+    def _outlier_log(self) -> Callable[[str], None] | None:
+        """What appends to the file that the bootstrap names for ejections."""
+        path = self.bootstrap.cluster_manager.outlier_detection.event_log_path
+        if not path:
+            return None
+        from proxy.access_log.sinks import SinkManager  # few bootstraps name one
+
+        options = self.options
+        self._event_files = SinkManager(
+            self.loop, options.file_flush_interval_msec / 1000, options.file_flush_min_size_kb * 1024
+        )
+        return self._event_files.file(path)
 
     def _watch_secrets(self) -> SecretWatch | None:
         if not self.config.secrets:
@@ -339,6 +369,8 @@ class Controller:
         except OSError as error:
             logger.error("cannot reopen the log file: %s", error)
         self.workers.broadcast(("reopen_logs",))
+        if self._event_files is not None:
+            self._event_files.reopen()
         if self._admin is not None:
             self._admin.reopen_logs()
 
@@ -428,6 +460,9 @@ class Controller:
             await self.discovery.close()
         await self.names.close()
         self.dns_caches.close()
+        await self.outliers.close()
+        if self._event_files is not None:
+            self._event_files.close()
         if self.secrets is not None:
             self.secrets.close()
         _refuse([listener.active for listener in self.listeners])
@@ -621,6 +656,10 @@ class Controller:
                 handle.connections = message[1]
                 self._reported.add(handle.generation)
                 self._drain_progress()
+            case "outcomes":
+                self.outliers.take(handle, message[1])
+            case "outlier_hosts":
+                self.outliers.change_hosts(handle, *message[1:])
             case "demand":
                 self._demand(*message[1:])
             case "resolve":
@@ -645,6 +684,7 @@ class Controller:
         self.slots.clear_worker(handle.index)
         self.counts.clear_worker(handle.index)
         self.stats.lost(handle.index)
+        self.outliers.worker_lost(handle.index)
         if self._load is not None:
             self._load.lost(handle.index)
         if not self._exit.done():

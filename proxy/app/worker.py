@@ -45,6 +45,7 @@ from proxy.upstream.dns_cache.view import DnsCacheViews
 from proxy.upstream.health_flags import HostKey
 from proxy.upstream.host import Host, HostStats
 from proxy.upstream.load_counts import LoadCounts
+from proxy.upstream.outlier.outcomes import OutcomeReporter
 from xds_client.resource_types import ResourceType
 
 logger = logging.getLogger("proxy.app.worker")
@@ -147,6 +148,7 @@ class Worker:
             settings["drain_time"],
         )
         self.channel = Channel(self.on_message, self.on_controller_lost)
+        self._outcomes = self.services.outcomes = OutcomeReporter(loop, self.channel)
 
     def start(self) -> None:
         """Say hello and begin to listen to the controller."""
@@ -204,6 +206,9 @@ class Worker:
 
     def _update_flags(self, name: str, changes: dict[HostKey, int | None]) -> None:
         self._clusters.update_flags(name, changes)
+
+    def _watch_outcomes(self, name: str, keys: list[HostKey]) -> None:
+        self._outcomes.watch(name, keys)
 
     def _take_resolved(self, cache: str, told: list[Any]) -> None:
         self._dns_caches.resolved(cache, told)
@@ -316,7 +321,7 @@ class Worker:
             for sock in sockets:
                 sock.close()
 
-    def _answer(self, number: int, question: str) -> None:
+    def _answer(self, number: int, question: str, *arguments: Any) -> None:
         answer: Any = None
         if question == "load":
             self._begin(self._tell_load(number), "tell of the load")
@@ -325,6 +330,8 @@ class Worker:
             answer = collect(self.services.stats)
         elif question == "hosts":
             answer = self._host_numbers()
+        elif question == "outcomes":
+            answer = self._outcomes.collect(*arguments)
         else:
             logger.error("unknown question %r from the controller", question)
         self.channel.send(("answer", number, answer))
@@ -441,6 +448,7 @@ class Worker:
         "hosts": _update_hosts,
         "levels": _set_levels,
         "listener": _add_listener,
+        "outlier_watch": _watch_outcomes,
         "reopen_logs": _reopen_logs,
         "resolved": _take_resolved,
         "runtime": _replace_runtime,

@@ -91,5 +91,7 @@ class WorkerServices:
     demands: Any = None
     #: Where long work is done between requests; None where there are none.
     slices: Slices | None = None
+    #: Tells the controller what comes of requests: an `OutcomeReporter`, see `proxy.upstream.outlier.outcomes`.
+    outcomes: Any = None
     #: What several filters or clusters have together, by a key that begins with its kind.
     shared: dict[Any, Any] = field(default_factory=dict)

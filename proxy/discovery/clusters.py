@@ -86,6 +86,11 @@ class ClusterTable:
         """Those that workers know."""
         return iter(self.active.values())
 
+    def serialized(self, name: str) -> bytes | None:
+        """The cluster of that name as workers know it; None if they know none."""
+        record = self.active.get(name)
+        return None if record is None else record.serialized
+
     def add_static(self, clusters: Iterable[tuple[str, bytes]]) -> None:
         """Take those of the bootstrap, which were checked with it and go to workers as they are."""
         now = self._clock()

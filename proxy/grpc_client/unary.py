@@ -65,6 +65,7 @@ class UnaryCall:
             return
         request.cluster.stats.upstream_rq_timeout += 1
         request.host.stats.rq_timeout += 1
+        request.time_out()
         request.count_own(_TIMED_OUT)
         self._fail(status_of_http(_TIMED_OUT), "upstream request timeout")
 

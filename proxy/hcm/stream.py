@@ -107,6 +107,7 @@ class Stream(RequestPart, RoutingPart, ResponsePart, ReplyPart):
             if upstream.charges is not None:
                 upstream.charges.time_out()
             if not self.response_started:
+                upstream.time_out()
                 upstream.count_own(504)
                 upstream.host.stats.rq_error += 1
             elif upstream.fail_open_outcome():

@@ -169,6 +169,10 @@ class RetryingRequest:
         """See `UpstreamRequest`."""
         self._try.count_own(status)
 
+    def time_out(self) -> None:
+        """See `UpstreamRequest`."""
+        self._try.time_out()
+
     def uncount(self, status: int) -> None:
         """See `UpstreamRequest`."""
         self._try.uncount(status)
@@ -473,6 +477,7 @@ class RetryingRequest:
         )
         self._held = None
         tried.host.stats.rq_timeout += 1
+        tried.time_out()
         if not self._passed_on:
             tried.host.stats.rq_error += 1
         tried.abandon()

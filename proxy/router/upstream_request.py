@@ -255,6 +255,8 @@ class UpstreamRequest:
         host_stats = self.host.stats
         host_stats.rq_total += 1
         host_stats.rq_active += 1
+        if self.host.outcomes is not None:
+            self.host.outcomes.connected()
         self._counted = True
         self._connection = connection
         info = self._stream.info
@@ -294,6 +296,11 @@ class UpstreamRequest:
         if not self._interim_seen:
             self._count(status)
 
+    def time_out(self) -> None:
+        """The host has not answered in time: tell outlier detection, if the host is to blame."""
+        if self.host.outcomes is not None and self._counted:
+            self.host.outcomes.timed_out()
+
     def _count(self, status: int) -> None:
         self._charged.codes[status] += 1
         if self.charges is not None:
@@ -326,6 +333,8 @@ class UpstreamRequest:
             self._charged.rq_dropped += 1
         else:
             self.host.stats.rq_error += 1
+            if self.host.outcomes is not None:
+                self.host.outcomes.broke()
         self._stream.on_upstream_failure(
             503,
             _BODY + failure.value,
@@ -352,6 +361,9 @@ class UpstreamRequest:
         self._charged.codes[status] += 1
         if self.charges is not None:
             self.charges.count(self._charged, status)
+        outcomes = self.host.outcomes
+        if outcomes is not None:
+            outcomes.responded(self._judged_status(response) if self.grpc else status)
         if status >= 500:
             self.host.stats.rq_error += 1
         elif self.grpc:
@@ -363,6 +375,12 @@ class UpstreamRequest:
         if end_stream:
             self._end()
         self._stream.on_upstream_response(response, body, end_stream)
+
+    @staticmethod
+    def _judged_status(response: ParsedResponse) -> int:
+        """What outlier detection goes by: a status of gRPC counts where it comes with the head, as in Envoy."""
+        status = grpc_status(response.head.headers)
+        return response.head.status if status is None else http_of_status(status)
 
     def on_response_data(self, data: bytes, end_stream: bool) -> None:
         """See `PoolRequest`."""
@@ -402,6 +420,8 @@ class UpstreamRequest:
             return
         self._end()
         self.reason = reason
+        if self.host.outcomes is not None and reason is not ResetReason.OVERFLOW:
+            self.host.outcomes.broke()
         word = reason.value.replace(" ", "_")
         if self._response_started:
             self._stream.on_upstream_reset_after_response(

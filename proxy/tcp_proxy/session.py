@@ -312,6 +312,11 @@ class TcpSession(asyncio.Protocol):
         self.failure_reason = reason
         if failure is not DialFailure.LOCAL:
             self.flags |= ResponseFlag.UPSTREAM_CONNECTION_FAILURE
+            if host is not None and host.outcomes is not None:
+                if failure is DialFailure.TIMEOUT:
+                    host.outcomes.timed_out()
+                else:
+                    host.outcomes.broke()
         if self.transport is None:
             return
         # What has failed is not done yet with its connection, so the next attempt waits for the next turn.
@@ -335,6 +340,8 @@ class TcpSession(asyncio.Protocol):
         transport = self.transport
         assert transport is not None
         self.host = upstream.host
+        if self.host.outcomes is not None:
+            self.host.outcomes.served()
         self.last_upstream = upstream
         self._write = upstream.write
         upstream.write_down = transport.write

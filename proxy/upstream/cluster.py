@@ -80,6 +80,7 @@ class Cluster:
         "internal_stats",
         "local_cluster",
         "name",
+        "outcomes",
         "priority_set",
         "removed",
         "services",
@@ -119,6 +120,8 @@ class Cluster:
         self.internal_stats: Any = None
         #: The worker's, for hosts that are internal listeners; None where there is no worker.
         self.services: Any = None
+        #: Of a cluster with outlier detection: an `outlier.outcomes.ClusterOutcomes`.
+        self.outcomes: Any = None
         self._runtime = runtime
         self.draw = draw
         self._slots = slots
@@ -355,6 +358,9 @@ class Cluster:
         """Begin what happens from time to time; `services` are there."""
         if self.services is not None:
             self._slices = self.services.slices
+            if self.config.outlier is not None:
+                split = self.config.outlier.split_external_local_origin_errors
+                self.outcomes = self.services.outcomes.follow(self.name, self.hosts, split=split)
         if self.client_weights is not None and self.services is not None:
             self.on_wake(self.services.loop.time())
 
@@ -367,6 +373,8 @@ class Cluster:
     def close(self) -> None:
         """The cluster has gone: mark its hosts as removed so that their pools drain."""
         self.removed = True
+        if self.outcomes is not None:
+            self.outcomes.close()
         self._leave(self.hosts)
         if self._slots is not None:
             self._slots.set_built(self._worker, self._index, False)
@@ -398,6 +406,8 @@ class Cluster:
                 self._socket_matches["default"] += len(new)
         for host in new:
             host.cluster = self
+        if self.outcomes is not None and (new or gone):
+            self.outcomes.change_hosts(new, gone)
         if gone:
             self._leave(gone)
 

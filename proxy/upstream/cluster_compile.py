@@ -26,6 +26,7 @@ from proxy.upstream.compile_http_options import compile_http_options
 from proxy.upstream.compile_kind import KINDS, check_names, compile_kind, with_default_names
 from proxy.upstream.compile_lb import compile_lb
 from proxy.upstream.fields import wrapped
+from proxy.upstream.outlier.config import compile_outlier
 from xds_client.resource_types import ResourceType
 
 DNS_CLUSTER: Final = "envoy.extensions.clusters.dns.v3.DnsCluster"
@@ -62,6 +63,7 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
         assignment_policy=compile_policy(message.load_assignment, f"{path}.load_assignment", ctx),
         assignment=assignment,
         lb=compile_lb(message, path, ctx, provided=kind is not None, named=discovery is Discovery.STRICT_DNS),
+        outlier=compile_outlier(message, path, ctx),
         breakers=_breakers(message.circuit_breakers, f"{path}.circuit_breakers", ctx),
         protocol=choice.protocol,
         http=choice.http,

@@ -16,6 +16,7 @@ from proxy.upstream.circuit_breaker import DEFAULT_THRESHOLDS, Thresholds
 from proxy.upstream.host import NO_LOCALITY, Health, Host, Locality
 from proxy.upstream.host_set import AssignmentPolicy
 from proxy.upstream.lb.api import LbConfig
+from proxy.upstream.outlier.config import OutlierConfig
 
 _MATCH_NAMESPACE: Final = "envoy.transport_socket_match"
 
@@ -240,6 +241,7 @@ class ClusterConfig:
     #: The `ResourceSource` of the `ClusterLoadAssignment` of an EDS cluster.
     assignment: Any = None
     lb: LbConfig = field(default_factory=LbConfig)
+    outlier: OutlierConfig | None = None
     breakers: tuple[Thresholds, Thresholds] = (DEFAULT_THRESHOLDS, DEFAULT_THRESHOLDS)
     protocol: UpstreamProtocol = UpstreamProtocol.HTTP1
     http: Http1Options = field(default_factory=Http1Options)

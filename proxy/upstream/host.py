@@ -85,6 +85,7 @@ class Host:
         "locality",
         "locality_weight",
         "metadata",
+        "outcomes",
         "pools",
         "priority",
         "removed",
@@ -119,6 +120,8 @@ class Host:
         #: a `load_counts.EndpointMetrics`, or None.
         self.load_reports: Any = None
         self.cluster: Any = None
+        #: Counts what comes of requests, for outlier detection: a `outlier.outcomes.HostOutcomes`, or None.
+        self.outcomes: Any = None
         self.removed = False
         self.stats = HostStats()
         self.pools: dict[Any, Any] = {}

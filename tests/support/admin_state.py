@@ -27,6 +27,7 @@ from proxy.admin.state import (
 )
 from proxy.base.address import Address
 from proxy.base.errors import UsageError
+from proxy.base.event_log import EventLog
 from proxy.base.stats import StatsSum, ZeroGroup
 from xds_client.resource_types import ResourceType
 
@@ -88,6 +89,7 @@ class FakeAdminState:
         self.found: list[Discovered] = []
         self.dynamic: dict[ResourceKind, list[ConfigResource]] = {}
         self.calls: list[Any] = []
+        self.event_log = EventLog(lambda: 1.0)
 
     def server_facts(self) -> ServerFacts:
         return self.facts
@@ -178,6 +180,9 @@ class FakeAdminState:
 
     def quit(self) -> None:
         self.calls.append("quit")
+
+    def events(self) -> EventLog:
+        return self.event_log
 
     def process_ids(self) -> list[int]:
         return []

@@ -58,10 +58,13 @@ envoy.config.bootstrap.v3.Bootstrap.DeferredStatOptions
   + enable_deferred_creation_stats
 
 envoy.config.bootstrap.v3.ClusterManager
-  + local_cluster_name load_stats_config
+  + local_cluster_name load_stats_config outlier_detection
   ~ every cluster is created at its first use: enable_deferred_cluster_creation
-  ~ ejections are not written to a log of their own: outlier_detection
   - comes with L4 and TLS: upstream_bind_config
+
+envoy.config.bootstrap.v3.ClusterManager.OutlierDetection
+  + event_log_path
+  - ejections are written to a file: event_service
 
 envoy.config.bootstrap.v3.Admin
   + access_log access_log_path address socket_options ignore_global_conn_limit allow_paths

@@ -17,7 +17,7 @@ envoy.config.cluster.v3.Cluster
   ~ these numbers are not kept: track_timeout_budgets track_cluster_stats
   + upstream_http_protocol_options
   - comes with active health checks: health_checks
-  - comes with outlier detection: outlier_detection
+  + outlier_detection
   + eds_cluster_config
   + lrs_report_endpoint_metrics
   ~ load is reported to cluster_manager.load_stats_config, as in Envoy: lrs_server
@@ -27,6 +27,17 @@ envoy.config.cluster.v3.Cluster
   - name the sockets in transport_socket_matches: transport_socket_matcher
   + filters
   - upstream_config
+
+envoy.config.cluster.v3.OutlierDetection
+  + consecutive_5xx interval base_ejection_time max_ejection_percent enforcing_consecutive_5xx
+  + enforcing_success_rate success_rate_minimum_hosts success_rate_request_volume success_rate_stdev_factor
+  + consecutive_gateway_failure enforcing_consecutive_gateway_failure split_external_local_origin_errors
+  + consecutive_local_origin_failure enforcing_consecutive_local_origin_failure
+  + enforcing_local_origin_success_rate failure_percentage_threshold enforcing_failure_percentage
+  + enforcing_failure_percentage_local_origin failure_percentage_minimum_hosts
+  + failure_percentage_request_volume max_ejection_time max_ejection_time_jitter
+  + successful_active_health_check_uneject_host always_eject_one_host
+  - hosts are judged by what is described here alone: monitors
 
 envoy.config.cluster.v3.Cluster.EdsClusterConfig
   + eds_config service_name
@@ -145,7 +156,7 @@ envoy.config.core.v3.UpstreamHttpProtocolOptions
 envoy.extensions.upstreams.http.v3.HttpProtocolOptions
   + common_http_protocol_options explicit_http_config use_downstream_protocol_config auto_config
   + upstream_http_protocol_options
-  - comes with outlier detection: outlier_detection
+  - every 5xx counts as an error of the host: outlier_detection
   - comes with retries: retry_policy
   - http_filters header_validation_config request_mirror_policies hash_policy
 

@@ -379,6 +379,8 @@ class ConnectionPool:
         """The host has failed checks: what is connected takes no further request, as in Envoy."""
         for connection in list(self._connections):
             connection.drain()
+        if self._pending:
+            self.connect_if_needed()
 
     async def close(self) -> None:
         """End everything, tasks included."""

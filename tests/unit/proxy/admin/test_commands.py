@@ -44,7 +44,7 @@ _PATHS = [
 
 
 #: What Envoy has not.
-_OWN_PATHS = ["/csds", "/xds"]
+_OWN_PATHS = ["/csds", "/events", "/xds"]
 
 
 def test_help_lists_every_command_of_envoy_in_its_order() -> None:

@@ -73,6 +73,7 @@ def controller() -> SimpleNamespace:
         listeners=[
             SimpleNamespace(plan=config.listeners[0], updated=5.0, dynamic=False, version=""),
         ],
+        outliers=SimpleNamespace(monitors=lambda _name: {}, watches=lambda _name: False),
         slots=SimpleNamespace(first_builder=lambda index: 0 if index == 0 else -1),
     )
 

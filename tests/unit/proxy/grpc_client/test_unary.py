@@ -38,6 +38,7 @@ class Request:
     def __init__(self) -> None:
         self.sent = b""
         self.abandoned = 0
+        self.timed_out = 0
         self.counted: list[int] = []
         self.cluster = SimpleNamespace(stats=SimpleNamespace(upstream_rq_timeout=0))
         self.host = SimpleNamespace(stats=SimpleNamespace(rq_timeout=0))
@@ -53,6 +54,9 @@ class Request:
 
     def count_own(self, status: int) -> None:
         self.counted.append(status)
+
+    def time_out(self) -> None:
+        self.timed_out += 1
 
 
 class Bench:
@@ -140,6 +144,7 @@ def test_time_runs_out() -> None:
     assert bench.request.abandoned == 1
     assert bench.request.counted == [504]
     assert bench.request.cluster.stats.upstream_rq_timeout == 1
+    assert bench.request.timed_out == 1
     bench.head(end=True)
     assert len(bench.user.outcomes) == 1
 
