@@ -20,6 +20,7 @@ from proxy.codec.http1_fields import (
     original_names,
     split_lines,
 )
+from proxy.codec.keep_alive import idle_limit
 from proxy.codec.messages import ParsedResponse
 
 _STATUS_LINE = re.compile(r"HTTP/(\d\.\d)[\0-\x20]+(\d{1,3})(?:[\0-\x20].*)?", re.ASCII | re.DOTALL)
@@ -74,6 +75,8 @@ class ResponseParser:
         self._check_bodyless(response)
         tokens = connection_tokens(headers)
         response.keep_alive = "close" not in tokens if is_http11 else "keep-alive" in tokens
+        if "keep-alive" in headers:
+            response.idle_limit = idle_limit(headers["keep-alive"])
         if "proxy-connection" in headers and headers["proxy-connection"].lower() == "close":
             response.keep_alive = False
         if "upgrade" in tokens:

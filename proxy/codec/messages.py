@@ -101,6 +101,8 @@ class ParsedResponse:
     def __init__(self, head: ResponseHead, wire_bytes: int) -> None:
         self.head = head
         self.wire_bytes = wire_bytes
+        #: After how many seconds without a request HTTP/1 had better not use the connection again.
+        self.idle_limit = float("inf")
         #: What the connection manager derived from this very head, by how the route treats responses; None on the
         #: first sight.
         self.plans: dict[int, Any] = {}

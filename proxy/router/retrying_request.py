@@ -46,6 +46,10 @@ class Attempt(UpstreamRequest):
         if self.owner is not None and not self.over:
             self.owner.on_connected()
 
+    def on_stale(self) -> bool:
+        """See `PoolRequest`: what the policy says comes first."""
+        return (self.owner is None or not self.owner.repeats_resets) and super().on_stale()
+
 
 class RetryingRequest:
     """See module. To the stream it is an `UpstreamRequest`, to each `Attempt` a `ResponseSink`.
@@ -205,6 +209,17 @@ class RetryingRequest:
 
     # -- as a try sees it
 
+    @property
+    def repeats_resets(self) -> bool:
+        """Whether the policy would have a request sent again that was reset after it had been sent."""
+        return (
+            self._left > 0
+            and self._body is not None
+            and wants_retry_of_reset(
+                self._policy.on, overflow=False, connect=False, refused=False, request_began=True
+            )
+        )
+
     def on_connected(self) -> None:
         """The try has a connection: its time begins once the request is complete."""
         if self._policy.per_try_idle_timeout:
@@ -325,7 +340,7 @@ class RetryingRequest:
             return False
         self._left -= 1
         breaker = cluster.breakers[self._try.priority]
-        if not breaker.retries.try_acquire():
+        if not breaker.acquire_retry(int(self._try.over and self._try.request_began)):
             stats.upstream_rq_retry_overflow += 1
             if self._try.charges is not None:
                 self._try.charges.retry("upstream_rq_retry_overflow")

@@ -100,6 +100,8 @@ class UpstreamRequest:
     _counted = False
     _response_started = False
     _interim_seen = False
+    #: Whether it was sent again because its first connection was stale.
+    _repeated = False
     #: Whether the head of the response told of the host's load, so that trailers need not be asked.
     _load_reported = False
     over = False
@@ -436,6 +438,21 @@ class UpstreamRequest:
             _RESET_FLAGS[reason],
             self.host,
         )
+
+    def on_stale(self) -> bool:
+        """See `PoolRequest`: once, as what comes next may have other reasons."""
+        if self.over or self._repeated:
+            return False
+        self._repeated = True
+        self.cluster.stats.upstream_rq_stale_retry += 1
+        self._end()
+        self.over = False
+        connection = self._pool.take_again(self)
+        if connection is None:
+            self._pool.wait(self)
+        else:
+            self.on_pool_ready(connection)
+        return True
 
     def on_write_paused(self) -> None:
         """See `PoolRequest`."""

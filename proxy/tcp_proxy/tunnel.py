@@ -165,6 +165,10 @@ class TunnelUpstream:
             self.stats.upstream_rq_active -= 1
             self.host.stats.rq_active -= 1
 
+    def on_stale(self) -> bool:
+        """See `PoolRequest`: what a tunnel has carried is not to be had again."""
+        return False
+
     # -- the host's side
 
     def on_informational(self, response: ParsedResponse) -> None:

@@ -30,7 +30,11 @@ _SLOT_BYTES: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Limits of one priority. Defaults are Envoy's (`config.cluster.v3.CircuitBreakers.Thresholds`)."""
+    """Limits of one priority. Defaults are Envoy's (`config.cluster.v3.CircuitBreakers.Thresholds`).
+
+    `retry_budget` is (percent of the requests that are active or wait for a connection, the least number): how many
+    may be retries. It takes the place of `max_retries`.
+    """
 
     max_connections: int = 1024
     max_pending_requests: int = 1024
@@ -39,8 +43,11 @@ class Thresholds:
     max_connection_pools: int = UNLIMITED
     track_remaining: bool = False
     max_connections_per_host: int = UNLIMITED
+    retry_budget: tuple[float, int] | None = None
 
 
+#: Where only a runtime key asks for a budget.
+_DEFAULT_BUDGET: Final = (20.0, 3)
 DEFAULT_THRESHOLDS: Final = Thresholds()
 
 
@@ -188,6 +195,8 @@ class ResourceManager:
     """
 
     __slots__ = (
+        "_budget",
+        "_budget_keys",
         "_thresholds",
         "_workers",
         "connection_pools",
@@ -208,6 +217,7 @@ class ResourceManager:
         worker: int = 0,
     ) -> None:
         self._thresholds = thresholds
+        self._budget = thresholds.retry_budget
         prefix = f"circuit_breakers.{cluster_name}.{PRIORITIES[priority]}.max_"
 
         def limit(kind: str) -> ResourceLimit:
@@ -219,6 +229,8 @@ class ResourceManager:
             own = places.pop(worker)
             return SharedResourceLimit(most, prefix + kind, slots.cells, own, places)
 
+        budget = prefix.removesuffix("max_") + "retry_budget."
+        self._budget_keys = (budget + "budget_percent", budget + "min_retry_concurrency")
         self.connections = limit("connections")
         self.pending_requests = limit("pending_requests")
         self.requests = limit("requests")
@@ -238,6 +250,25 @@ class ResourceManager:
         for kind in _KINDS:
             resource: ResourceLimit = getattr(self, kind)
             resource.limit = runtime.integer(resource.key, getattr(self._thresholds, "max_" + kind))
+        percent, least = self._budget_keys
+        self._budget = self._thresholds.retry_budget
+        if self._budget is not None or percent in runtime.values or least in runtime.values:
+            default = self._budget or _DEFAULT_BUDGET
+            self._budget = (runtime.number(percent, default[0]), runtime.integer(least, default[1]))
+
+    def acquire_retry(self, ended: int) -> bool:
+        """Take one retry unless there are as many as may be.
+
+        For a budget, `ended` tries that no longer count as active, those that are retried, still do.
+        """
+        if self._budget is None:
+            return self.retries.try_acquire()
+        percent, least = self._budget
+        active = self.requests.total() + self.pending_requests.total() + ended
+        if self.retries.total() >= max(int(percent / 100 * active), least):
+            return False
+        self.retries.acquire()
+        return True
 
     def gauges(self, prefix: str) -> dict[str, int]:
         """`cx_open` and the like (1 when nothing more fits), and `remaining_*` if tracked."""
@@ -253,5 +284,7 @@ class ResourceManager:
             left = resource.limit - resource.total()
             result[prefix + opened] = int(left <= 0)
             if self._thresholds.track_remaining:
-                result[prefix + remaining] = max(left, 0)
+                # As in Envoy, where nobody knows what a budget will have left.
+                unknown = resource is self.retries and self._budget is not None
+                result[prefix + remaining] = 0 if unknown else max(left, 0)
         return result

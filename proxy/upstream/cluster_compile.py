@@ -142,6 +142,14 @@ def _connect_timeout(message: Any, path: str, ctx: CompileContext) -> float:
     return timeout
 
 
+def _retry_budget(threshold: Any) -> tuple[float, int] | None:
+    if not threshold.HasField("retry_budget"):
+        return None
+    budget = threshold.retry_budget
+    percent = budget.budget_percent.value if budget.HasField("budget_percent") else 20.0
+    return percent, wrapped(budget, "min_retry_concurrency", 3)
+
+
 def _breakers(message: Any, path: str, ctx: CompileContext) -> tuple[Thresholds, Thresholds]:
     per_host: dict[int, int] = {}
     for index, threshold in enumerate(message.per_host_thresholds):
@@ -151,9 +159,7 @@ def _breakers(message: Any, path: str, ctx: CompileContext) -> tuple[Thresholds,
             if threshold.HasField(name):
                 ctx.problem(f"{inner}.{name}", "only max_connections has a meaning per host")
     found: dict[int, Thresholds] = {}
-    for index, threshold in enumerate(message.thresholds):
-        if threshold.HasField("retry_budget"):
-            ctx.problem(f"{path}.thresholds[{index}].retry_budget", "is not supported")
+    for threshold in message.thresholds:
         # Envoy takes the first entry of a priority.
         found.setdefault(
             threshold.priority,
@@ -164,6 +170,7 @@ def _breakers(message: Any, path: str, ctx: CompileContext) -> tuple[Thresholds,
                 max_retries=wrapped(threshold, "max_retries", 3),
                 max_connection_pools=wrapped(threshold, "max_connection_pools", UNLIMITED),
                 track_remaining=threshold.track_remaining,
+                retry_budget=_retry_budget(threshold),
                 max_connections_per_host=per_host.get(threshold.priority, UNLIMITED),
             ),
         )

@@ -177,6 +177,8 @@ class ClusterStats(_Counters, _Gauges, _Http1Counters, StatGroup):
         #: For load reports: requests that were dropped for whatever limit, and those of them by `drop_overloads`.
         self.rq_dropped = 0
         self.rq_drop_overload = 0
+        #: No number of Envoy's, so it shows only where it counts something: see `PoolRequest.on_stale`.
+        self.upstream_rq_stale_retry = 0
         self.upstream_cx_connect_ms = Histogram()
         self.upstream_cx_length_ms = Histogram()
         self.upstream_rq_per_cx = Histogram("")
@@ -223,6 +225,8 @@ class ClusterStats(_Counters, _Gauges, _Http1Counters, StatGroup):
                 result[f"{prefix}http1.{name.removeprefix('http1_')}"] = getattr(self, name)
         if self._http2 is not None and self.upstream_cx_http2_total:
             result.update(self._http2.counters())
+        if self.upstream_rq_stale_retry:
+            result[prefix + "upstream_rq_stale_retry"] = self.upstream_rq_stale_retry
         result.update(self._code_counters())
         return result
 

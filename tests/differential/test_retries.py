@@ -41,6 +41,21 @@ POLICIES: dict[str, dict[str, Any]] = {
 }
 
 
+#: Cluster and host name → thresholds.
+BUDGETS: dict[str, dict[str, Any]] = {
+    "budget-least": {"retry_budget": {"budget_percent": {"value": 0}, "min_retry_concurrency": 1}},
+    "budget-none": {"retry_budget": {"budget_percent": {"value": 0}, "min_retry_concurrency": 0}},
+    "budget-all": {"retry_budget": {"budget_percent": {"value": 100}, "min_retry_concurrency": 0}},
+    "budget-some": {"retry_budget": {}},
+    "budget-runtime": {},
+    "budget-changed": {"retry_budget": {"min_retry_concurrency": 0}},
+}
+RUNTIME = {
+    "circuit_breakers.budget-runtime.default.retry_budget.min_retry_concurrency": 0,
+    "circuit_breakers.budget-changed.default.retry_budget.budget_percent": 100,
+}
+
+
 def config() -> dict[str, Any]:
     hosts = [
         virtual_host(
@@ -52,12 +67,22 @@ def config() -> dict[str, Any]:
         for name, one in POLICIES.items()
     ]
     hosts.append(virtual_host([route()], ["*"]))
+    hosts += [virtual_host([route(name, retry_policy=policy("5xx"))], [f"{name}.test"]) for name in BUDGETS]
     dead = cluster("dead", "{{dead_port}}")
     hosts.append(virtual_host([route("dead", retry_policy=policy("connect-failure"))], ["dead.test"]))
+    budgets = [
+        cluster(
+            name,
+            "{{origin_port}}",
+            circuit_breakers={"thresholds": [{"max_retries": 7, "track_remaining": True, **budget}]},
+        )
+        for name, budget in BUDGETS.items()
+    ]
     return http_proxy(
         virtual_hosts=hosts,
-        clusters=[cluster(), dead],
+        clusters=[cluster(), dead, *budgets],
         hcm={"access_log": [file_log(LOG)]},
+        layered_runtime={"layers": [{"name": "static", "static_layer": RUNTIME}]},
     )
 
 
@@ -103,7 +128,7 @@ CASES: dict[str, tuple[bytes, list[Any]]] = {
     "a reset": (request("reset"), [RESET, OK]),
     "a close before the answer": (request("reset"), [CLOSED, OK]),
     "a reset where only 5xx are named": (request("5xx"), [RESET, OK]),
-    "a reset that is not asked for": (request("4xx"), [RESET, OK]),
+    "a reset that is not asked for": (request("4xx", method="POST", body="hello"), [RESET, OK]),
     "a limited rate": (request("limited"), [reply(429, "x-envoy-ratelimited: true\r\n"), OK]),
     "a limited rate that is not asked for": (request("5xx"), [reply(503, "x-envoy-ratelimited: 1\r\n"), OK]),
     "the request's own policy": (request("none", "x-envoy-retry-on: 5xx\r\n"), [BAD, OK]),
@@ -187,3 +212,22 @@ def test_a_body_beyond_the_limit_is_not_kept(pair: Pair) -> None:
     body = "x" * (3 << 20)
     with pair.same_stats("cluster.origin.retry_or_shadow_abandoned", "cluster.origin.upstream_rq_retry"):
         pair.same(request("5xx", method="POST", body=body), [BAD, OK], ignore=LEFT)
+
+
+@pytest.mark.parametrize("name", BUDGETS)
+@pytest.mark.parametrize("answer", [BAD, RESET], ids=["answer", "reset"])
+def test_retries_within_a_budget(pair: Pair, name: str, answer: Any) -> None:
+    with pair.same_stats(*(f"cluster.{name}.{one}" for one in COUNTERS)):
+        pair.same(request(name, method="POST", body="hello"), [answer, OK], ignore=LEFT)
+    pair.same_log(mask=flags_in_order)
+
+
+def test_the_gauges_of_a_budget(pair: Pair) -> None:
+    def read(side: Any) -> dict[str, int]:
+        return {
+            one: value
+            for one, value in side.proxy.stats("cluster.budget").items()
+            if one.endswith(("remaining_retries", "rq_retry_open"))
+        }
+
+    pair.same_value("gauges", read)

@@ -66,6 +66,10 @@ class Request:
     def on_reset(self, reason: ResetReason, detail: str) -> None:
         self.heard.append(reason)
 
+    def on_stale(self) -> bool:
+        self.heard.append("stale")
+        return False
+
     def on_write_paused(self) -> None:
         self.heard.append("paused")
 

@@ -119,7 +119,10 @@ envoy.config.cluster.v3.CircuitBreakers
 envoy.config.cluster.v3.CircuitBreakers.Thresholds
   + priority max_connections max_pending_requests max_requests max_retries track_remaining
   ~ pools are counted but never refused: max_connection_pools
-  - comes with retries: retry_budget
+  + retry_budget
+
+envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget
+  + budget_percent min_retry_concurrency
 
 envoy.config.endpoint.v3.ClusterLoadAssignment
   + cluster_name endpoints policy

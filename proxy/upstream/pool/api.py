@@ -149,6 +149,12 @@ class PoolRequest(Protocol):
     def on_reset(self, reason: ResetReason, detail: str) -> None:
         """The connection broke before the response was complete."""
 
+    def on_stale(self) -> bool:
+        """The connection, which has carried other requests, went before a byte of the response.
+
+        Only for requests that may be repeated. True if this one finds itself another; else it hears of the reset.
+        """
+
     def on_write_paused(self) -> None:
         """The connection's write buffer is above its high mark."""
 

@@ -181,6 +181,12 @@ class ConnectionPool:
 
     # -- opening connections
 
+    @property
+    def may_open(self) -> bool:
+        """Whether the limits leave room for one more connection."""
+        limits = self._limits
+        return limits.connections.available and self.host.stats.cx_active < limits.max_connections_per_host
+
     def connect_if_needed(self) -> None:
         """Open one more connection if those on their way will not do for the requests that wait."""
         if self.coming >= len(self._pending):

@@ -18,6 +18,7 @@ from proxy.upstream.host import Host
 from proxy.upstream.pool.api import PoolRequest
 from proxy.upstream.pool.base import PEEK_AFTER, ConnectionIds, ConnectionPool
 from proxy.upstream.pool.http1_connection import Http1UpstreamConnection
+from proxy.upstream.pool.stale import REPEATABLE, ObservedCloses
 
 
 class Http1Pool(ConnectionPool):
@@ -43,6 +44,7 @@ class Http1Pool(ConnectionPool):
         self.known_heads: dict[bytes, Http1Response] = {}
         self.name_formatter: NameFormatter | None = None
         self._idle: list[Http1UpstreamConnection] = []
+        self._closes = ObservedCloses()
         #: The connection that a waiting request is being given.
         self._offered: Http1UpstreamConnection | None = None
 
@@ -55,14 +57,42 @@ class Http1Pool(ConnectionPool):
             connection = idle.pop()
             if connection.closed:
                 continue
-            if self.now() - connection.idle_since > PEEK_AFTER and connection.peer_has_closed():
-                connection.close()
+            idle_for = self.now() - connection.idle_since
+            if idle_for > PEEK_AFTER and self._is_stale(connection, idle_for):
                 continue
+            if request.method not in REPEATABLE and not self._is_safe(connection, idle_for):
+                if connection.closed:
+                    continue
+                # The others have been idle for longer.
+                idle.append(connection)
+                return None
             connection.request = request
             connection.request_sent = False
             connection.requests += 1
             return connection
         return None
+
+    def _is_stale(self, connection: Http1UpstreamConnection, idle_for: float) -> bool:
+        if connection.peer_has_closed():
+            self._closes.note(idle_for, self.now())
+        elif idle_for > connection.idle_limit:
+            self.stats.upstream_cx_idle_timeout += 1
+        else:
+            return False
+        connection.close()
+        return True
+
+    def _is_safe(self, connection: Http1UpstreamConnection, idle_for: float) -> bool:
+        """Whether a request that nobody may repeat can have the connection."""
+        if connection.peer_has_closed():
+            self._closes.note(idle_for, self.now())
+            connection.close()
+            return False
+        return self._closes.trusts(idle_for, self.now()) or not self.may_open
+
+    def take_again(self, request: PoolRequest) -> Any:
+        """For a request whose connection has turned out to be stale: None, to wait for a new one, if it may."""
+        return None if self.may_open else self.take(request)
 
     # -- the connection's side
 
@@ -113,4 +143,7 @@ class Http1Pool(ConnectionPool):
         """See `ConnectionPool`."""
         if connection in self._idle:
             self._idle.remove(connection)
+            if not local:
+                now = self.now()
+                self._closes.note(now - connection.idle_since, now)
         super().on_lost(connection, local=local, active=active)

@@ -13,6 +13,7 @@ from proxy.codec.http1_render import LAST_CHUNK, fields_size, render_chunk, rend
 from proxy.codec.http1_response import Http1Response
 from proxy.upstream.pool.api import MAX_INFORMATIONAL, PoolRequest, ResetReason
 from proxy.upstream.pool.host_connection import SingleRequestConnection
+from proxy.upstream.pool.stale import REPEATABLE
 
 if TYPE_CHECKING:
     from proxy.upstream.pool.http1 import Http1Pool
@@ -37,6 +38,8 @@ class Http1UpstreamConnection(SingleRequestConnection):
         self.connection_id = connection_id
         self.request_sent = True
         self._keep_alive = True
+        #: After how many seconds without a request the peer is likely to close.
+        self.idle_limit = float("inf")
         self._decoder: BodyDecoder | None = None
         self._buffer = b""
         self._informational = 0
@@ -72,6 +75,7 @@ class Http1UpstreamConnection(SingleRequestConnection):
                 ):
                     # The whole response at once, and its head was seen before.
                     self._keep_alive = response.keep_alive
+                    self.idle_limit = response.idle_limit
                     self._complete(b"")
                     request.on_response(response, data[end:], end_stream=True)
                     return
@@ -114,8 +118,19 @@ class Http1UpstreamConnection(SingleRequestConnection):
             # A message that was cut off is a protocol error, by FIN or by RST; silence before it is only a close.
             self.pool.stats.upstream_cx_protocol_error += 1
             request.on_reset(ResetReason.PROTOCOL_ERROR, CODEC_ERROR)
-        else:
+        elif local or not self._may_repeat(request) or not request.on_stale():
             request.on_reset(ResetReason.CONNECTION_TERMINATION, "")
+
+    def _may_repeat(self, request: PoolRequest) -> bool:
+        """Whether the peer has closed an idle connection just when it was used, and using another does no harm."""
+        return (
+            self.requests > 1
+            and request.method in REPEATABLE
+            and not (request.wire_bytes_received or request.upgrading or self._chunked)
+            and self.request_sent
+            # No byte of a body has gone.
+            and request.wire_bytes_sent == len(request.head.http1_head(request.request_id))
+        )
 
     # -- the request's side (`UpstreamConnection`)
 
@@ -202,7 +217,8 @@ class Http1UpstreamConnection(SingleRequestConnection):
         """Whether an end of stream waits in the socket that the loop has not told of yet."""
         if self.transport.is_closing():
             return True
-        if self.socket is None or self.tls is not None:
+        # The first bytes on an encrypted connection may be session tickets.
+        if self.socket is None or (self.tls is not None and not self.requests):
             return False
         try:
             self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
@@ -259,6 +275,7 @@ class Http1UpstreamConnection(SingleRequestConnection):
         request = self.request
         assert request is not None
         self._keep_alive = response.keep_alive
+        self.idle_limit = response.idle_limit
         if self._opens_tunnel(request, response):
             self._keep_alive = False
             self._tunnel = True

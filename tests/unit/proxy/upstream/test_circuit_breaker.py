@@ -117,3 +117,25 @@ def test_gauges_tell_what_is_open_and_what_remains():
 def test_a_per_host_limit_is_divided_among_workers(slots):
     manager = ResourceManager("c", 0, Thresholds(max_connections_per_host=4), slots, 0, 0)
     assert manager.max_connections_per_host == 2
+
+
+def test_a_budget_lets_a_part_of_what_is_active_be_retries():
+    breaker = ResourceManager("c", 0, Thresholds(max_retries=0, retry_budget=(50.0, 1)))
+    breaker.apply_runtime(Runtime())
+    assert breaker.acquire_retry(0)
+    assert not breaker.acquire_retry(0)
+    for _ in range(3):
+        breaker.requests.acquire()
+    assert not breaker.acquire_retry(0)
+    assert breaker.acquire_retry(1)
+    breaker.pending_requests.acquire()
+    assert not breaker.acquire_retry(1)
+
+
+def test_a_runtime_key_alone_makes_a_budget():
+    breaker = ResourceManager("c", 0, Thresholds(max_retries=9))
+    key = "circuit_breakers.c.default.retry_budget.min_retry_concurrency"
+    breaker.apply_runtime(Runtime({key: "0"}))
+    assert not breaker.acquire_retry(0)
+    breaker.apply_runtime(Runtime())
+    assert breaker.acquire_retry(0)

@@ -81,13 +81,11 @@ def test_the_first_threshold_of_a_priority_counts():
 def test_what_breakers_cannot_do_is_refused():
     found = problems(
         circuit_breakers={
-            "thresholds": [{"retry_budget": {}}],
             "per_host_thresholds": [{"max_requests": 1}],
         }
     )
     assert [path for path, _ in found] == [
         "c.circuit_breakers.per_host_thresholds[0].max_requests",
-        "c.circuit_breakers.thresholds[0].retry_budget",
     ]
 
 

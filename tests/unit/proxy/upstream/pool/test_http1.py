@@ -265,3 +265,83 @@ def test_a_closed_pool_ends_its_tasks(monkeypatch):
         assert len(asyncio.all_tasks()) == 1
 
     run(monkeypatch, scenario)
+
+
+def test_a_connection_is_left_before_the_peer_has_said_that_it_closes_it(monkeypatch):
+    async def scenario(bench):
+        await bench.request()
+        bench.opened[0].feed(b"HTTP/1.1 200 OK\r\nkeep-alive: timeout=5\r\ncontent-length: 0\r\n\r\n")
+        bench.clock.advance(3.9)
+        await bench.request()
+        bench.opened[0].feed(b"HTTP/1.1 200 OK\r\nkeep-alive: timeout=5\r\ncontent-length: 0\r\n\r\n")
+        bench.clock.advance(4.1)
+        await bench.request()
+        assert bench.opened[0].closed
+        assert len(bench.opened) == 2
+
+    bench = run(monkeypatch, scenario)
+    assert bench.stats.upstream_cx_idle_timeout == 1
+
+
+def test_where_peers_close_idle_connections_a_post_gets_none_that_is_old(monkeypatch):
+    async def scenario(bench):
+        await bench.request()
+        bench.opened[0].feed(HELLO)
+        bench.clock.advance(2)
+        bench.opened[0].lose()
+        await bench.request()
+        bench.opened[1].feed(HELLO)
+        bench.clock.advance(1.1)
+        await bench.request(Request("POST"))
+        assert len(bench.opened) == 3
+        await bench.request()
+        assert len(bench.opened) == 3
+
+    run(monkeypatch, scenario)
+
+
+def test_a_post_has_an_old_connection_where_there_may_be_no_more(monkeypatch):
+    async def scenario(bench):
+        await bench.request()
+        bench.opened[0].feed(HELLO)
+        bench.clock.advance(2)
+        bench.opened[0].lose()
+        await bench.request()
+        bench.opened[1].feed(HELLO)
+        bench.clock.advance(1.9)
+        await bench.request(Request("POST"))
+        assert len(bench.opened) == 2
+
+    run(monkeypatch, scenario, **thresholds(max_connections=1))
+
+
+@pytest.mark.parametrize(
+    ("method", "before", "stale"),
+    [("GET", 1, True), ("PUT", 1, True), ("GET", 0, False), ("POST", 1, False)],
+)
+def test_who_may_try_again_hears_that_a_used_connection_was_stale(monkeypatch, method, before, stale):
+    async def scenario(bench):
+        for _ in range(before):
+            await bench.request()
+            bench.opened[0].feed(HELLO)
+        request = await bench.request(Request(method))
+        bench.opened[0].lose()
+        assert request.heard == ["stale"] * stale + [ResetReason.CONNECTION_TERMINATION]
+
+    run(monkeypatch, scenario)
+
+
+@pytest.mark.parametrize("what", ["body", "response"])
+def test_a_request_that_has_come_further_is_not_stale(monkeypatch, what):
+    async def scenario(bench):
+        await bench.request()
+        bench.opened[0].feed(HELLO)
+        request = Request("PUT")
+        connection = bench.pool.take(request)
+        connection.send_head(b"body" if what == "body" else b"", end_stream=True)
+        if what == "response":
+            bench.opened[0].feed(b"HTTP/1.1 100 Continue\r\n\r\n")
+        bench.opened[0].lose()
+        assert "stale" not in request.heard
+
+    run(monkeypatch, scenario)
