@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import grp
-import json
 import os
 import pwd
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, Literal, NoReturn
+from typing import Final, NoReturn
 
-from iptables import verify
-from iptables.config import OPTIONS, Config, build, read_bool, resolvers, with_groups
-from iptables.doctor import Packet, Surroundings, traps, walk
+from iptables.config import Config, build, resolvers, with_groups
 from iptables.errors import CaptureError, MachineError, SettingError, VerificationError
-from iptables.installer import apply, mesh_warnings, plan_apply, remove, versions_of
-from iptables.model import Table, Version
-from iptables.observe_nft import parse_ruleset
+from iptables.installer import apply, plan_apply, remove, versions_of
+from iptables.options import OPTIONS
 from iptables.render_nft import script
 from iptables.render_restore import listing
 from iptables.rules import build_rules
-from iptables.runner import Runner, addresses, enter, kernel_ipv6, modules_missing, wants_ipv6
+from iptables.runner import Runner, enter, wants_ipv6
+from iptables.values import read_bool
 
 VERBS: Final = ("plan", "apply", "verify", "remove", "doctor")
 _VALIDATION_FAILED: Final = 126  # Istio's status, by which its init containers tell this failure
@@ -42,7 +40,9 @@ def main(arguments: Sequence[str]) -> int:
             raise SettingError(f"say what to do: outrider iptables {' | '.join(VERBS)}; nothing was changed")
         options = _parser(verb).parse_args(words)
         config = _config(options, os.environ, verb == "plan" and options.print)
-        return _VERBS[verb](config, options)
+        status = _VERBS[verb](config, options)
+        sys.stdout.flush()
+        return status
     except VerificationError as error:
         _say(config, "error", str(error))
         return _VALIDATION_FAILED
@@ -51,8 +51,18 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     except BrokenPipeError:
         # Whoever read the listing has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 1
+    except OSError as error:
+        # Nothing is kept in files, so a full disk concerns only what is printed, after the rules are changed.
+        _drop_output()
+        _say(config, "error", f"cannot write the output: {error.strerror}; make room, or send it elsewhere")
+        return 1
+
+
+def _drop_output() -> None:
+    """What is still buffered goes nowhere, or the interpreter's end would fail on it again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Parser(argparse.ArgumentParser):
@@ -126,8 +136,14 @@ def _say(config: Config, level: str, text: str) -> None:
     """To stderr, if the log level lets it through."""
     wanted = _LEVELS.get(config.log_output_level.rpartition(":")[2], 3)
     if _LEVELS[level] <= wanted:
-        line = json.dumps({"level": level, "msg": text}) if config.log_as_json else f"{level}: {text}"
-        print(line, file=sys.stderr)
+        line = f"{level}: {text}"
+        if config.log_as_json:
+            import json  # for those who ask for it
+
+            line = json.dumps({"level": level, "msg": text})
+        # Messages that nobody can take must not turn a change that was made into a failure.
+        with contextlib.suppress(OSError):
+            print(line, file=sys.stderr, flush=True)
 
 
 def _plan(config: Config, options: argparse.Namespace) -> int:
@@ -184,6 +200,8 @@ def _check(config: Config, runner: Runner) -> None:
         raise VerificationError(
             f"rules are missing or differ in {len(plan.diff)} lines, first: {first}; use `outrider iptables apply`"
         )
+    from iptables import verify  # sockets, which no other verb needs
+
     results = [
         verify.run(probe, config.probe_timeout)
         for probe in verify.probes(config, versions_of(wants_ipv6(config)))
@@ -210,81 +228,9 @@ def _remove(config: Config, _options: argparse.Namespace) -> int:
 
 
 def _doctor(config: Config, options: argparse.Namespace) -> int:
-    runner = _runner(config)
-    tables = _observed(runner)
-    if options.to:
-        found = walk(tables.get(_packet(options).version, {}), _packet(options))
-        print("\n".join(found.lines))
-        for text in found.unsure:
-            print(f"not judged, taken as not met: {text}")
-        print(f"=> {found.end}")
-    around = Surroundings(
-        tables=tables,
-        legacy_rules=runner.legacy_in_use(),
-        nft_rules=runner.find("nft") is not None and "hook" in runner.nft_listing(),
-        has_ipv6=kernel_ipv6() and addresses()[1],
-        uids=_programs(),
-        missing_modules=modules_missing(["owner", "REDIRECT", *(["TPROXY"] if config.tproxy else [])]),
-        meshes=mesh_warnings(runner.installed(routing=False)),
-    )
-    for warning in traps(config, around):
-        print(f"warning: {warning}")
-    return 0
+    from iptables.doctor_command import run  # the judge of packets, which no other verb needs
 
-
-def _observed(runner: Runner) -> dict[Version, dict[str, Table]]:
-    """What is installed, our native tables in the place of those of iptables."""
-    installed = runner.installed(routing=False)
-    found = {version: dict(tables) for version, tables in installed.tables.items()}
-    if runner.find("nft") is not None:
-        for table in parse_ruleset(runner.nft_listing()):
-            if table.own:
-                for version in found if table.family == "inet" else [4]:
-                    found[4 if version == 4 else 6][table.plain] = table.table
-    return found
-
-
-def _packet(options: argparse.Namespace) -> Packet:
-    host, _, port = options.to.rpartition(":")
-    host = host.strip("[]")
-    try:
-        if not 1 <= int(port) <= 65535:
-            raise ValueError
-        local = host.startswith("127.") or host == "::1"
-        packet = Packet(
-            direction=_direction(options.direction),
-            destination=host,
-            port=int(port),
-            protocol=options.protocol,
-            source=options.source,
-            uid=options.uid,
-            gid=options.gid or options.uid,
-            interface=options.interface or ("lo" if local else "eth0"),
-        )
-        _ = packet.version
-    except ValueError:
-        raise SettingError(f"--to: {options.to!r} is not an address and a port such as 10.0.0.1:80") from None
-    return packet
-
-
-def _direction(text: str) -> Literal["in", "out"]:
-    return "in" if text == "in" else "out"
-
-
-def _programs() -> dict[str, list[str]]:
-    """The names of running programs by user id."""
-    found: dict[str, list[str]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                name = (entry / "comm").read_text().strip()
-                words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-                uid = str(entry.stat().st_uid)
-            except OSError:
-                continue
-            ours = "outrider" if "outrider" in words else name
-            found.setdefault(uid, []).append(ours)
-    return found
+    return run(config, options, _runner(config))
 
 
 _VERBS: Final[Mapping[str, Callable[[Config, argparse.Namespace], int]]] = {

@@ -8,16 +8,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from iptables.config import Config
 from iptables.errors import CaptureError, ConflictError, MachineError
 from iptables.model import Rule, RuleSet, Version, chains_of
-from iptables.observe_nft import NftTable, parse_ruleset
 from iptables.plan import (
     Change,
     Installed,
     Step,
     changes,
+    marked,
     previous_rules,
     removal_change,
     routing_removal,
@@ -30,18 +31,25 @@ from iptables.render_nft import TABLE_PREFIX, qualified, script
 from iptables.rules import build_rules
 from iptables.runner import Runner, may_change, wants_ipv6
 
+if TYPE_CHECKING:
+    from iptables.observe_nft import NftTable
+
 FOREIGN_MESHES = {"PROXY_INIT_": "Linkerd", "KUMA_": "Kuma", "CONSUL_": "Consul", "ENVOY_": "another Envoy"}
 """How the chains of other meshes begin."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The steps; `diff` says in rules what they change, `conflicts` why they should not be taken."""
+    """The steps; `diff` says in rules what they change, `conflicts` why they should not be taken.
+
+    `before` is what a step that fails goes back to; None where nft changes all or nothing.
+    """
 
     steps: tuple[Step, ...]
     diff: tuple[str, ...]
     conflicts: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
+    before: Installed | None = None
 
 
 def plan_apply(config: Config, runner: Runner) -> Plan:
@@ -75,20 +83,26 @@ def _plan(config: Config, rules: RuleSet, ipv6: bool, runner: Runner) -> Plan:
         for change in made
         if change.foreign
     ]
-    native = [table for table in _nft_tables(runner) if table.own]
+    native = _native(installed)
     if native:
         conflicts.append(
             f"nft table {native[0].family} {native[0].table.name} captures already; "
             "use `outrider iptables remove` first"
         )
     return Plan(
-        (*routes, *table_steps(made)), _describe(routes, made), tuple(conflicts), mesh_warnings(installed)
+        (*routes, *table_steps(made)),
+        _describe(routes, made),
+        tuple(conflicts),
+        mesh_warnings(installed),
+        installed,
     )
 
 
 def _plan_nft(config: Config, rules: RuleSet, ipv6: bool, runner: Runner) -> Plan:
     if runner.find("nft") is None:
         raise MachineError("nft is not installed; install the package nftables")
+    from iptables.observe_nft import parse_ruleset  # for native tables only, which few machines have
+
     tables = parse_ruleset(runner.nft_listing())
     family = "inet" if ipv6 else "ip"
     chosen = rules.tables if ipv6 else rules.of(4)
@@ -144,12 +158,13 @@ def _describe(steps: Sequence[Step], made: Sequence[Change]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _nft_tables(runner: Runner) -> list[NftTable]:
-    if runner.find("nft") is None or runner.backend().flavour == "legacy":
+def _native(installed: Installed) -> list[NftTable]:
+    """Our tables of the native mode."""
+    if TABLE_PREFIX not in installed.nft:
         return []
-    with contextlib.suppress(MachineError):
-        return parse_ruleset(runner.nft_listing())
-    return []
+    from iptables.observe_nft import parse_ruleset  # as above
+
+    return [table for table in parse_ruleset(installed.nft) if table.own]
 
 
 def mesh_warnings(installed: Installed) -> tuple[str, ...]:
@@ -181,8 +196,7 @@ def apply(config: Config, runner: Runner) -> Plan:
     if obstacles and plan.steps and not config.force_apply:
         raise ConflictError(obstacles[0])
     if plan.steps:
-        before = runner.installed() if not config.native_nftables else None
-        _take(plan.steps, config, runner, before)
+        _take(plan.steps, config, runner, plan.before)
     return plan
 
 
@@ -225,14 +239,14 @@ def remove(config: Config, runner: Runner) -> tuple[str, ...]:
     made = removal(installed, rules)
     for step in table_steps(made):
         runner.execute(step)
-    native = [table for table in _nft_tables(runner) if table.own]
+    native = _native(installed)
     if native:
         text = "".join(f"delete table {table.family} {table.table.name}\n" for table in native)
         runner.execute(Step("nft", text=text))
     routes = routing_removal(config, installed.routing)
     for step in routes:
         runner.execute(step)
-    _tidy(runner)
+    _tidy(runner, installed)
     lines = [f"- nft table {table.family} {table.table.name}" for table in native]
     return (*lines, *_describe((), made), *(f"- ip {' '.join(step.arguments)}" for step in routes))
 
@@ -256,11 +270,16 @@ def removal(
     return made
 
 
-def _tidy(runner: Runner) -> None:
-    """What the tables brought along, where nft can take it away again."""
-    if runner.backend().flavour == "legacy":
+def _tidy(runner: Runner, before: Installed | None = None) -> None:
+    """What the tables brought along, where nft can take it away again.
+
+    `before` tells where that can be: nothing comes with tables that had no marker.
+    """
+    if runner.backend().flavour == "legacy" or runner.find("nft") is None:
         return
-    installed = runner.installed(routing=False)
-    text = tidy_script(installed) if installed.base_chains is not None else ""
+    versions = None if before is None else marked(before)
+    if versions == ():
+        return
+    text = tidy_script(runner.installed(routing=False, versions=versions))
     if text:
         runner.execute(Step("nft", text=text, optional=True))

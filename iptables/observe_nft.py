@@ -35,6 +35,7 @@ from iptables.render_nft import TABLE_PREFIX
 _PROTOCOLS: Final = {"6": "tcp", "17": "udp"}
 _STATES: Final = {"0x1": "INVALID", "0x2": "ESTABLISHED", "0x4": "RELATED", "0x8": "NEW"}
 _COUNTER: Final = re.compile(r"counter (packets \d+ bytes \d+)? ?")
+_PORTS: Final = re.compile(r"\d+(:\d+)?")
 _TOKEN: Final = re.compile(r'"[^"]*"|\{[^}]*\}|\S+')
 
 
@@ -97,7 +98,11 @@ def parse_rule(chain: str, line: str) -> Rule:
     matches: list[Match] = []
     at = 0
     while at < len(words):
-        read = _match(words, at)
+        try:
+            read = _match(words, at)
+        except (ValueError, IndexError):
+            # Somebody else's words: a set, a range of addresses, a masked mark.
+            read = None
         if read is None:
             break
         match, at = read
@@ -133,6 +138,8 @@ def _match(words: list[str], at: int) -> tuple[Match, int] | None:
         return Network(key == "saddr", network(value), negated), end
     if key in ("sport", "dport"):
         ports = tuple(part.strip().replace("-", ":") for part in value.strip("{}").split(","))
+        if not all(_PORTS.fullmatch(part) for part in ports):
+            return None
         return Ports(key == "sport", ports, negated), end
     if key in ("skuid", "skgid"):
         return Owner("uid" if key == "skuid" else "gid", value.strip('"'), negated), end

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import SequenceMatcher
 from typing import Literal
 
 from iptables.config import OUTBOUND_MARK, Config
@@ -56,11 +55,15 @@ class Routing:
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """What was found. `base_chains`: (family, table, chain) that nft has, None if nobody can say."""
+    """What was found. `base_chains`: (family, table, chain) that nft has, None if nobody can say.
+
+    `nft` is its whole listing, empty where it was not asked.
+    """
 
     tables: Mapping[Version, Mapping[str, Table]]
     routing: Mapping[Version, Routing] = field(default_factory=dict)
     base_chains: frozenset[tuple[str, str, str]] | None = None
+    nft: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +225,15 @@ def routing_removal(config: Config, routing: Mapping[Version, Routing]) -> list[
     return steps
 
 
+def marked(installed: Installed) -> tuple[Version, ...]:
+    """The IP versions with a table that came with our rules, or a part of one."""
+    return tuple(
+        version
+        for version, tables in installed.tables.items()
+        if any(chain.startswith(MARKER_PREFIX) for table in tables.values() for chain in table.chains)
+    )
+
+
 def tidy_script(installed: Installed) -> str:
     """The nft script that takes away what our rules brought along, once they are gone; empty if nothing."""
     lines: list[str] = []
@@ -283,6 +295,12 @@ def _flat(chains: Mapping[str, Sequence[Rule]]) -> list[Rule]:
 
 def _diff(before: Sequence[Rule], after: Sequence[Rule]) -> list[str]:
     old, new = sorted(before, key=lambda rule: rule.chain), sorted(after, key=lambda rule: rule.chain)
+    if not old or not new:
+        return [f"- {rule.chain} {_spec(rule)}" for rule in old] + [
+            f"+ {rule.chain} {_spec(rule)}" for rule in new
+        ]
+    from difflib import SequenceMatcher  # most plans install or remove everything, and do without
+
     matcher = SequenceMatcher(None, [rule.key for rule in old], [rule.key for rule in new], autojunk=False)
     lines = []
     for kind, first, last, start, end in matcher.get_opcodes():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Final, Literal
 
 from iptables.config import Config
 from iptables.errors import MachineError
-from iptables.model import Table, Version
+from iptables.model import Version
 from iptables.observe import parse_save
 from iptables.plan import Installed, Routing, Step
 
@@ -22,6 +21,7 @@ _CLONE_NEWNET: Final = 0x40000000
 _CAP_NET_ADMIN: Final = 12
 _LOCK_SECONDS: Final = "30"
 _COMMAND_SECONDS: Final = 60.0
+_NFT_LISTING: Final = ("nft", "-n", "list", "ruleset")
 _PACKAGES: Final = {"nft": "nftables", "ip": "iproute2"}
 
 
@@ -42,8 +42,9 @@ class Runner:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self._path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-        self._environment = {**os.environ, "PATH": self._path, "LC_ALL": "C"}
+        path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+        self._folders = [folder for folder in dict.fromkeys(path.split(":")) if folder]
+        self._environment = {**os.environ, "PATH": path, "LC_ALL": "C"}
         if config.cni_mode or not os.access("/run", os.W_OK):
             # The lock file of legacy binaries: a pod's own where the machine's is shared or out of reach.
             self._environment["XTABLES_LOCKFILE"] = "/proc/self/ns/net"
@@ -51,26 +52,50 @@ class Runner:
 
     def find(self, name: str) -> str | None:
         """The path of a binary, None if there is none."""
-        return shutil.which(name, path=self._path)
+        candidates = (f"{folder}/{name}" for folder in self._folders)
+        return next((path for path in candidates if os.access(path, os.X_OK)), None)
 
     def run(self, *command: str, text: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command to its end, whatever its status."""
-        path = self.find(command[0])
-        if path is None:
-            package = _PACKAGES.get(command[0], "iptables")
-            raise MachineError(f"{command[0]} is not installed; install the package {package}")
+        (done,) = self.gather([command], text)
+        return done
+
+    def gather(
+        self, commands: Sequence[Sequence[str]], text: str = ""
+    ) -> list[subprocess.CompletedProcess[str]]:
+        """Run commands side by side, each with `text` as its input, to their ends, whatever their status."""
+        paths = [self._need(command[0]) for command in commands]
+        running: list[subprocess.Popen[str]] = []
+        done: list[subprocess.CompletedProcess[str]] = []
         try:
-            return subprocess.run(  # noqa: S603
-                [path, *command[1:]],
-                input=text,
-                env=self._environment,
-                capture_output=True,
-                text=True,
-                timeout=_COMMAND_SECONDS,
-                check=False,
-            )
+            for path, command in zip(paths, commands, strict=True):
+                running.append(self._start(path, command[1:]))
+            for process, command in zip(running, commands, strict=True):
+                output, errors = process.communicate(text, _COMMAND_SECONDS)
+                done.append(subprocess.CompletedProcess(command, process.returncode, output, errors))
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise MachineError(f"{command[0]} did not run: {error}") from None
+            for process in running:
+                process.kill()
+                process.communicate()
+            raise MachineError(f"{commands[len(done)][0]} did not run: {error}") from None
+        return done
+
+    def _need(self, name: str) -> str:
+        path = self.find(name)
+        if path is None:
+            package = _PACKAGES.get(name, "iptables")
+            raise MachineError(f"{name} is not installed; install the package {package}")
+        return path
+
+    def _start(self, path: str, arguments: Sequence[str]) -> subprocess.Popen[str]:
+        return subprocess.Popen(  # noqa: S603
+            [path, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self._environment,
+            text=True,
+        )
 
     def execute(self, step: Step) -> None:
         """Take one step of a plan; MachineError unless it is optional."""
@@ -117,66 +142,72 @@ class Runner:
                 return True
         return False
 
-    def saved(self, version: Version) -> str:
-        """What iptables-save says."""
-        command = self.backend().command("save", version)
-        done = self.run(command)
-        if done.returncode:
-            raise MachineError(explain(command, done.stderr))
-        return done.stdout
-
-    def tables(self, version: Version) -> dict[str, Table]:
-        """What is installed, by iptables."""
-        return parse_save(self.saved(version))
-
-    def base_chains(self) -> frozenset[tuple[str, str, str]] | None:
-        """The chains that nft has in the tables of iptables-nft; None where they cannot be told."""
-        if self.backend().flavour == "legacy" or self.find("nft") is None:
-            return None
-        done = self.run("nft", "list", "chains")
-        if done.returncode:
-            return None
-        found, table = set(), ("", "")
-        for line in done.stdout.splitlines():
-            words = line.split()
-            if words[:1] == ["table"]:
-                table = (words[1], words[2])
-                found.add((*table, ""))
-            elif words[:1] == ["chain"]:
-                found.add((*table, words[1]))
-        return frozenset(found)
-
     def nft_listing(self) -> str:
         """All rules of nft, with numbers for names."""
-        done = self.run("nft", "-n", "list", "ruleset")
-        if done.returncode:
-            raise MachineError(explain("nft", done.stderr))
-        return done.stdout
+        return self.read(_NFT_LISTING)[0]
+
+    def read(self, *commands: Sequence[str]) -> list[str]:
+        """What commands say; MachineError if one fails."""
+        found = self.gather(commands)
+        for command, done in zip(commands, found, strict=True):
+            if done.returncode:
+                raise MachineError(explain(command[0], done.stderr))
+        return [done.stdout for done in found]
 
     def routing(self, ipv6: bool) -> dict[Version, Routing]:
         """What is installed of ours by `ip`; nothing where there is no `ip`."""
         if self.find("ip") is None:
             return {}
-        table, mark = str(self.config.inbound_tproxy_route_table), hex(self.config.inbound_tproxy_mark)
-        found: dict[Version, Routing] = {}
         versions: tuple[Version, ...] = (4, 6) if ipv6 else (4,)
-        for version in versions:
-            rules = self.run("ip", f"-{version}", "rule", "show").stdout
-            rule = f"fwmark {mark} lookup {table}" in rules
-            # A table that nobody looks up is asked all the same: a killed start may have left it.
-            routes = self.run("ip", f"-{version}", "route", "show", "table", table).stdout
-            route = any(line.startswith("local default dev lo") for line in routes.splitlines())
-            found[version] = Routing(rule, route, version == 6 and has_passthrough_address())
-        return found
+        table = self.config.inbound_tproxy_route_table
+        # A table that nobody looks up is asked all the same: a killed start may have left it.
+        found = self.gather(
+            [("ip", f"-{version}", "-force", "-batch", "-") for version in versions],
+            f"rule show\nroute show table {table}\n",
+        )
+        return {
+            version: self._routing(version, done.stdout)
+            for version, done in zip(versions, found, strict=True)
+        }
 
-    def installed(self, routing: bool = True) -> Installed:
-        """All that a plan must know."""
-        versions: list[Version] = [4, 6] if kernel_ipv6() else [4]
-        tables = {version: self.tables(version) for version in versions if version == 4 or self._has6()}
-        return Installed(tables, self.routing(6 in versions) if routing else {}, self.base_chains())
+    def _routing(self, version: Version, listing: str) -> Routing:
+        rule = (
+            f"fwmark {hex(self.config.inbound_tproxy_mark)} lookup {self.config.inbound_tproxy_route_table}"
+        )
+        # A rule's line begins with its number, a route's with its type.
+        route = any(line.startswith("local default dev lo") for line in listing.splitlines())
+        return Routing(rule in listing, route, version == 6 and has_passthrough_address())
 
-    def _has6(self) -> bool:
-        return self.find(self.backend().command("save", 6)) is not None
+    def installed(
+        self, routing: bool = True, versions: Sequence[Version] | None = None, nft: bool = True
+    ) -> Installed:
+        """What a plan must know, of both IP versions unless told; the rules of `nft` where asked for."""
+        asked: Sequence[Version] = versions or ((4, 6) if kernel_ipv6() else (4,))
+        backend = self.backend()
+        kept = [version for version in asked if version == 4 or self.find(backend.command("save", 6))]
+        commands: list[Sequence[str]] = [(backend.command("save", version),) for version in kept]
+        nft = nft and backend.flavour != "legacy" and self.find("nft") is not None
+        texts = self.read(*commands, *([_NFT_LISTING] if nft else []))
+        listing = texts[-1] if nft else ""
+        return Installed(
+            {version: parse_save(text) for version, text in zip(kept, texts, strict=False)},
+            self.routing(6 in asked) if routing else {},
+            base_chains(listing) if nft else None,
+            listing,
+        )
+
+
+def base_chains(listing: str) -> frozenset[tuple[str, str, str]]:
+    """(family, table, chain) of what nft lists, and (family, table, "") for each table."""
+    found, table = set(), ("", "")
+    for line in listing.splitlines():
+        words = line.split()
+        if words[:1] == ["table"]:
+            table = (words[1], words[2])
+            found.add((*table, ""))
+        elif words[:1] == ["chain"]:
+            found.add((*table, words[1]))
+    return frozenset(found)
 
 
 def explain(command: str, stderr: str) -> str:

@@ -20,7 +20,12 @@ from pathlib import Path
 from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 _CLONE_NEWNET = 0x40000000
-_TOOLS = {"ip": "iproute2", "iptables-restore": "iptables", "ip6tables-restore": "iptables"}
+_TOOLS = {
+    "ip": "iproute2",
+    "iptables-restore": "iptables",
+    "ip6tables-restore": "iptables",
+    "nft": "nftables",
+}
 _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # which only root has by default
 _HINT = "run `make test`, which takes a user namespace where it is not root, or run as root"
 _THREADS = 8  # of a host: as many calls at a time, further ones wait
