@@ -51,6 +51,18 @@ def _own_verb(verb: str, arguments: list[str]) -> int:
         from iptables.cli import main as capture
 
         return capture(arguments)
+    if verb == "run":
+        from proxy.launch.run import main as run
+
+        return run(arguments)
+    if verb == "vm":
+        from proxy.vm.cli import main as machine
+
+        return machine(arguments)
+    if verb == "wait":
+        from proxy.launch.wait import main as wait
+
+        return wait(arguments)
     raise UsageError(f"error: 'outrider {verb}' is not in this version")
 
 

@@ -50,8 +50,10 @@ async def reopen_logs(_request: AdminRequest, state: AdminState) -> AdminRespons
     return _DONE
 
 
-async def quit_server(_request: AdminRequest, state: AdminState) -> AdminResponse:
-    """`/quitquitquit`."""
+async def quit_server(request: AdminRequest, state: AdminState) -> AdminResponse:
+    """`/quitquitquit`: as Envoy's for whoever is on this machine, as pilot-agent's for anybody else."""
+    if not request.local:
+        return AdminResponse("Only requests from localhost are allowed\n", 403)
     state.quit()
     return _DONE
 

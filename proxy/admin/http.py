@@ -32,11 +32,15 @@ class BadParameterError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AdminRequest:
-    """One request: `path` without query, and the first value of each parameter of query or form body."""
+    """One request: `path` without query, and the first value of each parameter of query or form body.
+
+    `local` says that the client is on this machine: it came by the loopback interface or a unix socket.
+    """
 
     method: str
     path: str
     parameters: Mapping[str, str] = field(default_factory=dict)
+    local: bool = True
 
     def flag(self, name: str) -> bool:
         """Whether a parameter is there, with whatever value; that is how Envoy reads booleans."""
@@ -76,14 +80,14 @@ class AdminResponse:
     content_type: str = TEXT
 
 
-def parse_target(method: str, target: str, form: str = "") -> AdminRequest:
+def parse_target(method: str, target: str, form: str = "", *, local: bool = True) -> AdminRequest:
     """Split a request target; parameters of a form body count where the query has none of that name."""
     path, _, query = target.partition("?")
     parameters: dict[str, str] = {}
     for text in (query, form):
         for name, value in parse_qsl(text, keep_blank_values=True):
             parameters.setdefault(name, value)
-    return AdminRequest(method, unquote(path), parameters)
+    return AdminRequest(method, unquote(path), parameters, local)
 
 
 def searchable(name: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import os
 import socket
@@ -172,6 +173,7 @@ class _Connection:
             self.started,
             DrainState(),
         )
+        self._local = is_local(self._info.remote_address)
 
     async def serve(self) -> None:
         """Until the client leaves, misbehaves, or does not want to keep the connection."""
@@ -246,7 +248,7 @@ class _Connection:
         is_form = (request.headers.get("content-type") or "").startswith("application/x-www-form-urlencoded")
         form = body.decode("latin-1") if is_form and request.method == "POST" else ""
         try:
-            parsed = parse_target(request.method, request.path, form)
+            parsed = parse_target(request.method, request.path, form, local=self._local)
             return await self._server.commands.answer(parsed, self._server.state)
         except Exception:  # noqa: BLE001 - a handler must not end the server
             _log.exception("admin request %s %s failed", request.method, request.path)
@@ -331,6 +333,15 @@ async def _discard(body: str | AsyncIterator[str]) -> None:
     close = getattr(body, "aclose", None)
     if close is not None:
         await close()
+
+
+def is_local(client: Address) -> bool:
+    """Whether a client came by the loopback interface or a unix socket."""
+    if not client.ip:
+        return True
+    ip = ipaddress.ip_address(client.ip.partition("%")[0])
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return (mapped or ip).is_loopback
 
 
 def _remove_stale(path: str) -> None:

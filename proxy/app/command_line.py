@@ -19,7 +19,7 @@ from proxy.base.errors import UsageError
 LEVELS: Final = ("trace", "debug", "info", "warning", "error", "critical", "off")
 DEFAULT_LOG_FORMAT: Final = "[%Y-%m-%d %T.%e][%t][%l][%n] [%g:%#] %v"
 HOT_RESTART_VERSION: Final = "disabled"
-OWN_VERBS: Final = ("demo", "control-plane", "explain", "iptables", "bench")
+OWN_VERBS: Final = ("demo", "control-plane", "explain", "iptables", "bench", "run", "vm", "wait")
 
 
 @dataclass(slots=True)
@@ -76,6 +76,7 @@ class Options:
     no_state: bool = False
     state_max_age: int = 24 * 3600
     state_key_file: str = ""
+    watch_config: bool = False
     help: bool = False
     version: bool = False
 
@@ -148,6 +149,11 @@ _FLAGS: Final = (
         "state-key-file",
         "text",
         "File with a key of 32 bytes (raw or base64): secrets are kept too, encrypted with it",
+    ),
+    _Flag(
+        "watch-config",
+        "switch",
+        "Read the configuration file again when it has changed, as SIGHUP does",
     ),
     _Flag("restart-epoch", "number", "Hot restart epoch; only 0 is supported"),
     _Flag("base-id", "number", "Base ID, so that several can run on one host"),
@@ -324,14 +330,21 @@ def _read(path: str) -> str:
         return ""
 
 
+_VERBS: Final = (
+    ("run [flags] -- APP ARGS", "starts the proxy, then the app; ends with the app and its status"),
+    ("wait [--timeout S] [--admin ADDRESS | --port N]", "blocks until a proxy is ready"),
+    ("vm start|stop|status --env FILE", "sidecar of a VM: user, rules and proxy from a sidecar.env"),
+    ("iptables plan|apply|verify|remove|doctor", "the rules that bring traffic here"),
+    ("demo", "the front proxy of Envoy's documentation, all processes real"),
+    ("control-plane DIR", "serves a folder of resources to proxies, for development"),
+)
+
+
 def usage(program: str = "outrider") -> str:
     """The text of `--help`."""
     lines = ["", "USAGE: ", "", f"   {program}  -c <config file> [flags]", ""]
-    lines += [f"   {program}  demo        the front proxy of Envoy's documentation, all processes real", ""]
-    lines += [
-        f"   {program}  control-plane DIR   serves a folder of resources to proxies, for development",
-        "",
-    ]
+    for verb, text in _VERBS:
+        lines += [f"   {program}  {verb}   {text}", ""]
     lines += ["Where: ", ""]
     for flag in _FLAGS:
         value = {"text": " <string>", "texts": " <string>", "number": " <uint32_t>", "switch": ""}[flag.kind]

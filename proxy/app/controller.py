@@ -39,6 +39,7 @@ from proxy.app.logs import LogFile, LogLevels
 from proxy.app.machine import own_address
 from proxy.app.name_resolution import NameResolution
 from proxy.app.outliers import OutlierDetection
+from proxy.app.service_manager import ServiceManager
 from proxy.app.worker_table import WorkerHandle, WorkerTable
 from proxy.base.event_log import EventLog
 from proxy.base.runtime import Runtime
@@ -192,6 +193,7 @@ class Controller:
         self.surviving: SurvivingClient | None = None
         self._cluster_demands: OnDemandClusters | None = None
         self._load: LoadReporting | None = None
+        self.service = ServiceManager(os.environ)
         self._log_file = log_file
         self._admin: Any = None
         self._serving = False
@@ -249,6 +251,7 @@ class Controller:
         """End without waiting for connections; logs are flushed."""
         if not self._exit.done():
             logger.info("%s", reason)
+            self.service.stopping(reason)
             self._exit.set_result(status)
 
     def begin_drain(self, reason: str) -> None:
@@ -267,6 +270,7 @@ class Controller:
             options.drain_time_s,
         )
         self.set_state("DRAINING")
+        self.service.stopping(f"draining, at most {options.drain_time_s} s")
         self._announce_drain()
         self._reported.clear()
         self.workers.broadcast(("watch_connections",))
@@ -432,6 +436,18 @@ class Controller:
         if not self.bootstrap.stats_flush_on_admin:
             self.loop.call_later(self._flush_seconds(), self._flush_stats)
         self._obey_flags()
+        self.service.ready(self._status_line())
+        self._sign_of_life()
+
+    def _status_line(self) -> str:
+        return f"serving {len(self.listeners.active)} listener(s), {len(self.clusters.active)} cluster(s)"
+
+    def _sign_of_life(self) -> None:
+        """This loop runs: that is what a watchdog is for. Workers that die are replaced by it."""
+        seconds = self.service.watchdog_seconds
+        if seconds is not None:
+            self.service.alive()
+            self.loop.call_later(seconds, self._sign_of_life)
 
     def _obey_flags(self) -> None:
         """Envoy's `flags_path`: a file named "drain" there starts the proxy as unhealthy."""
@@ -475,6 +491,7 @@ class Controller:
             await admin.close()
         self.slots.close()
         self.counts.close()
+        self.service.close()
         logger.info("exiting")
 
     def _bind(self) -> None:

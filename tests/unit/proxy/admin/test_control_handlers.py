@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 
+from proxy.admin.commands import Commands
+from proxy.admin.config import AdminConfig
+from proxy.admin.http import parse_target
+from proxy.admin.server import is_local
+from proxy.base.address import Address
 from tests.support.admin_state import FakeAdminState, ask, collected
 
 
@@ -106,3 +112,27 @@ def test_what_does_nothing_says_so(path: str) -> None:
 def test_what_is_off_says_so() -> None:
     assert ask(FakeAdminState(), "/contention")[2].startswith("Mutex contention tracing is not enabled.")
     assert ask(FakeAdminState(), "/stats/recentlookups")[2].startswith("Lookup tracking is not enabled")
+
+
+@pytest.mark.parametrize(
+    ("address", "local"),
+    [
+        (Address("127.0.0.1", 1), True),
+        (Address("127.8.9.1", 1), True),
+        (Address("::1", 1), True),
+        (Address("::ffff:127.0.0.1", 1), True),
+        (Address(path="/run/admin.sock"), True),
+        (Address("10.0.0.1", 1), False),
+        (Address("::ffff:10.0.0.1", 1), False),
+        (Address("fe80::1%eth0", 1), False),
+    ],
+)
+def test_only_clients_on_this_machine_may_end_the_proxy(address: Address, local: bool) -> None:
+    state = FakeAdminState()
+    request = parse_target("POST", "/quitquitquit", local=is_local(address))
+    answer = asyncio.run(Commands(AdminConfig()).answer(request, state))
+    if local:
+        assert (answer.status, state.calls) == (200, ["quit"])
+    else:
+        assert (answer.status, answer.body) == (403, "Only requests from localhost are allowed\n")
+        assert state.calls == []
