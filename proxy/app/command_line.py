@@ -19,7 +19,7 @@ from proxy.base.errors import UsageError
 LEVELS: Final = ("trace", "debug", "info", "warning", "error", "critical", "off")
 DEFAULT_LOG_FORMAT: Final = "[%Y-%m-%d %T.%e][%t][%l][%n] [%g:%#] %v"
 HOT_RESTART_VERSION: Final = "disabled"
-OWN_VERBS: Final = ("demo", "control-plane", "explain", "iptables", "bench", "run", "vm", "wait")
+OWN_VERBS: Final = ("demo", "control-plane", "explain", "iptables", "bench", "run", "wait")
 
 
 @dataclass(slots=True)
@@ -238,6 +238,8 @@ def _check(options: Options, given: set[str]) -> None:
     options.log_level = level_name(options.log_level)
     options.component_levels = component_levels(options.component_log_level)
     _check_hot_restart(options)
+    if options.watch_config and not options.config_path:
+        raise UsageError("error: --watch-config needs a file to watch; give --config-path")
     if options.bootstrap_version not in {2, 3}:
         raise UsageError(f"error: unknown bootstrap-version {options.bootstrap_version}; use 3")
     if options.disable_extensions:
@@ -333,7 +335,6 @@ def _read(path: str) -> str:
 _VERBS: Final = (
     ("run [flags] -- APP ARGS", "starts the proxy, then the app; ends with the app and its status"),
     ("wait [--timeout S] [--admin ADDRESS | --port N]", "blocks until a proxy is ready"),
-    ("vm start|stop|status --env FILE", "sidecar of a VM: user, rules and proxy from a sidecar.env"),
     ("iptables plan|apply|verify|remove|doctor", "the rules that bring traffic here"),
     ("demo", "the front proxy of Envoy's documentation, all processes real"),
     ("control-plane DIR", "serves a folder of resources to proxies, for development"),

@@ -32,6 +32,7 @@ logger = logging.getLogger("proxy.config.loading")
 
 if TYPE_CHECKING:
     from proxy.app.secret_files import LoadingSecrets
+    from proxy.app.unchangeable import Current
     from proxy.config.loader import Loaded
     from proxy.config.resources import ResourceWant
     from proxy.connection.tls_secrets import SecretPlan
@@ -148,8 +149,11 @@ def _outcome(options: Options) -> LoadedConfig | list[Problem]:
         return list(error.problems)
 
 
-def load(options: Options) -> LoadedConfig:
-    """Read, merge, check and compile; raises `ConfigError` with every problem and its place."""
+def load(options: Options, current: Current | None = None) -> LoadedConfig:
+    """Read, merge, check and compile; raises `ConfigError` with every problem and its place.
+
+    With `current`, what cannot be changed in a proxy that runs with that is a problem too.
+    """
     from proxy.config.loader import (
         MAX_PROBLEMS,
         IncompleteError,
@@ -169,6 +173,11 @@ def load(options: Options) -> LoadedConfig:
             raise ConfigError(error.problems) from None
         raise ConfigError(in_order([*error.problems, *further], sources[-1][1])) from None
     config, problems = _compile(loaded, options)
+    if not problems and current is not None:
+        from proxy.app.unchangeable import unchangeable  # only a reload asks
+
+        found = unchangeable(current, loaded.message, config.clusters)
+        problems = list(map(loaded.positions.place, found))
     if problems:
         raise ConfigError(in_order(problems, sources[-1][1]))
     return config

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from proxy.access_log.sinks import SinkManager
     from proxy.app.active_listener import ActiveListener
     from proxy.app.load_reporting import LoadReporting
+    from proxy.app.reload import FileWatch, Reloader
     from proxy.app.secret_files import LoadingSecrets
     from proxy.app.secret_watch import SecretWatch
     from proxy.connection.tls_secrets import SecretPlan
@@ -78,6 +79,8 @@ _REFUSE_SECONDS: Final = 1.0
 _DEFAULT_FLUSH_SECONDS: Final = 5.0
 # The most clusters and listeners that a control plane may bring; their shared memory is paid for when it is used.
 _MOST_DISCOVERED: Final = 1 << 17
+# What a reload may add where no control plane does, beside as much again as there is.
+_RELOAD_ROOM: Final = 1024
 _CONNECTION_LIMIT_KEY: Final = "overload.global_downstream_max_connections"
 
 
@@ -193,6 +196,9 @@ class Controller:
         self.surviving: SurvivingClient | None = None
         self._cluster_demands: OnDemandClusters | None = None
         self._load: LoadReporting | None = None
+        self._control_clusters = dict(config.clusters)
+        self._reloader: Reloader | None = None
+        self._file_watch: FileWatch | None = None
         self.service = ServiceManager(os.environ)
         self._log_file = log_file
         self._admin: Any = None
@@ -378,6 +384,43 @@ class Controller:
         if self._admin is not None:
             self._admin.reopen_logs()
 
+    def reload(self) -> None:
+        """SIGHUP, or a changed file: have the static part of the bootstrap as it is now, if it is good."""
+        if not self._started or self._drain is not None:
+            when = "while draining" if self._started else "before start-up is complete"
+            logger.warning("the configuration is not reloaded %s", when)
+            return
+        if self._reloader is None:
+            from proxy.app.reload import Reloader  # most proxies never reload
+
+            self._reloader = Reloader(
+                self.loop,
+                self.options,
+                self.clusters,
+                self.listeners,
+                self.wanted,
+                self._check_context,
+                lambda: self.config,
+                self._use,
+                self._reloaded,
+            )
+        self.service.reloading()
+        self._reloader.request()
+
+    def _use(self, config: LoadedConfig) -> None:
+        """What a reload has brought beside clusters and listeners."""
+        if config.layers != self.config.layers:
+            self.layers = config.layers
+            self._runtime_changed()
+        self._control_clusters.clear()
+        self._control_clusters.update(config.clusters)
+        self.dns_caches.declare(config.dns_caches)
+        self.config = config
+        self.loaded_at = time.time()
+
+    def _reloaded(self, good: bool, line: str) -> None:
+        self.service.ready(self._status_line() if good else line)
+
     async def refresh_stats(self) -> StatsSum:
         """Ask every worker, and bring the controller's own numbers up to date."""
         for index, collected in (await self.workers.ask("stats")).items():
@@ -438,6 +481,14 @@ class Controller:
         self._obey_flags()
         self.service.ready(self._status_line())
         self._sign_of_life()
+        if self.options.watch_config:
+            from proxy.app.reload import FileWatch  # asked for by a flag
+
+            self._file_watch = FileWatch(self.loop, self.options.config_path, self._on_file_changed)
+
+    def _on_file_changed(self) -> None:
+        logger.info("%s has changed", self.options.config_path)
+        self.reload()
 
     def _status_line(self) -> str:
         return f"serving {len(self.listeners.active)} listener(s), {len(self.clusters.active)} cluster(s)"
@@ -472,6 +523,10 @@ class Controller:
             self._drain.cancel()
         if self._load is not None:
             await self._load.close()
+        if self._file_watch is not None:
+            self._file_watch.close()
+        if self._reloader is not None:
+            await self._reloader.close()
         if self.discovery is not None:
             await self.discovery.close()
         await self.names.close()
@@ -598,7 +653,7 @@ class Controller:
         from proxy.app.load_reporting import LoadReporting  # as below
         from proxy.discovery.client import surroundings
 
-        around = surroundings(self.bootstrap, dict(self.config.clusters), self._secret_values)
+        around = surroundings(self.bootstrap, self._control_clusters, self._secret_values)
         config = self.bootstrap.cluster_manager.load_stats_config
         self._load = LoadReporting(self.loop, config, around, self.workers, self.clusters, self.loop.time)
         self.registry.add("load_reporter", self._load.stats)
@@ -610,7 +665,7 @@ class Controller:
     def _start_discovery(self) -> Discovery:
         from proxy.discovery.client import make_client  # the control plane's client costs time to import
 
-        client = make_client(self.loop, self.bootstrap, dict(self.config.clusters), self._secret_values)
+        client = make_client(self.loop, self.bootstrap, self._control_clusters, self._secret_values)
         client = self._inspect(self._remember(client))
         return Discovery(
             self.bootstrap.dynamic_resources,
@@ -765,11 +820,12 @@ class Controller:
         self.reopen_logs()
 
     def _on_hup(self) -> None:
-        logger.warning("caught and eating SIGHUP: the configuration file is read only at start.")
+        logger.warning("caught SIGHUP")
+        self.reload()
 
 
 def _most(config: LoadedConfig, static: int) -> int:
-    return _MOST_DISCOVERED if config.dynamic else max(1, static)
+    return _MOST_DISCOVERED if config.dynamic else 2 * static + _RELOAD_ROOM
 
 
 def _refuse(listeners: Iterable[ActiveListener]) -> None:

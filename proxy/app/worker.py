@@ -220,8 +220,12 @@ class Worker:
         self._dns_caches.forgotten(cache, key)
 
     def _update_secret(self, key: str, serialized: bytes) -> None:
-        if self._secrets is not None:
-            self._secrets.update(key, serialized)
+        if self._secrets is None:
+            # A reload has brought the first of them.
+            from proxy.connection.tls_secrets import SecretStore
+
+            self._secrets = SecretStore()
+        self._secrets.update(key, serialized)
 
     def _replace_runtime(self, values: dict[str, str]) -> None:
         self.services.runtime.replace(values)

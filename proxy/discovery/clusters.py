@@ -48,8 +48,32 @@ class ClusterRecord:
     #: Whether its hosts are resolved from names.
     resolves: bool = False
     warming: Warming | None = None
+    #: Whether the version before it has the same place.
+    keeps_place: bool = False
     #: Tells it from others of its name.
     number: int = field(default_factory=itertools.count().__next__)
+
+
+class ClusterChanges:
+    """Of the bootstrap's clusters: records with the config of those whose hosts have names, and names."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self.records: list[tuple[ClusterRecord, ClusterConfig | None]] = []
+        self.added: list[str] = []
+        self.removed: list[str] = []
+
+    @property
+    def summary(self) -> str:
+        """Counts."""
+        changed = len(self.records) - len(self.added)
+        return f"{len(self.added)} added, {changed} changed, {len(self.removed)} removed"
+
+    def discard(self) -> None:
+        """They are not taken."""
+        for record, _ in self.records:
+            if not record.keeps_place:
+                self._places.give_back(record.place)
 
 
 class ClusterTable:
@@ -105,6 +129,66 @@ class ClusterTable:
         """What makes a worker know every cluster, in slices."""
         yield from _sliced(self.active.values())
 
+    def discovered(self) -> Iterator[str]:
+        """The names of those that a control plane has brought."""
+        for table in (self.active, self.warming):
+            yield from (name for name, record in table.items() if record.dynamic)
+
+    def prepare(
+        self, clusters: Iterable[tuple[str, bytes]], context: Callable[[], CompileContext]
+    ) -> ClusterChanges:
+        """What makes these the clusters of the bootstrap; raises `ConfigError`, and nothing has changed."""
+        changes = ClusterChanges(self._places)
+        names = set()
+        try:
+            for name, serialized in clusters:
+                names.add(name)
+                before = self.warming.get(name) or self.active.get(name)
+                if before is not None and before.dynamic:
+                    raise ConfigError(f"cluster '{name}' is one of the control plane's; choose another name")
+                if before is None or before.serialized != serialized:
+                    changes.records.append(self._prepared(name, serialized, context()))
+        except ConfigError:
+            changes.discard()
+            raise
+        static = {name: one for one in (self.warming, self.active) for name in one if not one[name].dynamic}
+        changes.added = [record.name for record, _ in changes.records if record.name not in static]
+        changes.removed = [name for name in static if name not in names]
+        return changes
+
+    def take(self, changes: ClusterChanges) -> list[Warming]:
+        """Use what was prepared as soon as it is warm; what is waited for."""
+        for record, resolved in changes.records:
+            if record.name in changes.added:
+                self._stats.cluster_added += 1
+            else:
+                self._stats.cluster_modified += 1
+            self._warm(record, resolved)
+        return [record.warming for record, _ in changes.records if record.warming is not None]
+
+    def drop(self, changes: ClusterChanges) -> None:
+        """Forget those that are gone."""
+        for name in changes.removed:
+            self._forget(name)
+        if changes.removed:
+            self._broadcast(("remove_clusters", changes.removed))
+        self._count()
+
+    def _prepared(
+        self, name: str, serialized: bytes, context: CompileContext
+    ) -> tuple[ClusterRecord, ClusterConfig | None]:
+        config = compile_cluster(cluster_pb2.Cluster.FromString(serialized), f"cluster {name}", context)
+        refuse(context.problems)
+        resolved = config if config.dns is not None else None
+        wants = tuple(context.resources.wants.values())
+        place = self._place_for(name, serialized)
+        record = ClusterRecord(
+            name, serialized, place, self._clock(), wants=wants, resolves=resolved is not None
+        )
+        active = self.active.get(name)
+        record.keeps_place = active is not None and active.place == place
+        return record, resolved
+
     def on_resolved(self, name: str, resolved: list[tuple[int, str]]) -> None:
         """Names of a DNS cluster were resolved. Those of one that is warming reach workers with it."""
         if name not in self.warming:
@@ -132,7 +216,7 @@ class ClusterTable:
                 rejections.append(Rejection(resource.name, reason))
             if turns.over:
                 await turns.next()
-        self._flush()
+        self.flush()
         removed = [name for name in update.removed if self._remove(name)]
         self._wanted.sweep()
         if removed:
@@ -186,16 +270,7 @@ class ClusterTable:
             wants = tuple(context.resources.wants.values())
             if shape is not None and len(wants) == 1:
                 plans[shape.key] = wants[0]
-        active = self.active.get(name)
-        if active is not None and keeps_connections(active.serialized, resource.body):
-            # Workers go on with what they have, which they count at its place.
-            place: int | None = active.place
-        else:
-            place = self._places.take()
-        if place is None:
-            raise ConfigError(
-                f"there are {self._places.capacity} clusters already, which is the most there can be"
-            )
+        place = self._place_for(name, resource.body)
         resolved = config if config is not None and config.dns is not None else None
         record = ClusterRecord(
             name, resource.body, place, self._clock(), True, version, wants, resolved is not None
@@ -205,6 +280,18 @@ class ClusterTable:
         else:
             self._stats.cluster_added += 1
         self._warm(record, resolved)
+
+    def _place_for(self, name: str, serialized: bytes) -> int:
+        active = self.active.get(name)
+        if active is not None and keeps_connections(active.serialized, serialized):
+            # Workers go on with what they have, which they count at its place.
+            return active.place
+        place = self._places.take()
+        if place is None:
+            raise ConfigError(
+                f"there are {self._places.capacity} clusters already, which is the most there can be"
+            )
+        return place
 
     def _warm(self, record: ClusterRecord, resolved: ClusterConfig | None) -> None:
         """Use it once what it needs is here; `resolved` is the config of one whose hosts have names."""
@@ -229,12 +316,16 @@ class ClusterTable:
         self.active[name] = record
         if before is not None:
             self._discard(before)
+        if not record.resolves:
+            # The former version may have had names.
+            self._names.remove(name)
         self._activated.append(record)
         if len(self._activated) == 1:
-            asyncio.get_running_loop().call_soon(self._flush)
+            asyncio.get_running_loop().call_soon(self.flush)
         self._count()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Have workers know every cluster that has become active."""
         activated, self._activated = self._activated, []
         present = [one for one in activated if self.active.get(one.name) is one]
         self._wanted.flush()
@@ -252,13 +343,16 @@ class ClusterTable:
         self.errors.pop(name, None)
         if record is None or not record.dynamic:
             return False
+        self._forget(name)
+        return True
+
+    def _forget(self, name: str) -> None:
         self._stats.cluster_removed += 1
         for table in (self.warming, self.active):
             record = table.pop(name, None)
             if record is not None:
                 self._discard(record)
         self._names.remove(name)
-        return True
 
     def _discard(self, record: ClusterRecord) -> None:
         if record.warming is not None:

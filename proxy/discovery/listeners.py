@@ -50,6 +50,30 @@ class ListenerRecord:
         return self.active.plan
 
 
+class ListenerChanges:
+    """Of the bootstrap's listeners; `kept_columns` are those of listeners that change in place."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self.records: list[ListenerRecord] = []
+        self.kept_columns: set[int] = set()
+        self.added: list[str] = []
+        self.removed: list[str] = []
+
+    @property
+    def summary(self) -> str:
+        """Counts."""
+        changed = len(self.records) - len(self.added)
+        return f"{len(self.added)} added, {changed} changed, {len(self.removed)} removed"
+
+    def discard(self) -> None:
+        """They are not taken."""
+        for record in self.records:
+            record.active.close()
+            if record.column not in self.kept_columns:
+                self._places.give_back(record.column)
+
+
 class ListenerTable:
     """See module.
 
@@ -99,6 +123,69 @@ class ListenerTable:
             self.active[plan.name] = ListenerRecord(self._numbers(), active, self._column(), now)
             self._stats.listener_added += 1
         self._count()
+
+    def prepare(
+        self, plans: Iterable[ListenerPlan], context: Callable[[], CompileContext]
+    ) -> ListenerChanges:
+        """What makes these the listeners of the bootstrap; raises `ConfigError`, and nothing has changed.
+
+        The addresses of those that come are bound, and nobody listens there yet.
+        """
+        changes = ListenerChanges(self._places)
+        names = set()
+        try:
+            for plan in plans:
+                names.add(plan.name)
+                before = self.warming.get(plan.name) or self.active.get(plan.name)
+                if before is not None and before.dynamic:
+                    raise ConfigError(
+                        f"listener '{plan.name}' is one of the control plane's; choose another name"
+                    )
+                if before is None or before.plan.serialized != plan.serialized:
+                    self._prepare(plan, context(), changes)
+        except ConfigError:
+            changes.discard()
+            raise
+        static = {
+            record.plan.name
+            for record in (*self.active.values(), *self.warming.values())
+            if not record.dynamic
+        }
+        changes.added = [record.plan.name for record in changes.records if record.plan.name not in static]
+        changes.removed = sorted(static - names)
+        return changes
+
+    def take(self, changes: ListenerChanges) -> None:
+        """Use what was prepared as soon as it is warm, and forget those that are gone."""
+        for record in changes.records:
+            if record.plan.name in changes.added:
+                self._stats.listener_added += 1
+            else:
+                self._stats.listener_modified += 1
+                self._stats.listener_in_place_updated += record.column in changes.kept_columns
+            self._warm(record)
+        removed = [gone for name in changes.removed if (gone := self._forget(name)) is not None]
+        if removed:
+            self._stop(removed)
+        self._count()
+
+    def _prepare(self, plan: ListenerPlan, context: CompileContext, changes: ListenerChanges) -> None:
+        message = listener_pb2.Listener.FromString(plan.serialized)
+        compile_listener(message, f"listener {plan.name}", context)
+        refuse(context.problems)
+        discovered = [one for one in (*self.active.values(), *self.warming.values()) if one.dynamic]
+        self._check_addresses(plan, discovered)
+        active = self._bind(plan)
+        wants = tuple(context.resources.wants.values())
+        try:
+            column = self._column_for(plan)
+        except ConfigError:
+            active.close()
+            raise
+        serving = self.active.get(plan.name)
+        if serving is not None and serving.column == column:
+            changes.kept_columns.add(column)
+        changes.records.append(ListenerRecord(self._numbers(), active, column, self._clock(), wants=wants))
 
     async def apply(self, update: Update) -> Sequence[Rejection]:
         """See `xds_client.api.Consumer`."""
@@ -159,14 +246,13 @@ class ListenerTable:
         tell(f"Listener {name}", context.warnings)
         refuse(context.problems)
         plan = plan_of(name, resource.body, config)
-        self._check_addresses(plan)
+        self._check_addresses(plan, (*self.active.values(), *self.warming.values()))
         active = self._bind(plan)
         wants = tuple(context.resources.wants.values())
         serving = self.active.get(name)
-        in_place = serving is not None and bool(plan.frame) and serving.plan.frame == plan.frame
-        column = serving.column if serving is not None and in_place else self._column()
+        column = self._column_for(plan)
         record = ListenerRecord(self._numbers(), active, column, self._clock(), True, version, wants)
-        if in_place:
+        if serving is not None and serving.column == column:
             self._stats.listener_in_place_updated += 1
         if name in self.active:
             self._stats.listener_modified += 1
@@ -183,8 +269,8 @@ class ListenerTable:
         except UsageError as error:
             raise ConfigError(str(error)) from error
 
-    def _check_addresses(self, plan: ListenerPlan) -> None:
-        for other in (*self.active.values(), *self.warming.values()):
+    def _check_addresses(self, plan: ListenerPlan, others: Iterable[ListenerRecord]) -> None:
+        for other in others:
             if other.plan.name == plan.name:
                 continue
             for where in set(other.plan.addresses) & set(plan.addresses):
@@ -222,13 +308,17 @@ class ListenerTable:
 
     def _remove(self, name: str) -> ListenerRecord | None:
         self.errors.pop(name, None)
+        known = self.warming.get(name) or self.active.get(name)
+        return self._forget(name) if known is not None and known.dynamic else None
+
+    def _forget(self, name: str) -> ListenerRecord | None:
         warming = self.warming.get(name)
         if warming is not None:
             del self.warming[name]
             self._discard(warming)
             self._stats.listener_removed += name not in self.active
         record = self.active.get(name)
-        if record is None or not record.dynamic:
+        if record is None:
             return None
         del self.active[name]
         self._stats.listener_removed += 1
@@ -256,6 +346,13 @@ class ListenerTable:
         if kept is None or kept is record or kept.column != record.column:
             self._places.give_back(record.column)
         record.active.close()
+
+    def _column_for(self, plan: ListenerPlan) -> int:
+        """Where its connections are counted: with those of the version that it changes in place."""
+        serving = self.active.get(plan.name)
+        if serving is not None and plan.frame and serving.plan.frame == plan.frame:
+            return serving.column
+        return self._column()
 
     def _column(self) -> int:
         column = self._places.take()
