@@ -1,0 +1,66 @@
+"""docs/response_details.md has a line for each code, and none for a code that nobody gives."""
+
+from __future__ import annotations
+
+import re
+
+from tests.support.reply_sites import ROOT, TAKERS, sites
+
+DOCUMENTED = frozenset(
+    re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs/response_details.md").read_text(), re.MULTILINE)
+)
+#: What hands on a text that was given elsewhere, where `sites` finds it; function → source of the argument.
+PASSING = {
+    ("_on_protocol_error", "error.details"),
+    ("begin_rejected", "rejection.details"),
+    ("_reject", "rejection.details"),
+    ("reply", "rejection.details"),
+    ("_refused", "reply.details"),
+    ("_log", "details or connection.response_code_details"),
+    ("log_entry", "connection.response_code_details"),
+    # What the codec says of a stream; the client's own NO_ERROR goes without details.
+    ("on_reset", "details"),
+    ("on_reset", "None"),
+    ("abort", "details"),
+    ("on_overflow", "getattr(error, 'details', '')"),
+}
+#: A filter that has no config yet, and a connection that we close ourselves: no details, as in Envoy.
+WITHOUT = ("proxy/hcm/discovered_filter.py", "proxy/hcm/http2_lifetime.py")
+
+
+def base(code: str) -> str:
+    """The code without what varies: `upstream_reset{overflow}` → `upstream_reset`."""
+    name = code.partition("{")[0]
+    return "codec_error:" if name.startswith("codec_error:") else name
+
+
+def test_every_place_that_answers_gives_a_documented_code() -> None:
+    missing = [
+        f"{site.place}: {code!r}"
+        for site in sites()
+        for code in site.codes
+        if base(code) not in DOCUMENTED and not (code == "" and site.place.startswith(WITHOUT))
+    ]
+    assert missing == [], "add a line to docs/response_details.md"
+
+
+def test_a_code_that_varies_is_found_where_it_is_given() -> None:
+    hidden = [
+        f"{site.place}: {site.passes}"
+        for site in sites()
+        if site.passes
+        and (site.within, site.passes) not in PASSING
+        and not (site.passes == "details" and site.within in TAKERS)
+    ]
+    assert hidden == [], "give a constant here, or name the function in tests/support/reply_sites.py"
+
+
+def test_no_code_is_documented_that_nobody_gives() -> None:
+    given = {base(code) for site in sites() for code in site.codes}
+    assert sorted(DOCUMENTED - given) == []
+
+
+def test_there_is_no_answer_that_the_search_overlooks() -> None:
+    found = {base(code) for site in sites() for code in site.codes}
+    assert {"route_not_found", "fault_filter_abort", "http1.codec_error", "drop_overload"} <= found
+    assert {"upstream_reset_before_response_started", "response_timeout", "cors_response"} <= found
