@@ -58,14 +58,30 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """One refused resource. `reason` is a whole sentence for the operator, `path` the field it is about or ""."""
+    """One refused resource. `reason` is a whole sentence for the operator, `path` the field it is about or "".
+
+    `along` tells that nothing is wrong with it but what it came with; the server is not told of it.
+    """
 
     name: str
     reason: str
     path: str = ""
+    along: bool = False
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}"
+
+
+class RefusedWhole(list[Rejection]):
+    """Rejections of an update of which nothing was applied, and nothing removed: one for each resource in it."""
+
+    @classmethod
+    def of(cls, bad: Sequence[Rejection], update: Update) -> RefusedWhole:
+        """Refuse an update for what is wrong with some of its resources."""
+        named = {rejection.name for rejection in bad}
+        reason = f"it came with {', '.join(sorted(named))}, for which all of the response was refused"
+        rest = [resource.name for resource in update.added if resource.name not in named]
+        return cls([*bad, *(Rejection(name, reason, along=True) for name in rest)])
 
 
 class Consumer(Protocol):

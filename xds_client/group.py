@@ -11,7 +11,16 @@ from typing import Any, Final, Protocol
 
 import xxhash
 
-from xds_client.api import WILDCARD, ClientStatus, Consumer, Rejection, Resource, TypeStatus, Update
+from xds_client.api import (
+    WILDCARD,
+    ClientStatus,
+    Consumer,
+    RefusedWhole,
+    Rejection,
+    Resource,
+    TypeStatus,
+    Update,
+)
 from xds_client.delta import DeltaState
 from xds_client.resource_types import ResourceType
 from xds_client.sotw import SotwState
@@ -126,7 +135,9 @@ class Group:
                 whole = {watch for watch in self.watches.all if first and WILDCARD in watch.waiting}
                 delivered = self._updates(change, whole)
                 for watch, update in delivered:
-                    rejections += await self._apply(watch, update, whole=watch in whole)
+                    refused = await self._apply(watch, update, whole=watch in whole)
+                    change.refused_whole = change.refused_whole or isinstance(refused, RefusedWhole)
+                    rejections += refused
             self._count(change, rejections, delivered)
             self._expire_later(change)
             self.state.conclude(change, rejections, self._mux.clock())
@@ -219,7 +230,7 @@ class Group:
         """A NACK counts for every subscription of the type, as in Envoy."""
         if not change.problem and not rejections:
             return
-        reason = change.problem or "; ".join(dict.fromkeys(map(str, rejections)))
+        reason = change.problem or "; ".join(dict.fromkeys(str(one) for one in rejections if not one.along))
         logger.warning(
             "%s: %s update %s rejected: %s", self._mux.source, self.kind.name, change.version, reason
         )

@@ -36,6 +36,8 @@ class Change:
     errors: list[tuple[str, str]] = field(default_factory=list)
     lifetimes: dict[str, float | None] = field(default_factory=dict)
     problem: str = ""
+    refused_whole: bool = False
+    """Whether nothing of it was applied, and nothing removed."""
     everything: bool = False
     """Whether it came when everything was asked for."""
 
@@ -177,7 +179,7 @@ class TypeState(ABC):
 
     def conclude(self, change: Change, rejections: Sequence[Rejection], now: float) -> None:
         """A response was applied but for `rejections`: note it, and owe the server an ACK or a NACK."""
-        reasons = [change.problem] if change.problem else [str(rejection) for rejection in rejections]
+        reasons = [change.problem] if change.problem else _reasons(rejections)
         if not change.problem:
             self._note(change, rejections, now)
         if reasons:
@@ -211,7 +213,7 @@ class TypeState(ABC):
         for resource in change.renewed:
             if (record := self.records.get(resource.name)) is not None:
                 record.resource = resource
-        for name in change.removed:
+        for name in () if change.refused_whole else change.removed:
             self.lose(name, ClientStatus.DOES_NOT_EXIST)
         for name in change.absent:
             self.lose(name, ClientStatus.DOES_NOT_EXIST)
@@ -266,6 +268,10 @@ class TypeState(ABC):
 
     @abstractmethod
     def _owe(self, change: Change, error: str) -> None: ...
+
+
+def _reasons(rejections: Sequence[Rejection]) -> list[str]:
+    return [str(rejection) for rejection in rejections if not rejection.along]
 
 
 def wrapped(wrapper: Any, name: str, version: str) -> Resource:

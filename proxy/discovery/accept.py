@@ -34,6 +34,10 @@ class UpdateError:
     serialized: bytes = b""
 
 
+class InvalidError(ConfigError):
+    """The bytes are no message of their type, or break a rule of its proto: what came with it is refused, too."""
+
+
 def examine(message: Any) -> Findings:
     """What the rules of its fields and the support ledger say; see `proxy.config.check.check_message`."""
     # Imported late: it brings the ledger and YAML, which the controller of a static config does without.
@@ -47,6 +51,8 @@ def read_message(message_type: Any, body: bytes) -> Any:
     message = parse(message_type, body)
     findings = examine(message)
     tell(message.DESCRIPTOR.name, findings.warnings)
+    if findings.invalid:
+        raise InvalidError(_from_the_resource(findings.problems))
     refuse(findings.problems)
     return message
 
@@ -106,7 +112,7 @@ def parse(message_type: Any, body: bytes) -> Any:
     try:
         return message_type.FromString(body)
     except DecodeError as error:
-        raise ConfigError(f"the bytes are no {message_type.DESCRIPTOR.full_name}") from error
+        raise InvalidError(f"the bytes are no {message_type.DESCRIPTOR.full_name}") from error
 
 
 def tell(what: str, warnings: Iterable[Problem]) -> None:
@@ -121,9 +127,13 @@ def tell(what: str, warnings: Iterable[Problem]) -> None:
 
 def refuse(problems: Iterable[Problem]) -> None:
     """Raise `ConfigError` if there is any problem; the paths begin at the resource."""
-    found = [Problem(one.path.lstrip("."), one.reason) for one in problems]
+    found = _from_the_resource(problems)
     if found:
         raise ConfigError(found)
+
+
+def _from_the_resource(problems: Iterable[Problem]) -> list[Problem]:
+    return [Problem(one.path.lstrip("."), one.reason) for one in problems]
 
 
 def reason_of(error: ConfigError) -> str:

@@ -26,7 +26,7 @@ from proxy.discovery.warming import Warming
 from proxy.upstream.cluster import compile_cluster
 from proxy.upstream.cluster_config import ClusterConfig
 from proxy.upstream.renewal import keeps_connections
-from xds_client.api import Rejection, Resource, Update
+from xds_client.api import RefusedWhole, Rejection, Resource, Update
 
 logger = logging.getLogger("outrider.config")
 
@@ -201,7 +201,7 @@ class ClusterTable:
         if reading.rejections:
             for one in reading.rejections:
                 logger.warning("all clusters of a response are refused for cluster %s", one)
-            return reading.rejections
+            return RefusedWhole.of(reading.rejections, update)
         rejections = []
         turns = Turns()
         plans: dict[bytes, ResourceWant] = {}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from proxy.discovery.snapshot_file import Section
-from xds_client.api import WILDCARD, Rejection, Resource, Update
+from xds_client.api import WILDCARD, RefusedWhole, Rejection, Resource, Update
 from xds_client.resource_types import ResourceType
 
 
@@ -49,7 +49,7 @@ class Part:
         for resource in update.added:
             if resource.name not in refused:
                 self.accepted[resource.name] = resource
-        for name in update.removed:
+        for name in () if isinstance(rejections, RefusedWhole) else update.removed:
             self.accepted.pop(name, None)
         if not refused:
             self.version = update.version

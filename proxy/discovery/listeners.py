@@ -23,7 +23,7 @@ from proxy.discovery.turns import Turns
 from proxy.discovery.wanted import WantedResources
 from proxy.discovery.warming import Warming
 from proxy.downstream.listener import compile_listener
-from xds_client.api import Rejection, Resource, Update
+from xds_client.api import RefusedWhole, Rejection, Resource, Update
 
 logger = logging.getLogger("outrider.config")
 
@@ -194,7 +194,7 @@ class ListenerTable:
         if reading.rejections:
             for one in reading.rejections:
                 logger.warning("all listeners of a response are refused for listener %s", one)
-            return reading.rejections
+            return RefusedWhole.of(reading.rejections, update)
         rejections = []
         turns = Turns()
         # First what goes, so that its addresses are free.

@@ -14,7 +14,15 @@ from proxy.discovery.clusters import ClusterTable
 from proxy.discovery.listeners import ListenerTable
 from proxy.discovery.wanted import STATIC, WantedResources
 from proxy.discovery.warming import Warming
-from xds_client.api import WILDCARD, Client, Rejection, Subscription, SubscriptionCounters, Update
+from xds_client.api import (
+    WILDCARD,
+    Client,
+    RefusedWhole,
+    Rejection,
+    Subscription,
+    SubscriptionCounters,
+    Update,
+)
 from xds_client.resource_types import ResourceType
 
 logger = logging.getLogger("outrider.config")
@@ -129,7 +137,8 @@ class ListConsumer:
         try:
             with self._client.pause(self._pauses):
                 rejections = await self._table.apply(update)
-            if update.removed or len(rejections) < len(update.added):
+            applied = update.removed or len(rejections) < len(update.added)
+            if applied and not isinstance(rejections, RefusedWhole):
                 self.version = update.version
             return rejections
         finally:

@@ -24,6 +24,7 @@ from proxy.discovery.turns import Turns
 from xds_client.api import (
     Client,
     Consumer,
+    RefusedWhole,
     Rejection,
     Resource,
     Status,
@@ -236,7 +237,9 @@ class _Inspector:
         if refused_whole:
             # Whoever waits for the first answer has had it.
             self._consumer.failed("; ".join(map(str, rejections)))
-            return rejections
+            return RefusedWhole.of(rejections, update)
         refused = {rejection.name for rejection in rejections}
         rest = tuple(resource for resource in update.added if resource.name not in refused)
-        return [*rejections, *await self._consumer.apply(replace(update, added=rest))]
+        others = await self._consumer.apply(replace(update, added=rest))
+        both = [*rejections, *others]
+        return RefusedWhole(both) if isinstance(others, RefusedWhole) else both

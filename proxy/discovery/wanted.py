@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import xxhash
@@ -14,12 +15,12 @@ from proxy.app.ipc import SLICE_BYTES, slices
 from proxy.base.errors import ConfigError
 from proxy.config.context import CompileContext
 from proxy.config.resources import DEMANDED, ResourceWant, resource_key
-from proxy.discovery.accept import Broadcast, UpdateError, reason_of
+from proxy.discovery.accept import Broadcast, InvalidError, UpdateError, reason_of
 from proxy.discovery.checks import check
 from proxy.discovery.turns import Turns
 from proxy.discovery.warming import Warming
 from proxy.router.table_parts import CutTable
-from xds_client.api import Rejection, Subscription, Update
+from xds_client.api import RefusedWhole, Rejection, Subscription, Update
 from xds_client.resource_types import ResourceType
 
 logger = logging.getLogger("outrider.config")
@@ -93,6 +94,19 @@ class Wanted:
             "update_time": int(self.updated * 1000),
             "version": xxhash.xxh64_intdigest(self.version) if self.version else 0,
         }
+
+
+@dataclass(slots=True)
+class Examined:
+    """A resource that has come: what workers would get and what that refers to, or what is wrong with it."""
+
+    want: ResourceWant
+    body: bytes
+    terms: frozenset[tuple[Any, ...]]
+    fine: set[bytes] | None
+    value: bytes = b""
+    wants: dict[str, ResourceWant] = field(default_factory=dict)
+    error: ConfigError | None = None
 
 
 class WantedResources:
@@ -199,28 +213,66 @@ class WantedResources:
         fine: set[bytes] | None = None,
     ) -> str:
         """A resource has come; returns why it is refused, "" if it is not. For `fine` see `checks.check`."""
+        examined = self.examine(kind, source, name, body, fine)
+        return "" if examined is None else self.conclude(examined, version)
+
+    def examine(
+        self, kind: ResourceType, source: bytes, name: str, body: bytes, fine: set[bytes] | None = None
+    ) -> Examined | None:
+        """Check a resource that has come, without using it; None if nobody refers to it."""
         entry = self.entries.get(resource_key(kind, name, source))
         if entry is None:
-            return ""
-        entry.attempts += 1
+            return None
         context = self._context()
         context.stat_prefix = entry.want.stat_prefix
+        terms = entry.terms | _demanded(entry)
+        examined = Examined(entry.want, body, terms, fine)
         try:
-            value = check(kind, body, name, context, entry.terms | _demanded(entry), fine)
+            examined.value = check(kind, body, name, context, terms, fine)
         except ConfigError as error:
-            reason = reason_of(error)
-            entry.rejected += 1
-            entry.error = UpdateError(version, reason, self.clock(), body)
-            kept = "the former one stays in use" if entry.value is not None else "there is none to use"
-            logger.warning("%s %s is refused, %s: %s", kind.name.lower(), name, kept, reason)
-            self._settle(entry)
+            examined.error = error
+        else:
+            examined.wants = context.resources.wants
+        return examined
+
+    def conclude(self, examined: Examined, version: str) -> str:
+        """Use what was examined, or refuse it; returns why it is refused, "" if it is not."""
+        entry = self.entries.get(examined.want.key)
+        if entry is None:
+            return ""
+        if entry.terms | _demanded(entry) != examined.terms:
+            # Somebody has come to refer to it meanwhile, or has ceased to.
+            want = examined.want
+            again = self.examine(want.type, want.source, want.name, examined.body, examined.fine)
+            examined = again or examined
+        entry.attempts += 1
+        if examined.error is not None:
+            reason = reason_of(examined.error)
+            self._refuse(entry, examined, version, reason)
             return reason
         entry.successes += 1
         entry.error = None
         entry.version = version
         entry.updated = self.clock()
-        self._warm(entry, value, context.resources.wants)
+        self._warm(entry, examined.value, examined.wants)
         return ""
+
+    def refuse(self, examined: Examined, version: str, reason: str) -> None:
+        """Do not use what was examined, since it came with something bad."""
+        entry = self.entries.get(examined.want.key)
+        if entry is not None:
+            entry.attempts += 1
+            self._refuse(entry, examined, version, reason)
+
+    def _refuse(self, entry: Wanted, examined: Examined, version: str, reason: str) -> None:
+        entry.rejected += 1
+        entry.error = UpdateError(version, reason, self.clock(), examined.body)
+        kept = "the former one stays in use" if entry.value is not None else "there is none to use"
+        want = entry.want
+        # Ten thousand may have come with one that is bad.
+        level = logging.DEBUG if examined.error is None else logging.WARNING
+        logger.log(level, "%s %s is refused, %s: %s", want.type.name.lower(), want.name, kept, reason)
+        self._settle(entry)
 
     def _warm(self, entry: Wanted, value: bytes, wants: dict[str, ResourceWant]) -> None:
         """Give it to the workers when what it refers to is here."""
@@ -370,18 +422,38 @@ class NamedConsumer:
         self.subscription.remove(names)
 
     async def apply(self, update: Update) -> Sequence[Rejection]:
-        """See `Consumer`. What is removed stays in use while somebody refers to it, as in Envoy."""
-        rejections = []
+        """See `Consumer`. What is removed stays in use while somebody refers to it, as in Envoy.
+
+        As in Envoy, one that breaks a rule of its proto has all of them refused.
+        """
+        wanted = self._wanted
         turns = Turns()
         fine: set[bytes] = set()
+        examined: list[tuple[str, Examined]] = []
+        invalid: list[Rejection] = []
         for resource in update.added:
-            version = resource.version or update.version
-            reason = self._wanted.take(self._kind, self._source, resource.name, resource.body, version, fine)
-            if reason:
-                rejections.append(Rejection(resource.name, reason))
+            one = wanted.examine(self._kind, self._source, resource.name, resource.body, fine)
+            if one is not None:
+                examined.append((resource.version or update.version, one))
+                if isinstance(one.error, InvalidError):
+                    invalid.append(Rejection(resource.name, reason_of(one.error)))
             if turns.over:
                 await turns.next()
-        self._wanted.sweep()
+        if invalid:
+            refused = RefusedWhole.of(invalid, update)
+            reasons = {rejection.name: rejection.reason for rejection in refused}
+            for version, one in examined:
+                wanted.refuse(one, version, reasons[one.want.name])
+            wanted.sweep()
+            return refused
+        rejections = []
+        for version, one in examined:
+            reason = wanted.conclude(one, version)
+            if reason:
+                rejections.append(Rejection(one.want.name, reason))
+            if turns.over:
+                await turns.next()
+        wanted.sweep()
         return rejections
 
     def missing(self, name: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 import xxhash
 
 from tests.unit.xds_client.messages import Recorder, cluster, delta, endpoints, sotw, wrapped
-from xds_client.api import WILDCARD, ClientStatus
+from xds_client.api import WILDCARD, ClientStatus, RefusedWhole, Rejection, Update
 from xds_client.mux import Mux
 from xds_client.resource_types import ResourceType
 
@@ -109,6 +109,36 @@ def test_a_paused_type_sends_nothing_and_then_one_request(loop: SteppedLoop) -> 
         group.resume()
         assert list(mux.next_request().resource_names) == ["b", "c", "d"]
         assert mux.next_request() is None
+
+    play(loop, scenario)
+
+
+class RefusesBad(Recorder):
+    """Applies nothing of an update that has a resource called `bad`."""
+
+    async def apply(self, update: Update) -> Any:
+        if any(resource.name == "bad" for resource in update.added):
+            return RefusedWhole.of([Rejection("bad", "is bad")], update)
+        return await super().apply(update)
+
+
+def test_what_was_refused_with_others_is_brought_again_without_them(loop: SteppedLoop) -> None:
+    async def scenario(mux: Mux) -> None:
+        consumer = RefusesBad()
+        mux.group(CLUSTER).subscribe(consumer, [WILDCARD], 15)
+        mux.next_request()
+        await take(mux, sotw(cluster("old")))
+        mux.next_request()
+        await take(mux, sotw(cluster("bad"), cluster("good"), version="2", nonce="n2"))
+        nack = mux.next_request()
+        assert (nack.version_info, nack.error_detail.message) == ("1", "bad: is bad")
+        assert consumer.events == [("+", "old")]
+        statuses = {one.name: one.client_status for one in mux.group(CLUSTER).status().resources}
+        assert statuses["old"] is ClientStatus.ACKED
+        assert statuses["good"] is statuses["bad"] is ClientStatus.NACKED
+        await take(mux, sotw(cluster("good"), version="3", nonce="n3"))
+        assert mux.next_request().version_info == "3"
+        assert consumer.events[1:] == [("+", "good"), ("-", "old")]
 
     play(loop, scenario)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from tests.unit.proxy.discovery.tables import Tables, cluster, eds_cluster, endpoints, run
+from xds_client.api import RefusedWhole
 from xds_client.resource_types import ResourceType
 
 CDS, EDS = ResourceType.CLUSTER, ResourceType.ENDPOINT
@@ -55,9 +56,11 @@ def test_a_cluster_that_breaks_a_rule_of_its_proto_makes_the_whole_response_bad_
     async def test(tables: Tables) -> None:
         await tables.bring(CDS, cluster("old"))
         update = [cluster("good"), cluster("bad", connect_timeout="0s")]
-        (rejection,) = await tables.bring(CDS, *update, removed=["old"])
-        assert rejection.name == "bad"
-        assert "connect_timeout" in rejection.reason
+        rejections = await tables.bring(CDS, *update, removed=["old"])
+        assert isinstance(rejections, RefusedWhole)
+        bad, along = rejections
+        assert (bad.name, bad.along, along.name, along.along) == ("bad", False, "good", True)
+        assert "connect_timeout" in bad.reason
         assert tables.known_clusters() == ["old"]
 
     run(test)

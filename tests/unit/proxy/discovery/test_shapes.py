@@ -78,16 +78,34 @@ def test_one_bad_cluster_among_those_of_a_shape_is_refused_alone() -> None:
 
 def test_one_bad_address_among_endpoints_of_a_shape_is_refused() -> None:
     async def test(tables: Tables) -> None:
-        await tables.bring(ResourceType.CLUSTER, eds_cluster("a"), eds_cluster("b"), eds_cluster("c"))
+        await tables.bring(ResourceType.CLUSTER, eds_cluster("a"), eds_cluster("b"))
         bad = endpoints("b", 80)
         bad.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.address = "nowhere"
-        wrong = endpoints("c", 80)
-        wrong.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.port_value = 70000
-        (first, second) = await tables.bring(ResourceType.ENDPOINT, endpoints("a", 80), bad, wrong)
-        assert "malformed IP address: nowhere" in first.reason
-        assert second.name == "c"
+        (rejection,) = await tables.bring(ResourceType.ENDPOINT, endpoints("a", 80), bad)
+        assert "malformed IP address: nowhere" in rejection.reason
+        assert _values(tables) == {"a": True, "b": False}
 
     run(test)
+
+
+def test_endpoints_of_a_shape_that_break_a_rule_of_their_proto_refuse_all_that_came_with_them() -> None:
+    async def test(tables: Tables) -> None:
+        await tables.bring(ResourceType.CLUSTER, eds_cluster("a"), eds_cluster("b"))
+        wrong = endpoints("b", 80)
+        wrong.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.port_value = 70000
+        rejections = await tables.bring(ResourceType.ENDPOINT, endpoints("a", 80), wrong)
+        assert [(one.name, one.along) for one in rejections] == [("b", False), ("a", True)]
+        assert _values(tables) == {"a": False, "b": False}
+        assert await tables.bring(ResourceType.ENDPOINT, endpoints("a", 80), endpoints("b", 80)) == []
+        assert _values(tables) == {"a": True, "b": True}
+
+    run(test)
+
+
+def _values(tables: Tables) -> dict[str, bool]:
+    """Which endpoints have been accepted."""
+    entries = tables.wanted.of_type(ResourceType.ENDPOINT)
+    return {entry.want.name: entry.value is not None for entry in entries}
 
 
 def test_endpoints_differ_in_shape_by_weight_but_not_by_address() -> None:

@@ -93,7 +93,8 @@ def test_they_are_counted_once_and_allowed() -> None:
 def test_one_in_a_resource_refuses_all_that_came_with_it() -> None:
     kind = ResourceType.CLUSTER
     table, counted, rejections = bring(kind, cluster("a"), strange(cluster("b")), reject=True)
-    assert rejections == [f"b: Protobuf message ({CLUSTER}) has unknown fields"]
+    assert rejections[0] == f"b: Protobuf message ({CLUSTER}) has unknown fields"
+    assert rejections[1:] == ["a: it came with b, for which all of the response was refused"]
     assert (counted, table.applied) == (0, [])
     assert table.failures == [rejections[0]] * 2
 
