@@ -55,6 +55,10 @@ def _own_verb(verb: str, arguments: list[str]) -> int:
         from proxy.launch.run import main as run
 
         return run(arguments)
+    if verb == "vm":
+        from proxy.vm.cli import main as machine
+
+        return machine(arguments)
     if verb == "wait":
         from proxy.launch.wait import main as wait
 

@@ -19,7 +19,7 @@ from proxy.base.errors import UsageError
 LEVELS: Final = ("trace", "debug", "info", "warning", "error", "critical", "off")
 DEFAULT_LOG_FORMAT: Final = "[%Y-%m-%d %T.%e][%t][%l][%n] [%g:%#] %v"
 HOT_RESTART_VERSION: Final = "disabled"
-OWN_VERBS: Final = ("demo", "control-plane", "explain", "iptables", "bench", "run", "wait")
+OWN_VERBS: Final = ("demo", "control-plane", "explain", "iptables", "bench", "run", "vm", "wait")
 
 
 @dataclass(slots=True)
@@ -335,6 +335,7 @@ def _read(path: str) -> str:
 _VERBS: Final = (
     ("run [flags] -- APP ARGS", "starts the proxy, then the app; ends with the app and its status"),
     ("wait [--timeout S] [--admin ADDRESS | --port N]", "blocks until a proxy is ready"),
+    ("vm start|stop|status --env FILE", "the sidecar of a VM: user, rules and proxy from a sidecar.env"),
     ("iptables plan|apply|verify|remove|doctor", "the rules that bring traffic here"),
     ("demo", "the front proxy of Envoy's documentation, all processes real"),
     ("control-plane DIR", "serves a folder of resources to proxies, for development"),
