@@ -162,6 +162,7 @@ class ControllerAdminState:
         return [
             RuntimeLayer(layer.name, overrides if layer.admin else layer.values)
             for layer in self._controller.layers
+            if not (layer.missing or layer.failed)
         ]
 
     def modify_runtime(self, values: Mapping[str, str]) -> None:

@@ -29,6 +29,7 @@ from proxy.app.bootstrap_extensions import internal_buffer_bytes
 from proxy.app.command_line import Options
 from proxy.app.config_loading import LoadedConfig
 from proxy.app.connection_counts import SharedCounts
+from proxy.app.disk_layers import DiskWatch
 from proxy.app.dns_caches import DnsCaches
 from proxy.app.drain import DrainSequence
 from proxy.app.draw import random_draw
@@ -137,6 +138,8 @@ class Controller:
         self.layers = config.layers
         self.overrides: dict[str, str] = {}
         self._runtime = Runtime(self.runtime_values())
+        disks = [layer.disk for layer in self.layers if layer.disk is not None]
+        self._disk_watch = DiskWatch(disks, self._runtime_changed)
         clusters = Places(_most(config, len(config.clusters)))
         listeners = Places(_most(config, 1 + len(config.listeners)))
         # The first column counts the connections of all listeners together.
@@ -220,6 +223,7 @@ class Controller:
         try:
             self._bind()
             self._note_runtime()
+            self._disk_watch.start(self.loop)
             self.workers.start()
             if self.secrets is not None:
                 self.secrets.start(self.loop)
@@ -353,6 +357,8 @@ class Controller:
         self._runtime_changed()
 
     def _runtime_changed(self) -> None:
+        # As in Envoy, whatever loads the runtime reads its directories, too.
+        self.layers = runtime_layers.read_again(self.layers)
         self._runtime.replace(self.runtime_values())
         self._note_runtime()
         self.workers.broadcast(("runtime", self.runtime_values()))
@@ -532,6 +538,7 @@ class Controller:
         await self.names.close()
         self.dns_caches.close()
         await self.outliers.close()
+        self._disk_watch.close()
         if self._event_files is not None:
             self._event_files.close()
         if self.secrets is not None:
@@ -777,9 +784,17 @@ class Controller:
 
     def _note_runtime(self) -> None:
         stats = self.runtime_stats
-        stats.load_success += 1
-        stats.override_dir_not_exists += 1
-        stats.num_layers = len(self.layers)
+        present = [layer for layer in self.layers if not (layer.missing or layer.failed)]
+        if any(layer.failed for layer in self.layers):
+            stats.load_error += 1
+        else:
+            stats.load_success += 1
+        # Envoy counts so: a single directory "does not exist".
+        if sum(layer.disk is not None for layer in present) > 1:
+            stats.override_dir_exists += 1
+        else:
+            stats.override_dir_not_exists += 1
+        stats.num_layers = len(present)
         stats.num_keys = len(self.runtime_values())
         stats.admin_overrides_active = int(bool(self.overrides))
 

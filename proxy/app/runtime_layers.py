@@ -1,5 +1,5 @@
-"""The runtime's layers: static ones of the bootstrap, those of a control plane, and the admin layer that
-`/runtime_modify` writes.
+"""The runtime's layers: static ones of the bootstrap, those of a control plane or a directory, and the admin layer
+that `/runtime_modify` writes.
 
 Source: `envoy.config.bootstrap.v3.LayeredRuntime` and Envoy's `runtime_impl.cc`. A nested mapping becomes
 dotted keys, except one that spells a `FractionalPercent`, which is a value. Lists and nulls are refused.
@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
+from proxy.app.disk_layers import DiskLayer, compile_disk_layer, read_values
 from proxy.base.errors import ConfigError, UsageError
+from proxy.base.runtime import DENOMINATORS
 from proxy.config.context import CompileContext
 from xds_client.resource_types import ResourceType
-
-# Values that `Runtime` understands for a fractional percent: see `fraction_text`.
-_DENOMINATORS: Final = {"HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +23,17 @@ class Layer:
     """One layer, lowest first.
 
     `admin` marks the one that may be written at run time. One with `key` comes from a control plane (RTDS), as the
-    resource with that key.
+    resource with that key, one with `disk` from a directory. A `missing` one is not there, a `failed` one has no
+    values because they could not be read.
     """
 
     name: str
     values: Mapping[str, str]
     admin: bool = False
     key: str = ""
+    disk: DiskLayer | None = None
+    missing: bool = False
+    failed: bool = False
 
 
 def compile_layers(bootstrap: Any, context: CompileContext) -> tuple[Layer, ...]:
@@ -61,8 +64,11 @@ def compile_layers(bootstrap: Any, context: CompileContext) -> tuple[Layer, ...]
                 ResourceType.RUNTIME, name, rtds.rtds_config, at, context, "runtime."
             )
             layers.append(Layer(message.name, {}, key=source.key))
-        else:
-            context.problem(f"{path}.{kind}", "this kind of runtime layer is not supported")
+        elif kind == "disk_layer":
+            disk = compile_disk_layer(
+                message.disk_layer, bootstrap.node.cluster, f"{path}.disk_layer", context
+            )
+            layers.append(_read(Layer(message.name, {}, disk=disk)))
     return tuple(layers)
 
 
@@ -91,6 +97,17 @@ def read_layer(body: bytes, name: str) -> dict[str, str]:
 def replaced(layers: tuple[Layer, ...], key: str, values: Mapping[str, str]) -> tuple[Layer, ...]:
     """The layers after those of the resource `key` have come or changed."""
     return tuple(replace(layer, values=values) if layer.key == key else layer for layer in layers)
+
+
+def read_again(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """The layers with what directories hold by now."""
+    return tuple(layer if layer.disk is None else _read(layer) for layer in layers)
+
+
+def _read(layer: Layer) -> Layer:
+    assert layer.disk is not None
+    found = read_values(layer.disk)
+    return replace(layer, values=found.values, missing=found.missing, failed=found.failed)
 
 
 def modified(
@@ -140,7 +157,7 @@ def _fraction_text(struct: Any) -> str | None:
     fields = struct.fields
     if "numerator" not in fields or any(key not in {"numerator", "denominator"} for key in fields):
         return None
-    denominator = _DENOMINATORS.get(fields["denominator"].string_value or "HUNDRED")
+    denominator = DENOMINATORS.get(fields["denominator"].string_value or "HUNDRED")
     if denominator is None:
         return None
     return f"{_number_text(fields['numerator'].number_value)}/{denominator}"

@@ -7,6 +7,11 @@ Envoy's `/runtime`; a key whose text does not parse as the type asked for counts
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Final
+
+#: `FractionalPercent.DenominatorType`.
+DENOMINATORS: Final = {"HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000}
 
 
 class Runtime:
@@ -49,8 +54,8 @@ class Runtime:
     def feature_enabled(self, key: str, numerator: int, denominator: int, draw: Callable[[], int]) -> bool:
         """Whether a fraction applies: `draw()` is an integer from 0 to 2**64-1, `denominator` 100, 10^4 or 10^6.
 
-        A runtime value under `key` replaces both (Envoy: `Snapshot::featureEnabled`): "n/d" for a fractional
-        percent, or an integer, which is a percentage whatever the default's denominator.
+        A runtime value under `key` replaces both (Envoy: `Snapshot::featureEnabled`): "n/d" or the YAML of a
+        `FractionalPercent`, or an integer, which is a percentage whatever the default's denominator.
         """
         text = self.values.get(key) if key else None
         if text is not None:
@@ -60,9 +65,23 @@ class Runtime:
         return numerator > 0 and draw() % denominator < numerator
 
 
+@lru_cache(maxsize=1024)
 def _fraction(text: str) -> tuple[int, int] | None:
+    if "numerator" in text:
+        return _percent(text)
     numerator, _slash, denominator = text.partition("/")
     try:
         return int(float(numerator)), int(denominator or 100)
     except ValueError:
+        return None
+
+
+def _percent(text: str) -> tuple[int, int] | None:
+    """The fraction that the YAML of a `FractionalPercent` says; None if it is none."""
+    import yaml  # few values are written so
+
+    try:
+        fields = yaml.safe_load(text)
+        return int(fields["numerator"]), DENOMINATORS[fields.get("denominator", "HUNDRED")]
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError):
         return None

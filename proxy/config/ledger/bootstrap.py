@@ -74,8 +74,10 @@ envoy.config.bootstrap.v3.LayeredRuntime
   + layers
 
 envoy.config.bootstrap.v3.RuntimeLayer
-  + name static_layer admin_layer rtds_layer
-  - disk_layer
+  + name static_layer disk_layer admin_layer rtds_layer
+
+envoy.config.bootstrap.v3.RuntimeLayer.DiskLayer
+  + symlink_root subdirectory append_service_cluster
 
 envoy.config.bootstrap.v3.RuntimeLayer.AdminLayer
 

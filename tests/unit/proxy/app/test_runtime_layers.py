@@ -86,8 +86,11 @@ def test_layers_that_cannot_be_are_refused() -> None:
     _layers, problems = compiled(
         {"name": "a", "admin_layer": {}},
         {"name": "a", "admin_layer": {}},
-        {"name": "d", "disk_layer": {"symlink_root": "/x"}},
+        {"name": "d", "disk_layer": {"symlink_root": "/not/there/x"}},
     )
     assert "Duplicate layer name: a" in problems[0]
     assert "Too many admin layers" in problems[1]
-    assert problems[2] == "layered_runtime.layers[2].disk_layer: this kind of runtime layer is not supported"
+    assert problems[2] == (
+        "layered_runtime.layers[2].disk_layer.symlink_root: unable to add filesystem watch for file "
+        "/not/there/x: there is no folder /not/there"
+    )
