@@ -68,6 +68,7 @@ class EndpointConfig:
     canary: bool = False
     #: Of the whole locality, 0 if it has none.
     locality_weight: int = 0
+    more_addresses: tuple[Address, ...] = ()
 
     def host(self, address: Address, hostname: str) -> Host:
         """A live host of this endpoint at a (resolved) address."""
@@ -81,11 +82,13 @@ class EndpointConfig:
             self.metadata,
             self.canary,
             self.locality_weight,
+            self.more_addresses,
         )
 
     def renew(self, host: Host) -> None:
         """Bring a live host of an earlier config of this endpoint up to date."""
         host.hostname = self.hostname
+        host.more_addresses = self.more_addresses
         host.weight = self.weight
         host.health = self.health
         host.locality = self.locality

@@ -155,7 +155,29 @@ def _endpoint(
         entry.metadata if has_metadata else None,
         has_metadata and _canary(entry),
         locality_weight,
+        _more_addresses(entry.endpoint, discovery, f"{path}.endpoint.additional_addresses", ctx),
     )
+
+
+def _more_addresses(
+    endpoint: Any, discovery: Discovery, path: str, ctx: CompileContext
+) -> tuple[Address, ...]:
+    more = endpoint.additional_addresses
+    if not more:
+        return ()
+    if discovery not in _WITH_ADDRESSES or not endpoint.address.HasField("socket_address"):
+        ctx.problem(path, "needs IP addresses: a STATIC or EDS cluster, and a socket_address as the first")
+        return ()
+    found = []
+    for index, one in enumerate(more):
+        where = f"{path}[{index}].address"
+        if not one.address.HasField("socket_address"):
+            ctx.problem(where, "needs a socket_address")
+            continue
+        made = _socket_address(one.address.socket_address, discovery, f"{where}.socket_address", ctx)
+        if made is not None:
+            found.append(made)
+    return tuple(found)
 
 
 def _canary(entry: Any) -> bool:
@@ -171,8 +193,6 @@ def _address(entry: Any, discovery: Discovery, path: str, ctx: CompileContext) -
         ctx.problem(path, "needs an endpoint with an address (endpoint_name is not supported)")
         return None
     endpoint = entry.endpoint
-    if len(endpoint.additional_addresses):
-        ctx.problem(f"{path}.endpoint.additional_addresses", "is not supported")
     path = f"{path}.endpoint.address"
     address = endpoint.address
     match address.WhichOneof("address"):

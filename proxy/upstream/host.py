@@ -85,6 +85,7 @@ class Host:
         "locality",
         "locality_weight",
         "metadata",
+        "more_addresses",
         "outcomes",
         "pools",
         "priority",
@@ -104,8 +105,11 @@ class Host:
         metadata: Any = None,
         canary: bool = False,
         locality_weight: int = 0,
+        more_addresses: tuple[Address, ...] = (),
     ) -> None:
         self.address = address
+        #: Where else it may be reached.
+        self.more_addresses = more_addresses
         self.hostname = hostname
         self.weight = weight
         self.priority = priority

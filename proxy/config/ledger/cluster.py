@@ -99,7 +99,7 @@ envoy.config.core.v3.HealthStatusSet
 envoy.config.cluster.v3.UpstreamConnectionOptions
   + tcp_keepalive
   ~ the interface name is not kept: set_local_interface_name_on_upstream_connections
-  ~ addresses of a host are tried in turn: happy_eyeballs_config
+  ~ families of a host's addresses take turns, that of the first one first: happy_eyeballs_config
 
 envoy.config.cluster.v3.UpstreamConnectionOptions.HappyEyeballsConfig
   + first_address_family_version first_address_family_count
@@ -147,8 +147,11 @@ envoy.config.endpoint.v3.LbEndpoint
 
 envoy.config.endpoint.v3.Endpoint
   + address hostname
-  - additional_addresses
+  + additional_addresses
   ~ there are no active health checks yet: health_check_config
+
+envoy.config.endpoint.v3.Endpoint.AdditionalAddress
+  + address
 
 envoy.config.endpoint.v3.Endpoint.HealthCheckConfig
   + port_value hostname address disable_active_health_check

@@ -89,9 +89,8 @@ async def _open(
 
         await open_internal(loop, host, config, protocol, tls, client)
         return None
-    sock = _make_socket(host.address, config, source)
+    sock = await _dial(loop, host, config, source)
     try:
-        await loop.sock_connect(sock, host.address.sockaddr)
         header = config.proxy_header_of(host.metadata)
         if header is not None:
             ends = from_socket_name(sock.getsockname()), from_socket_name(sock.getpeername())
@@ -110,6 +109,31 @@ async def _open(
         sock.close()
         raise
     return sock
+
+
+async def _dial(
+    loop: asyncio.AbstractEventLoop, host: Host, config: ClusterConfig, source: UpstreamSource | None
+) -> socket.socket:
+    async def connect(address: Address) -> socket.socket:
+        sock = _make_socket(address, config, source)
+        try:
+            await loop.sock_connect(sock, address.sockaddr)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    if not host.more_addresses:
+        return await connect(host.address)
+    from proxy.upstream.pool.happy_eyeballs import connect_first  # few hosts need it
+
+    async def connect_also(address: Address) -> socket.socket:
+        # The pool has counted one connection; Envoy counts each.
+        if address is not host.address:
+            host.cluster.stats.upstream_cx_total += 1
+        return await connect(address)
+
+    return await connect_first((host.address, *host.more_addresses), connect_also)
 
 
 def _make_socket(address: Address, config: ClusterConfig, source: UpstreamSource | None) -> socket.socket:
