@@ -13,7 +13,8 @@ from envoy.config.route.v3 import route_components_pb2, route_pb2, scoped_route_
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from google.protobuf.message import DecodeError
 
-from proxy.discovery.wanted import NamedConsumer, Wanted, WantedResources
+from proxy.discovery.named_consumer import NamedConsumer
+from proxy.discovery.wanted import Wanted, WantedResources
 from xds_client.api import WILDCARD, Rejection, Update
 from xds_client.resource_types import ResourceType
 

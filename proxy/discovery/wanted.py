@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,12 +15,12 @@ from proxy.app.ipc import SLICE_BYTES, slices
 from proxy.base.errors import ConfigError
 from proxy.config.context import CompileContext
 from proxy.config.resources import DEMANDED, ResourceWant, resource_key
-from proxy.discovery.accept import Broadcast, InvalidError, UpdateError, reason_of
+from proxy.discovery.accept import Broadcast, UpdateError, reason_of
 from proxy.discovery.checks import check
-from proxy.discovery.turns import Turns
+from proxy.discovery.named_consumer import NamedConsumer
 from proxy.discovery.warming import Warming
 from proxy.router.table_parts import CutTable
-from xds_client.api import RefusedWhole, Rejection, Subscription, Update
+from xds_client.api import Subscription
 from xds_client.resource_types import ResourceType
 
 logger = logging.getLogger("outrider.config")
@@ -401,69 +401,6 @@ class WantedResources:
             message = config_source_pb2.ConfigSource.FromString(source)
             consumer.subscription = self._subscribe(kind, message, consumer)
         return consumer
-
-
-class NamedConsumer:
-    """The `xds_client.api.Consumer` of one type and source."""
-
-    subscription: Subscription
-
-    def __init__(self, wanted: WantedResources, kind: ResourceType, source: bytes) -> None:
-        self._wanted = wanted
-        self._kind = kind
-        self._source = source
-
-    def demand(self, entry: Wanted, name: str) -> None:
-        """A request needs a part of `entry`."""
-        self._wanted.answer(entry.want.key, name)
-
-    def remove(self, names: Sequence[str]) -> None:
-        """Nobody refers to these any more."""
-        self.subscription.remove(names)
-
-    async def apply(self, update: Update) -> Sequence[Rejection]:
-        """See `Consumer`. What is removed stays in use while somebody refers to it, as in Envoy.
-
-        As in Envoy, one that breaks a rule of its proto has all of them refused.
-        """
-        wanted = self._wanted
-        turns = Turns()
-        fine: set[bytes] = set()
-        examined: list[tuple[str, Examined]] = []
-        invalid: list[Rejection] = []
-        for resource in update.added:
-            one = wanted.examine(self._kind, self._source, resource.name, resource.body, fine)
-            if one is not None:
-                examined.append((resource.version or update.version, one))
-                if isinstance(one.error, InvalidError):
-                    invalid.append(Rejection(resource.name, reason_of(one.error)))
-            if turns.over:
-                await turns.next()
-        if invalid:
-            refused = RefusedWhole.of(invalid, update)
-            reasons = {rejection.name: rejection.reason for rejection in refused}
-            for version, one in examined:
-                wanted.refuse(one, version, reasons[one.want.name])
-            wanted.sweep()
-            return refused
-        rejections = []
-        for version, one in examined:
-            reason = wanted.conclude(one, version)
-            if reason:
-                rejections.append(Rejection(one.want.name, reason))
-            if turns.over:
-                await turns.next()
-        wanted.sweep()
-        return rejections
-
-    def missing(self, name: str) -> None:
-        """See `Consumer`."""
-        self._wanted.missing(self._kind, self._source, name)
-
-    def failed(self, reason: str) -> None:
-        """See `Consumer`."""
-        logger.debug("%s: %s", self._kind.name.lower(), reason)
-        self._wanted.failed(self._kind, self._source)
 
 
 def _comes_in_parts(entry: Wanted, value: bytes) -> bool:

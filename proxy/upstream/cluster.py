@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from proxy.base.address import Address
 from proxy.base.runtime import Runtime
@@ -17,6 +17,7 @@ from proxy.upstream.cluster_compile import compile_cluster
 from proxy.upstream.cluster_config import ClusterConfig, Discovery
 from proxy.upstream.cluster_stats import ClusterStats
 from proxy.upstream.compile_endpoints import Assignment, assignment_in_steps, discovered_assignment
+from proxy.upstream.endpoint_change import change_to, retire_in_steps
 from proxy.upstream.health_flags import DRAINING, HostKey
 from proxy.upstream.host import Host, Locality
 from proxy.upstream.host_set import HostSet, PrioritySet
@@ -29,14 +30,6 @@ __all__ = ["Cluster", "Resolved", "compile_cluster"]
 _LONG: Final = 2048
 
 Resolved = tuple[int, str]  # index into `ClusterConfig.endpoints`, textual IP address
-
-
-class _Change(NamedTuple):
-    """The hosts of a cluster after a change, those of them that are new, and those that have gone."""
-
-    hosts: list[Host]
-    new: list[Host]
-    gone: list[Host]
 
 
 class Cluster:
@@ -198,7 +191,7 @@ class Cluster:
             self._updating = None
         if self._slices is None or source.value is None or len(source.value) < _LONG:
             assignment = discovered_assignment(source)
-            change = finish(self._change_to(assignment))
+            change = finish(change_to(self.hosts, assignment.endpoints, self.config.match_of))
             self._take_policy(assignment)
             self._take_flags(change.hosts)
             made = PrioritySet(change.hosts, self.assignment_policy, self._own_locality)
@@ -210,7 +203,7 @@ class Cluster:
     def _update_in_steps(self, source: ResourceSource) -> Generator[None, None, None]:
         assignment = yield from assignment_in_steps(source.value)
         source.keep(assignment)
-        change = yield from self._change_to(assignment)
+        change = yield from change_to(self.hosts, assignment.endpoints, self.config.match_of)
         self._flags_moved = False
         for start in range(0, len(change.hosts), STEP):
             self._take_flags(change.hosts[start : start + STEP])
@@ -226,35 +219,6 @@ class Cluster:
                 self._take_flags(change.hosts)
                 made = PrioritySet(change.hosts, policy, self._own_locality)
             self._use(made, change.new, change.gone)
-
-    def _change_to(self, assignment: Assignment) -> Generator[None, None, _Change]:
-        """From the present hosts to those of an assignment; hosts that stay are brought up to date."""
-        before: dict[tuple[str, int], Host] = {}
-        for number, host in enumerate(self.hosts, 1):
-            before[host.address.text, host.priority] = host
-            if not number % STEP:
-                yield
-        after: dict[tuple[str, int], Host] = {}
-        new: list[Host] = []
-        gone: list[Host] = []
-        match_of = self.config.match_of
-        for number, endpoint in enumerate(assignment.endpoints, 1):
-            key = (endpoint.address.text, endpoint.priority)
-            # Envoy takes the first of two endpoints with one address.
-            if key not in after:
-                known = before.pop(key, None)
-                if known is not None and match_of(known.metadata) is match_of(endpoint.metadata):
-                    endpoint.renew(known)
-                    after[key] = known
-                else:
-                    if known is not None:
-                        gone.append(known)
-                    after[key] = host = endpoint.host(endpoint.address, endpoint.hostname)
-                    new.append(host)
-            if not number % STEP:
-                yield
-        gone.extend(before.values())
-        return _Change(list(after.values()), new, gone)
 
     def _take_policy(self, assignment: Assignment) -> None:
         self.assignment_policy = assignment.policy
@@ -421,7 +385,7 @@ class Cluster:
 
     def _leave(self, hosts: Iterable[Host]) -> None:
         """Hosts have gone: their pools drain."""
-        leaving = _retire_in_steps(list(hosts), self._on_host_removed)
+        leaving = retire_in_steps(list(hosts), self._on_host_removed)
         if self._slices is None:
             finish(leaving)
         else:
@@ -492,16 +456,3 @@ class Cluster:
     def __repr__(self) -> str:
         usable = self.priority_set.count("healthy")
         return f"<Cluster {self.name} {usable}/{len(self.hosts)} healthy hosts {self.breakers[0].requests!r}>"
-
-
-def _retire_in_steps(
-    hosts: list[Host], on_removed: Callable[[Host], None] | None
-) -> Generator[None, None, None]:
-    """Mark hosts as gone, have their pools drained, and let go of them."""
-    while hosts:
-        for host in hosts[-STEP:]:
-            host.removed = True
-            if on_removed is not None:
-                on_removed(host)
-        del hosts[-STEP:]
-        yield

@@ -21,8 +21,9 @@ from proxy.config.context import CompileContext
 from proxy.discovery.clusters import ClusterTable
 from proxy.discovery.gathered import CONSUMERS
 from proxy.discovery.listeners import ListenerRecord, ListenerTable
+from proxy.discovery.named_consumer import NamedConsumer
 from proxy.discovery.places import Places
-from proxy.discovery.wanted import NamedConsumer, WantedResources
+from proxy.discovery.wanted import WantedResources
 from xds_client.api import Rejection, Resource, SubscriptionCounters, Update
 from xds_client.resource_types import ResourceType
 
