@@ -43,9 +43,9 @@ _LEFT_OUT = shutil.ignore_patterns(
 
 def make_root(root: Path) -> None:
     """A file system with a Python of this version and the few programs that the build calls."""
-    for link, to in _LINKS.items():
+    for name, to in _LINKS.items():
         (root / to).mkdir(parents=True)
-        (root / link).symlink_to(to)
+        (root / name).symlink_to(to)
     for folder in _FOLDERS:
         (root / folder).mkdir()
     (root / "tmp").chmod(0o1777)
@@ -62,13 +62,13 @@ def make_root(root: Path) -> None:
     programs = [Path(found) for name in _PROGRAMS if (found := shutil.which(name, path=_PATH))]
     for program in programs:
         _copy(root, program.resolve())
-        if program.resolve() != program and not (target := _under(root, program)).exists():
-            target.symlink_to(program.resolve())
+        if program.resolve() != program and not (link := _under(root, program)).exists():
+            link.symlink_to(program.resolve())
     _copy(root, interpreter)
     for name in ("python3", "python"):
-        link = root / "usr/bin" / name
-        if not link.exists():
-            link.symlink_to(interpreter)
+        alias = root / "usr/bin" / name
+        if not alias.exists():
+            alias.symlink_to(interpreter)
     for library in _libraries([*binaries, *(program.resolve() for program in programs)]):
         _copy(root, library)
     for extensions in Path("/usr/lib").glob("*/xtables"):
