@@ -205,7 +205,7 @@ def test_other_signals_do_not_end_it() -> None:
         proxy.signal(signal.SIGHUP)
         proxy.signal(signal.SIGUSR1)
         wait_for(proxy, "Reopening access logs")
-        wait_for(proxy, "eating SIGHUP")
+        wait_for(proxy, "configuration reloaded: clusters 0 added, 0 changed, 0 removed", 30.0)
         connect(proxy.port).close()
 
 
