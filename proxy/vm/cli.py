@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import signal
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +27,11 @@ _RUN_DIR: Final = "/run/outrider-vm"
 
 def main(arguments: Sequence[str]) -> int:
     """The exit status; raises `UsageError`."""
-    parser = Parser("outrider vm", "The sidecar of a VM, from the settings of Traffic Director's scripts.")
+    parser = Parser(
+        "outrider vm",
+        "The sidecar of a VM, from the settings of Traffic Director's scripts; "
+        "further flags of the proxy stand after --.",
+    )
     parser.add_argument("verb", choices=tuple(_VERBS))
     parser.add_argument(
         "--env", metavar="FILE", default="sidecar.env", help="the settings (default sidecar.env)"
@@ -36,8 +41,11 @@ def main(arguments: Sequence[str]) -> int:
         "--timeout", type=seconds, default=60.0, help="seconds in which the proxy must be ready (default 60)"
     )
     parser.add_argument("--run-dir", metavar="DIR", default=_RUN_DIR, help=f"of a run (default {_RUN_DIR})")
-    parser.add_argument("proxy_flags", nargs="*", metavar="-- FLAGS", help="further flags of the proxy")
-    options = parser.parse_args(arguments)
+    words = list(arguments)
+    own, proxy_flags = words, []
+    if "--" in words:
+        own, proxy_flags = words[: words.index("--")], words[words.index("--") + 1 :]
+    options = parser.parse_args(own, Namespace(proxy_flags=proxy_flags))
     machine.need_root()
     return _VERBS[options.verb](options)
 

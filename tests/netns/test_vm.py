@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,14 +52,15 @@ class Vm:
         self.template = folder / "template.yaml"
         self.template.write_text(TEMPLATE.format(socket=socket))
 
-    def __call__(self, verb: str, *words: str) -> subprocess.CompletedProcess[str]:
-        return self.host.run(
+    def words(self, verb: str, *words: str) -> tuple[str, ...]:
+        return (
             *("env", f"PYTHONPATH={ROOT}", "GCE_METADATA_HOST=127.0.0.1:1", "no_proxy=*"),
             *(sys.executable, "-m", "proxy", "vm", verb, "--env", str(self.env)),
             *("--template", str(self.template), "--run-dir", str(self.folder / "run"), *words),
-            timeout=90,
-            check=False,
         )
+
+    def __call__(self, verb: str, *words: str) -> subprocess.CompletedProcess[str]:
+        return self.host.run(*self.words(verb, *words), timeout=90, check=False)
 
     def curl(self, address: str, *user: str) -> str:
         """What the address says to a user; "" if nothing."""
@@ -120,7 +124,7 @@ def test_a_started_vm_has_its_services_and_a_stopped_one_is_as_before(
     before = rules(host)
     try:
         assert vm("status").returncode == 3
-        started = vm("start")
+        started = vm("start", "--", "--concurrency", "1")
         assert started.returncode == 0, started.stderr
         assert "projects/111222333444/networks/default/nodes/" in started.stdout
         # The proxy's own user and other destinations are left alone.
@@ -137,10 +141,19 @@ def test_a_started_vm_has_its_services_and_a_stopped_one_is_as_before(
         broken = vm("status")
         assert broken.returncode == 4
         assert "rules: present" not in broken.stdout
+        assert "has ended" in vm("stop").stdout
+        assert rules(host) == before
+
+        assert vm("start").returncode == 0
+        os.killpg(int((tmp_path / "run" / "pid").read_text().split()[0]), signal.SIGKILL)
+        dead = vm("status")
+        assert dead.returncode == 1
+        assert dead.stdout.startswith("proxy: dead")
+        assert "captured connections are refused" in dead.stdout
     finally:
         stopped = vm("stop")
     assert stopped.returncode == 0, stopped.stderr
-    assert "has ended" in stopped.stdout
+    assert "the proxy was not running" in stopped.stdout
     assert rules(host) == before
     assert vm.curl(VIP, *APP) == ""
     assert vm.curl(other.ip(), *APP) == "plain"
@@ -161,6 +174,19 @@ def test_a_start_that_fails_leaves_nothing(hosts: tuple[Network, Host, Host], tm
         return done.stderr
 
     assert "the proxy is not ready after 3 s" in fails("--timeout", "3")
+    # A signal while it waits for the proxy.
+    words = vm.words("start")
+    starting = host.spawn(*words)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "run" / "pid").exists():
+        assert time.monotonic() < deadline
+        assert starting.poll() is None
+        time.sleep(0.01)
+    starting.terminate()
+    assert starting.wait(30) == 1
+    assert rules(host) == before
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["sidecar.env", "template.yaml"]
+
     good = vm.template.read_text()
     vm.template.write_text(good + "nonsense: 1\n")
     assert "nonsense" in fails()
