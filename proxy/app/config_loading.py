@@ -300,6 +300,14 @@ def _check_rest(bootstrap: Any, context: CompileContext) -> None:
     if bootstrap.cluster_manager.HasField("load_stats_config"):
         load_stats = bootstrap.cluster_manager.load_stats_config
         check_grpc_source(load_stats, "cluster_manager.load_stats_config", context)
+    event_log_path = bootstrap.cluster_manager.outlier_detection.event_log_path
+    if event_log_path:
+        from proxy.access_log.descriptors import check_path  # few bootstraps name one
+
+        reason = check_path(event_log_path)
+        if reason is not None:
+            path = "cluster_manager.outlier_detection.event_log_path"
+            context.problem(path, f"unable to open file {event_log_path!r}: {reason}")
     if bootstrap.HasField("stats_flush_interval") and bootstrap.stats_flush_on_admin:
         context.problem("stats_flush_on_admin", "stats_flush_interval is set too; only one of them may be")
 

@@ -103,9 +103,8 @@ class OutlierDetection:
     ) -> None:
         """A worker has other hosts of a cluster than before."""
         watched = self._watched.get(name)
-        for host in removed:
-            if watched is not None:
-                self._release(watched, host, worker.index)
+        if watched is not None:
+            self._let_go(watched, worker.index, removed)
         serialized = self._serialized(name)
         if serialized is None:
             if watched is not None and not watched.holders:
@@ -139,12 +138,10 @@ class OutlierDetection:
                 self._take(watched, worker.index, told)
 
     def worker_lost(self, index: int) -> None:
-        """A worker has ended."""
-        for watched in list(self._watched.values()):
-            for host in [host for host, holders in watched.holders.items() if index in holders]:
-                self._release(watched, host, index)
-            if not watched.holders and self._serialized(watched.name) is None:
-                self._forget(watched)
+        """A worker has ended. Its hosts stay until the end of the interval: the next worker may have them again."""
+        for watched in self._watched.values():
+            for holders in watched.holders.values():
+                holders.discard(index)
 
     def health_check_passed(self, name: str, host: HostKey) -> None:
         """An active health check has found a host healthy."""
@@ -192,19 +189,23 @@ class OutlierDetection:
         if watched.task is not None:
             watched.task.cancel()
 
-    def _release(self, watched: _Watched, host: HostKey, index: int) -> None:
-        holders = watched.holders.get(host)
-        if holders is None:
-            return
-        holders.discard(index)
-        if not holders:
-            del watched.holders[host]
-            monitor = watched.detector.monitors[host]
-            watched.detector.remove(host)
-            if monitor.ejected:
-                self._health.change(watched.name, host, clear=HealthFlag.FAILED_OUTLIER_CHECK)
-            if not self._health.flags(watched.name, host):
-                self._health.forget(watched.name, host)
+    def _let_go(self, watched: _Watched, index: int, hosts: Iterable[HostKey]) -> None:
+        for host in hosts:
+            holders = watched.holders.get(host)
+            if holders is not None:
+                holders.discard(index)
+                if not holders:
+                    self._release(watched, host)
+
+    def _release(self, watched: _Watched, host: HostKey) -> None:
+        """No worker has the host any more."""
+        del watched.holders[host]
+        monitor = watched.detector.monitors[host]
+        watched.detector.remove(host)
+        if monitor.ejected:
+            self._health.change(watched.name, host, clear=HealthFlag.FAILED_OUTLIER_CHECK)
+        if not self._health.flags(watched.name, host):
+            self._health.forget(watched.name, host)
 
     def _arm(self, watched: _Watched) -> None:
         watched.timer = self._loop.call_later(watched.detector.interval, self._on_interval, watched)
@@ -218,6 +219,12 @@ class OutlierDetection:
         """Judge the interval by what all workers have counted in it."""
         for index, reports in (await self._workers.ask("outcomes", watched.name)).items():
             self._take(watched, index, reports)
+        for host in [host for host, holders in watched.holders.items() if not holders]:
+            self._release(watched, host)
+        if not watched.holders and self._serialized(watched.name) is None:
+            watched.task = None
+            self._forget(watched)
+            return
         self._carry_out(watched, watched.detector.tick(self._loop.time()))
         self._arm(watched)
 

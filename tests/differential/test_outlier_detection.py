@@ -9,10 +9,25 @@ from typing import Any
 import pytest
 
 from tests.support.client import exchange
-from tests.support.configs import bootstrap, cluster, connection_manager, listener, route, typed, virtual_host
+from tests.support.configs import (
+    bootstrap,
+    cluster,
+    connection_manager,
+    http2_cluster,
+    http_proxy,
+    listener,
+    route,
+    typed,
+    virtual_host,
+)
 from tests.support.differential import Pair, Side, pair_fixture, same_verdict
+from tests.support.envoy import Envoy
+from tests.support.http2_frames import Code
+from tests.support.http2_origin import Http2Answer, Http2Origin, Http2Script
 from tests.support.origin import Answer
+from tests.support.outrider import subject
 from tests.support.ports import free_port
+from tests.support.proxy_process import StartError
 
 _TCP_PROXY = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _DEADLINE = 10.0
@@ -23,16 +38,18 @@ def answer(status: int, *fields: str) -> bytes:
     return f"HTTP/1.1 {status} X\r\ncontent-length: 0\r\n{lines}\r\n".encode()
 
 
+STRICT = {
+    "interval": "60s",
+    "max_ejection_percent": 100,
+    "consecutive_5xx": 2,
+    "consecutive_gateway_failure": 2,
+    "consecutive_local_origin_failure": 2,
+}
+
+
 def judged(name: str, *ports: str, **fields: Any) -> dict[str, Any]:
     """A cluster that may lose all its hosts for two failures in a row; `fields` are of its OutlierDetection."""
-    outlier = {
-        "interval": "60s",
-        "max_ejection_percent": 100,
-        "consecutive_5xx": 2,
-        "consecutive_gateway_failure": 2,
-        "consecutive_local_origin_failure": 2,
-        **fields,
-    }
+    outlier = {**STRICT, **fields}
     return cluster(name, *(f"{{{{{port}_port}}}}" for port in ports or ("good",)), outlier_detection=outlier)
 
 
@@ -54,7 +71,6 @@ CLUSTERS = [
     judged("full", "good", "other", "closed", max_ejection_percent=40),
     judged("none", "good", "other", max_ejection_percent=10),
     judged("one", "good", "other", max_ejection_percent=10, always_eject_one_host=True),
-    judged("told"),
     judged("idle"),
     judged("leaves", "good", "other"),
     judged("returns", interval="0.3s", base_ejection_time="0.5s"),
@@ -114,6 +130,19 @@ pair = pair_fixture(
     origins=("good", "other"),
     listeners=("listener", "tcp", "tcp_split"),
     values={"closed_port": free_port()},
+)
+
+
+http2_pair = pair_fixture(
+    http_proxy(
+        routes=[route(name, f"/{name}/") for name in ("h2_status", "h2_reset", "h2_grpc", "h2_trailers")],
+        clusters=[
+            http2_cluster(name, "{{origin_port}}", outlier_detection=STRICT)
+            for name in ("h2_status", "h2_reset", "h2_grpc", "h2_trailers")
+        ],
+        cluster_manager={"outlier_detection": {"event_log_path": "{{dir}}/events"}},
+    ),
+    origins={"origin": Http2Origin},
 )
 
 
@@ -249,6 +278,43 @@ def test_connections_of_an_ejected_host_are_used_no_more(pair: Pair) -> None:
     assert pair.both(scenario) == (2, 2)
 
 
+_GRPC = (("content-type", "application/grpc"),)
+
+
+@pytest.mark.parametrize(
+    ("name", "script", "expect"),
+    [
+        ("h2_status", Http2Answer(503), EJECTED),
+        ("h2_reset", lambda stream: stream.reset(Code.CANCEL), EJECTED),
+        ("h2_grpc", Http2Answer(200, (*_GRPC, ("grpc-status", "14")), None), EJECTED),
+        ("h2_trailers", Http2Answer(200, _GRPC, b"", trailers=(("grpc-status", "14"),)), "healthy"),
+    ],
+)
+def test_hosts_of_http2_are_judged_alike(
+    http2_pair: Pair, name: str, script: Http2Script, expect: str
+) -> None:
+    def scenario(side: Side) -> None:
+        side.origin.script(script)
+        fields = (
+            ["content-type: application/grpc", "te: trailers"] if name in {"h2_grpc", "h2_trailers"} else []
+        )
+        for _ in range(2):
+            exchange(side.proxy.ports["listener"], get(name, *fields))
+
+    with http2_pair.same_stats(f"cluster.{name}.outlier_detection."):
+        http2_pair.both(scenario)
+        http2_pair.same_value("flags", lambda side: flags(side, name), settle=_DEADLINE)
+        assert until(lambda: flags(http2_pair.outrider, name) == [expect])
+    http2_pair.same_value("events", lambda side: events(side, name), settle=_DEADLINE)
+
+
+def test_a_file_that_cannot_be_written_is_refused() -> None:
+    log = {"outlier_detection": {"event_log_path": "/nowhere/events"}}
+    for kind in (Envoy, subject()):
+        with pytest.raises(StartError, match="unable to open file '/nowhere/events'"):
+            kind(bootstrap([], cluster_manager=log), listeners=())
+
+
 def fail_all(pair: Pair, name: str, times: int) -> None:
     for _ in range(times):
         pair.run(get(name), answer(500))
@@ -349,20 +415,6 @@ def test_clusters_tell_success_rates(pair: Pair) -> None:
     pair.same_value(
         "clusters", lambda side: [line.rpartition("::")[0].split("::")[-1] for line in named(side)]
     )
-
-
-def test_decisions_are_told_with_their_numbers(pair: Pair) -> None:
-    fail_all(pair, "told", 2)
-    assert until(lambda: flags(pair.outrider, "told") == [EJECTED])
-    status, text = pair.outrider.proxy.admin("/events?format=json")
-    assert status == 200
-    found = [one for one in json.loads(text)["events"] if one["cluster"] == "told"]
-    assert found[0]["event"] == "outlier_ejection"
-    assert found[0]["reason"] == "2 consecutive 5xx of 2; ejection 1"
-    assert found[0]["until"] > found[0]["time"]
-    _, last = pair.outrider.proxy.admin("/events?n=1")
-    assert last.count("\n") == 1
-    assert found[0]["host"] in pair.outrider.proxy.log()
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,17 @@ def test_a_host_stays_while_any_worker_has_it(bench: Bench) -> None:
     assert bench.gauge() == 0
 
 
+def test_an_ejection_outlives_the_only_worker_for_an_interval(bench: Bench) -> None:
+    bench.configure(interval="0.01s", consecutive_5xx=2, max_ejection_percent=100)
+    bench.have(0, [ONE])
+    bench.tell(0, ONE, FAILED, FAILED)
+    bench.detection.worker_lost(0)
+    assert bench.ejected() == [ONE]
+    bench.loop.run_until_complete(asyncio.wait_for(bench.asked.wait(), 5))
+    assert bench.ejected() == []
+    assert bench.detection.monitors("c") == {}
+
+
 def test_a_cluster_that_has_gone_leaves_no_numbers(bench: Bench) -> None:
     bench.have(0, [ONE])
     del bench.clusters["c"]

@@ -10,6 +10,7 @@ from proxy.base.stream_info import ConnectionInfo, DrainState, StreamInfo
 from proxy.upstream.circuit_breaker import SharedSlots
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Health, Host
+from proxy.upstream.outlier.outcomes import OutcomeReporter
 from tests.support.cluster_messages import compiled, endpoint
 
 
@@ -183,3 +184,22 @@ def test_a_subset_is_chosen_by_the_metadata_of_route_and_request():
     assert {cluster.host_for(info).address.port for _ in range(4)} == {1, 2}
     connection.dynamic_metadata = {"envoy.lb": {"s": "p"}}
     assert {cluster.host_for(info).address.port for _ in range(4)} == {2}
+
+
+def test_outlier_detection_hears_of_hosts_that_come_and_go():
+    sent = []
+    loop = SimpleNamespace(call_soon=lambda _call: None)
+    line = SimpleNamespace(lagging=False, send=sent.append)
+    cluster = live(compiled(endpoint(port=1), endpoint(port=2), outlier_detection={}))
+    cluster.services = SimpleNamespace(slices=None, outcomes=OutcomeReporter(loop, line))
+    cluster.start()
+    first, second = cluster.hosts
+    cluster.replace_hosts([second])
+    cluster.close()
+    keys = [(host.address.text, 0) for host in (first, second)]
+    assert sent == [
+        ("outlier_hosts", cluster.name, keys, []),
+        ("outlier_hosts", cluster.name, [], keys[:1]),
+        ("outlier_hosts", cluster.name, [], keys[1:]),
+    ]
+    assert first.outcomes is None
