@@ -85,7 +85,7 @@ class AdminRunner:
         services = WorkerServices(
             loop=controller.loop,
             clusters=_NoClusters(),
-            runtime=Runtime(controller.runtime_values()),
+            runtime=Runtime(controller.runtime.values()),
             stats=controller.registry,
             wall_clock=WallClock(controller.loop.time),
             timers=TimerQueue(controller.loop),

@@ -158,16 +158,15 @@ class ControllerAdminState:
 
     def runtime_layers(self) -> Sequence[RuntimeLayer]:
         """All layers, lowest first."""
-        overrides = self._controller.overrides
+        runtime = self._controller.runtime
         return [
-            RuntimeLayer(layer.name, overrides if layer.admin else layer.values)
-            for layer in self._controller.layers
-            if not (layer.missing or layer.failed)
+            RuntimeLayer(layer.name, runtime.overrides if layer.admin else layer.values)
+            for layer in runtime.present()
         ]
 
     def modify_runtime(self, values: Mapping[str, str]) -> None:
         """Write the admin layer; `UsageError` without one."""
-        self._controller.modify_runtime(values)
+        self._controller.runtime.modify(values)
 
     def certificates(self) -> Iterable[LoadedCertificate]:
         """Certificates of every listener and cluster."""

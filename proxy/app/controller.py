@@ -20,22 +20,20 @@ from proxy.admin.memory import read_memory
 from proxy.admin.server_stats import (
     ClusterManagerStats,
     ListenerManagerStats,
-    RuntimeStats,
     ServerStats,
 )
 from proxy.admin.state import NO_CERTIFICATE
-from proxy.app import runtime_layers
 from proxy.app.bootstrap_extensions import internal_buffer_bytes
 from proxy.app.command_line import Options
 from proxy.app.config_loading import LoadedConfig
 from proxy.app.connection_counts import SharedCounts
-from proxy.app.disk_layers import DiskWatch
 from proxy.app.dns_caches import DnsCaches
 from proxy.app.drain import DrainSequence
 from proxy.app.draw import random_draw
 from proxy.app.fork_server import ForkServer
 from proxy.app.host_health import HostHealth
 from proxy.app.ipc import Message
+from proxy.app.live_runtime import LiveRuntime
 from proxy.app.logs import LogFile, LogLevels
 from proxy.app.machine import own_address
 from proxy.app.name_resolution import NameResolution
@@ -43,7 +41,6 @@ from proxy.app.outliers import OutlierDetection
 from proxy.app.service_manager import ServiceManager
 from proxy.app.worker_table import WorkerHandle, WorkerTable
 from proxy.base.event_log import EventLog
-from proxy.base.runtime import Runtime
 from proxy.base.stats import StatGroup, StatRegistry, StatsSum, collect
 from proxy.config.context import CompileContext
 from proxy.discovery.clusters import ClusterTable
@@ -52,7 +49,7 @@ from proxy.discovery.listeners import ListenerRecord, ListenerTable
 from proxy.discovery.places import Places
 from proxy.discovery.session import Discovery
 from proxy.discovery.stats import WantedStats
-from proxy.discovery.wanted import Wanted, WantedResources
+from proxy.discovery.wanted import WantedResources
 from proxy.upstream.circuit_breaker import SharedSlots
 from proxy.version import version_number
 from xds_client.resource_types import ResourceType
@@ -125,21 +122,14 @@ class Controller:
         self.worker_stats = WorkerStats("server.")
         self.listener_stats = ListenerManagerStats("listener_manager.")
         self.cluster_stats = ClusterManagerStats("cluster_manager.")
-        self.runtime_stats = RuntimeStats("runtime.")
         for group in (
             self.server_stats,
             self.worker_stats,
             self.listener_stats,
             self.cluster_stats,
-            self.runtime_stats,
         ):
             self.registry.add(type(group).__name__, group)
         self.until_expiry: Callable[[], tuple[int, int]] = lambda: (NO_CERTIFICATE, 0)
-        self.layers = config.layers
-        self.overrides: dict[str, str] = {}
-        self._runtime = Runtime(self.runtime_values())
-        disks = [layer.disk for layer in self.layers if layer.disk is not None]
-        self._disk_watch = DiskWatch(disks, self._runtime_changed)
         clusters = Places(_most(config, len(config.clusters)))
         listeners = Places(_most(config, 1 + len(config.listeners)))
         # The first column counts the connections of all listeners together.
@@ -152,6 +142,8 @@ class Controller:
         self.workers.on_message = self._on_message
         self.workers.on_lost = self._on_worker_lost
         self.workers.on_hopeless = self._on_hopeless
+        self.runtime = LiveRuntime(config.layers, self.workers.broadcast)
+        self.registry.add("RuntimeStats", self.runtime.stats)
         self.secrets = self._watch_secrets()
         self._secret_store: LoadingSecrets | None = None
         self.names = NameResolution(loop, self._hosts_resolved, self.registry, random_draw())
@@ -164,7 +156,7 @@ class Controller:
         self.registry.add(
             "wanted", WantedStats(self.wanted, lambda place: self.slots.first_builder(place) >= 0)
         )
-        self.wanted.observers[ResourceType.RUNTIME] = self._layer_came
+        self.wanted.observers[ResourceType.RUNTIME] = self.runtime.take
         self.wanted.consumers = CONSUMERS
         self.clusters = ClusterTable(
             clusters, self.wanted, self.names, self.cluster_stats, broadcast, self._check_context, time.time
@@ -187,7 +179,7 @@ class Controller:
             loop,
             self.workers,
             self.clusters.serialized,
-            self._runtime,
+            self.runtime.view,
             self.registry,
             random_draw(),
             self.events,
@@ -222,8 +214,7 @@ class Controller:
         self._catch_signals()
         try:
             self._bind()
-            self._note_runtime()
-            self._disk_watch.start(self.loop)
+            self.runtime.start(self.loop)
             self.workers.start()
             if self.secrets is not None:
                 self.secrets.start(self.loop)
@@ -351,28 +342,6 @@ class Controller:
             logger.info("listener %s is removed", record.plan.name)
         self.loop.call_later(_REFUSE_SECONDS, _close, [record.active for record in records])
 
-    def modify_runtime(self, values: Mapping[str, str]) -> None:
-        """Write the admin layer; raises `UsageError` when there is none."""
-        self.overrides = runtime_layers.modified(self.overrides, values, self.layers)
-        self._runtime_changed()
-
-    def _runtime_changed(self) -> None:
-        # As in Envoy, whatever loads the runtime reads its directories, too.
-        self.layers = runtime_layers.read_again(self.layers)
-        self._runtime.replace(self.runtime_values())
-        self._note_runtime()
-        self.workers.broadcast(("runtime", self.runtime_values()))
-
-    def _layer_came(self, entry: Wanted) -> None:
-        """A layer of the runtime has come from a control plane, or changed."""
-        values = runtime_layers.read_layer(entry.value or b"", entry.want.name)
-        self.layers = runtime_layers.replaced(self.layers, entry.want.key, values)
-        self._runtime_changed()
-
-    def runtime_values(self) -> dict[str, str]:
-        """The merged runtime."""
-        return runtime_layers.merge(self.layers, self.overrides)
-
     def set_log_levels(self, levels: Mapping[str, str]) -> None:
         """Here and in every worker."""
         self.levels.set(levels)
@@ -416,8 +385,7 @@ class Controller:
     def _use(self, config: LoadedConfig) -> None:
         """What a reload has brought beside clusters and listeners."""
         if config.layers != self.config.layers:
-            self.layers = config.layers
-            self._runtime_changed()
+            self.runtime.use(config.layers)
         self._control_clusters.clear()
         self._control_clusters.update(config.clusters)
         self.dns_caches.declare(config.dns_caches)
@@ -450,12 +418,12 @@ class Controller:
         if self.discovery is not None:
             await self.discovery.start_clusters(self.config.cluster_wants)
         # Envoy loads the runtime once more when its clusters are there; the numbers show it.
-        self._note_runtime()
+        self.runtime.count_load()
         self.set_state("INITIALIZING")
         logger.info("all clusters initialized. initializing init manager")
         if self.discovery is not None:
             await self.discovery.start_listeners(self.config.listener_wants)
-        if _CONNECTION_LIMIT_KEY not in self.runtime_values():
+        if _CONNECTION_LIMIT_KEY not in self.runtime.values():
             logger.warning(
                 "There is no configured limit to the number of allowed active downstream connections. "
                 "Configure a limit with the runtime key `%s`.",
@@ -538,7 +506,7 @@ class Controller:
         await self.names.close()
         self.dns_caches.close()
         await self.outliers.close()
-        self._disk_watch.close()
+        self.runtime.close()
         if self._event_files is not None:
             self._event_files.close()
         if self.secrets is not None:
@@ -570,7 +538,7 @@ class Controller:
             "clusters": self.slots.clusters,
             "listener_columns": self.counts.columns,
             "drain_time": options.drain_time_s,
-            "runtime": self.runtime_values(),
+            "runtime": self.runtime.values(),
             "internal_buffer": internal_buffer_bytes(self.bootstrap),
             "local_address": own_address(options.local_address_ip_version),
             "secrets": self.secrets is not None or self.config.dynamic,
@@ -629,7 +597,7 @@ class Controller:
     def _check_context(self) -> CompileContext:
         """What a resource of the control plane is checked with."""
         return CompileContext(
-            self._runtime,
+            self.runtime.view,
             known_clusters=self.clusters,
             node=self.bootstrap.node,
             eager=True,
@@ -781,22 +749,6 @@ class Controller:
 
     def _announce_drain(self) -> None:
         self.workers.broadcast(("drain", self.state == "DRAINING"))
-
-    def _note_runtime(self) -> None:
-        stats = self.runtime_stats
-        present = [layer for layer in self.layers if not (layer.missing or layer.failed)]
-        if any(layer.failed for layer in self.layers):
-            stats.load_error += 1
-        else:
-            stats.load_success += 1
-        # Envoy counts so: a single directory "does not exist".
-        if sum(layer.disk is not None for layer in present) > 1:
-            stats.override_dir_exists += 1
-        else:
-            stats.override_dir_not_exists += 1
-        stats.num_layers = len(present)
-        stats.num_keys = len(self.runtime_values())
-        stats.admin_overrides_active = int(bool(self.overrides))
 
     def _own_stats(self) -> None:
         stats = self.server_stats

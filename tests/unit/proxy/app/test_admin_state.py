@@ -63,8 +63,7 @@ def controller() -> SimpleNamespace:
         host_health=SimpleNamespace(of_cluster=lambda name: {("10.0.0.1:80", 0): 1} if name == "a" else {}),
         started_at=90.0,
         state="LIVE",
-        overrides={"k": "2"},
-        layers=config.layers,
+        runtime=SimpleNamespace(overrides={"k": "2"}, present=lambda: config.layers),
         workers=Workers(),
         clusters=[
             ClusterRecord(name, serialized, place, 5.0)
