@@ -218,3 +218,33 @@ def test_workers_that_come_later_have_what_a_reload_brought() -> None:
             os.kill(worker, signal.SIGKILL)
         proxy.until(lambda: proxy.stats("server.")["server.worker_restarted"] == 2)
         assert body(proxy.ports["web"]) == b"new"
+
+
+def test_connections_of_a_filter_chain_that_stays_live_on() -> None:
+    def tree(answer: str) -> dict[str, Any]:
+        direct = typed(
+            "envoy.extensions.filters.network.direct_response.v3.Config", response={"inline_string": answer}
+        )
+        inspector = typed("envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector")
+        chains = [
+            {"filter_chain_match": {"transport_protocol": "raw_buffer"}, "filters": [ECHO]},
+            {
+                "filter_chain_match": {"transport_protocol": "tls"},
+                "filters": [{"name": "direct", "typed_config": direct}],
+            },
+        ]
+        one = listener([ECHO], listener_filters=[{"name": "tls", "typed_config": inspector}])
+        return bootstrap([{**one, "filter_chains": chains}])
+
+    with (
+        Reloaded(tree("old")) as proxy,
+        socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as held,
+    ):
+        held.sendall(b"before")
+        assert held.recv(6) == b"before"
+        assert "listeners 0 added, 1 changed, 0 removed" in proxy.reload(tree("new"))
+        proxy.until(
+            lambda: proxy.stats("listener_manager.")["listener_manager.listener_in_place_updated"] == 1
+        )
+        held.sendall(b"after")
+        assert held.recv(5) == b"after"
