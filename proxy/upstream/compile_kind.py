@@ -7,6 +7,7 @@ from typing import Any, Final
 from proxy.config.context import CompileContext
 from proxy.config.durations import seconds
 from proxy.upstream.cluster_config import AggregateConfig, OriginalDstConfig
+from proxy.upstream.compile_lb import asks_for_provided
 from proxy.upstream.fields import wrapped
 
 AGGREGATE: Final = "envoy.extensions.clusters.aggregate.v3.ClusterConfig"
@@ -57,6 +58,13 @@ def with_default_names(message: Any, extension: Any) -> Any:
 
 
 def _check_policy(message: Any, extension: Any, path: str, ctx: CompileContext) -> None:
+    provided = asks_for_provided(message)
+    if message.HasField("load_balancing_policy") and not provided:
+        ctx.problem(f"{path}.load_balancing_policy", "a cluster of this type brings its own load balancer")
+        return
+    if provided and extension is not None:
+        # With ORIGINAL_DST, Envoy insists on `lb_policy` nevertheless.
+        return
     policies = message.DESCRIPTOR.enum_types_by_name["LbPolicy"].values_by_number
     policy = policies[message.lb_policy].name
     if policy != "CLUSTER_PROVIDED":

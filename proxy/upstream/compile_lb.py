@@ -17,6 +17,7 @@ from proxy.upstream.lb.api import LbConfig, LbPolicy, SlowStartConfig, ZoneAware
 from proxy.upstream.lb.client_weights import ClientWeightsConfig
 
 _PREFIX: Final = "envoy.extensions.load_balancing_policies."
+_PROVIDED: Final = _PREFIX + "cluster_provided.v3.ClusterProvided"
 _FULL_SCAN: Final = 1  # LeastRequest.SelectionMethod.FULL_SCAN
 #: As deep as policies may be nested.
 _DEPTH: Final = 8
@@ -127,6 +128,11 @@ def _least(config: Any, base: LbConfig, path: str, ctx: CompileContext, _depth: 
     return _least_request(config, policy, path, ctx)
 
 
+def _provided(_config: Any, base: LbConfig, path: str, ctx: CompileContext, _depth: int) -> LbConfig:
+    ctx.problem(path, "cluster provided LB specified but the type of the cluster does not provide one")
+    return base
+
+
 def _random(config: Any, base: LbConfig, _path: str, _ctx: CompileContext, _depth: int) -> LbConfig:
     return replace(_with_locality(config, base), policy=LbPolicy.RANDOM)
 
@@ -192,7 +198,19 @@ _EXTENSIONS: Final[dict[str, Callable[[Any, LbConfig, str, CompileContext, int],
     _PREFIX + "subset.v3.Subset": _subset,
     _PREFIX + "wrr_locality.v3.WrrLocality": _wrr_locality,
     _PREFIX + "client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin": _client_weights,
+    _PROVIDED: _provided,
 }
+
+
+def asks_for_provided(message: Any) -> bool:
+    """Whether the policy that a cluster names is the one that its type brings."""
+    if not message.HasField("load_balancing_policy"):
+        return False
+    named = (
+        type_name_of(one.typed_extension_config.typed_config.type_url)
+        for one in message.load_balancing_policy.policies
+    )
+    return next((name for name in named if name in _EXTENSIONS), "") == _PROVIDED
 
 
 def _least_request(config: Any, base: LbConfig, path: str, ctx: CompileContext) -> LbConfig:

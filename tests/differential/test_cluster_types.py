@@ -154,6 +154,15 @@ def test_hosts_are_made_when_asked_for_and_go_when_nobody_uses_them(pair: Pair) 
     pair.same_value("members", lambda side: members(side)["total"] <= 1, settle=8)
 
 
+def _balancing(name: str) -> Json:
+    packed = typed(f"envoy.extensions.load_balancing_policies.{name}")
+    return {"policies": [{"typed_extension_config": {"name": name, "typed_config": packed}}]}
+
+
+PROVIDED = _balancing("cluster_provided.v3.ClusterProvided")
+ROTATING = _balancing("round_robin.v3.RoundRobin")
+
+
 def validated(*clusters: Json) -> Json:
     return {"static_resources": {"clusters": list(clusters)}}
 
@@ -172,6 +181,11 @@ def validated(*clusters: Json) -> Json:
         (original_dst("o", upstream_port_override=65536), False),
         (original_dst("o", metadata_key={"key": "a"}), False),
         ({"name": "s", "lb_policy": "CLUSTER_PROVIDED"}, False),
+        ({**original_dst("o"), "load_balancing_policy": PROVIDED}, True),
+        ({**original_dst("o"), "lb_policy": "ROUND_ROBIN", "load_balancing_policy": PROVIDED}, False),
+        ({**original_dst("o"), "load_balancing_policy": ROTATING}, False),
+        (aggregate("a", "b", lb_policy="ROUND_ROBIN", load_balancing_policy=PROVIDED), True),
+        ({"name": "s", "load_balancing_policy": PROVIDED}, False),
     ],
 )
 def test_both_refuse_the_same(one: Json, accepted: bool) -> None:

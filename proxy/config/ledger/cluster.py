@@ -220,6 +220,8 @@ envoy.extensions.load_balancing_policies.common.v3.ConsistentHashingLbConfig
   + use_hostname_for_hashing hash_balance_factor
   - set the hash policy on the routes: hash_policy
 
+envoy.extensions.load_balancing_policies.cluster_provided.v3.ClusterProvided
+
 envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash
   + hash_function minimum_ring_size maximum_ring_size use_hostname_for_hashing hash_balance_factor
   + consistent_hashing_lb_config locality_weighted_lb_config
