@@ -77,6 +77,8 @@ class LoadedConfig:
     dns_caches: tuple[bytes, ...] = ()
     #: Whether the bootstrap has `dynamic_resources`.
     discovers: bool = False
+    #: The places in `clusters` of those with active health checks.
+    checked_clusters: tuple[int, ...] = ()
     #: Of the application log; "" leaves it to the command line.
     log_format: str = ""
     warnings: list[str] = field(default_factory=list)
@@ -243,6 +245,8 @@ def _compile(
     _check_rest(bootstrap, context)
     log_format = compile_log_format(bootstrap, options.log_format != DEFAULT_LOG_FORMAT, context)
     all_warnings = [*loaded.warnings, *map(loaded.positions.place, context.warnings)]
+    static = bootstrap.static_resources.clusters
+    checked = tuple(index for index, message in enumerate(static) if message.health_checks)
     bootstrap.static_resources.ClearField("listeners")
     bootstrap.static_resources.ClearField("clusters")
     config = LoadedConfig(
@@ -257,6 +261,7 @@ def _compile(
         listener_wants=tuple(context.resources.wants.values()),
         dns_caches=tuple((context.dns_caches | dns_caches).values()),
         discovers=bootstrap.HasField("dynamic_resources"),
+        checked_clusters=checked,
         log_format=log_format,
         warnings=[str(warning) for warning in all_warnings],
     )

@@ -31,6 +31,7 @@ from proxy.app.dns_caches import DnsCaches
 from proxy.app.drain import DrainSequence
 from proxy.app.draw import random_draw
 from proxy.app.fork_server import ForkServer
+from proxy.app.health_checks import HealthChecks
 from proxy.app.host_health import HostHealth
 from proxy.app.ipc import Message
 from proxy.app.live_runtime import LiveRuntime
@@ -151,6 +152,7 @@ class Controller:
         self.host_health = HostHealth(loop.call_soon, broadcast)
         self.host_health.watchers.append(lambda name, _keys: self.names.count_healthy(name))
         self.names.flags_of = self.host_health.of_cluster
+        self.health_checks = HealthChecks(self, random_draw(), self.runtime.view)
         self.dns_caches = DnsCaches(loop, self.registry, random_draw(), broadcast)
         self.wanted = WantedResources(self._subscribe, broadcast, self._check_context, time.time)
         self.registry.add(
@@ -161,6 +163,9 @@ class Controller:
         self.clusters = ClusterTable(
             clusters, self.wanted, self.names, self.cluster_stats, broadcast, self._check_context, time.time
         )
+        self.clusters.checks = self.health_checks
+        self.wanted.observers[ResourceType.ENDPOINT] = self.health_checks.endpoints_came
+        self.wanted.observers[ResourceType.SECRET] = self.health_checks.secret_came
         self.listeners = ListenerTable(
             options.concurrency,
             listeners,
@@ -187,6 +192,7 @@ class Controller:
             self._outlier_log(),
             time.time,
         )
+        self.health_checks.on_pass.append(self.outliers.health_check_passed)
         self.discovery: Discovery | None = None
         self.surviving: SurvivingClient | None = None
         self._cluster_demands: OnDemandClusters | None = None
@@ -246,6 +252,7 @@ class Controller:
         return SecretWatch(self.config.secrets, self.registry, self._secret_changed)
 
     def _secret_changed(self, key: str, serialized: bytes) -> None:
+        self.health_checks.secret_changed(key, serialized)
         self.workers.broadcast(("secret", key, serialized))
 
     def request_exit(self, status: int, reason: str) -> None:
@@ -356,6 +363,7 @@ class Controller:
         self.workers.broadcast(("reopen_logs",))
         if self._event_files is not None:
             self._event_files.reopen()
+        self.health_checks.reopen_logs()
         if self._admin is not None:
             self._admin.reopen_logs()
 
@@ -415,8 +423,11 @@ class Controller:
         self.dns_caches.declare(self.config.dns_caches)
         await self.names.start([self.config.clusters[index] for index in self.config.dns_clusters])
         self._start_load_reports()
+        checked = [self.config.clusters[index] for index in self.config.checked_clusters]
+        await self.health_checks.start(checked, discovered=False)
         if self.discovery is not None:
             await self.discovery.start_clusters(self.config.cluster_wants)
+            await self.health_checks.start(checked, discovered=True)
         # Envoy loads the runtime once more when its clusters are there; the numbers show it.
         self.runtime.count_load()
         self.set_state("INITIALIZING")
@@ -504,6 +515,7 @@ class Controller:
         if self.discovery is not None:
             await self.discovery.close()
         await self.names.close()
+        self.health_checks.close()
         self.dns_caches.close()
         await self.outliers.close()
         self.runtime.close()
@@ -592,6 +604,7 @@ class Controller:
         handle.send(("listener", plan.name, plan.serialized, record.column, key, len(sockets)))
 
     def _hosts_resolved(self, name: str, resolved: list[tuple[int, str]]) -> None:
+        self.health_checks.resolved(name, resolved)
         self.clusters.on_resolved(name, resolved)
 
     def _check_context(self) -> CompileContext:

@@ -300,6 +300,12 @@ class StatsSum:
             for name, counts in self._cumulative().items()
         }
 
+    def counted(self, name: str) -> bool:
+        """Whether the counter of that name was ever raised, as far as processes have told."""
+        return bool(self._past_counters.get(name)) or any(
+            collected["counters"].get(name) for collected in self._sources.values()
+        )
+
     def used(self, name: str) -> bool:
         """Whether the gauge of that name was ever seen other than 0."""
         return name in self._used_gauges

@@ -67,6 +67,7 @@ envoy.filters.http.per_route extensions.filters.http.header_mutation.v3 header_m
 envoy.filters.http.per_route extensions.filters.http.cors.v3 cors CorsPolicy
 envoy.filters.http.per_route extensions.filters.http.buffer.v3 buffer BufferPerRoute
 envoy.filters.http.per_route config.route.v3 route_components FilterConfig
+envoy.health_check.event_sinks extensions.health_check.event_sinks.file.v3 file HealthCheckEventFileSink
 envoy.access_loggers extensions.access_loggers.file.v3 file FileAccessLog
 envoy.access_loggers extensions.access_loggers.grpc.v3 als HttpGrpcAccessLogConfig TcpGrpcAccessLogConfig
 envoy.access_loggers extensions.access_loggers.stream.v3 stream StdoutAccessLog StderrAccessLog
@@ -280,6 +281,7 @@ _SITES: dict[str, tuple[str, ...]] = {
     "envoy.config.bootstrap.v3.Bootstrap.default_regex_engine": ("envoy.regex_engines",),
     "envoy.config.bootstrap.v3.Bootstrap.typed_dns_resolver_config": ("envoy.network.dns_resolver",),
     "envoy.config.cluster.v3.Cluster.CustomClusterType.typed_config": ("envoy.clusters",),
+    "envoy.config.core.v3.HealthCheck.event_logger": ("envoy.health_check.event_sinks",),
     "envoy.config.cluster.v3.Cluster.transport_socket": _UPSTREAM_SOCKET,
     "envoy.config.cluster.v3.Filter.typed_config": ("envoy.filters.upstream_network",),
     "envoy.config.cluster.v3.Cluster.TransportSocketMatch.transport_socket": _UPSTREAM_SOCKET,

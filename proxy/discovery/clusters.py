@@ -12,6 +12,7 @@ from typing import Any, Final
 from envoy.config.cluster.v3 import cluster_pb2
 
 from proxy.admin.server_stats import ClusterManagerStats
+from proxy.app.health_checks import HealthChecks
 from proxy.app.ipc import SLICE_BYTES
 from proxy.app.name_resolution import NameResolution
 from proxy.base.errors import ConfigError
@@ -32,6 +33,8 @@ logger = logging.getLogger("outrider.config")
 
 #: What a DNS cluster waits for beside resources: its first addresses.
 _NAMES: Final = "DNS"
+#: What a cluster with active health checks waits for last.
+_CHECKS: Final = "health checks"
 
 
 @dataclass(slots=True)
@@ -50,6 +53,8 @@ class ClusterRecord:
     warming: Warming | None = None
     #: Whether the version before it has the same place.
     keeps_place: bool = False
+    #: Whether its hosts are checked actively.
+    checked: bool = False
     #: Tells it from others of its name.
     number: int = field(default_factory=itertools.count().__next__)
 
@@ -100,6 +105,8 @@ class ClusterTable:
         self.warming: dict[str, ClusterRecord] = {}
         self.errors: dict[str, UpdateError] = {}
         self._activated: list[ClusterRecord] = []
+        #: Who checks hosts; clusters wait for the first round.
+        self.checks: HealthChecks | None = None
         #: Hears which clusters workers have from now on.
         self.on_active: Callable[[Sequence[str]], None] | None = None
 
@@ -187,6 +194,7 @@ class ClusterTable:
         )
         active = self.active.get(name)
         record.keeps_place = active is not None and active.place == place
+        record.checked = bool(config.health_checks)
         return record, resolved
 
     def on_resolved(self, name: str, resolved: list[tuple[int, str]]) -> None:
@@ -275,6 +283,7 @@ class ClusterTable:
         record = ClusterRecord(
             name, resource.body, place, self._clock(), True, version, wants, resolved is not None
         )
+        record.checked = config is not None and bool(config.health_checks)
         if name in self.active:
             self._stats.cluster_modified += 1
         else:
@@ -301,19 +310,32 @@ class ClusterTable:
             self._discard(replaced)
         self.warming[name] = record
         record.warming = Warming(self._clock(), lambda: self._activate(record))
+        if record.checked:
+            record.warming.before_end(lambda: self._check(record))
         self._wanted.hold(record.wants, _holder(record), record.warming)
         if resolved is not None and not self._names.add(resolved, record.warming, _NAMES):
             record.warming.add(_NAMES)
         record.warming.start()
         self._count()
 
+    def _check(self, record: ClusterRecord) -> None:
+        """Everything that it refers to is here; its hosts are checked, unless those checks are running already."""
+        before = self.active.get(record.name)
+        if self.checks is None or record.warming is None:
+            return
+        if before is None or before.place != record.place:
+            record.warming.add(_CHECKS)
+            self.checks.begin(record.serialized, record.warming, _CHECKS)
+
     def _activate(self, record: ClusterRecord) -> None:
-        """Everything that it needs is here: workers use it from now on."""
+        """Workers use it from now on."""
         name = record.name
         record.warming = None
         del self.warming[name]
         before = self.active.get(name)
         self.active[name] = record
+        if self.checks is not None and (before is None or before.place != record.place):
+            self.checks.activate(name)
         if before is not None:
             self._discard(before)
         if not record.resolves:
@@ -328,6 +350,8 @@ class ClusterTable:
         """Have workers know every cluster that has become active."""
         activated, self._activated = self._activated, []
         present = [one for one in activated if self.active.get(one.name) is one]
+        if self.checks is not None:
+            self.checks.flush()
         self._wanted.flush()
         for message in _sliced(present):
             self._broadcast(message)
@@ -353,6 +377,8 @@ class ClusterTable:
             if record is not None:
                 self._discard(record)
         self._names.remove(name)
+        if self.checks is not None:
+            self.checks.remove(name)
 
     def _discard(self, record: ClusterRecord) -> None:
         if record.warming is not None:

@@ -47,7 +47,7 @@ class ClusterShape:
 
 def cluster_shape(message: Any) -> ClusterShape | None:
     """The shape of a `config.cluster.v3.Cluster`, which is used up; None where it has to be looked at itself."""
-    if message.type != cluster_pb2.Cluster.EDS or message.HasField("cluster_type"):
+    if message.type != cluster_pb2.Cluster.EDS or message.HasField("cluster_type") or message.health_checks:
         return None
     name = message.name
     eds = message.eds_cluster_config

@@ -12,7 +12,7 @@ class Warming:
     `since` is in Unix seconds.
     """
 
-    __slots__ = ("_done", "_over", "_started", "since", "waits")
+    __slots__ = ("_done", "_over", "_started", "_step", "since", "waits")
 
     def __init__(self, since: float, done: Callable[[], None]) -> None:
         self.since = since
@@ -20,10 +20,15 @@ class Warming:
         self._over: asyncio.Event | None = None
         self._done: Callable[[], None] | None = done
         self._started = False
+        self._step: Callable[[], None] | None = None
 
     def add(self, what: str) -> None:
         """Wait for one more thing."""
         self.waits.add(what)
+
+    def before_end(self, step: Callable[[], None]) -> None:
+        """Do `step` when everything is settled; it may add more to wait for."""
+        self._step = step
 
     def start(self) -> None:
         """Everything was added; done at once if it has been settled."""
@@ -37,7 +42,7 @@ class Warming:
 
     def cancel(self) -> None:
         """Nobody waits any more."""
-        self._done = None
+        self._done = self._step = None
         self.waits.clear()
         self._tell()
 
@@ -49,6 +54,9 @@ class Warming:
             await self._over.wait()
 
     def _look(self) -> None:
+        if self._started and not self.waits and self._step is not None:
+            step, self._step = self._step, None
+            step()
         if self._started and not self.waits and self._done is not None:
             done, self._done = self._done, None
             self._tell()

@@ -18,7 +18,7 @@ from proxy.upstream.cluster_config import ClusterConfig, Discovery
 from proxy.upstream.cluster_stats import ClusterStats
 from proxy.upstream.compile_endpoints import Assignment, assignment_in_steps, discovered_assignment
 from proxy.upstream.endpoint_change import change_to, retire_in_steps
-from proxy.upstream.health_flags import DRAINING, HostKey
+from proxy.upstream.health_flags import DRAINING, HealthFlag, HostKey
 from proxy.upstream.host import Host, Locality
 from proxy.upstream.host_set import HostSet, PrioritySet
 from proxy.upstream.lb.api import ChooseHost, Clock, Draw
@@ -57,6 +57,7 @@ class Cluster:
         "_slices",
         "_slots",
         "_socket_matches",
+        "_unchecked",
         "_updating",
         "_worker",
         "assignment_policy",
@@ -126,6 +127,12 @@ class Cluster:
         #: What the controller has told of the health of hosts, present or to come; see `HealthFlag`.
         self.host_flags: Mapping[HostKey, int] = {} if host_flags is None else host_flags
         self._by_key: dict[HostKey, list[Host]] | None = None
+        #: What holds for hosts that the controller has told nothing of.
+        self._unchecked = 0
+        if config.health_checks:
+            self._unchecked = int(HealthFlag.FAILED_ACTIVE_HC)
+            if config.ignores_unchecked:
+                self._unchecked |= HealthFlag.PENDING_ACTIVE_HC
         names = ("default", *(match.name for match in config.transport_matches))
         self._socket_matches = dict.fromkeys(names, 0)
         default, high = config.breakers
@@ -376,10 +383,13 @@ class Cluster:
             self._leave(gone)
 
     def _told_of(self, host: Host) -> int:
-        return self.host_flags.get((host.address.text, host.priority), 0)
+        told = self.host_flags.get((host.address.text, host.priority))
+        if told is None:
+            return self._unchecked if host.checked else 0
+        return told
 
     def _take_flags(self, hosts: Iterable[Host]) -> None:
-        if self.host_flags:
+        if self.host_flags or self._unchecked:
             for host in hosts:
                 host.take_flags(self._told_of(host))
 

@@ -81,8 +81,23 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
         report_metrics=tuple(message.lrs_report_endpoint_metrics),
         wait_for_warm=wrapped(message, "wait_for_warm_on_init", True),
         close_on_host_set_change=message.common_lb_config.close_connections_on_host_set_change,
+        health_checks=_health_checks(message, discovery, choice.protocol, path, ctx),
+        ignores_unchecked=message.common_lb_config.ignore_new_hosts_until_first_hc,
         kind=kind,
     )
+
+
+def _health_checks(
+    message: Any, discovery: Discovery, protocol: UpstreamProtocol, path: str, ctx: CompileContext
+) -> tuple[Any, ...]:
+    if not message.health_checks:
+        return ()
+    from proxy.upstream.health_check.compile import compile_health_checks  # few clusters have them
+
+    if discovery is Discovery.BY_STREAM:
+        ctx.problem(f"{path}.health_checks", "hosts that come and go with streams cannot be checked")
+    http2 = protocol in {UpstreamProtocol.HTTP2, UpstreamProtocol.DOWNSTREAM, UpstreamProtocol.AUTO}
+    return compile_health_checks(message.health_checks, f"{path}.health_checks", ctx, http2=http2)
 
 
 def _discovery(message: Any, path: str, ctx: CompileContext) -> tuple[Discovery, Any]:

@@ -55,6 +55,25 @@ class DnsFamily(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class EndpointCheck:
+    """How an endpoint is checked (`Endpoint.HealthCheckConfig`). `port` 0 and `ip` "" leave the endpoint's."""
+
+    port: int = 0
+    ip: str = ""
+    hostname: str = ""
+    disabled: bool = False
+
+    def address(self, address: Address) -> Address:
+        """Where to check an endpoint at `address`."""
+        if address.path or not (self.port or self.ip):
+            return address
+        return Address(self.ip or address.ip, self.port or address.port)
+
+
+NO_ENDPOINT_CHECK: Final = EndpointCheck()
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointConfig:
     """One configured endpoint. In a DNS cluster `address.ip` is the name to resolve."""
 
@@ -69,10 +88,11 @@ class EndpointConfig:
     #: Of the whole locality, 0 if it has none.
     locality_weight: int = 0
     more_addresses: tuple[Address, ...] = ()
+    check: EndpointCheck = NO_ENDPOINT_CHECK
 
     def host(self, address: Address, hostname: str) -> Host:
         """A live host of this endpoint at a (resolved) address."""
-        return Host(
+        host = Host(
             address,
             hostname,
             self.weight,
@@ -84,6 +104,8 @@ class EndpointConfig:
             self.locality_weight,
             self.more_addresses,
         )
+        host.checked = not self.check.disabled
+        return host
 
     def renew(self, host: Host) -> None:
         """Bring a live host of an earlier config of this endpoint up to date."""
@@ -95,6 +117,7 @@ class EndpointConfig:
         host.metadata = self.metadata
         host.canary = self.canary
         host.locality_weight = self.locality_weight
+        host.checked = not self.check.disabled
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +289,10 @@ class ClusterConfig:
     report_metrics: tuple[str, ...] = ()
     wait_for_warm: bool = True
     close_on_host_set_change: bool = False
+    #: `health_check.config.HealthCheckConfig`s, at most one.
+    health_checks: tuple[Any, ...] = ()
+    #: Whether hosts count for nothing until they have been checked.
+    ignores_unchecked: bool = False
     #: `OriginalDstConfig` or the like for a cluster without hosts of its own.
     kind: Any = None
 

@@ -13,7 +13,7 @@ from proxy.base.address import Address, InternalAddress
 from proxy.base.steps import STEP, finish
 from proxy.config.context import CompileContext
 from proxy.config.resources import ResourceSource
-from proxy.upstream.cluster_config import Discovery, EndpointConfig
+from proxy.upstream.cluster_config import NO_ENDPOINT_CHECK, Discovery, EndpointCheck, EndpointConfig
 from proxy.upstream.fields import wrapped
 from proxy.upstream.host import NO_LOCALITY, Health, Locality
 from proxy.upstream.host_set import AssignmentPolicy
@@ -156,6 +156,7 @@ def _endpoint(
         has_metadata and _canary(entry),
         locality_weight,
         _more_addresses(entry.endpoint, discovery, f"{path}.endpoint.additional_addresses", ctx),
+        _check(entry.endpoint, f"{path}.endpoint.health_check_config", ctx),
     )
 
 
@@ -178,6 +179,22 @@ def _more_addresses(
         if made is not None:
             found.append(made)
     return tuple(found)
+
+
+def _check(endpoint: Any, path: str, ctx: CompileContext) -> EndpointCheck:
+    if not endpoint.HasField("health_check_config"):
+        return NO_ENDPOINT_CHECK
+    config = endpoint.health_check_config
+    port, ip = config.port_value, ""
+    if config.HasField("address"):
+        socket = config.address.socket_address
+        if config.address.WhichOneof("address") != "socket_address" or ip_literal(socket.address) is None:
+            ctx.problem(f"{path}.address", "must be an IP address")
+        ip = socket.address
+        port = port or socket.port_value
+    if endpoint.address.WhichOneof("address") == "pipe" and (port or ip):
+        ctx.problem(path, "a health check address or port cannot be set for a pipe")
+    return EndpointCheck(port, ip, config.hostname, config.disable_active_health_check)
 
 
 def _canary(entry: Any) -> bool:

@@ -77,6 +77,7 @@ class Host:
         "_health",
         "address",
         "canary",
+        "checked",
         "cluster",
         "flags",
         "healthy_since",
@@ -126,6 +127,8 @@ class Host:
         self.cluster: Any = None
         #: Counts what comes of requests, for outlier detection: a `outlier.outcomes.HostOutcomes`, or None.
         self.outcomes: Any = None
+        #: Whether the active health checks of its cluster, if there are any, are for it too.
+        self.checked = True
         self.removed = False
         self.stats = HostStats()
         self.pools: dict[Any, Any] = {}

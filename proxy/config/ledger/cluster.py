@@ -12,12 +12,11 @@ envoy.config.cluster.v3.Cluster
   + load_balancing_policy
   - pools are shared by all clients: connection_pool_per_downstream_connection
   + http2_protocol_options protocol_selection original_dst_lb_config cleanup_interval
-  ~ there are no active health checks yet: close_connections_on_host_health_failure
-  ~ there are no active health checks yet: ignore_health_on_host_removal
+  ~ connections to a host that fails drain: close_connections_on_host_health_failure
+  ~ hosts that discovery removes leave at once: ignore_health_on_host_removal
   ~ these numbers are not kept: track_timeout_budgets track_cluster_stats
   + upstream_http_protocol_options
-  - comes with active health checks: health_checks
-  + outlier_detection
+  + outlier_detection health_checks
   + eds_cluster_config
   + lrs_report_endpoint_metrics
   ~ load is reported to cluster_manager.load_stats_config, as in Envoy: lrs_server
@@ -83,7 +82,8 @@ envoy.config.cluster.v3.Cluster.CommonLbConfig
   + healthy_panic_threshold close_connections_on_host_set_change zone_aware_lb_config
   + locality_weighted_lb_config consistent_hashing_lb_config
   ~ host changes take effect at once: update_merge_window
-  ~ there are no active health checks yet: ignore_new_hosts_until_first_hc override_host_status
+  + ignore_new_hosts_until_first_hc
+  ~ only the override_host policy looks at it: override_host_status
 
 envoy.config.cluster.v3.Cluster.CommonLbConfig.ZoneAwareLbConfig
   + routing_enabled min_cluster_size fail_traffic_on_panic
@@ -146,15 +146,44 @@ envoy.config.endpoint.v3.LbEndpoint
   - endpoint_name
 
 envoy.config.endpoint.v3.Endpoint
-  + address hostname
-  + additional_addresses
-  ~ there are no active health checks yet: health_check_config
+  + address hostname additional_addresses health_check_config
 
 envoy.config.endpoint.v3.Endpoint.AdditionalAddress
   + address
 
 envoy.config.endpoint.v3.Endpoint.HealthCheckConfig
   + port_value hostname address disable_active_health_check
+
+envoy.config.core.v3.HealthCheck
+  + timeout interval initial_jitter interval_jitter interval_jitter_percent unhealthy_threshold
+  + healthy_threshold reuse_connection http_health_check tcp_health_check grpc_health_check
+  + custom_health_check no_traffic_interval no_traffic_healthy_interval unhealthy_interval
+  + unhealthy_edge_interval healthy_edge_interval event_log_path event_logger
+  + always_log_health_check_failures always_log_health_check_success tls_options
+  + transport_socket_match_criteria
+  ~ Envoy does not look at it either, set health_check_config of the endpoints: alt_port
+  - events go to files: event_service
+
+envoy.config.core.v3.HealthCheck.Payload
+  + text binary
+
+envoy.config.core.v3.HealthCheck.HttpHealthCheck
+  + host path send receive response_buffer_size request_headers_to_add request_headers_to_remove
+  + expected_statuses retriable_statuses codec_client_type service_name_matcher method
+
+envoy.config.core.v3.HealthCheck.TcpHealthCheck
+  + send receive
+  - proxy_protocol_config
+
+envoy.config.core.v3.HealthCheck.GrpcHealthCheck
+  + service_name authority initial_metadata
+
+envoy.config.core.v3.HealthCheck.CustomHealthCheck
+  + name
+  - only HTTP, TCP and gRPC checks are supported: typed_config
+
+envoy.config.core.v3.HealthCheck.TlsOptions
+  + alpn_protocols
 
 envoy.config.core.v3.UpstreamHttpProtocolOptions
   + auto_sni auto_san_validation override_auto_sni_header

@@ -3,6 +3,9 @@
 TABLE = """
 envoy.extensions.formatter.metadata.v3.Metadata
 
+envoy.extensions.health_check.event_sinks.file.v3.HealthCheckEventFileSink
+  + event_log_path
+
 envoy.extensions.regex_engines.v3.GoogleRE2
 
 envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate

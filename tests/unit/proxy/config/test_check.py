@@ -59,10 +59,11 @@ def test_a_field_without_effect_is_warned_about_once() -> None:
 
 def test_what_is_in_an_unsupported_field_is_not_looked_at() -> None:
     message = cluster_pb2.Cluster(name="a")
-    message.health_checks.add()
+    message.preconnect_policy.per_upstream_preconnect_ratio.value = -1
     (found,) = problems(message)
     assert found == (
-        "health_checks: is not supported: comes with active health checks (see docs/xds_support.md)"
+        "preconnect_policy: is not supported: connections are made when they are needed"
+        " (see docs/xds_support.md)"
     )
 
 

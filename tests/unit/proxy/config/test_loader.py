@@ -40,14 +40,14 @@ def test_a_misspelt_field_is_named_with_its_place_and_a_guess() -> None:
 
 def test_every_problem_is_reported_in_the_order_of_the_file() -> None:
     text = "node: {id: 5}\nstatic_resources:\n  clusters:\n  - {connect_timeout: 0s}\n"
-    text += "  - {name: b, health_checks: {}}\n"
+    text += "  - {name: b, upstream_config: {}}\n"
     assert problems(text) == [
         'envoy.yaml:1:12: node.id: expected text, found the number 5; write it in quotes: "5"',
         "envoy.yaml:4:5: static_resources.clusters[0].name: must not be empty",
         "envoy.yaml:4:23: static_resources.clusters[0].connect_timeout: 0s must be greater than 0s",
         (
-            "envoy.yaml:5:30: static_resources.clusters[1].health_checks: is not supported: comes with active "
-            "health checks (see docs/xds_support.md)"
+            "envoy.yaml:5:32: static_resources.clusters[1].upstream_config: is not supported "
+            "(see docs/xds_support.md)"
         ),
     ]
 
@@ -95,11 +95,11 @@ def test_a_problem_of_a_second_source_names_it() -> None:
         load_merged_bootstrap(
             [
                 (CLUSTERS % "{name: x}", "envoy.yaml"),
-                (CLUSTERS % "{name: other, health_checks: {}}", "--config-yaml"),
+                (CLUSTERS % "{name: other, upstream_config: {}}", "--config-yaml"),
             ]
         )
     assert str(caught.value).startswith(
-        "--config-yaml:1:60: static_resources.clusters[1].health_checks: is not"
+        "--config-yaml:1:62: static_resources.clusters[1].upstream_config: is not"
     )
 
 

@@ -35,3 +35,15 @@ def test_who_has_been_cancelled_hears_nothing() -> None:
     warming.settled("a")
     assert done == []
     asyncio.run(asyncio.wait_for(warming.wait(), 1))
+
+
+def test_a_last_step_may_wait_for_more():
+    done = []
+    warming = Warming(0.0, lambda: done.append("done"))
+    warming.add("first")
+    warming.before_end(lambda: warming.add("second"))
+    warming.start()
+    warming.settled("first")
+    assert (done, warming.waits) == ([], {"second"})
+    warming.settled("second")
+    assert done == ["done"]
