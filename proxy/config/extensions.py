@@ -38,6 +38,7 @@ envoy.filters.network extensions.filters.network.sni_cluster.v3 sni_cluster SniC
 envoy.filters.network extensions.filters.network.sni_dynamic_forward_proxy.v3 sni_dynamic_forward_proxy FilterConfig
 envoy.filters.http extensions.filters.http.router.v3 router Router
 envoy.filters.http extensions.filters.http.header_mutation.v3 header_mutation HeaderMutation
+envoy.filters.http extensions.filters.http.health_check.v3 health_check HealthCheck
 envoy.filters.http extensions.filters.http.cors.v3 cors Cors
 envoy.filters.http extensions.filters.http.buffer.v3 buffer Buffer
 envoy.filters.http extensions.filters.http.grpc_web.v3 grpc_web GrpcWeb

@@ -69,6 +69,7 @@ _HTTP: Final[Mapping[str, str]] = {
             ("grpc_stats.v3.FilterConfig", "grpc_stats"),
             ("grpc_web.v3.GrpcWeb", "grpc_web"),
             ("header_mutation.v3.HeaderMutation", "header_mutation"),
+            ("health_check.v3.HealthCheck", "health_check"),
             ("on_demand.v3.OnDemand", "on_demand"),
             ("router.v3.Router", "router"),
             ("wasm.v3.Wasm", "istio"),

@@ -352,7 +352,7 @@ class ConnectionManager:
         stats = self.stats
         stats.downstream_rq_active -= 1
         status = info.response_code
-        if status:
+        if status and not info.health_check:
             group = status // 100
             if group < 10:
                 stats.by_class[group] += 1

@@ -19,7 +19,7 @@ from proxy.router.drop_overload import drop_reply
 from proxy.router.mirror import start_mirrors
 from proxy.router.per_filter_config import FilterOverrides
 from proxy.router.redirect import RedirectAction
-from proxy.router.response_stats import INTERNAL_CHARGES, Charges, charges_for
+from proxy.router.response_stats import INTERNAL_CHARGES, NO_CHARGES, Charges, charges_for
 from proxy.router.retry_policy import RetryPolicy
 from proxy.router.retrying_request import Attempt, RetryingRequest
 from proxy.router.route import Route, overrides_of
@@ -154,6 +154,8 @@ class RoutingPart(StreamState):
         return True
 
     def _charges(self, route: Route, action: ClusterAction) -> Charges | None:
+        if self.info.health_check:
+            return NO_CHARGES
         origin = self.plan.origin
         charges = charges_for(
             self.manager.services.stats,

@@ -128,6 +128,17 @@ class Charges:
 INTERNAL_CHARGES: Final = Charges((), (), True)
 
 
+class _NoCharges(Charges):
+    __slots__ = ()
+
+    def count(self, stats: ClusterStats, status: int, change: int = 1) -> None:
+        stats.codes[status] -= change
+
+
+#: Of health checks of this proxy: the cluster that has counted an answer takes it back, as Envoy counts none.
+NO_CHARGES: Final = _NoCharges((), (), False)
+
+
 def charges_for(
     registry: StatRegistry,
     route: Route,

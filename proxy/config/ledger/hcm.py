@@ -151,6 +151,9 @@ envoy.config.core.v3.GrpcMethodList
 envoy.config.core.v3.GrpcMethodList.Service
   + name method_names
 
+envoy.extensions.filters.http.health_check.v3.HealthCheck
+  + pass_through_mode cache_time cluster_min_healthy_percentages headers
+
 envoy.extensions.filters.http.header_mutation.v3.HeaderMutation
   + mutations most_specific_header_mutations_wins
 
