@@ -242,6 +242,7 @@ class HealthChecks:
                 self._runtime,
                 self._sinks.file,
                 lambda name: controller.stats.counted(f"cluster.{name}.upstream_cx_total"),
+                controller.events.record,
             )
         return self._env
 

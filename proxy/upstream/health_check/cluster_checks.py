@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -43,7 +43,8 @@ _NO_LIMIT = Thresholds(UNLIMITED, UNLIMITED, UNLIMITED, UNLIMITED)
 class Surroundings:
     """What checks need of their process. `now` gives Unix seconds; `file` a writer of lines to a path.
 
-    `draw` gives random integers; `has_traffic` tells whether the cluster with that stat name was ever connected to.
+    `draw` gives random integers; `has_traffic` tells whether the cluster with that stat name was ever connected to;
+    `record` notes a decision: what, about what, why.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -53,6 +54,7 @@ class Surroundings:
     runtime: Runtime
     file: Callable[[str], Callable[[str], None]]
     has_traffic: Callable[[str], bool]
+    record: Callable[[str, Mapping[str, str], str], object] = lambda _what, _about, _reason: None
     ids: ConnectionIds = field(default_factory=ConnectionIds)
 
     def interval_bounds(self) -> tuple[int, int | None]:

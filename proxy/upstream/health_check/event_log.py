@@ -1,20 +1,29 @@
-"""Lines of the health check event log: `data.core.v3.HealthCheckEvent` as JSON, with fields in Envoy's order."""
+"""What is told of checks: lines of the event log, which are `data.core.v3.HealthCheckEvent` as JSON with fields in
+Envoy's order, and changes of a host's health in words.
+"""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf import json_format
 
 from proxy.base.address import Address
+from proxy.upstream.health_check.config import HealthCheckConfig
 from proxy.upstream.health_check.verdict import Event, Failure
 from proxy.upstream.host import Locality
 
 #: Those that tell more than that they happened.
 _WITH_FAILURE = frozenset({Event.EJECT, Event.FAILURE})
 _WITH_FIRST = frozenset({Event.ADD, Event.FAILURE})
+_CAUSES: Final = {
+    Failure.ACTIVE: "its answer is not the expected one",
+    Failure.PASSIVE: "it said so in an answer",
+    Failure.NETWORK: "no connection, or it ended before the answer",
+    Failure.NETWORK_TIMEOUT: "no answer",
+}
 #: Where the event stands among the other fields.
 _BEFORE_TIMESTAMP = frozenset({Event.EJECT, Event.ADD})
 
@@ -56,6 +65,33 @@ def event_line(
     if event is Event.SUCCESS:
         line[event.value] = told
     return json.dumps(line, separators=(",", ":"), ensure_ascii=False) + "\n"
+
+
+def change_in_words(
+    event: Event,
+    check: HealthCheckConfig,
+    *,
+    failure: Failure = Failure.ACTIVE,
+    status: int = 0,
+    first: bool = False,
+) -> tuple[str, str] | None:
+    """(what, why) for an event that changed a host's health; None for others, and for hosts that begin well."""
+    if event is Event.EJECT or (event is Event.FAILURE and first):
+        cause = f"its answer has status {status}" if status else _CAUSES[failure]
+        if failure is Failure.NETWORK_TIMEOUT:
+            cause += f" within {check.timeout:g} s"
+        rest = "at the first check" if first else f"unhealthy_threshold is {check.unhealthy_threshold}"
+        return "health_check_failed", f"{cause}; {rest}"
+    if event is Event.ADD and not first:
+        return (
+            "health_check_passed",
+            f"healthy_threshold is {check.healthy_threshold}, so many checks went well",
+        )
+    if event is Event.DEGRADED:
+        return "health_check_degraded", "its answer says so (x-envoy-degraded)"
+    if event is Event.NO_LONGER_DEGRADED:
+        return "health_check_no_longer_degraded", "its answer no longer says so (x-envoy-degraded)"
+    return None
 
 
 def _address(address: Address) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from proxy.base.address import Address
-from proxy.upstream.health_check.event_log import event_line
+from proxy.upstream.health_check.event_log import change_in_words, event_line
 from proxy.upstream.health_check.http_probe import TIMED_OUT, Result
 from proxy.upstream.health_check.verdict import (
     Failure,
@@ -128,7 +128,11 @@ class HostSession:
 
     def _tell(self, outcome: Outcome, failure: Failure, status: int, *, healthy: bool) -> None:
         owner, host = self._owner, self.host
+        about = {"cluster": owner.config.name, "host": host.address.text}
         for event in outcome.events:
+            told = change_in_words(event, owner.check, failure=failure, status=status, first=outcome.first)
+            if told is not None:
+                owner.env.record(told[0], about, told[1])
             owner.log(
                 event_line(
                     event,

@@ -1,10 +1,27 @@
 """Lines as Envoy 1.40 wrote them."""
 
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
 from proxy.base.address import Address
-from proxy.upstream.health_check.event_log import event_line
+from proxy.upstream.health_check.config import HealthCheckConfig, HttpCheck
+from proxy.upstream.health_check.event_log import change_in_words, event_line
 from proxy.upstream.health_check.verdict import Event, Failure
 from proxy.upstream.host import NO_LOCALITY, Locality
 
+CHECK = HealthCheckConfig(
+    HttpCheck("/"),
+    timeout=1,
+    interval=10,
+    unhealthy_threshold=2,
+    healthy_threshold=3,
+    unhealthy_interval=10,
+    unhealthy_edge_interval=10,
+    healthy_edge_interval=10,
+)
 HOST = Address("127.0.0.1", 80)
 START = (
     '{"health_checker_type":"HTTP","host":{"socket_address":{"protocol":"TCP","address":"127.0.0.1","port_value":80,'
@@ -35,3 +52,37 @@ def test_a_pipe_and_a_locality_are_told() -> None:
     text = event_line(Event.ADD, "TCP", "c", Address(path="/run/x"), 5.0, Locality("r", "z", "s"))
     assert '"host":{"pipe":{"path":"/run/x","mode":0}}' in text
     assert '"timestamp":"1970-01-01T00:00:05Z","locality":{"region":"r","zone":"z","sub_zone":"s"}' in text
+
+
+@pytest.mark.parametrize(
+    ("event", "told", "words"),
+    [
+        (
+            Event.EJECT,
+            {"status": 500},
+            ("health_check_failed", "its answer has status 500; unhealthy_threshold is 2"),
+        ),
+        (
+            Event.EJECT,
+            {"failure": Failure.NETWORK_TIMEOUT},
+            ("health_check_failed", "no answer within 1 s; unhealthy_threshold is 2"),
+        ),
+        (
+            Event.FAILURE,
+            {"failure": Failure.NETWORK, "first": True},
+            ("health_check_failed", "no connection, or it ended before the answer; at the first check"),
+        ),
+        (Event.FAILURE, {"status": 500}, None),
+        (Event.ADD, {"first": True}, None),
+        (
+            Event.ADD,
+            {},
+            ("health_check_passed", "healthy_threshold is 3, so many checks went well"),
+        ),
+        (Event.SUCCESS, {}, None),
+    ],
+)
+def test_changes_of_health_in_words(
+    event: Event, told: dict[str, Any], words: tuple[str, str] | None
+) -> None:
+    assert change_in_words(event, CHECK, **told) == words
