@@ -145,14 +145,14 @@ class Controller:
         self.workers.on_hopeless = self._on_hopeless
         self.runtime = LiveRuntime(config.layers, self.workers.broadcast)
         self.registry.add("RuntimeStats", self.runtime.stats)
-        self.secrets = self._watch_secrets()
-        self._secret_store: LoadingSecrets | None = None
         self.names = NameResolution(loop, self._hosts_resolved, self.registry, random_draw())
         broadcast = self.workers.broadcast
         self.host_health = HostHealth(loop.call_soon, broadcast)
         self.host_health.watchers.append(lambda name, _keys: self.names.count_healthy(name))
         self.names.flags_of = self.host_health.of_cluster
         self.health_checks = HealthChecks(self, random_draw(), self.runtime.view)
+        self.secrets = self._watch_secrets()
+        self._secret_store: LoadingSecrets | None = None
         self.dns_caches = DnsCaches(loop, self.registry, random_draw(), broadcast)
         self.wanted = WantedResources(self._subscribe, broadcast, self._check_context, time.time)
         self.registry.add(
