@@ -61,15 +61,18 @@ def read_networks(name: str, text: str) -> tuple[str, ...]:
             raise SettingError(f'{name}: "*" stands alone; drop the other ranges')
         return parts
     for part in parts:
-        try:
-            if "/" not in part:
-                raise ValueError
-            network(part)
-        except ValueError:
-            raise SettingError(
-                f"{name}: {part!r} is not an IP range such as 10.0.0.0/8 or fd00::/8"
-            ) from None
+        if not is_range(part):
+            raise SettingError(f"{name}: {part!r} is not an IP range such as 10.0.0.0/8 or fd00::/8")
     return parts
+
+
+def is_range(text: str) -> bool:
+    """Whether `text` is an IP range with its length."""
+    try:
+        network(text)
+    except ValueError:
+        return False
+    return "/" in text
 
 
 def read_only_networks(name: str, text: str) -> tuple[str, ...]:

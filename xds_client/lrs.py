@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError
 from xds_client.backoff import Backoff
 from xds_client.errors import ConnectError
 from xds_client.messages import seconds
-from xds_client.stream import Connector, Exchange
+from xds_client.stream import Connector, Exchange, converse
 
 logger = logging.getLogger("xds_client")
 
@@ -114,20 +114,7 @@ class LoadReporter:
     async def _once(self) -> None:
         """One stream, until it ends. Raises `ConnectError` and, for what cannot be decoded, `ValueError`."""
         exchange = await self._connector.open()
-        sender = self._loop.create_task(self._send(exchange))
-        receiver = self._loop.create_task(self._receive(exchange))
-        try:
-            done, _ = await asyncio.wait((sender, receiver), return_when=asyncio.FIRST_COMPLETED)
-            # The receiver knows the status of the stream; a failed write knows only that it has ended.
-            if receiver not in done:
-                done, _ = await asyncio.wait((receiver,), timeout=1.0)
-            for task in done or (sender,):
-                task.result()
-        finally:
-            sender.cancel()
-            receiver.cancel()
-            await asyncio.gather(sender, receiver, return_exceptions=True)
-            await exchange.close()
+        await converse(exchange, self._send(exchange), self._receive(exchange))
 
     async def _send(self, exchange: Exchange) -> None:
         self._answered.clear()

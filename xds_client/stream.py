@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from typing import Any, Final, Protocol
 
 from xds_client.api import StreamStatus
@@ -52,6 +53,25 @@ class Connector(Protocol):
     async def close(self) -> None:
         """Give up what is kept between streams."""
         ...
+
+
+async def converse(
+    exchange: Exchange, sending: Coroutine[Any, Any, None], receiving: Coroutine[Any, Any, None]
+) -> None:
+    """Do both at once until one ends, then close `exchange`; raises what it ended with."""
+    sender, receiver = asyncio.ensure_future(sending), asyncio.ensure_future(receiving)
+    try:
+        done, _ = await asyncio.wait((sender, receiver), return_when=asyncio.FIRST_COMPLETED)
+        # The receiver knows the status of the stream; a failed write knows only that it has ended.
+        if receiver not in done:
+            done, _ = await asyncio.wait((receiver,), timeout=1.0)
+        for task in done or (sender,):
+            task.result()
+    finally:
+        sender.cancel()
+        receiver.cancel()
+        await asyncio.gather(sender, receiver, return_exceptions=True)
+        await exchange.close()
 
 
 class StreamRunner:
@@ -143,20 +163,7 @@ class StreamRunner:
         self.mux.counters.connected_state = exchange.server + 1
         self._due.clear()
         self.mux.connected()
-        sender = self.mux.loop.create_task(self._send(exchange))
-        receiver = self.mux.loop.create_task(self._receive(exchange))
-        try:
-            done, _ = await asyncio.wait((sender, receiver), return_when=asyncio.FIRST_COMPLETED)
-            # The receiver knows the status of the stream; a failed write knows only that it has ended.
-            if receiver not in done:
-                done, _ = await asyncio.wait((receiver,), timeout=1.0)
-            for task in done or (sender,):
-                task.result()
-        finally:
-            sender.cancel()
-            receiver.cancel()
-            await asyncio.gather(sender, receiver, return_exceptions=True)
-            await exchange.close()
+        await converse(exchange, self._send(exchange), self._receive(exchange))
 
     async def _send(self, exchange: Exchange) -> None:
         first = True

@@ -65,10 +65,6 @@ class FilterMakers:
         }
         self._by_route.clear()
 
-    def forget_routes(self) -> None:
-        """Other routes have come."""
-        self._by_route.clear()
-
     def factory(self, name: str) -> HttpFilterFactory | None:
         """The kind of the filter that is configured as `name`."""
         return self._factories.get(name)

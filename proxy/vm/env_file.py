@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from iptables.config import Config, check
 from iptables.errors import SettingError
-from iptables.model import network
+from iptables.values import is_range
 from proxy.app.command_line import level_name
 from proxy.base.errors import UsageError
 from proxy.vm.errors import VmError
@@ -151,12 +151,8 @@ def _ranges(value: str) -> tuple[str, ...]:
     if parts == ("*",):
         return parts
     for part in parts:
-        try:
-            if "/" not in part:
-                raise ValueError
-            network(part)
-        except ValueError:
-            raise ValueError(f"{part!r} is not an IP range such as 10.0.0.0/8; '*' stands alone") from None
+        if not is_range(part):
+            raise ValueError(f"{part!r} is not an IP range such as 10.0.0.0/8; '*' stands alone")
     return parts
 
 

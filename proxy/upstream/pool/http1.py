@@ -58,11 +58,10 @@ class Http1Pool(ConnectionPool):
             if connection.closed:
                 continue
             idle_for = self.now() - connection.idle_since
-            if idle_for > PEEK_AFTER and self._is_stale(connection, idle_for):
+            repeatable = request.method in REPEATABLE
+            if (idle_for > PEEK_AFTER or not repeatable) and self._is_stale(connection, idle_for):
                 continue
-            if request.method not in REPEATABLE and not self._is_safe(connection, idle_for):
-                if connection.closed:
-                    continue
+            if not (repeatable or self._closes.trusts(idle_for, self.now()) or not self.may_open):
                 # The others have been idle for longer.
                 idle.append(connection)
                 return None
@@ -81,14 +80,6 @@ class Http1Pool(ConnectionPool):
             return False
         connection.close()
         return True
-
-    def _is_safe(self, connection: Http1UpstreamConnection, idle_for: float) -> bool:
-        """Whether a request that nobody may repeat can have the connection."""
-        if connection.peer_has_closed():
-            self._closes.note(idle_for, self.now())
-            connection.close()
-            return False
-        return self._closes.trusts(idle_for, self.now()) or not self.may_open
 
     def take_again(self, request: PoolRequest) -> Any:
         """For a request whose connection has turned out to be stale: None, to wait for a new one, if it may."""
