@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from proxy.config.context import CompileContext
 
-logger = logging.getLogger("proxy.runtime")
+logger = logging.getLogger("outrider.runtime")
 
 LOOK_SECONDS: Final = 1.0
 _MAX_DEPTH: Final = 16

@@ -36,6 +36,7 @@ COMPONENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "conn_handler": ("proxy.downstream",),
     "connection": ("proxy.connection",),
     "dns": ("proxy.upstream.discovery",),
+    "events": (),
     "file": ("proxy.access_log",),
     "filter": ("proxy.filters",),
     "http": ("proxy.hcm", "proxy.codec"),
@@ -44,6 +45,7 @@ COMPONENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "pool": ("proxy.upstream.pool",),
     "router": ("proxy.router",),
     "runtime": ("proxy.app.runtime_layers",),
+    "secret": (),
     "upstream": ("proxy.upstream",),
 }
 _COMPONENT_OF: Final = {logger: component for component, loggers in COMPONENTS.items() for logger in loggers}
