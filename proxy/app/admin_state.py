@@ -171,8 +171,7 @@ class ControllerAdminState:
     def certificates(self) -> Iterable[LoadedCertificate]:
         """Certificates of every listener and cluster."""
         controller = self._controller
-        watch = controller.secrets
-        secrets = {plan.key: serialized for plan, serialized, _ in watch.resources()} if watch else {}
+        secrets = {plan.key: serialized for plan, serialized, _ in controller.secrets.resources()}
         for record in controller.listeners:
             listener = listener_pb2.Listener.FromString(record.plan.serialized)
             yield from certificates_of_listener(listener, secrets)
@@ -215,9 +214,9 @@ class ControllerAdminState:
     def drain_listeners(self, *, graceful: bool, skip_exit: bool, inbound_only: bool) -> None:
         """Stop accepting, now or after the drain time."""
         if graceful:
-            self._controller.drain_listeners_gracefully(inbound_only=inbound_only, stop=not skip_exit)
+            self._controller.served.drain_gracefully(inbound_only=inbound_only, stop=not skip_exit)
         else:
-            self._controller.drain_listeners(inbound_only=inbound_only)
+            self._controller.served.drain(inbound_only=inbound_only)
 
     def reopen_logs(self) -> None:
         """As SIGUSR1."""

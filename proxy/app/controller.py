@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from envoy.config.bootstrap.v3 import bootstrap_pb2
@@ -27,9 +27,11 @@ from proxy.app.bootstrap_extensions import internal_buffer_bytes
 from proxy.app.command_line import Options
 from proxy.app.config_loading import LoadedConfig
 from proxy.app.connection_counts import SharedCounts
+from proxy.app.discovery_client import open_client
 from proxy.app.dns_caches import DnsCaches
 from proxy.app.drain import DrainSequence
 from proxy.app.draw import random_draw
+from proxy.app.followed_secrets import FollowedSecrets
 from proxy.app.fork_server import ForkServer
 from proxy.app.health_checks import HealthChecks
 from proxy.app.host_health import HostHealth
@@ -39,6 +41,7 @@ from proxy.app.logs import LogFile, LogLevels
 from proxy.app.machine import own_address
 from proxy.app.name_resolution import NameResolution
 from proxy.app.outliers import OutlierDetection
+from proxy.app.served_listeners import ServedListeners
 from proxy.app.service_manager import ServiceManager
 from proxy.app.worker_table import WorkerHandle, WorkerTable
 from proxy.base.event_log import EventLog
@@ -46,7 +49,7 @@ from proxy.base.stats import StatGroup, StatRegistry, StatsSum, collect
 from proxy.config.context import CompileContext
 from proxy.discovery.clusters import ClusterTable
 from proxy.discovery.gathered import CONSUMERS
-from proxy.discovery.listeners import ListenerRecord, ListenerTable
+from proxy.discovery.listeners import ListenerTable
 from proxy.discovery.places import Places
 from proxy.discovery.session import Discovery
 from proxy.discovery.stats import WantedStats
@@ -57,15 +60,11 @@ from xds_client.resource_types import ResourceType
 
 if TYPE_CHECKING:
     from proxy.access_log.sinks import SinkManager
-    from proxy.app.active_listener import ActiveListener
     from proxy.app.load_reporting import LoadReporting
     from proxy.app.reload import FileWatch, Reloader
-    from proxy.app.secret_files import LoadingSecrets
-    from proxy.app.secret_watch import SecretWatch
-    from proxy.connection.tls_secrets import SecretPlan
     from proxy.discovery.on_demand_clusters import OnDemandClusters
     from proxy.discovery.surviving_client import SurvivingClient
-    from xds_client.api import Client, Consumer, Subscription
+    from xds_client.api import Consumer, Subscription
 
 logger = logging.getLogger("proxy.app.controller")
 
@@ -73,7 +72,6 @@ State = Literal["PRE_INITIALIZING", "INITIALIZING", "LIVE", "DRAINING"]
 STOP_SECONDS: Final = 3.0
 # `timeout` and service managers signal a process and then its group: that is one request, not two.
 _SAME_SIGNAL_SECONDS: Final = 0.25
-_REFUSE_SECONDS: Final = 1.0
 # `stats_flush_interval` of the bootstrap unless it says otherwise; it bounds the intervals of histograms.
 _DEFAULT_FLUSH_SECONDS: Final = 5.0
 # The most clusters and listeners that a control plane may bring; their shared memory is paid for when it is used.
@@ -151,8 +149,9 @@ class Controller:
         self.host_health.watchers.append(lambda name, _keys: self.names.count_healthy(name))
         self.names.flags_of = self.host_health.of_cluster
         self.health_checks = HealthChecks(self, random_draw(), self.runtime.view)
-        self.secrets = self._watch_secrets()
-        self._secret_store: LoadingSecrets | None = None
+        self.secrets = FollowedSecrets(
+            loop, self.bootstrap, self.registry, config.secrets, self._secret_changed
+        )
         self.dns_caches = DnsCaches(loop, self.registry, random_draw(), broadcast)
         self.wanted = WantedResources(self._subscribe, broadcast, self._check_context, time.time)
         self.registry.add(
@@ -166,15 +165,16 @@ class Controller:
         self.clusters.checks = self.health_checks
         self.wanted.observers[ResourceType.ENDPOINT] = self.health_checks.endpoints_came
         self.wanted.observers[ResourceType.SECRET] = self.health_checks.secret_came
-        self.listeners = ListenerTable(
+        self.served = ServedListeners(loop, options, self.workers, self.listener_stats)
+        self.listeners = self.served.table = ListenerTable(
             options.concurrency,
             listeners,
             self.wanted,
             self.listener_stats,
             self._check_context,
             time.time,
-            self._start_listener,
-            self._stop_listeners,
+            self.served.start,
+            self.served.stop,
             after_drain=lambda release: self.loop.call_later(self.options.drain_time_s, release),
             allows_internal=internal_buffer_bytes(self.bootstrap) is not None,
         )
@@ -203,8 +203,6 @@ class Controller:
         self.service = ServiceManager(os.environ)
         self._log_file = log_file
         self._admin: Any = None
-        self._serving = False
-        self._started = False
         self._signalled_at = -_SAME_SIGNAL_SECONDS
         self._exit: asyncio.Future[int] = loop.create_future()
         self._live = asyncio.Event()
@@ -222,8 +220,7 @@ class Controller:
             self._bind()
             self.runtime.start(self.loop)
             self.workers.start()
-            if self.secrets is not None:
-                self.secrets.start(self.loop)
+            self.secrets.start()
             self._admin = admin = start_admin(self)
             await admin.start()
             await self._until_exit(self._initialize())
@@ -244,13 +241,6 @@ class Controller:
         )
         return self._event_files.file(path)
 
-    def _watch_secrets(self) -> SecretWatch | None:
-        if not self.config.secrets:
-            return None
-        from proxy.app.secret_watch import SecretWatch  # YAML and TLS, which most controllers need not
-
-        return SecretWatch(self.config.secrets, self.registry, self._secret_changed)
-
     def _secret_changed(self, key: str, serialized: bytes) -> None:
         self.health_checks.secret_changed(key, serialized)
         self.workers.broadcast(("secret", key, serialized))
@@ -267,7 +257,7 @@ class Controller:
         if self._drain is not None:
             self.request_exit(0, f"{reason} again: ending now")
             return
-        if not self._started:
+        if not self.served.accepting:
             self.request_exit(0, f"{reason} before start-up was complete: ending now")
             return
         options = self.options
@@ -294,7 +284,7 @@ class Controller:
 
     def _refuse_newcomers(self) -> None:
         self._reported.clear()
-        self.drain_listeners(inbound_only=False)
+        self.served.drain(inbound_only=False)
 
     def fail_health_checks(self, failed: bool) -> None:
         """`/healthcheck/fail` and `/healthcheck/ok`."""
@@ -302,52 +292,6 @@ class Controller:
         if self._drain is None:
             self.set_state("DRAINING" if failed else "LIVE")
             self._announce_drain()
-
-    def drain_listeners_gracefully(self, *, inbound_only: bool, stop: bool) -> None:
-        """Responses say `connection: close`; listeners stop after the drain time if `stop`."""
-        self.workers.broadcast(("announce", self._drainable(inbound_only)))
-        if stop:
-            self.loop.call_later(
-                self.options.drain_time_s, lambda: self.drain_listeners(inbound_only=inbound_only)
-            )
-
-    def _drainable(self, inbound_only: bool) -> list[str]:
-        return [
-            listener.plan.name
-            for listener in self.listeners
-            if not listener.active.draining and (listener.plan.inbound or not inbound_only)
-        ]
-
-    def drain_listeners(self, *, inbound_only: bool) -> None:
-        """Refuse new connections on all listeners (or the inbound ones); existing connections go on."""
-        names = self._drainable(inbound_only)
-        if names:
-            self.workers.broadcast(("drain_listeners", names))
-            stopped = [self.listeners.active[name].active for name in names]
-            for listener in stopped:
-                listener.draining = True
-                self.listener_stats.listener_stopped += 1
-            # Each worker accepts what waits on its socket and shuts it; a worker that hangs must not keep it open.
-            self.loop.call_later(_REFUSE_SECONDS, _refuse, stopped)
-
-    def _start_listener(self, record: ListenerRecord) -> None:
-        """A listener has come or changed, and is warm."""
-        if not self._serving:
-            return
-        for handle in self.workers.alive():
-            self._send_listener(handle, record)
-        if self._started:
-            record.active.listen()
-            self.listener_stats.listener_create_success += self.options.concurrency
-            _log_listener(record)
-
-    def _stop_listeners(self, records: list[ListenerRecord]) -> None:
-        """Listeners have gone."""
-        self.workers.broadcast(("remove_listeners", [record.plan.name for record in records]))
-        self.listener_stats.listener_stopped += len(records)
-        for record in records:
-            logger.info("listener %s is removed", record.plan.name)
-        self.loop.call_later(_REFUSE_SECONDS, _close, [record.active for record in records])
 
     def set_log_levels(self, levels: Mapping[str, str]) -> None:
         """Here and in every worker."""
@@ -369,8 +313,8 @@ class Controller:
 
     def reload(self) -> None:
         """SIGHUP, or a changed file: have the static part of the bootstrap as it is now, if it is good."""
-        if not self._started or self._drain is not None:
-            when = "while draining" if self._started else "before start-up is complete"
+        if not self.served.accepting or self._drain is not None:
+            when = "while draining" if self.served.accepting else "before start-up is complete"
             logger.warning("the configuration is not reloaded %s", when)
             return
         if self._reloader is None:
@@ -444,22 +388,14 @@ class Controller:
             self.request_exit(0, "initialized; --mode init_only ends here")
             return
         logger.info("all dependencies initialized. starting workers")
-        self._serving = True
-        for handle in self.workers.alive():
-            self._send_listeners(handle)
+        self.served.serve()
         await self._live.wait()
-        for listener in self.listeners:
-            listener.active.listen()
-        self.listener_stats.workers_started = 1
-        active = len(self.listeners.active)
-        self.listener_stats.listener_create_success = active * self.options.concurrency
-        self._started = True
+        self.served.accept()
         self.set_state("LIVE")
         self.live_since = time.time()
         milliseconds = int((self.loop.time() - self.started_at) * 1000)
         self.server_stats.initialization_time_ms.record(milliseconds)
-        for listener in self.listeners:
-            _log_listener(listener)
+        self.served.log_all()
         logger.info("starting main dispatch loop")
         if not self.bootstrap.stats_flush_on_admin:
             self.loop.call_later(self._flush_seconds(), self._flush_stats)
@@ -521,9 +457,8 @@ class Controller:
         self.runtime.close()
         if self._event_files is not None:
             self._event_files.close()
-        if self.secrets is not None:
-            self.secrets.close()
-        _refuse([listener.active for listener in self.listeners])
+        self.secrets.close()
+        self.served.refuse_all()
         self.workers.end()
         await self.workers.wait_until_gone(STOP_SECONDS)
         self.workers.kill()
@@ -553,7 +488,7 @@ class Controller:
             "runtime": self.runtime.values(),
             "internal_buffer": internal_buffer_bytes(self.bootstrap),
             "local_address": own_address(options.local_address_ip_version),
-            "secrets": self.secrets is not None or self.config.dynamic,
+            "secrets": self.secrets.watch is not None or self.config.dynamic,
             "node": self.bootstrap.node.SerializeToString(),
             "reports_load": self.bootstrap.cluster_manager.HasField("load_stats_config"),
             "local_cluster": self.bootstrap.cluster_manager.local_cluster_name,
@@ -567,9 +502,8 @@ class Controller:
 
     def _configure(self, handle: WorkerHandle) -> None:
         """Send a new worker all that the others have."""
-        if self.secrets is not None:
-            for key, serialized in self.secrets.values().items():
-                handle.send(("secret", key, serialized))
+        for key, serialized in self.secrets.values().items():
+            handle.send(("secret", key, serialized))
         for message in self.host_health.messages():
             handle.send(message)
         for message in self.clusters.messages():
@@ -584,24 +518,10 @@ class Controller:
             self._load.configure(handle)
         if self.state == "DRAINING":
             handle.send(("drain", True))
-        if self._serving:
-            self._send_listeners(handle)
+        if self.served.serving:
+            self.served.send_all(handle)
         if self._drain is not None:
             handle.send(("watch_connections",))
-
-    def _send_listeners(self, handle: WorkerHandle) -> None:
-        for listener in self.listeners:
-            if not listener.active.draining:
-                self._send_listener(handle, listener)
-        handle.send(("serve",))
-
-    def _send_listener(self, handle: WorkerHandle, record: ListenerRecord) -> None:
-        sockets = record.active.of_worker(handle.index)
-        # Sockets and messages come by different ways: a key that is used once tells which belong together.
-        key = str(record.number)
-        self.workers.pass_sockets(handle, key, sockets)
-        plan = record.plan
-        handle.send(("listener", plan.name, plan.serialized, record.column, key, len(sockets)))
 
     def _hosts_resolved(self, name: str, resolved: list[tuple[int, str]]) -> None:
         self.health_checks.resolved(name, resolved)
@@ -614,26 +534,10 @@ class Controller:
             known_clusters=self.clusters,
             node=self.bootstrap.node,
             eager=True,
-            secrets=self._checked_secrets(),
+            secrets=self.secrets.store(),
             has_ads=self.bootstrap.dynamic_resources.HasField("ads_config"),
             dns_caches=dict(self.dns_caches.settings),
         )
-
-    def _checked_secrets(self) -> LoadingSecrets:
-        """Where discovered resources find static secrets and those in files, which are followed from then on."""
-        if self._secret_store is None:
-            from proxy.app.secret_files import LoadingSecrets, static_secrets
-
-            self._secret_store = LoadingSecrets(static_secrets(self.bootstrap), self._follow_secret)
-        return self._secret_store
-
-    def _follow_secret(self, plan: SecretPlan) -> None:
-        if self.secrets is None:
-            from proxy.app.secret_watch import SecretWatch
-
-            self.secrets = SecretWatch((), self.registry, self._secret_changed)
-            self.secrets.start(self.loop)
-        self.secrets.add(plan)
 
     def _start_load_reports(self) -> None:
         if not self.bootstrap.cluster_manager.HasField("load_stats_config"):
@@ -641,20 +545,22 @@ class Controller:
         from proxy.app.load_reporting import LoadReporting  # as below
         from proxy.discovery.client import surroundings
 
-        around = surroundings(self.bootstrap, self._control_clusters, self._secret_values)
+        around = surroundings(self.bootstrap, self._control_clusters, self.secrets.values)
         config = self.bootstrap.cluster_manager.load_stats_config
         self._load = LoadReporting(self.loop, config, around, self.workers, self.clusters, self.loop.time)
         self.registry.add("load_reporter", self._load.stats)
         self._load.start()
 
-    def _secret_values(self) -> Mapping[str, bytes]:
-        return {} if self.secrets is None else self.secrets.values()
-
     def _start_discovery(self) -> Discovery:
-        from proxy.discovery.client import make_client  # the control plane's client costs time to import
-
-        client = make_client(self.loop, self.bootstrap, self._control_clusters, self._secret_values)
-        client = self._inspect(self._remember(client))
+        client, self.surviving = open_client(
+            self.loop,
+            self.bootstrap,
+            self.options,
+            self._control_clusters,
+            self.secrets.values,
+            lambda: self.served.accepting,
+            self._count_unknown_field,
+        )
         return Discovery(
             self.bootstrap.dynamic_resources,
             client,
@@ -662,35 +568,6 @@ class Controller:
             self.listeners,
             self.wanted,
             self.registry,
-        )
-
-    def _remember(self, client: Client) -> Client:
-        """Have what `client` brings kept over restarts, if that is wanted and can be."""
-        options = self.options
-        if options.no_state:
-            return client
-        from proxy.discovery.snapshot_store import open_store
-        from proxy.discovery.surviving_client import SurvivingClient
-
-        age, key_file = options.state_max_age, options.state_key_file
-        store = open_store(self.loop, self.bootstrap.node, options.state_dir, age, key_file)
-        if store is None:
-            return client
-        ads_config = self.bootstrap.dynamic_resources.ads_config
-        self.surviving = SurvivingClient(
-            self.loop, client, store, ads_config, time.time, lambda: self._started
-        )
-        return self.surviving
-
-    def _inspect(self, client: Client) -> Client:
-        """Have unknown fields of what `client` brings counted or refused, as the command line says."""
-        options = self.options
-        if options.ignore_unknown_dynamic_fields and not options.reject_unknown_dynamic_fields:
-            return client
-        from proxy.discovery.unknown_fields import UnknownFieldsClient
-
-        return UnknownFieldsClient(
-            client, self._count_unknown_field, reject=options.reject_unknown_dynamic_fields
         )
 
     def _count_unknown_field(self) -> None:
@@ -806,20 +683,3 @@ class Controller:
 
 def _most(config: LoadedConfig, static: int) -> int:
     return _MOST_DISCOVERED if config.dynamic else 2 * static + _RELOAD_ROOM
-
-
-def _refuse(listeners: Iterable[ActiveListener]) -> None:
-    for listener in listeners:
-        listener.refuse()
-
-
-def _close(listeners: Iterable[ActiveListener]) -> None:
-    for listener in listeners:
-        listener.refuse()
-        listener.close()
-
-
-def _log_listener(record: ListenerRecord) -> None:
-    verb = "accepts on" if record.plan.bound else "is handed connections to"
-    addresses = ", ".join(map(str, record.active.addresses()))
-    logger.info("listener %s %s %s", record.plan.name, verb, addresses)

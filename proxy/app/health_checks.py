@@ -211,7 +211,7 @@ class HealthChecks:
 
         controller = self._controller
         if self._secrets is None:
-            self._secrets = SecretStore(controller.secrets.values() if controller.secrets is not None else {})
+            self._secrets = SecretStore(controller.secrets.values())
             self._resources = ResourceStore()
             for entry in controller.wanted.of_type(ResourceType.SECRET):
                 if entry.value is not None:
