@@ -1,7 +1,13 @@
 """The life of the process: command line, controller, fork server, workers.
 
-In the order of a start: `command_line`, `validate`, `serve`, `logs`, `fork_server`,
-`config_loading`, `runtime_layers`, `controller`, `machine`, `active_listener`, `connection_counts`,
-`worker_table`, `ipc`, `worker`, `draw`, `name_resolution`, `admin_runner`, `admin_state`, `loaded_certificates`,
-`proto_wire`, `drain`, `service_manager`, `reload`, `config_reading`, `unchangeable`.
+In the order of a start: `command_line`, `validate`, `serve`, `logs`, `fork_server`, `config_loading`
+(`admin_plan`, `overload`, `runtime_layers`, `disk_layers`, `bootstrap_extensions`), `controller`.
+
+What the controller has: `live_runtime`, `followed_secrets` (`secret_watch`, `secret_files`), `name_resolution`,
+`dns_caches`, `discovery_client`, `load_reporting`; hosts in `host_health`, `health_checks`, `outliers`;
+`served_listeners` (`active_listener`, `connection_counts`); workers in `worker_table`, `ipc`, `worker`; for
+operators `admin_runner`, `admin_state`, `discovery_view`, `loaded_certificates`, `service_manager`,
+`application_log`, `descriptor_watch`. Small helpers: `machine`, `draw`, `proto_wire`.
+
+What changes or ends it: `reload` (`config_reading`, `unchangeable`), `drain`.
 """
