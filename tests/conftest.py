@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Iterator
@@ -57,6 +58,13 @@ def no_leaked_process() -> Iterator[None]:
             pid: Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode() for pid in left
         }
         pytest.fail(f"processes left behind by this module: {commands}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_leaked_socket() -> Iterator[None]:
+    """Garbage that warns of what it left open does so in its own module, not in the test that runs by then."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)

@@ -21,8 +21,11 @@ CLIENTS = 20
 class Backend(asyncio.Protocol):
     """Answers whole requests in one read; closes after `idle()` seconds without one, whatever is on its way."""
 
-    def __init__(self, seen: Counter[str], idle: Callable[[], float], field: str) -> None:
+    def __init__(
+        self, seen: Counter[str], idle: Callable[[], float], field: str, live: set[asyncio.Transport]
+    ) -> None:
         self._seen = seen
+        self._live = live
         self._idle = idle
         self._answer = f"HTTP/1.1 200 OK\r\n{field}content-length: 2\r\n\r\nok".encode()
         self._buffer = b""
@@ -31,8 +34,10 @@ class Backend(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._live.add(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._live.discard(self._transport)
         if self._timer is not None:
             self._timer.cancel()
 
@@ -82,8 +87,9 @@ async def _load(
     ],
 ) -> tuple[list[str], Counter[str], dict[str, int]]:
     seen: Counter[str] = Counter()
+    live: set[asyncio.Transport] = set()
     server = await asyncio.get_running_loop().create_server(
-        lambda: Backend(seen, idle, field), "127.0.0.1", 0
+        lambda: Backend(seen, idle, field, live), "127.0.0.1", 0
     )
     port = server.sockets[0].getsockname()[1]
     clients = min(CLIENTS, requests)
@@ -93,8 +99,14 @@ async def _load(
         found = await asyncio.gather(*(_client(proxy_port, part, pause) for part in parts))
         return [failure for one in found for failure in one]
 
-    failures, stats = await through(port, play)
-    server.close()
+    try:
+        failures, stats = await through(port, play)
+    finally:
+        server.close()
+        for transport in live:
+            transport.abort()
+        # What was aborted is closed in the next turn of the loop.
+        await asyncio.sleep(0)
     return failures, seen, stats
 
 

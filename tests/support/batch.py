@@ -83,6 +83,7 @@ class BatchOrigin:
         self._messages: list[Message] = []
         self._left: dict[int, bytes] = {}
         self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=4096)
         self.port = self._socket.getsockname()[1]
         self._loop = asyncio.new_event_loop()
@@ -102,7 +103,7 @@ class BatchOrigin:
 
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
-        server = await asyncio.start_server(self._connection, sock=self._socket, limit=1 << 20)
+        server = await asyncio.start_server(self._accepted, sock=self._socket, limit=1 << 20)
         await self._stop.wait()
         server.close()
         for writer in list(self._writers):
@@ -114,8 +115,14 @@ class BatchOrigin:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
 
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Known from here on, so that an end before the task's first step closes the connection too."""
         self._writers.add(writer)
+        task = self._loop.create_task(self._connection(reader, writer), name="batch-connection")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         data = b""
         try:
             while more := await reader.read(1 << 20):
