@@ -1,1 +1,1 @@
-"""Benchmarks: `load` runs the same scenario through Outrider and through real Envoy. See bench/README.md."""
+"""Benchmarks: `load` compares Outrider with real Envoy, `client` is `outrider bench`. See bench/README.md."""

@@ -59,6 +59,10 @@ def _own_verb(verb: str, arguments: list[str]) -> int:
         from proxy.vm.cli import main as machine
 
         return machine(arguments)
+    if verb == "bench":
+        from bench.client.command import main as bench
+
+        return bench(arguments)
     if verb == "wait":
         from proxy.launch.wait import main as wait
 

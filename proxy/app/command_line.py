@@ -337,6 +337,7 @@ _VERBS: Final = (
     ("wait [--timeout S] [--admin ADDRESS | --port N]", "blocks until a proxy is ready"),
     ("vm start|stop|status --env FILE", "the sidecar of a VM: user, rules and proxy from a sidecar.env"),
     ("iptables plan|apply|verify|remove|doctor", "the rules that bring traffic here"),
+    ("bench URL [--rate N] [--report DIR]", "load on a server, and what it answered"),
     ("demo", "the front proxy of Envoy's documentation, all processes real"),
     ("control-plane DIR", "serves a folder of resources to proxies, for development"),
 )

@@ -19,7 +19,7 @@ def test_a_wrong_command_line_ends_with_1(capsys: pytest.CaptureFixture[str]) ->
     assert "PARSE ERROR" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", ["explain", "bench"])
+@pytest.mark.parametrize("verb", ["explain"])
 def test_verbs_to_come_are_refused(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb]) == 1
     assert capsys.readouterr().err == f"error: 'outrider {verb}' is not in this version\n"

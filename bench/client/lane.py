@@ -1,0 +1,116 @@
+"""One connection that carries one request at a time: what HTTP/1.1 and plain TCP have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from time import monotonic
+from typing import TYPE_CHECKING, cast
+
+from bench.client.requests import Request
+
+if TYPE_CHECKING:
+    from bench.client.load import Load
+
+
+class Lane(asyncio.Protocol):
+    """Sends what the load gives it and tells it of each end. It connects when a request finds it unconnected.
+
+    `due` is when the present request should have been sent, `sent` when it was (or its connection begun);
+    `sent` is 0 while there is none.
+    """
+
+    def __init__(self, load: Load) -> None:
+        self.load = load
+        self.due = 0.0
+        self.sent = 0.0
+        self.request: Request
+        self.transport: asyncio.Transport | None = None
+        self._connecting: asyncio.Task[None] | None = None
+
+    def start(self, request: Request, due: float) -> None:
+        """Send a request; the lane must be free."""
+        self.request = request
+        self.due = due
+        self.sent = monotonic()
+        self.begin_reply()
+        if self.transport is not None:
+            self.transport.write(request.data)
+        else:
+            self._connecting = asyncio.get_running_loop().create_task(self._connect(), name="bench connect")
+
+    def begin_reply(self) -> None:
+        """Expect the reply to `request`."""
+
+    def end_of_reply(self) -> bool:
+        """The peer has closed; whether that completes the reply."""
+        return False
+
+    async def _connect(self) -> None:
+        load = self.load
+        try:
+            transport, _ = await load.connect(lambda: self)
+        except ssl.SSLCertVerificationError:
+            self.fail("certificate")
+        except ssl.SSLError:
+            self.fail("TLS")
+        except ConnectionRefusedError:
+            self.fail("connect refused")
+        except TimeoutError:
+            self.fail("connect timeout")
+        except OSError:
+            self.fail("connect")
+        else:
+            if self.sent:
+                load.tally.connections += 1
+                transport.write(self.request.data)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        self.transport = cast("asyncio.Transport", transport)
+
+    def finish(self, status: str, failure: str = "", *, keep: bool = True) -> None:
+        """The reply is complete; the connection is kept if it may be."""
+        due, request = self.due, self.request
+        self.sent = 0.0
+        if not keep or self.load.options.new_connection:
+            self.drop()
+        now = monotonic()
+        self.load.tally.answered(due, now, status, request.name, failure)
+        self.load.freed(self, now)
+
+    def fail(self, kind: str) -> None:
+        """The request is lost, and the connection with it."""
+        due = self.due
+        self.sent = 0.0
+        self.drop(abort=True)
+        now = monotonic()
+        self.load.tally.failed(due, now, kind)
+        self.load.failed(self, now, kind)
+
+    def drop(self, *, abort: bool = False) -> None:
+        """Leave the connection, with `abort` what was to be written with it; what still comes is not heard."""
+        transport, self.transport = self.transport, None
+        if transport is not None:
+            transport.set_protocol(_Deaf())
+            if abort:
+                transport.abort()
+            else:
+                transport.close()
+        if self._connecting is not None:
+            if not self._connecting.done() and self._connecting is not asyncio.current_task():
+                self._connecting.cancel()
+            self._connecting = None
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self.transport = None
+        if not self.sent:
+            return
+        if error is None and self.end_of_reply():
+            return
+        self.fail("reset" if error is not None else "closed")
+
+
+class _Deaf(asyncio.Protocol):
+    """Of a connection that is being closed."""

@@ -1,0 +1,191 @@
+"""What was asked for, from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bench.client.requests import Request, body_of, check_method, http1_request, parse_header
+from bench.client.schedule import Schedule
+from bench.client.target import Target, parse_target
+from proxy.base.errors import UsageError
+from proxy.launch.own_flags import Parser, seconds
+
+_MOST_CONNECTIONS: Final = 60_000
+_MOST_BODY: Final = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Times are seconds. `rate` is None for a closed loop; `count` is None where only `duration` ends the run."""
+
+    target: Target
+    requests: tuple[Request, ...]
+    connections: int
+    duration: float | None
+    count: int | None
+    warm_up: float
+    rate: tuple[float, float] | None
+    timeout: float
+    new_connection: bool
+    expect_bytes: int | None
+    tls: ssl.SSLContext | None
+    report: str
+
+    def schedule(self) -> Schedule | None:
+        """Of the measured part; None for a closed loop."""
+        if self.rate is None:
+            return None
+        start, end = self.rate
+        return Schedule(start, end) if start == end else Schedule(start, end, self.duration or 1.0)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def _connections(text: str) -> int:
+    value = _positive(text)
+    if value > _MOST_CONNECTIONS:
+        raise argparse.ArgumentTypeError(f"at most {_MOST_CONNECTIONS} connections fit one client address")
+    return value
+
+
+def _size(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= _MOST_BODY:
+        raise argparse.ArgumentTypeError(f"a size is 0 to {_MOST_BODY} bytes")
+    return value
+
+
+def _rate(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1e6:
+        raise argparse.ArgumentTypeError("a rate is above 0 and at most 1000000 requests a second")
+    return value
+
+
+def _ramp(text: str) -> tuple[float, float]:
+    start, colon, end = text.partition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError("write FROM:TO, such as 100:2000")
+    return _rate(start), _rate(end)
+
+
+def _header(text: str) -> tuple[str, str]:
+    try:
+        return parse_header(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _method(text: str) -> str:
+    try:
+        return check_method(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "outrider bench",
+        "Load on a server, and what it answered. Without --rate a closed loop: each connection sends its next "
+        "request when the reply to the last is there. With --rate or --ramp an open loop: requests are due at "
+        "fixed times, and latency counts from then, so a server that stalls cannot hide it.",
+    )
+    add = parser.add_argument
+    add("url", metavar="URL", help="http://, https://, tcp:// or tls://HOST:PORT")
+    add("-c", "--connections", type=_connections, default=10, help="default 10")
+    add("-d", "--duration", type=seconds, metavar="S", help="seconds (default 10 unless --requests is given)")
+    add("-n", "--requests", type=_positive, metavar="N", help="end after so many requests")
+    add("--warm-up", type=seconds, default=0.0, metavar="S", help="seconds before it that are not measured")
+    pace = parser.add_mutually_exclusive_group()
+    pace.add_argument("-R", "--rate", type=_rate, help="requests a second in all, constant")
+    pace.add_argument("--ramp", type=_ramp, metavar="FROM:TO", help="the rate goes evenly over the duration")
+    add(
+        "--timeout",
+        type=seconds,
+        default=5.0,
+        metavar="S",
+        help="of a request, connecting with it (default 5)",
+    )
+    add("--new-connection", action="store_true", help="a connection for each request")
+    add("-H", "--header", type=_header, action="append", default=[], metavar="'NAME: VALUE'")
+    add("-X", "--method", type=_method, help="default GET, with a body POST")
+    body = parser.add_mutually_exclusive_group()
+    body.add_argument("-b", "--body", help="the body, or the payload of tcp:// and tls://")
+    body.add_argument("--body-file", metavar="FILE")
+    body.add_argument("--body-size", type=_size, metavar="BYTES")
+    add("--expect-bytes", type=_size, metavar="N", help="tcp://, tls://: N bytes answer (default: an echo)")
+    add("-k", "--insecure", action="store_true", help="take any certificate of the server")
+    add("--cacert", metavar="FILE", help="authorities that the server's certificate may come from (PEM)")
+    add("--report", default="", metavar="DIR", help="write report.html and report.json there")
+    return parser
+
+
+def parse_options(arguments: Sequence[str]) -> Options:
+    """Raises `UsageError` in one line."""
+    parser = _parser()
+    given = parser.parse_args(list(arguments))
+    target = parse_target(given.url)
+    if given.ramp and not given.duration and given.requests:
+        parser.error("--ramp needs --duration, over which the rate goes")
+    for flag in ("duration", "timeout"):
+        if getattr(given, flag) == 0:
+            parser.error(f"--{flag} must be above 0")
+    _check_scheme(parser, target, given)
+    body = body_of(given.body, given.body_file, given.body_size)
+    if target.http:
+        method = given.method or ("POST" if body else "GET")
+        request = http1_request(target, method, target.path, given.header, body)
+    elif not body:
+        parser.error(f"{target.scheme}:// needs what to send: --body, --body-file or --body-size")
+    else:
+        request = Request(body)
+    return Options(
+        target=target,
+        requests=(request,),
+        connections=given.connections,
+        duration=given.duration or (None if given.requests else 10.0),
+        count=given.requests,
+        warm_up=given.warm_up,
+        rate=(given.rate, given.rate) if given.rate else given.ramp,
+        timeout=given.timeout,
+        new_connection=given.new_connection,
+        expect_bytes=given.expect_bytes,
+        tls=_context(given.insecure, given.cacert, http=target.http) if target.tls else None,
+        report=given.report,
+    )
+
+
+def _check_scheme(parser: Parser, target: Target, given: argparse.Namespace) -> None:
+    """Refuse flags that would have no effect with this URL."""
+    if target.http and given.expect_bytes is not None:
+        parser.error(f"--expect-bytes has no meaning with {target.scheme}://")
+    if given.expect_bytes == 0:
+        parser.error("--expect-bytes must be above 0")
+    if not target.http and (given.header or given.method):
+        parser.error(f"--header and --method have no meaning with {target.scheme}://")
+    if not target.tls and (given.insecure or given.cacert):
+        parser.error(f"--insecure and --cacert have no meaning with {target.scheme}://")
+
+
+def _context(insecure: bool, authorities: str | None, *, http: bool) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if http:
+        context.set_alpn_protocols(["http/1.1"])
+    if authorities is not None:
+        try:
+            context.load_verify_locations(authorities)
+        except (OSError, ssl.SSLError) as error:
+            raise UsageError(f"outrider bench: --cacert {authorities}: {error.strerror or error}") from error
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,139 @@
+"""`outrider bench` as a user calls it, against servers that behave and misbehave."""
+
+import json
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.load.ports import free_port
+from tests.support.certs import Authority
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+
+@contextmanager
+def server(reply: bytes, *, stall_at: int = 0, echo: bool = False, tls: Any = None) -> Iterator[int]:
+    """Answers each head; all connections wait a second when request `stall_at` comes."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    seen = 0
+    lock = threading.Lock()
+
+    def serve(peer: socket.socket) -> None:
+        nonlocal seen
+        try:
+            if tls is not None:
+                peer = tls.wrap_socket(peer, server_side=True)
+            with peer:
+                peer.settimeout(20)
+                while data := peer.recv(65536):
+                    with lock:
+                        seen += 1
+                        if seen == stall_at:
+                            time.sleep(1)
+                    peer.sendall(data if echo else reply)
+        except (OSError, ssl.SSLError):
+            return
+
+    def accept() -> None:
+        while True:
+            try:
+                peer, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=serve, args=(peer,), daemon=True).start()
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(10)
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "proxy", "bench", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def report(tmp_path: Path, *arguments: str) -> dict[str, Any]:
+    done = bench(*arguments, "--report", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads((tmp_path / "out" / "report.json").read_text())
+    return found
+
+
+def test_a_stall_shows_in_an_open_loop_and_hides_in_a_closed_one(tmp_path: Path) -> None:
+    with server(OK, stall_at=100) as port:
+        opened = report(tmp_path, f"http://127.0.0.1:{port}/", "--rate", "200", "-d", "3", "-c", "1")
+    with server(OK, stall_at=100) as port:
+        closed = report(tmp_path, f"http://127.0.0.1:{port}/", "-n", "600", "-c", "1")
+    # Of the 600 requests of three seconds, about 200 were due while nothing was answered.
+    assert opened["latency"]["p90"] > 0.4
+    assert closed["latency"]["p90"] < 0.4
+    assert opened["requests"] + opened["unsent"] == pytest.approx(600, abs=5)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("<svg") >= 2
+    assert "src=" not in page
+
+
+def test_errors_are_counted_by_kind() -> None:
+    with server(b"HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n") as port:
+        done = bench(f"http://127.0.0.1:{port}/", "-n", "20")
+    assert done.returncode == 1
+    assert "503: 20" in done.stdout
+    assert "status 5xx: 20" in done.stdout
+    with server(b"nonsense\r\n\r\n") as port:
+        assert "protocol: 3" in bench(f"http://127.0.0.1:{port}/", "-n", "3").stdout
+    done = bench(f"http://127.0.0.1:{free_port()}/", "-n", "1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "connection refused" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_tcp_and_tls_expect_an_echo_and_https_checks_the_certificate(tmp_path: Path) -> None:
+    issued = Authority(tmp_path).issue("localhost")
+    with server(b"", echo=True) as port:
+        assert report(tmp_path, f"tcp://127.0.0.1:{port}", "--body", "ping", "-n", "50")["succeeded"] == 50
+    with server(b"", echo=True, tls=issued.server_context()) as port:
+        where = f"tls://localhost:{port}"
+        assert "--insecure takes any" in bench(where, "--body", "ping", "-n", "5").stderr
+        assert report(tmp_path, where, "--body", "ping", "-n", "50", "--insecure")["succeeded"] == 50
+    with server(OK, tls=issued.server_context()) as port:
+        authority = str(tmp_path / "test-authority.pem")
+        one = report(
+            tmp_path, f"https://localhost:{port}/", "-n", "9", "--cacert", authority, "--new-connection"
+        )
+    assert (one["succeeded"], one["connections_opened"]) == (9, 9)
+
+
+def test_an_interrupt_prints_what_was_measured() -> None:
+    with server(OK) as port:
+        command = [sys.executable, "-m", "proxy", "bench", f"http://127.0.0.1:{port}/", "-d", "50", "-c", "1"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            deadline = time.monotonic() + 20
+            while not _connected(port) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            time.sleep(0.5)
+            process.send_signal(signal.SIGINT)
+            text, _ = process.communicate(timeout=20)
+    assert "interrupted" in text
+    assert "200: " in text
+    assert process.returncode == 0
+
+
+def _connected(port: int) -> bool:
+    """Whether somebody has a connection to the port (state 01 of /proc/net/tcp)."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return any(line.split()[2].endswith(f":{port:04X}") and line.split()[3] == "01" for line in lines)
