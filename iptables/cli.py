@@ -9,9 +9,10 @@ import os
 import pwd
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final, NoReturn
+
+from msgspec.structs import replace
 
 from iptables.config import Config, build, resolvers, with_groups
 from iptables.errors import CaptureError, MachineError, SettingError, VerificationError

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from iptables.errors import SettingError
 from iptables.options import OPTIONS
@@ -23,8 +25,7 @@ OUTBOUND_MARK: Final = 1338
 _MOST_GROUPS = 64  # in one rule; Istio's limit, below what kernels allow for matches of a rule
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(Struct, frozen=True):
     """Lists are tuples of their non-empty parts; `("*",)` is everything. Ports are 1..65535.
 
     `ipv6` None leaves it to the machine's addresses, as Istio does. `probe_timeout` is in seconds.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Final, Literal, assert_never
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from iptables.config import OUTBOUND_MARK, Config
 from iptables.model import (
@@ -37,8 +39,7 @@ _DEEPEST: Final = 16  # jumps; the kernel itself refuses loops
 _ORDER: Final = ("raw", "mangle", "nat")
 
 
-@dataclass(frozen=True, slots=True)
-class Packet:
+class Packet(Struct, frozen=True):
     """The first packet of a connection. Ids are text; None means unknown, and then no owner rule applies to it."""
 
     direction: Literal["in", "out"]
@@ -59,8 +60,7 @@ class Packet:
         return 6 if ipaddress.ip_address(self.destination).version == 6 else 4
 
 
-@dataclass(slots=True)
-class Walk:
+class Walk(Struct):
     """What was met on the way: one line for each rule that applied, and the end."""
 
     packet: Packet
@@ -189,8 +189,7 @@ def _in_range(text: str, port: int) -> bool:
     return int(first) <= port <= int(last or first)
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What the traps depend on, as the runner found it."""
 
     tables: Mapping[Version, Mapping[str, Table]]

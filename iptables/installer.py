@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from iptables.config import Config
 from iptables.errors import CaptureError, ConflictError, MachineError
@@ -38,8 +39,7 @@ FOREIGN_MESHES = {"PROXY_INIT_": "Linkerd", "KUMA_": "Kuma", "CONSUL_": "Consul"
 """How the chains of other meshes begin."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """The steps; `diff` says in rules what they change, `conflicts` why they should not be taken.
 
     `before` is what a step that fails goes back to; None where nft changes all or nothing.

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
+from msgspec import Struct
+
 Version = Literal[4, 6]
 TABLES: Final = ("raw", "mangle", "nat")
 """In the order in which they are installed: what leads connections away comes last."""
@@ -23,16 +25,14 @@ MARKER_PREFIX: Final = "OUTRIDER_NEW_"
 """Begins the name of an empty chain that says: what the rest names was made by us, and goes with our rules."""
 
 
-@dataclass(frozen=True, slots=True)
-class Interface:
+class Interface(Struct, frozen=True):
     """The packet comes in by (or leaves by) an interface."""
 
     incoming: bool
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
+class Network(Struct, frozen=True):
     """An end of the packet lies in a network, written `address/length`."""
 
     source: bool
@@ -45,15 +45,13 @@ class Network:
         return 6 if ":" in self.cidr else 4
 
 
-@dataclass(frozen=True, slots=True)
-class Protocol:
+class Protocol(Struct, frozen=True):
     """`tcp` or `udp`."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
+class Ports(Struct, frozen=True):
     """A port of the packet is one of these: numbers, or ranges `first:last`."""
 
     source: bool
@@ -61,8 +59,7 @@ class Ports:
     negated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(Struct, frozen=True):
     """The user or the group of the process that sends; a number, or a name."""
 
     kind: Literal["uid", "gid"]
@@ -70,8 +67,7 @@ class Owner:
     negated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Struct, frozen=True):
     """The mark of the packet, or of its connection."""
 
     value: int
@@ -79,72 +75,62 @@ class Mark:
     connection: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Struct, frozen=True):
     """The connection tracker's opinion, such as `INVALID`; sorted."""
 
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
+class Family(Struct, frozen=True):
     """Packets of one IP version; only in a table of both."""
 
     version: Version
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(Struct, frozen=True):
     """A match or a target of somebody else that this package cannot judge."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """`RETURN`, `ACCEPT` or `DROP`."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Jump:
+class Jump(Struct, frozen=True):
     """Go on in another chain of the table, and come back at its end."""
 
     chain: str
 
 
-@dataclass(frozen=True, slots=True)
-class Redirect:
+class Redirect(Struct, frozen=True):
     """To a port of this machine, the original destination kept by the connection tracker."""
 
     port: int
 
 
-@dataclass(frozen=True, slots=True)
-class Tproxy:
+class Tproxy(Struct, frozen=True):
     """To a transparent socket on a port, with a mark that routes the packet to the machine itself."""
 
     port: int
     mark: int
 
 
-@dataclass(frozen=True, slots=True)
-class SetMark:
+class SetMark(Struct, frozen=True):
     """Mark the packet, and go on."""
 
     value: int
 
 
-@dataclass(frozen=True, slots=True)
-class CopyMark:
+class CopyMark(Struct, frozen=True):
     """From the packet to its connection (`save`), or back."""
 
     save: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Zone:
+class Zone(Struct, frozen=True):
     """Track the connection in a zone of its own."""
 
     zone: int
@@ -174,8 +160,7 @@ class Rule:
         return self.chain, frozenset(self.matches), self.target
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(Struct, frozen=True):
     """`policy` is empty for a chain that is not a base chain."""
 
     name: str
@@ -183,12 +168,11 @@ class Chain:
     policy: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Struct, frozen=True):
     """One table as installed; `chains` in the order of the listing."""
 
     name: str
-    chains: Mapping[str, Chain] = field(default_factory=dict)
+    chains: Mapping[str, Chain] = {}
 
     def own(self) -> list[str]:
         """Names of the chains that are ours."""
@@ -200,8 +184,7 @@ class Table:
         return () if found is None else found.rules
 
 
-@dataclass(frozen=True, slots=True)
-class RuleSet:
+class RuleSet(Struct, frozen=True):
     """The rules of a configuration: for each table, in the order in which they are written.
 
     Within one chain this is the order in which a packet meets them.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from iptables.model import (
     Chain,
@@ -39,8 +40,7 @@ _PORTS: Final = re.compile(r"\d+(:\d+)?")
 _TOKEN: Final = re.compile(r'"[^"]*"|\{[^}]*\}|\S+')
 
 
-@dataclass(frozen=True, slots=True)
-class NftTable:
+class NftTable(Struct, frozen=True):
     """One table of a listing."""
 
     family: str

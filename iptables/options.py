@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from iptables.values import (
     read_binary,
@@ -27,8 +28,7 @@ from iptables.values import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(Struct, frozen=True):
     """One flag: what it sets, how its text is read, its further names and variables."""
 
     field: str

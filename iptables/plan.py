@@ -7,8 +7,9 @@ version `raw`, `mangle`, `nat`, every one of which the kernel replaces at once. 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct, field
 
 from iptables.config import OUTBOUND_MARK, Config
 from iptables.model import (
@@ -33,8 +34,7 @@ from iptables.render_restore import specification
 Tool = Literal["restore", "ip", "nft"]
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct, frozen=True):
     """One command: `tool` with arguments and input. `optional`: its failure changes nothing for traffic."""
 
     tool: Tool
@@ -44,8 +44,7 @@ class Step:
     optional: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Routing:
+class Routing(Struct, frozen=True):
     """What `ip` shows of ours, for one IP version."""
 
     rule: bool = False
@@ -53,8 +52,7 @@ class Routing:
     address: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Installed:
+class Installed(Struct, frozen=True):
     """What was found. `base_chains`: (family, table, chain) that nft has, None if nobody can say.
 
     `nft` is its whole listing, empty where it was not asked.
@@ -66,8 +64,7 @@ class Installed:
     nft: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One table that is not as it should be; `foreign` if it holds chains of ours with other contents."""
 
     version: Version

@@ -6,9 +6,10 @@ import ctypes
 import os
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
+
+from msgspec import Struct
 
 from iptables.config import Config
 from iptables.errors import MachineError
@@ -25,8 +26,7 @@ _NFT_LISTING: Final = ("nft", "-n", "list", "ruleset")
 _PACKAGES: Final = {"nft": "nftables", "ip": "iproute2"}
 
 
-@dataclass(frozen=True, slots=True)
-class Backend:
+class Backend(Struct, frozen=True):
     """Which family of iptables binaries is used."""
 
     flavour: Flavour

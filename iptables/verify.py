@@ -15,8 +15,9 @@ import socket
 import struct
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal
+
+from msgspec import Struct
 
 from iptables.config import DNS_PORT, Config
 from iptables.model import Version, network
@@ -33,8 +34,7 @@ _DNS_QUERY: Final = struct.pack("!6H", 0x6F72, 0x0100, 1, 0, 0, 0) + b"\x05probe
 Outcome = Literal["ok", "failed", "skipped"]
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(Struct, frozen=True):
     """One connection or datagram: where to, by whom, and the port of the proxy that must get it."""
 
     name: str
@@ -47,8 +47,7 @@ class Probe:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """`detail` says why a probe failed or could not be sent."""
 
     probe: Probe

@@ -9,9 +9,10 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, Protocol
+
+from msgspec import Struct, field
 
 from xds_client.resource_types import ResourceType
 
@@ -22,8 +23,7 @@ INITIAL_FETCH_TIMEOUT: Final = 15.0
 """Seconds, `core.v3.ConfigSource.initial_fetch_timeout` when unset; 0 there means to wait for ever."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
+class Resource(Struct, frozen=True):
     """One resource as it came.
 
     `body` is the serialised message inside the Any, `type_url` the Any's. `version` is the resource's own one
@@ -40,8 +40,7 @@ class Resource:
     metadata: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(Struct, frozen=True):
     """What changes for one subscription. `version` is `version_info` or `system_version_info`.
 
     `control_plane` is the server's identifier. `from_cache` is set when the resources came before this
@@ -56,8 +55,7 @@ class Update:
     from_cache: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
+class Rejection(Struct, frozen=True):
     """One refused resource. `reason` is a whole sentence for the operator, `path` the field it is about or "".
 
     `along` tells that nothing is wrong with it but what it came with; the server is not told of it.
@@ -143,8 +141,7 @@ class ClientStatus(Enum):
     TIMEOUT = 6
 
 
-@dataclass(frozen=True, slots=True)
-class ResourceStatus:
+class ResourceStatus(Struct, frozen=True):
     """One resource; times are Unix seconds, 0 for never. `rejected_*` tell of the last refused form, if any.
 
     `waiting_since` is when it was asked for, 0 once it has come.
@@ -161,8 +158,7 @@ class ResourceStatus:
     waiting_since: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class StreamStatus:
+class StreamStatus(Struct, frozen=True):
     """One connection to a control plane. `source` names it: `ads`, or the target.
 
     `next_retry` is Unix seconds, 0 when connected or trying.
@@ -177,8 +173,7 @@ class StreamStatus:
     next_retry: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class TypeStatus:
+class TypeStatus(Struct, frozen=True):
     """One type of one source. `version` is the last accepted one of a response, `rejected_version` the last
     refused, "" once a later one was accepted.
     """
@@ -192,16 +187,14 @@ class TypeStatus:
     resources: tuple[ResourceStatus, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Struct, frozen=True):
     """A snapshot for admin pages."""
 
     streams: tuple[StreamStatus, ...]
     types: tuple[TypeStatus, ...]
 
 
-@dataclass(slots=True)
-class SubscriptionCounters:
+class SubscriptionCounters(Struct):
     """Envoy's stats of one subscription, under Envoy's names.
 
     `update_time` is Unix milliseconds, `version` the xxHash64 of `version_text`. `update_durations` are the
@@ -219,8 +212,7 @@ class SubscriptionCounters:
     update_durations: list[float] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class StreamCounters:
+class StreamCounters(Struct):
     """Envoy's `control_plane.*` of one stream."""
 
     connected_state: int = 0
@@ -242,8 +234,7 @@ class ServerTls(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(Struct, frozen=True):
     """What the client needs to know of the process it runs in.
 
     `node` is a `core.v3.Node`, `ads_config` the `core.v3.ApiConfigSource` of the bootstrap or None.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from proxy.base.errors import ConfigError
 from xds_client.api import ServerTls, Surroundings
@@ -22,8 +23,7 @@ _PLAIN_SOCKET: Final = "type.googleapis.com/envoy.extensions.transport_sockets.r
 _HTTP_OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(Struct, frozen=True):
     """One place to connect to: an address and port, or the path of a unix socket (port 0)."""
 
     address: str

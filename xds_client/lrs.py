@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from envoy.service.load_stats.v3 import lrs_pb2
 from google.protobuf.message import DecodeError
+from msgspec import Struct
 
 from xds_client.backoff import Backoff
 from xds_client.errors import ConnectError
@@ -30,8 +30,7 @@ SHORTEST_INTERVAL: Final = 0.1
 """Seconds between two reports at least: a server that asks for less would get nothing else done, nor would we."""
 
 
-@dataclass(slots=True)
-class LoadReporterCounters:
+class LoadReporterCounters(Struct):
     """Envoy's `load_reporter.*`, in its words: `requests` are those of the server, `responses` our reports."""
 
     requests: int = 0

@@ -5,9 +5,10 @@ Source: xDS TP1, "xDS structured resource names"; `xds.core.v3.ResourceName`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote
+
+from msgspec import Struct
 
 SCHEME: Final = "xdstp://"
 
@@ -15,8 +16,7 @@ _PATH_SAFE: Final = "/:@!$&'()*+,;="
 _PARAMETER_SAFE: Final = "/:@!$'()*+,;"
 
 
-@dataclass(frozen=True, slots=True)
-class ResourceName:
+class ResourceName(Struct, frozen=True):
     """`xdstp://{authority}/{type}/{id}?{context}#{directives}`, unescaped; `context` is sorted by key."""
 
     authority: str

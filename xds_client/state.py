@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from xds_client.api import WILDCARD, ClientStatus, Rejection, Resource, ResourceStatus
 from xds_client.messages import seconds
@@ -13,8 +14,7 @@ from xds_client.names import collection_of
 from xds_client.resource_types import ResourceType
 
 
-@dataclass(slots=True)
-class Change:
+class Change(Struct):
     """What a response means. `problem` refuses it whole; then nothing else is set.
 
     `added` has resources that differ from the accepted ones; `unchanged` names those that do not, heartbeats

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from envoy.extensions.access_loggers.file.v3.file_pb2 import FileAccessLog
 from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StderrAccessLog, StdoutAccessLog
+from msgspec import Struct
 
 from proxy.access_log.descriptors import check_path
 from proxy.access_log.filters import LogFilter, compile_log_filter
@@ -30,8 +30,7 @@ _HTTP_GRPC: Final = "envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogCo
 _GRPC: Final = (_HTTP_GRPC, "envoy.extensions.access_loggers.grpc.v3.TcpGrpcAccessLogConfig")
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledAccessLog:
+class CompiledAccessLog(Struct, frozen=True):
     """One log: `path` is a file, `/dev/stdout` or `/dev/stderr`; `matches` is None for all streams.
 
     `facts` are those that `render` reads. Where entries do not go to a file, `open_sink` gives what takes them.

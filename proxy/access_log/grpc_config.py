@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from envoy.extensions.access_loggers.grpc.v3.als_pb2 import HttpGrpcAccessLogConfig, TcpGrpcAccessLogConfig
+from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy.access_log.grpc_entry import CommonFields, LoggedHeaders, http_entry, tcp_entry
 from proxy.base.services import WorkerServices
@@ -27,8 +28,7 @@ Render = Callable[[StreamInfo], bytes]
 OpenSink = Callable[[WorkerServices], Callable[[bytes], None]]
 
 
-@dataclass(frozen=True, slots=True)
-class GrpcLogConfig:
+class GrpcLogConfig(Struct, frozen=True):
     """Where entries go, and when: `flush_interval` is in seconds, `buffer_bytes` 0 sends each at once.
 
     `http` tells of which kind the entries are. Loggers of one kind with equal configs share a stream.

@@ -8,7 +8,6 @@ import re
 import ssl
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +21,7 @@ from envoy.data.accesslog.v3.accesslog_pb2 import (
     TLSProperties,
 )
 from google.protobuf.wrappers_pb2 import StringValue
+from msgspec import Struct
 
 from proxy.base.response_flags import ResponseFlag
 from proxy.base.stream_info import StreamInfo, TlsInfo, WallClock
@@ -92,16 +92,14 @@ _request_headers_bytes: Final = _size_of("REQUEST_HEADERS_BYTES")
 _response_headers_bytes: Final = _size_of("RESPONSE_HEADERS_BYTES")
 
 
-@dataclass(frozen=True, slots=True)
-class CommonFields:
+class CommonFields(Struct, frozen=True):
     """What the config adds to the fields that every entry has; `tags` are names with what tells their values."""
 
     state_keys: tuple[str, ...] = ()
     tags: tuple[tuple[str, Callable[[StreamInfo], str]], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class LoggedHeaders:
+class LoggedHeaders(Struct, frozen=True):
     """Lower-case names of fields that are told besides the usual ones."""
 
     request: tuple[str, ...] = ()

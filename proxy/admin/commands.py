@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import html
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from proxy.admin import control_handlers as control
 from proxy.admin import discovery_handlers as discovery
@@ -20,8 +21,7 @@ from proxy.admin.stats_handler import StatsHandlers
 Handler = Callable[[AdminRequest, AdminState], Awaitable[AdminResponse]]
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(Struct, frozen=True):
     """A query parameter: `choices` for an enumeration, `flag` for one that counts by being there."""
 
     name: str
@@ -30,8 +30,7 @@ class Parameter:
     flag: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Struct, frozen=True):
     """One path. A command that `mutates` must come by POST."""
 
     path: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from proxy.admin.histograms import DEFAULT_BUCKETS, BucketsOf, default_buckets
 from proxy.admin.tags import TagExtractor
@@ -15,8 +16,7 @@ from proxy.base.reporting import Reporter
 _SMALLEST: Final = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class AdminConfig:
+class AdminConfig(Struct, frozen=True):
     """Compiled once. `allowed` judges paths without query; None allows every path.
 
     `exists` judges full stat names by `stats_matcher`; None lets every stat exist.

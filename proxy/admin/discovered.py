@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from xds_client.api import ClientStatus, StreamStatus
 from xds_client.resource_types import ResourceType
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True):
     """The newest form of a resource that was refused. `at` is in Unix seconds, `path` a field or ""."""
 
     version: str
@@ -20,8 +20,7 @@ class Refusal:
     serialized: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Discovered:
+class Discovered(Struct, frozen=True):
     """One resource of one type and source; times are Unix seconds, 0 for never.
 
     `serialized` is the accepted message, b"" if there is none or if it is not kept. `waiting_since` is when it was
@@ -43,8 +42,7 @@ class Discovered:
     warming: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DiscoveredType:
+class DiscoveredType(Struct, frozen=True):
     """One type of one source. `version` is the last accepted one, `refused_version` the last refused, or ""."""
 
     type: ResourceType
@@ -54,8 +52,7 @@ class DiscoveredType:
     refused_reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Missing:
+class Missing(Struct, frozen=True):
     """Something that the proxy was told to have and has not; `since` is in Unix seconds.
 
     `kind` is a word such as "listener" or "secret"; `name` is "*" for everything that a control plane lists.
@@ -69,8 +66,7 @@ class Missing:
     blocking: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """The resources kept on disk. `confirmed` is when the control plane last stood by those `in_use`, by type.
 
     `saved` is when this process last wrote `path`; times are Unix seconds, 0 for never.
@@ -82,8 +78,7 @@ class Snapshot:
     in_use: tuple[tuple[ResourceType, int], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Readiness:
+class Readiness(Struct, frozen=True):
     """What `/ready` tells in JSON. `refused` is the resource with the newest refusal."""
 
     missing: Sequence[Missing] = ()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import html
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
 
 import re2
+from msgspec import Struct, field
 
 from proxy.base.regex import Regex
 
@@ -30,8 +30,7 @@ class BadParameterError(Exception):
         super().__init__(text)
 
 
-@dataclass(frozen=True, slots=True)
-class AdminRequest:
+class AdminRequest(Struct, frozen=True):
     """One request: `path` without query, and the first value of each parameter of query or form body.
 
     `local` says that the client is on this machine: it came by the loopback interface or a unix socket.
@@ -71,8 +70,7 @@ class AdminRequest:
             raise BadParameterError(text, content_type) from error
 
 
-@dataclass(frozen=True, slots=True)
-class AdminResponse:
+class AdminResponse(Struct, frozen=True):
     """Status, type and body; a streamed body yields pieces of any size, which the server joins to chunks."""
 
     body: str | AsyncIterator[str]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class MemorySizes:
+
+class MemorySizes(Struct, frozen=True):
     """Bytes. `private` is memory no other process shares, `heap` anonymous memory.
 
     `physical` counts every page once, shared ones divided among those who share them.

@@ -8,8 +8,9 @@ known numbers are used.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, Protocol
+
+from msgspec import Struct, field
 
 from proxy.admin.discovered import Discovered, DiscoveredType, Readiness, Refusal
 from proxy.base.address import Address
@@ -23,8 +24,7 @@ ResourceKind = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class ServerFacts:
+class ServerFacts(Struct, frozen=True):
     """The contents of `/server_info` and `/ready`.
 
     `node` is an `envoy.config.core.v3.Node`, `options` an `envoy.admin.v3.CommandLineOptions`; or None.
@@ -40,8 +40,7 @@ class ServerFacts:
     options: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Struct, frozen=True):
     """Circuit breaker limits of one priority, with Envoy's defaults."""
 
     max_connections: int = 1024
@@ -50,8 +49,7 @@ class Thresholds:
     max_retries: int = 3
 
 
-@dataclass(frozen=True, slots=True)
-class HostStatus:
+class HostStatus(Struct, frozen=True):
     """One host of a cluster, its numbers summed over all workers.
 
     `stats` holds cx_active, cx_connect_fail, cx_total, rq_active, rq_error, rq_pending_active, rq_success,
@@ -73,8 +71,7 @@ class HostStatus:
     local_origin_success_rate: float = -1
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterStatus:
+class ClusterStatus(Struct, frozen=True):
     """One cluster in `/clusters`. An empty `observability_name` means the name; it is set by alt_stat_name.
 
     `outlier` is (success_rate_average, success_rate_ejection_threshold, local_origin_success_rate_average,
@@ -92,16 +89,14 @@ class ClusterStatus:
     eds_service_name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ListenerStatus:
+class ListenerStatus(Struct, frozen=True):
     """One active listener with the addresses that it is bound to; ports are the real ones."""
 
     name: str
     addresses: Sequence[Address]
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigResource:
+class ConfigResource(Struct, frozen=True):
     """One resource as `/config_dump` shows it.
 
     `serialized` is the Listener, Cluster, RouteConfiguration, Secret, TypedExtensionConfig or, for scoped routes,
@@ -121,16 +116,14 @@ class ConfigResource:
     source: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class RuntimeLayer:
+class RuntimeLayer(Struct, frozen=True):
     """One runtime layer, lowest first, as texts by dotted key."""
 
     name: str
     values: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedCertificate:
+class LoadedCertificate(Struct, frozen=True):
     """PEM certificates in use by one TLS context: its trusted CAs and its own chain, each maybe empty.
 
     The paths are file names, or "<inline>" as Envoy prints for certificates inside the config. `staple` is the DER

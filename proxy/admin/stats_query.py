@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import Final
+
+from msgspec import Struct
 
 from proxy.admin.http import AdminRequest, BadParameterError, searchable
 from proxy.base.stats import HistogramView, StatsSum, ZeroGroup
@@ -17,8 +18,7 @@ BUCKET_MODES: Final = ("cumulative", "disjoint", "detailed", "summary")
 _NOTHING: Final = HistogramView({}, {})
 
 
-@dataclass(frozen=True, slots=True)
-class StatsQuery:
+class StatsQuery(Struct, frozen=True):
     """The selection of one request; `keep` judges a full name, None keeps all.
 
     `hidden_only` asks for what Envoy's stats config hides; here nothing is hidden, so it selects nothing.

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import re2
+from msgspec import Struct
 
 from proxy.base.reporting import Reporter
 
@@ -21,8 +21,7 @@ Label = tuple[str, str]
 _Found = tuple[str, list[tuple[int, int]]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
+class _Rule(Struct, frozen=True):
     """`first` is the first part of the names that it can apply to, "" for any."""
 
     tag: str

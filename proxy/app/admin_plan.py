@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.extensions.access_loggers.file.v3 import file_pb2
+from msgspec import Struct
 
 from proxy.access_log.compile import CompiledAccessLog, compile_access_logs
 from proxy.admin.config import AdminConfig, compile_admin
@@ -15,8 +15,7 @@ from proxy.connection.sockets import ListenAddress
 from proxy.downstream.listen_address import compile_address, compile_socket_options
 
 
-@dataclass(frozen=True, slots=True)
-class AdminPlan:
+class AdminPlan(Struct, frozen=True):
     """`Bootstrap.admin` compiled. `where` is None if no admin server is wanted."""
 
     where: ListenAddress | None

@@ -11,8 +11,9 @@ import difflib
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from proxy.base.errors import UsageError
 
@@ -22,8 +23,7 @@ HOT_RESTART_VERSION: Final = "disabled"
 OWN_VERBS: Final = ("demo", "control-plane", "explain", "iptables", "bench", "run", "vm", "wait")
 
 
-@dataclass(slots=True)
-class Options:
+class Options(Struct):
     """The parsed command line, defaults included; field names are those of Envoy's `/server_info`.
 
     Times are whole seconds unless the name says otherwise. `concurrency` is at least 1.
@@ -81,8 +81,7 @@ class Options:
     version: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Flag:
+class _Flag(Struct, frozen=True):
     """`kind` is "text", "number", "switch" or "texts" (may be repeated)."""
 
     name: str

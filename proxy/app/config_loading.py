@@ -13,8 +13,9 @@ import os
 import pickle
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct, field
 
 from proxy.app.application_log import compile_log_format
 from proxy.app.bootstrap_extensions import NEEDS_EXTENSION, internal_buffer_bytes
@@ -41,8 +42,7 @@ if TYPE_CHECKING:
 MANY_CLUSTERS: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class ListenerPlan:
+class ListenerPlan(Struct, frozen=True):
     """A listener as the controller knows it: bytes for the workers, addresses to bind (if `bound`), direction for
     drains."""
 
@@ -55,8 +55,7 @@ class ListenerPlan:
     frame: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedConfig:
+class LoadedConfig(Struct, frozen=True):
     """A checked bootstrap in parts. `bootstrap` lacks the static listeners and clusters, which are beside it.
 
     `dns_clusters` are the places in `clusters` of those that need resolution.

@@ -11,8 +11,9 @@ import contextlib
 import os
 import pickle
 import sys
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from proxy.app.command_line import Options
 from proxy.app.config_loading import LoadedConfig, load
@@ -22,8 +23,7 @@ from proxy.base.errors import ConfigError, Problem
 MOST_SECONDS: Final = 120.0
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """What to read, and what runs."""
 
     options: Options

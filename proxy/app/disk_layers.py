@@ -10,8 +10,9 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from proxy.config.context import CompileContext
 
@@ -24,16 +25,14 @@ _MAX_BYTES: Final = 1 << 20
 _WHITESPACE: Final = " \t\f\v\n\r"
 
 
-@dataclass(frozen=True, slots=True)
-class DiskLayer:
+class DiskLayer(Struct, frozen=True):
     """`link` is the symbolic link that is watched, `directory` what is read."""
 
     link: str
     directory: str
 
 
-@dataclass(frozen=True, slots=True)
-class DiskValues:
+class DiskValues(Struct, frozen=True):
     """What a look at the directory found: no values where it is missing, or (`failed`) cannot be read."""
 
     values: dict[str, str]

@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from envoy.config.cluster.v3 import cluster_pb2
+from msgspec import Struct, field
 
 from proxy.app.host_health import HostHealth
 from proxy.base.event_log import EventLog
@@ -54,8 +54,7 @@ class Workers(Protocol):
         """Worker index → answer."""
 
 
-@dataclass(slots=True)
-class _Watched:
+class _Watched(Struct):
     """A cluster that some worker has in use. `holders` are the workers that have each host."""
 
     name: str

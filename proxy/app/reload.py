@@ -8,12 +8,13 @@ keeps its sockets and the connections of chains that stay, as with LDS.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from proxy.app.command_line import DEFAULT_LOG_FORMAT, Options
 from proxy.app.config_loading import LoadedConfig
@@ -93,7 +94,7 @@ class Reloader:
         options = self._options
         if before.log_format:
             # It came from the file: the command line has none.
-            options = dataclasses.replace(options, log_format=DEFAULT_LOG_FORMAT)
+            options = replace(options, log_format=DEFAULT_LOG_FORMAT)
         try:
             config = await read_again(Request(options, Current(before.bootstrap, dict(before.clusters))))
             for warning in config.warnings:

@@ -8,8 +8,10 @@ dotted keys, except one that spells a `FractionalPercent`, which is a value. Lis
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy.app.disk_layers import DiskLayer, compile_disk_layer, read_values
 from proxy.base.errors import ConfigError, UsageError
@@ -18,8 +20,7 @@ from proxy.config.context import CompileContext
 from xds_client.resource_types import ResourceType
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(Struct, frozen=True):
     """One layer, lowest first.
 
     `admin` marks the one that may be written at run time. One with `key` comes from a control plane (RTDS), as the

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import yaml
@@ -18,6 +17,7 @@ from envoy.extensions.transport_sockets.tls.v3 import (
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
+from msgspec import Struct, field
 
 from proxy.base.errors import Problem
 from proxy.config.check import check_message
@@ -49,8 +49,7 @@ class SecretError(Exception):
         self.of_pair = of_pair
 
 
-@dataclass(slots=True)
-class ReadSecret:
+class ReadSecret(Struct):
     """`serialized` is a `Secret` with inline content; `files` are those that it came from."""
 
     serialized: bytes = b""

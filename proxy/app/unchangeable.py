@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from envoy.config.bootstrap.v3 import bootstrap_pb2
+from msgspec import Struct
 
 from proxy.base.errors import Problem
 
 _REMEDY: Final = "cannot change while the proxy runs; restart it"
 
 
-@dataclass(frozen=True, slots=True)
-class Current:
+class Current(Struct, frozen=True):
     """What runs: the bootstrap without static clusters and listeners, and the former of these by name."""
 
     bootstrap: bytes

@@ -17,9 +17,10 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
 from re import _constants, _parser  # type: ignore[attr-defined]  # the only way to the parse tree
 from typing import Any, Final
+
+from msgspec import Struct
 
 sre: Any = _constants
 
@@ -50,8 +51,7 @@ _CATEGORIES: Final = {
 _UNLIMITED: Final = 1 << 30
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
+class _Item(Struct, frozen=True):
     """`low` to `high` characters out of `chars`, a bit mask over latin-1; the start of the text if 0."""
 
     chars: int
@@ -68,8 +68,7 @@ class _UnprovenError(Exception):
     """The pattern has something that the proof does not cover."""
 
 
-@dataclass(frozen=True, slots=True)
-class Translation:
+class Translation(Struct, frozen=True):
     """`compiled` is equal to RE2 on latin-1 text without line feeds.
 
     `full_match` and `search` tell for which use its time was proven linear; searching includes replacing.

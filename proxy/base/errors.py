@@ -7,15 +7,15 @@ a command line or the environment), `ProtocolError` (a peer broke a protocol; ha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
 class OutriderError(Exception):
     """Root of the tree."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """One thing wrong with a config.
 
     `path` is the field path from the root of the resource, with proto (snake_case) names and indexes:

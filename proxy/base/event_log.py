@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from proxy.base.times import rfc3339
 
@@ -16,8 +17,7 @@ logger = logging.getLogger("outrider.events")
 MOST_EVENTS: Final = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True):
     """One decision. `time` and `until` are in Unix seconds; `until` is None where it has no known end.
 
     `what` is the kind, such as "outlier_ejection"; `about` names what it is about, such as cluster and host;

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from proxy.base.address import Address
 from proxy.base.runtime import Runtime
@@ -59,8 +60,7 @@ class InternalListeners(Protocol):
         """The internal listener of that name."""
 
 
-@dataclass(slots=True)
-class WorkerServices:
+class WorkerServices(Struct):
     """One worker's services.
 
     `random` gives an integer from 0 to 2**64-1. `drain` is the worker's own state; each listener has another.

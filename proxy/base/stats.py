@@ -7,8 +7,9 @@ A `StatGroup` is a plain object whose public attributes are numbers: the data pa
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
+
+from msgspec import Struct
 
 
 class Histogram:
@@ -149,8 +150,7 @@ def collect_groups(groups: Iterable[StatGroup]) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class StatTemplate:
+class StatTemplate(Struct, frozen=True):
     """Names without prefix and first values of one kind of group, for groups that nobody has built yet."""
 
     counters: Mapping[str, int]
@@ -168,8 +168,7 @@ class StatTemplate:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ZeroGroup:
+class ZeroGroup(Struct, frozen=True):
     """One group that exists by name only; `values` replaces first values, by name without prefix."""
 
     prefix: str
@@ -191,8 +190,7 @@ class ZeroGroup:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class HistogramView:
+class HistogramView(Struct, frozen=True):
     """Recorded value → count: in the last whole flush interval, and since the start."""
 
     interval: Mapping[int, int]

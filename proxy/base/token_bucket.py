@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class TokenBucketConfig:
+class TokenBucketConfig(Struct, frozen=True):
     """`tokens_per_fill` tokens come in every `fill_interval` seconds, until there are `max_tokens`."""
 
     max_tokens: int

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class KeepaliveOptions:
+class KeepaliveOptions(Struct, frozen=True):
     """`core.v3.KeepaliveSettings`; times in seconds, 0 is off. `interval_jitter` is in percent."""
 
     interval: float = 0.0
@@ -15,8 +14,7 @@ class KeepaliveOptions:
     connection_idle_interval: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Http2Options:
+class Http2Options(Struct, frozen=True):
     """Names and defaults are those of the proto as Envoy 1.40 applies them; sizes are in bytes.
 
     `max_headers_kb` and `max_headers_count` come from the connection manager or the cluster.

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass
 from struct import pack
 from typing import Final
+
+from msgspec import Struct
 
 from proxy.base.address import Address
 
@@ -30,8 +31,7 @@ Tlv = tuple[int, bytes]
 FILTER_STATE: Final = "envoy.network.proxy_protocol_options"
 
 
-@dataclass(frozen=True, slots=True)
-class ProxyData:
+class ProxyData(Struct, frozen=True):
     """What a header to an upstream says of a client. `tlvs` are those that may be passed on."""
 
     remote: Address

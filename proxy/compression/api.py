@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from proxy.base.stats import StatGroup
 
@@ -26,8 +27,7 @@ class Decompressor(Protocol):
         """The plain bytes of the next piece; bounded by the library's ratio of output to input."""
 
 
-@dataclass(frozen=True, slots=True)
-class CompressorLibrary:
+class CompressorLibrary(Struct, frozen=True):
     """`encoding` is the token of content-encoding; `stat_name` the part of stat names."""
 
     encoding: str
@@ -35,8 +35,7 @@ class CompressorLibrary:
     create: Callable[[], Compressor]
 
 
-@dataclass(frozen=True, slots=True)
-class DecompressorLibrary:
+class DecompressorLibrary(Struct, frozen=True):
     """As `CompressorLibrary`; `stats` is the kind of group that `create` takes, for errors."""
 
     encoding: str

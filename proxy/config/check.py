@@ -7,10 +7,10 @@ says which of them need a look; what must not be absent is a short list of its o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+from msgspec import Struct, field
 
 from proxy.base.errors import Problem
 from proxy.config import extensions, validation_rules
@@ -19,8 +19,7 @@ from proxy.config.ledger import NO_EFFECT, PAGE, UNSUPPORTED, is_classed, suppor
 from proxy.config.positions import path_of
 
 
-@dataclass(slots=True)
-class Findings:
+class Findings(Struct):
     """What a check found: problems refuse the message, warnings do not.
 
     `invalid` tells that the message itself breaks a rule of its proto, not only what an Any in it holds.

@@ -8,11 +8,11 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError, EncodeError
+from msgspec import Struct
 from yaml.nodes import Node
 
 from proxy.base.errors import ConfigError, Problem
@@ -25,16 +25,14 @@ from proxy.config.v2_upgrade import may_be_v2, upgrade
 from proxy.config.yaml_source import MAX_DEPTH, compose
 
 
-@dataclass(frozen=True, slots=True)
-class LoadOptions:
+class LoadOptions(Struct, frozen=True):
     """`allow_unknown_fields` makes unknown fields warnings; without `check`, rules and ledger are skipped."""
 
     allow_unknown_fields: bool = False
     check: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Struct, frozen=True):
     """A message and what is worth a warning about it.
 
     `positions` gives problems that are found later, while the message is compiled, their line and column. It

@@ -16,8 +16,9 @@ import os
 import ssl
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from proxy.connection.tls_stapling import StapleAction
 
@@ -59,8 +60,7 @@ class _Param(ctypes.Structure):
     )
 
 
-@dataclass(slots=True)
-class _CallbackData:
+class _CallbackData(Struct):
     """`ticket_keys`: the first encrypts. `staple` answers for a certificate, see `set_stapling`."""
 
     ticket_keys: Sequence[bytes] = ()

@@ -12,8 +12,9 @@ import socket
 import stat
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from proxy.base.address import Address, from_socket_name
 from proxy.base.errors import UsageError
@@ -43,8 +44,7 @@ _REMEDIES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class SocketOption:
+class SocketOption(Struct, frozen=True):
     """One `setsockopt`. `state` is `PREBIND`, `BOUND` or `LISTENING`."""
 
     level: int
@@ -54,8 +54,7 @@ class SocketOption:
     description: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ListenAddress:
+class ListenAddress(Struct, frozen=True):
     """One address of a listener with everything that its sockets need.
 
     `mode` is the permission of a unix socket, 0 leaves it to the umask. `ipv4_compat` lets an IPv6 socket

@@ -11,10 +11,10 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
+from msgspec import Struct
 
 from proxy.base.stream_info import TlsInfo
 from proxy.config.context import CompileContext
@@ -52,8 +52,7 @@ _TICKET_KEYS_SDS: Final = "session_ticket_keys_sds_secret_config"
 _PEER_EXCHANGE: Final = "istio-peer-exchange"
 
 
-@dataclass(frozen=True, slots=True)
-class DownstreamTlsConfig:
+class DownstreamTlsConfig(Struct, frozen=True):
     """How to be a TLS server."""
 
     context: ssl.SSLContext
@@ -64,8 +63,7 @@ class DownstreamTlsConfig:
         return self
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamTlsConfig:
+class UpstreamTlsConfig(Struct, frozen=True):
     """How to be a TLS client; `server_name` tells what to pass as `server_hostname`."""
 
     context: ssl.SSLContext

@@ -11,8 +11,9 @@ import binascii
 import hashlib
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from proxy.config.any_unpack import unpack
 from proxy.config.context import CompileContext
@@ -36,8 +37,7 @@ _ACCEPT_UNTRUSTED: Final = 1  # CertificateValidationContext.TrustChainVerificat
 _NO_ISSUER: Final = "X509_verify_cert: certificate verification error: unable to get local issuer certificate"
 
 
-@dataclass(frozen=True, slots=True)
-class PeerChecks:
+class PeerChecks(Struct, frozen=True):
     """See module.
 
     `hashes` and `spki_hashes` are SHA-256 digests, of which one must fit if there are any. `max_depth` is the

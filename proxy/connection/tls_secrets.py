@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
+from msgspec import Struct
 
 from proxy.config.config_source import refuse_version_2
 from proxy.config.context import CompileContext
@@ -33,8 +33,7 @@ _API_NAMES: Final = {
 Made = TypeVar("Made")
 
 
-@dataclass(frozen=True, slots=True)
-class SecretPlan:
+class SecretPlan(Struct, frozen=True):
     """A secret that some context wants, and where it is from.
 
     `kind` is the field of `Secret` that it must have. `file` is that of an SDS resource, "" for `static`, a

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from proxy.connection.tls_object import TlsContext
 from proxy.connection.tls_stapling import Staple
@@ -18,8 +19,7 @@ ECDSA: Final = "ECDSA"
 RSA: Final = "RSA"
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(Struct, frozen=True):
     """A certificate with its key, readable and fitting. Chain and key are PEM, `der` is the leaf."""
 
     chain: bytes

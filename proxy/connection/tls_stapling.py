@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
+
+from msgspec import Struct
 
 from proxy.config.context import CompileContext
 from proxy.config.data_source import read_data_source
@@ -17,8 +18,7 @@ STRICT_STAPLING: Final = 1
 MUST_STAPLE: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Staple:
+class Staple(Struct, frozen=True):
     """A DER `OCSPResponse` for one certificate.
 
     `expires_at` is its nextUpdate in seconds since the epoch; without one it counts as expired (0), as in Envoy.

@@ -7,8 +7,9 @@ rule for the mark on this machine. Source: Documentation/networking/tproxy.rst.
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
+
+from msgspec import Struct
 
 #: linux/in.h and linux/in6.h; the socket module has no names for them.
 _IP_TRANSPARENT: Final = 19
@@ -16,8 +17,7 @@ _IPV6_TRANSPARENT: Final = 75
 _IP_BIND_ADDRESS_NO_PORT: Final = 24
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamSource:
+class UpstreamSource(Struct, frozen=True):
     """The IP address that connections to hosts have instead of this machine's, and their SO_MARK, 0 for none."""
 
     ip: str

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf import any_pb2
+from msgspec import Struct, field
 from yaml.nodes import MappingNode
 
 from proxy.base.errors import ConfigError, Problem
@@ -37,8 +37,7 @@ Key = tuple[ResourceType, str]
 Signature = tuple[int, int, int]
 
 
-@dataclass(slots=True)
-class _File:
+class _File(Struct):
     """What a file held when it was last good, and how it looked when it was last read."""
 
     signature: Signature
@@ -47,8 +46,7 @@ class _File:
     warnings: tuple[Problem, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """One look at the folder: everything that is to be served, and what is worth telling of files that changed."""
 
     content: Mapping[ResourceType, Mapping[str, Any]]

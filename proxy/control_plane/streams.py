@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf import any_pb2
+from msgspec import Struct, field
 
 from xds_client.resource_types import ResourceType, resource_type
 
@@ -56,8 +56,7 @@ class Resources:
         return wrapper
 
 
-@dataclass
-class Subscribed:
+class Subscribed(Struct):
     """What a stream asked for of one type. `sent` has the versions that the client has (delta)."""
 
     names: set[str] = field(default_factory=set)

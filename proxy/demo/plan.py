@@ -6,11 +6,11 @@ every config by the same distance.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from msgspec import Struct
 
 CONFIG_DIRECTORY: Final = Path(__file__).parent / "front_proxy"
 FIRST_PORT: Final = 8000
@@ -18,8 +18,7 @@ FIRST_PORT: Final = 8000
 PORT_SPAN: Final = 24
 
 
-@dataclass(frozen=True, slots=True)
-class ProxyPlan:
+class ProxyPlan(Struct, frozen=True):
     """One proxy: its config with the ports moved, and the ports that it will bind."""
 
     name: str
@@ -28,8 +27,7 @@ class ProxyPlan:
     admin_port: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaPlan:
+class ReplicaPlan(Struct, frozen=True):
     """One replica of a service; `number` counts from 1."""
 
     service: int
@@ -42,8 +40,7 @@ class ReplicaPlan:
         return f"service{self.service} replica {self.number}"
 
 
-@dataclass(frozen=True, slots=True)
-class DemoPlan:
+class DemoPlan(Struct, frozen=True):
     """Everything that runs; `proxies[0]` is the edge."""
 
     proxies: tuple[ProxyPlan, ...]

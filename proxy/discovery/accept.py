@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from google.protobuf.message import DecodeError
+from msgspec import Struct
 
 from proxy.base.errors import ConfigError, Problem
 from proxy.discovery.turns import Turns
@@ -24,8 +24,7 @@ _INDEX: Final = re.compile(r"\[[^\]]*\]")
 _told: set[tuple[str, str]] = set()
 
 
-@dataclass(slots=True)
-class UpdateError:
+class UpdateError(Struct):
     """Why the newest version of a resource was refused. `at` is in Unix seconds."""
 
     version: str

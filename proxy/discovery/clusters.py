@@ -6,10 +6,10 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from envoy.config.cluster.v3 import cluster_pb2
+from msgspec import Struct, field
 
 from proxy.admin.server_stats import ClusterManagerStats
 from proxy.app.health_checks import HealthChecks
@@ -37,8 +37,7 @@ _NAMES: Final = "DNS"
 _CHECKS: Final = "health checks"
 
 
-@dataclass(slots=True)
-class ClusterRecord:
+class ClusterRecord(Struct):
     """One cluster. `place` is that in shared memory; `updated` is in Unix seconds."""
 
     name: str

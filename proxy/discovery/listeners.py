@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from envoy.config.listener.v3 import listener_pb2
+from msgspec import Struct
 
 from proxy.admin.server_stats import ListenerManagerStats
 from proxy.app.active_listener import ActiveListener
@@ -28,8 +28,7 @@ from xds_client.api import RefusedWhole, Rejection, Resource, Update
 logger = logging.getLogger("outrider.config")
 
 
-@dataclass(slots=True)
-class ListenerRecord:
+class ListenerRecord(Struct):
     """One listener. `column` counts its connections in shared memory; `updated` is in Unix seconds.
 
     `number` is one that no other has, nor an earlier version of this one.

@@ -7,11 +7,11 @@ Workers tell what they have counted since they last did; it is kept here until t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from envoy.config.endpoint.v3 import load_report_pb2
 from envoy.service.load_stats.v3 import lrs_pb2
+from msgspec import Struct, field
 
 from proxy.base.address import Address, InternalAddress
 from proxy.config.address_message import set_address
@@ -21,8 +21,7 @@ from proxy.upstream.load_counts import ClusterLoad, HostLoad, Place
 NO_LOCALITY: Final = ("", "", "")
 
 
-@dataclass(slots=True)
-class _Counted:
+class _Counted(Struct):
     """Of one host, or of all hosts of a locality; `metrics` is name → [requests with it, sum of its values]."""
 
     success: int = 0
@@ -60,8 +59,7 @@ class _Counted:
             )
 
 
-@dataclass(slots=True)
-class _Tracked:
+class _Tracked(Struct):
     """One cluster that is reported on, since a monotonic second."""
 
     since: float

@@ -8,11 +8,11 @@ one update only: what a check depends on beside the message (files, say) may be 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from socket import AF_INET, inet_pton
 from typing import Any, Final
 
 from envoy.config.cluster.v3 import cluster_pb2
+from msgspec import Struct
 
 from proxy.config.resources import ResourceWant
 from xds_client.resource_types import ResourceType
@@ -24,8 +24,7 @@ _MAX_NAME: Final = 200
 _sound_domain: Final = re.compile(r"[a-z0-9._:*-]+", re.ASCII | re.IGNORECASE).fullmatch
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterShape:
+class ClusterShape(Struct, frozen=True):
     """`key` is the shape of an EDS cluster; the names are those that it has itself."""
 
     key: bytes

@@ -16,12 +16,13 @@ import binascii
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from cryptography.fernet import Fernet, InvalidToken
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import DecodeError
+from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy.discovery.snapshot_secrets import is_secret
 from xds_client.api import Resource
@@ -35,8 +36,7 @@ class SnapshotError(ValueError):
     """A snapshot cannot be used; the text says why in one line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(Struct, frozen=True):
     """The accepted resources of one type from one source.
 
     `source` is a serialised `core.v3.ConfigSource`; `collection` the wildcard that they were listed by, "" for
@@ -56,8 +56,7 @@ class Section:
         return self.type, self.source, self.collection
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """Whose snapshot it is: `id` and `cluster` of the node."""
 
     id: str

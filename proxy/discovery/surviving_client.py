@@ -15,8 +15,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from proxy.discovery.kept_part import Part
 from proxy.discovery.snapshot_file import Section
@@ -46,8 +47,7 @@ merely busy has answered by then.
 _LOOK_SECONDS: Final = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotUse:
+class SnapshotUse(Struct, frozen=True):
     """`path` is that of the file; `saved` is the Unix second of the last writing by this process, 0 for none.
 
     `confirmed` is when the control plane last stood by the resources that are in use and that it has not sent

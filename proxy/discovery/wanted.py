@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import xxhash
 from envoy.config.core.v3 import config_source_pb2
+from msgspec import Struct, field
 
 from proxy.app.ipc import SLICE_BYTES, slices
 from proxy.base.errors import ConfigError
@@ -96,8 +96,7 @@ class Wanted:
         }
 
 
-@dataclass(slots=True)
-class Examined:
+class Examined(Struct):
     """A resource that has come: what workers would get and what that refers to, or what is wrong with it."""
 
     want: ResourceWant

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import xxhash
+from msgspec import Struct
 
 from proxy.config.any_unpack import unpack_extension
 from proxy.config.context import CompileContext
@@ -18,16 +18,14 @@ STARTTLS = "envoy.extensions.transport_sockets.starttls.v3.StartTlsConfig"
 DOWNSTREAM_TLS = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkFilterConfig:
+class NetworkFilterConfig(Struct, frozen=True):
     """A filter to be made, with its compiled config."""
 
     factory: NetworkFilterFactory
     config: Any
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FilterChain:
+class FilterChain(Struct, frozen=True, eq=False):
     """One chain. `number` is its place in `ListenerConfig.chains`.
 
     `terminal` is None for a chain without filters: its connections are closed at once, as in Envoy.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from proxy.base.address import Address
 from proxy.base.services import WorkerServices
@@ -36,8 +37,7 @@ _MOST_WAITING: Final = 4096
 _ACCEPTED_AT_ONCE: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class ListenerConfig:
+class ListenerConfig(Struct, frozen=True):
     """A compiled `envoy.config.listener.v3.Listener`.
 
     `addresses` say where the controller binds; with `bind_to_port` false nobody does.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from proxy.base.stream_info import ConnectionInfo
 from proxy.config.any_unpack import unpack_extension
@@ -20,8 +21,7 @@ _PROXY_PROTOCOL: Final = f"{_PACKAGE}.proxy_protocol.v3.ProxyProtocol"
 _TLS_INSPECTOR: Final = f"{_PACKAGE}.tls_inspector.v3.TlsInspector"
 
 
-@dataclass(frozen=True, slots=True)
-class ListenerFilterConfig:
+class ListenerFilterConfig(Struct, frozen=True):
     """A filter to be made, with its compiled config; it is passed over where `disabled` says so."""
 
     factory: ListenerFilterFactory

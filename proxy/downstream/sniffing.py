@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar, cast
+
+from msgspec import Struct
 
 from proxy.base.stats import StatGroup
 from proxy.base.stream_info import LOOP, ConnectionInfo
@@ -28,8 +29,7 @@ class LoopStats(StatGroup):
     downstream_cx_loop: int
 
 
-@dataclass(frozen=True, slots=True)
-class LiveListenerFilter:
+class LiveListenerFilter(Struct, frozen=True):
     """A filter of a listener in a worker."""
 
     filter: ListenerFilter
@@ -37,8 +37,7 @@ class LiveListenerFilter:
     only_detects: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SniffingRules:
+class SniffingRules(Struct, frozen=True):
     """What a listener with listener filters does before it chooses a chain.
 
     `timeout` is in seconds, 0 for none; a connection over it goes on if `continue_on_timeout`, else it is closed.

@@ -10,8 +10,9 @@ from __future__ import annotations
 import socket
 import struct
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from msgspec import Struct
 
 from proxy.base.address import Address
 from proxy.base.services import WorkerServices
@@ -37,8 +38,7 @@ _PKTINFO6: Final = struct.Struct("=16sI")
 _ANCILLARY_BYTES: Final = socket.CMSG_SPACE(_PKTINFO6.size) + socket.CMSG_SPACE(_PKTINFO.size)
 
 
-@dataclass(frozen=True, slots=True)
-class UdpListenerConfig:
+class UdpListenerConfig(Struct, frozen=True):
     """What only a UDP listener has. Larger datagrams than `max_datagram_size` bytes are dropped.
 
     `filter` is the factory with its compiled config; None reads and drops everything.

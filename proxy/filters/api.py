@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead, ResponseHead
@@ -20,8 +21,7 @@ from proxy.base.stream_info import ConnectionInfo, StreamInfo
 from proxy.config.context import CompileContext
 
 
-@dataclass(frozen=True, slots=True)
-class ListenerFacts:
+class ListenerFacts(Struct, frozen=True):
     """What a network filter may know of the listener that it serves.
 
     `stat_prefix` is "listener.0.0.0.0_80." or "listener.<stat_prefix>."; `traffic_direction` is the enum number.
@@ -89,8 +89,7 @@ class TerminalFilter(Protocol):
         """The protocol to put on the accepted transport; it calls `connection.on_closed()` when lost."""
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkFilterFactory:
+class NetworkFilterFactory(Struct, frozen=True):
     """How to make one kind of network filter. `create` returns a `ConnectionGate` or a `TerminalFilter`.
 
     A gate that is `after_handshake` is asked when the TLS handshake is over. One that is `on_data` is a `DataGate`,
@@ -331,8 +330,7 @@ class HttpFilter:
         self.chain.encoding.limit = limit
 
 
-@dataclass(frozen=True, slots=True)
-class HttpFilterFactory:
+class HttpFilterFactory(Struct, frozen=True):
     """How to make one kind of HTTP filter.
 
     `create(config, services)` gives a function that makes the filter of one stream from its callbacks; None for

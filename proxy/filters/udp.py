@@ -7,9 +7,10 @@ of it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final, Protocol
+
+from msgspec import Struct
 
 from proxy.base.address import Address
 from proxy.base.services import WorkerServices
@@ -49,8 +50,7 @@ class UdpListenerFilter(Protocol):
         """The listener has stopped: nothing comes any more, and nothing may be sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class UdpListenerFilterFactory:
+class UdpListenerFilterFactory(Struct, frozen=True):
     """How to make one kind of UDP listener filter."""
 
     name: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from proxy.base.stream_info import StreamInfo
 from proxy.config.context import CompileContext
@@ -19,8 +20,7 @@ _EXTENSIONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class BodyFormat:
+class BodyFormat(Struct, frozen=True):
     """A compiled `SubstitutionFormatString`.
 
     `content_type` is what the message says, else "application/json" or "text/plain". JSON ends with a

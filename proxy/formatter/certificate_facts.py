@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
+from msgspec import Struct
 
 from proxy.formatter.wire import to_wire
 
@@ -27,8 +27,7 @@ _URL_ESCAPES = str.maketrans({"\n": "%0A", " ": "%20", "+": "%2B", "/": "%2F", "
 _STRING_TAGS = {0x04: "latin-1", 0x0C: "utf-8", 0x13: "ascii", 0x16: "ascii", 0x1A: "ascii"}
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateFacts:
+class CertificateFacts(Struct, frozen=True):
     """Texts are "" where the certificate says nothing. Times are seconds since the epoch."""
 
     subject: str = ""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from envoy.config.core.v3.base_pb2 import HeaderValueOption
+from msgspec import Struct
 
 from proxy.base.matchers import compile_string_matcher
 from proxy.base.messages import RequestHead, ResponseHead
@@ -33,8 +33,7 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 Head = RequestHead | ResponseHead
 
 
-@dataclass(frozen=True, slots=True)
-class _Addition:
+class _Addition(Struct, frozen=True):
     name: str
     value: Format
     action: int

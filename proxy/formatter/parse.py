@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 #: Envoy's own expression; `.` does not match a newline, so an argument cannot contain one.
 _COMMAND = re.compile(r"%([A-Z0-9_]+)(?:\((.*?)\))?(?::([0-9]+))?%")
@@ -14,8 +15,7 @@ class FormatError(Exception):
     """Why a format is refused; never leaves this package (compile functions turn it into a problem)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Struct, frozen=True):
     """One `%NAME(argument):max_length%`; a missing argument is "", as in Envoy."""
 
     name: str

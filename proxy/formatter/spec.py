@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import Enum, Flag, auto
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from proxy.base.stream_info import StreamInfo
 from proxy.config.context import CompileContext
@@ -38,8 +39,7 @@ class Argument(Enum):
     REQUIRED = "required"
 
 
-@dataclass(frozen=True, slots=True)
-class Operator:
+class Operator(Struct, frozen=True):
     """A compiled command.
 
     `value` is for typed JSON. `text` is for everything else and yields `str`, `int` or None; it is `value`
@@ -88,8 +88,7 @@ def constant(value: Any) -> Operator:
     return operator(lambda _info: value, static=True)
 
 
-@dataclass(frozen=True, slots=True)
-class OperatorSpec:
+class OperatorSpec(Struct, frozen=True):
     """One row of the registry: what the command may be given and how it is compiled.
 
     `build` raises `FormatError` for an argument that it cannot use.

@@ -7,8 +7,9 @@ compiled and needs it; no request waits for it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from proxy.base.stream_info import StreamInfo, TlsInfo
 from proxy.config.context import CompileContext

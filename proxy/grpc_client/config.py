@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from proxy.config.context import CompileContext
 from proxy.config.durations import seconds
 from proxy.formatter.compile import Format, compile_format
 
 
-@dataclass(frozen=True, slots=True)
-class GrpcServiceConfig:
+class GrpcServiceConfig(Struct, frozen=True):
     """A service in a cluster. `timeout` is in seconds, 0.0 for none.
 
     `metadata` are names with what their values are rendered from. `max_message_bytes` is None for no limit.

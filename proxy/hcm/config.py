@@ -7,9 +7,11 @@ Source: envoy.extensions.filters.network.http_connection_manager.v3.HttpConnecti
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy.access_log.compile import CompiledAccessLog, compile_access_logs
 from proxy.codec.http1_request import UnderscoresAction
@@ -44,16 +46,14 @@ class CodecType(Enum):
     HTTP3 = 3
 
 
-@dataclass(frozen=True, slots=True)
-class InternalAddresses:
+class InternalAddresses(Struct, frozen=True):
     """`internal_address_config`: who counts as internal; nobody without it."""
 
     networks: tuple[IpNetwork, ...] = ()
     unix_sockets: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class XffDetection:
+class XffDetection(Struct, frozen=True):
     """`original_ip_detection_extensions`: `envoy.http.original_ip_detection.xff`."""
 
     trusted_hops: int = 0
@@ -61,16 +61,14 @@ class XffDetection:
     skip_append: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class UpgradeConfig:
+class UpgradeConfig(Struct, frozen=True):
     """One of `upgrade_configs`: a lower-case upgrade type ("connect" among them)."""
 
     enabled: bool
     filters: tuple[HttpFilterConfig, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
-class HcmConfig:
+class HcmConfig(Struct, frozen=True):
     """One compiled connection manager."""
 
     stat_prefix: str
@@ -136,8 +134,7 @@ class HcmConfig:
     upgrades: dict[str, UpgradeConfig]
 
 
-@dataclass(frozen=True, slots=True)
-class RouterOptions:
+class RouterOptions(Struct, frozen=True):
     """The router filter's own config (envoy.extensions.filters.http.router.v3.Router)."""
 
     dynamic_stats: bool = True

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import itertools
 from functools import cached_property
 from typing import Any, Final, Protocol, TypeVar
+
+from msgspec.structs import replace
 
 from proxy.access_log.logger import AccessLogger
 from proxy.base.services import WorkerServices
@@ -105,7 +106,7 @@ class ConnectionManager:
             config.accept_http_10,
         )
         self.known_heads: dict[bytes, Http1Request] = {}
-        self.http2_options = dataclasses.replace(config.http2, stream_buffer_bytes=facts.buffer_limit)
+        self.http2_options = replace(config.http2, stream_buffer_bytes=facts.buffer_limit)
         self.request_ids = RequestIds()
         self._filters = filters = FilterMakers(config, services, self.stats.prefix)
         for source in filters.sources():
@@ -165,9 +166,9 @@ class ConnectionManager:
             services.runtime, services.wall_clock, node=services.node, resources=services.resources
         )
         if config.rds is not None:
-            config = dataclasses.replace(config, route_table=discovered_table(config.rds, context))
+            config = replace(config, route_table=discovered_table(config.rds, context))
         if self._filters.router is not None:
-            config = dataclasses.replace(config, router_options=router_options(self._filters.router))
+            config = replace(config, router_options=router_options(self._filters.router))
         self.config = config
         scopes = None if config.scopes is None else ScopeTables(config.scopes, self, context)
         listed = None if config.scopes is None else config.scopes.source

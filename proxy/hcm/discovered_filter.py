@@ -6,10 +6,10 @@ config, not even a default one, requests are answered with 500.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 from envoy.config.core.v3 import extension_pb2
+from msgspec import Struct
 
 from proxy.base.messages import RequestHead
 from proxy.base.response_flags import ResponseFlag
@@ -24,8 +24,7 @@ from xds_client.resource_types import ResourceType
 _STATS: Final = "extension_config_discovery.http_filter."
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledHttpFilter:
+class CompiledHttpFilter(Struct, frozen=True):
     """One filter of a chain: the name it is configured under, its factory and its compiled config.
 
     Of the router, which stands last and is run by the connection manager, `config` is the message.
@@ -37,8 +36,7 @@ class CompiledHttpFilter:
     disabled: bool
 
 
-@dataclass(frozen=True, slots=True)
-class DiscoveredHttpFilter:
+class DiscoveredHttpFilter(Struct, frozen=True):
     """One whose config comes from `source`, of one of `types` (full message names); `last` in its chain."""
 
     name: str

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from proxy.base.address import Address
 from proxy.base.headers import HeaderMap
@@ -52,8 +53,7 @@ _SCHEMES: Final = frozenset({"http", "https"})
 _HOP_BY_HOP: Final = frozenset({"keep-alive", "proxy-connection", "transfer-encoding", "te"})
 
 
-@dataclass(slots=True)
-class Origin:
+class Origin(Struct):
     """Who sent a request: the address to log, and how far it is trusted.
 
     `direct` tells that the address is that of the connection, whose port differs from connection to connection.
@@ -75,8 +75,7 @@ class AddedFields:
         self.origin = origin
 
 
-@dataclass(frozen=True, slots=True)
-class LocalNode:
+class LocalNode(Struct, frozen=True):
     """What this proxy says of itself: its address for x-forwarded-for, its node id and service cluster."""
 
     address: str = "127.0.0.1"

@@ -6,8 +6,9 @@ Source: Envoy's `LocalReply` and `LocalReplyConfig`. A plain text body unless a 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from proxy.access_log.filters import LogFilter, compile_log_filter
 from proxy.base.headers import HeaderMap
@@ -20,8 +21,7 @@ from proxy.formatter.body_format import BodyFormat, compile_substitution_format
 from proxy.formatter.header_ops import HeaderOps, compile_header_ops
 
 
-@dataclass(frozen=True, slots=True)
-class _Mapper:
+class _Mapper(Struct, frozen=True):
     matches: LogFilter
     status: int | None
     body: str | None
@@ -29,8 +29,7 @@ class _Mapper:
     header_ops: HeaderOps | None
 
 
-@dataclass(frozen=True, slots=True)
-class LocalReplyMapper:
+class LocalReplyMapper(Struct, frozen=True):
     """A compiled `LocalReplyConfig`."""
 
     mappers: tuple[_Mapper, ...]

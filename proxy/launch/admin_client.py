@@ -6,8 +6,9 @@ import contextlib
 import http.client
 import json
 import socket
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from proxy.base.errors import UsageError
 
@@ -16,8 +17,7 @@ _MOST_REASONS: Final = 3
 _MOST_BYTES: Final = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class AdminPlace:
+class AdminPlace(Struct, frozen=True):
     """Where an admin server listens: `path` of a unix socket (`@` for an abstract one), else `host` and `port`."""
 
     host: str = "127.0.0.1"

@@ -7,8 +7,9 @@ finds nothing the search goes on, as in Envoy. With `keep_matching` an action is
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+
+from msgspec import Struct
 
 from proxy.base.matchers import compile_string_matcher
 from proxy.base.regex import wire_text
@@ -26,8 +27,7 @@ Find = Callable[[Data], Action | None]
 IP_MATCHER = "xds.type.matcher.v3.IPMatcher"
 
 
-@dataclass(frozen=True, slots=True)
-class MatcherKind(Generic[Data, Action]):
+class MatcherKind(Struct, Generic[Data, Action], frozen=True):
     """What may stand in the matchers of one place.
 
     `inputs` makes the reader from the message of an input, by its full name. `action` compiles the message of an

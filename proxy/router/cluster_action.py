@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from proxy.base.messages import RequestHead
 from proxy.base.stream_info import StreamInfo
@@ -52,8 +53,7 @@ _DURATIONS: Final = {
 _NOT_FOUND_STATUS: Final = (503, 404, 500)
 
 
-@dataclass(frozen=True, slots=True)
-class Inherited:
+class Inherited(Struct, frozen=True):
     """What a route takes from its virtual host and table where it has no own setting."""
 
     overrides: FilterOverrides
@@ -62,8 +62,7 @@ class Inherited:
     known_clusters: Any
 
 
-@dataclass(slots=True)
-class ClusterAction:
+class ClusterAction(Struct):
     """How to forward. Times are seconds; None means "not set here".
 
     `single` is the choice if it never varies. `timeout` 0 means no limit. `priority` is 0 (default) or 1.

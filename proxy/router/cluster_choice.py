@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, Final
 
 from google.protobuf.json_format import MessageToDict
+from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy.base.messages import RequestHead
 from proxy.base.regex import wire_text
@@ -25,8 +26,7 @@ Draw = Callable[[], int]
 _MAX_TOTAL_WEIGHT: Final = (1 << 32) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterChoice:
+class ClusterChoice(Struct, frozen=True):
     """A cluster and what goes with having chosen it.
 
     `cluster_name` may be "" or unknown: then the action's `cluster_not_found_code` answers.

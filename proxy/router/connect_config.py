@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from proxy.base.address import Address
 from proxy.codec.proxy_protocol import encode_v1, encode_v2
@@ -11,8 +12,7 @@ from proxy.codec.proxy_protocol import encode_v1, encode_v2
 _V1 = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectConfig:
+class ConnectConfig(Struct, frozen=True):
     """`proxy_protocol` is the version of the header that goes ahead of the bytes, 0 for none.
 
     `allow_post` ends POST here too.

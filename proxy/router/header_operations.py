@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from proxy.config.context import CompileContext
 
@@ -11,8 +12,7 @@ from proxy.config.context import CompileContext
 Operations = tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderLevel:
+class HeaderLevel(Struct, frozen=True):
     """What a table, virtual host, route or weighted cluster does to request and response headers."""
 
     request: Operations = ()

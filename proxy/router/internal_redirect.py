@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from proxy.config.any_unpack import unpack
 from proxy.config.context import CompileContext
@@ -15,8 +16,7 @@ _ALLOWED: Final = f"{_PACKAGE}.allow_listed_routes.v3.AllowListedRoutesConfig"
 _SAFE_SCHEME: Final = f"{_PACKAGE}.safe_cross_scheme.v3.SafeCrossSchemeConfig"
 
 
-@dataclass(frozen=True, slots=True)
-class InternalRedirectPolicy:
+class InternalRedirectPolicy(Struct, frozen=True):
     """A compiled policy.
 
     `max_redirects` limits those followed for one request. `allowed_routes` is None if any route will do.

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from proxy.base.matchers import Draw, compile_runtime_fraction
 from proxy.base.regex import wire_text
 from proxy.config.context import CompileContext
 
 
-@dataclass(frozen=True, slots=True)
-class MirrorPolicy:
+class MirrorPolicy(Struct, frozen=True):
     """One compiled policy: exactly one of `cluster` and `cluster_header` is set.
 
     `applies(draw)` decides for one request. `host_suffix` tells whether the copy's authority gets `-shadow`.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from envoy.config.route.v3.route_components_pb2 import FilterConfig
+from msgspec import Struct
 
 from proxy.config.any_unpack import unpack
 from proxy.config.context import CompileContext
@@ -19,8 +19,7 @@ _CORS_FILTER: Final = "envoy.filters.http.cors"
 _CORS_POLICY: Final = "envoy.extensions.filters.http.cors.v3.CorsPolicy"
 
 
-@dataclass(frozen=True, slots=True)
-class FilterOverride:
+class FilterOverride(Struct, frozen=True):
     """One entry. `config` is what the factory's `compile_route` made, None if the level only switches.
 
     `outer` is the entry of the same name of the enclosing level.

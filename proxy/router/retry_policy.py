@@ -6,9 +6,11 @@ Source: the proto, and Envoy's `x-envoy-retry-on` and related fields. Times are 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from enum import IntFlag
 from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy.base.headers import HeaderMap
 from proxy.base.matchers import compile_header_matchers
@@ -89,16 +91,14 @@ ANY_GRPC: Final = RetryOn(sum(GRPC_STATUSES.values()))
 HostPredicate = Callable[[Host, "tuple[Host, ...]"], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class ResetField:
+class ResetField(Struct, frozen=True):
     """A field that tells when to come again: in seconds, or as Unix time."""
 
     name: str
     unix_time: bool
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(Struct, frozen=True):
     """See module. `most_retries` beyond the first try; `back_off` is (base, maximum).
 
     `per_try_timeout` and `per_try_idle_timeout` are 0.0 for none. `predicates` refuse hosts, at most

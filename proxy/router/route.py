@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from proxy.config.context import CompileContext
 from proxy.router.cluster_action import ClusterAction, Inherited, compile_cluster_action
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 Action = ClusterAction | RedirectAction | DirectResponseAction
 
 
-@dataclass(slots=True)
-class Route:
+class Route(Struct):
     """A compiled route.
 
     `request_ops` and `response_ops` apply in order, after those of the cluster choice.

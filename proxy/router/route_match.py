@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from envoy.extensions.path.match.uri_template.v3.uri_template_match_pb2 import UriTemplateMatchConfig
+from msgspec import Struct
 
 from proxy.base.matchers import (
     HeaderMatch,
@@ -45,8 +45,7 @@ class PathKind(enum.IntEnum):
     CONNECT = 3
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledMatch:
+class CompiledMatch(Struct, frozen=True):
     """A compiled `RouteMatch`.
 
     `text` is the prefix or exact path; `test` looks at the path for `PathKind.TEST`.

@@ -7,10 +7,10 @@ scope has no route.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, Final
 
 from envoy.config.core.v3 import config_source_pb2
+from msgspec import Struct
 
 from proxy.base.messages import RequestHead
 from proxy.config.context import CompileContext
@@ -28,8 +28,7 @@ Extractor = Callable[[RequestHead], str | None]
 ROUTES: Final = "routes"
 
 
-@dataclass(frozen=True, slots=True)
-class ScopeKeyBuilder:
+class ScopeKeyBuilder(Struct, frozen=True):
     """`ScopeKeyBuilder`: what of the headers makes the key."""
 
     extractors: tuple[Extractor, ...]
@@ -45,8 +44,7 @@ class ScopeKeyBuilder:
         return tuple(parts)
 
 
-@dataclass(frozen=True, slots=True)
-class ScopedRoutes:
+class ScopedRoutes(Struct, frozen=True):
     """Compiled `ScopedRoutes`: the tables that stand in the listener, or `source`, which lists the scopes.
 
     `rds_source` is the serialised `core.v3.ConfigSource` of the route tables that listed scopes name.

@@ -6,8 +6,10 @@ else, the result is kept and reused (see `proxy.hcm.request_plan`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any, Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead
@@ -41,8 +43,7 @@ _CONSUMED: Final = frozenset(
 )
 
 
-@dataclass(slots=True)
-class UpstreamPlan:
+class UpstreamPlan(Struct):
     """`timeout` is in seconds, 0.0 for none; see `OutgoingHead` for `chunked`.
 
     `stream_duration` is the client's own limit for the upstream stream in seconds, None if it names none.

@@ -9,10 +9,10 @@ five variables, names of 1 to 16 characters, no glob after `**`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 import re2
+from msgspec import Struct
 
 from proxy.base.regex import Regex
 
@@ -127,8 +127,7 @@ class _Parser:
         return f"(?P<{name}>{'/'.join(parts)})"
 
 
-@dataclass(frozen=True, slots=True)
-class UriTemplate:
+class UriTemplate(Struct, frozen=True):
     """A compiled match template. `names` are its variables in the order of their groups."""
 
     text: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from proxy.base.matchers import HeaderMatch, compile_header_matchers
 from proxy.base.messages import RequestHead
@@ -23,8 +24,7 @@ _TLS_EXTERNAL_ONLY: Final = 1
 _TLS_ALL: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
-class TableFacts:
+class TableFacts(Struct, frozen=True):
     """What a route table gives to its virtual hosts and routes.
 
     `path_prefix` stands before config paths in problems. `known_clusters` is None if names are not checked.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, Final
 
 from google.protobuf.json_format import MessageToDict
+from msgspec import Struct, field
 
 from proxy.base.regex import wire_text
 from proxy.base.stream_info import ConnectionInfo, StreamInfo
@@ -29,8 +29,7 @@ _IMMEDIATE, _ON_DATA = 0, 1
 Hash = Callable[[ConnectionInfo], int | None]
 
 
-@dataclass(frozen=True, slots=True)
-class WeightedNames:
+class WeightedNames(Struct, frozen=True):
     """Cluster names, and for each the sum of the weights up to and including its own."""
 
     names: tuple[str, ...]
@@ -41,8 +40,7 @@ class WeightedNames:
         return self.names[bisect_right(self.bounds, number % self.bounds[-1])]
 
 
-@dataclass(frozen=True, slots=True)
-class TcpProxyConfig:
+class TcpProxyConfig(Struct, frozen=True):
     """The config of one filter. Times are seconds, 0.0 for none.
 
     Either `cluster` or `weighted` is set. `max_duration_jitter` is a fraction of `max_duration` that may be added

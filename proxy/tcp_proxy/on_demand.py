@@ -5,8 +5,9 @@ Source: `TcpProxy.OnDemand`. A cluster that does not exist, or does not come in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from msgspec import Struct
 
 from proxy.base.stats import StatGroup
 from proxy.config.config_source import checked_source
@@ -21,8 +22,7 @@ _TIMEOUT: Final = 60.0
 _CLUSTERS: Final = "CLUSTER"
 
 
-@dataclass(frozen=True, slots=True)
-class OnDemandConfig:
+class OnDemandConfig(Struct, frozen=True):
     """Where to ask: a serialised `core.v3.ConfigSource`; `timeout` in seconds."""
 
     source: bytes

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead
@@ -25,8 +26,7 @@ _REQUEST_ID_HEADER: Final = "x-request-id"
 _REQUEST_ID_KEY: Final = "tunnel_request_id"
 
 
-@dataclass(frozen=True, slots=True)
-class TunnelConfig:
+class TunnelConfig(Struct, frozen=True):
     """`path` is that of POST requests, "" for CONNECT.
 
     `request_id` is (name of the header, key in dynamic metadata), None where requests get no id.

@@ -6,9 +6,10 @@ Source: google/api/http.proto ("Path template syntax"), with the leniencies of g
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
+
+from msgspec import Struct
 
 _ANY: Final = frozenset({"*", "**"})
 _LITERAL: Final = re.compile(r"[^/:}]+")
@@ -19,8 +20,7 @@ class TemplateError(ValueError):
     """Not a path template."""
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
+class Variable(Struct, frozen=True):
     """The segments from `start` up to `end` bind to the field at `field_path`.
 
     A negative `end` counts from the end of the path, where -1 is the end itself: there is a `**` in between.
@@ -31,8 +31,7 @@ class Variable:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class HttpTemplate:
+class HttpTemplate(Struct, frozen=True):
     """A template taken apart; `verb` is "" if it has none."""
 
     segments: tuple[str, ...]

@@ -10,12 +10,12 @@ import base64
 import math
 import re
 import struct
-from dataclasses import dataclass
 from typing import Any, Final
 
 from google.protobuf import json_format, message_factory
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.descriptor_pool import DescriptorPool
+from msgspec import Struct
 
 from proxy.transcoding.scalars import print_float
 
@@ -34,8 +34,7 @@ _WRAPPERS: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class PrintOptions:
+class PrintOptions(Struct, frozen=True):
     """`PrintOptions` of the filter, without the ways to delimit a stream."""
 
     whitespace: bool = False

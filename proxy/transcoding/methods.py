@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from google.api import annotations_pb2, http_pb2, httpbody_pb2
@@ -11,6 +10,7 @@ from google.protobuf import any_pb2, descriptor_pb2, message_factory
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
+from msgspec import Struct
 
 from proxy.transcoding.http_template import TemplateError, unescape
 from proxy.transcoding.path_matcher import MatcherOptions, PathMatcher
@@ -23,8 +23,7 @@ class DescriptorError(Exception):
     """The descriptor set or its rules cannot be used; the text is for the operator."""
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
+class Method(Struct, frozen=True):
     """`path` is that of the gRPC call; body paths lead to a `google.api.HttpBody`, where one is."""
 
     path: str

@@ -7,24 +7,23 @@ matches nothing, as in Envoy.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from msgspec import Struct
 
 from proxy.transcoding.http_template import HttpTemplate, Unescape, Variable, parse_template, unescape
 
 _Method = TypeVar("_Method")
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(Struct, frozen=True):
     """A value for the field at `field_path`, whose names may still be escaped."""
 
     field_path: tuple[str, ...]
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class MatcherOptions:
+class MatcherOptions(Struct, frozen=True):
     """`ignored_parameters` never bind; the others are fields of the filter's config."""
 
     ignored_parameters: frozenset[str] = frozenset()
@@ -33,15 +32,13 @@ class MatcherOptions:
     match_unregistered_verb: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Target(Generic[_Method]):
+class _Target(Struct, Generic[_Method], frozen=True):
     method: _Method
     body: str
     variables: tuple[Variable, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Match(Generic[_Method]):
+class Match(Struct, Generic[_Method], frozen=True):
     """`body` is the field path of the body in the request message: "" for none, "*" for the message itself."""
 
     method: _Method

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from proxy.base.regex import wire_text
 from proxy.config.context import CompileContext
@@ -18,8 +19,7 @@ from proxy.matching.tree import MatcherKind, compile_matcher
 _DEFAULT_IDLE_TIMEOUT: Final = 60.0
 
 
-@dataclass(slots=True)
-class DatagramEnds:
+class DatagramEnds(Struct):
     """Where a datagram came from and where to, for matchers."""
 
     source_ip: str
@@ -28,8 +28,7 @@ class DatagramEnds:
     destination_port: int
 
 
-@dataclass(frozen=True, slots=True)
-class UdpProxyConfig:
+class UdpProxyConfig(Struct, frozen=True):
     """The config of one filter. Times are seconds.
 
     Either `cluster` is set, or `route` gives the name of a cluster for a datagram, or None. `cluster_names` are all

@@ -11,8 +11,9 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from proxy.base.runtime import Runtime
 
@@ -28,8 +29,7 @@ _SLOTS_PER_CLUSTER: Final = 16
 _SLOT_BYTES: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Struct, frozen=True):
     """Limits of one priority. Defaults are Envoy's (`config.cluster.v3.CircuitBreakers.Thresholds`).
 
     `retry_budget` is (percent of the requests that are active or wait for a connection, the least number): how many

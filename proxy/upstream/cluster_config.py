@@ -6,9 +6,10 @@ Times are seconds; sizes are bytes unless the name says kilobytes. Defaults are 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from proxy.base.address import Address
 from proxy.codec.http2_options import Http2Options
@@ -54,8 +55,7 @@ class DnsFamily(Enum):
     ALL = "ALL"
 
 
-@dataclass(frozen=True, slots=True)
-class EndpointCheck:
+class EndpointCheck(Struct, frozen=True):
     """How an endpoint is checked (`Endpoint.HealthCheckConfig`). `port` 0 and `ip` "" leave the endpoint's."""
 
     port: int = 0
@@ -73,8 +73,7 @@ class EndpointCheck:
 NO_ENDPOINT_CHECK: Final = EndpointCheck()
 
 
-@dataclass(frozen=True, slots=True)
-class EndpointConfig:
+class EndpointConfig(Struct, frozen=True):
     """One configured endpoint. In a DNS cluster `address.ip` is the name to resolve."""
 
     address: Address
@@ -120,8 +119,7 @@ class EndpointConfig:
         host.checked = not self.check.disabled
 
 
-@dataclass(frozen=True, slots=True)
-class DnsConfig:
+class DnsConfig(Struct, frozen=True):
     """How a DNS cluster resolves.
 
     `failure_base` 0.0 means to retry at the refresh rate. `resolvers` empty means those of /etc/resolv.conf.
@@ -141,8 +139,7 @@ class DnsConfig:
     query_tries: int = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Http1Options:
+class Http1Options(Struct, frozen=True):
     """How to speak HTTP/1.1 to the hosts; the limits of connections and of the stream hold for HTTP/2 too.
 
     `idle_timeout`, `max_connection_duration` and `max_stream_duration` are 0.0 for "no limit";
@@ -165,8 +162,7 @@ class Http1Options:
     send_fully_qualified_url: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class AutoSni:
+class AutoSni(Struct, frozen=True):
     """Which names of a request its TLS connection takes up (`UpstreamHttpProtocolOptions`).
 
     `sni` sends the name to the host; with `san` the host's certificate must be for it. It is that in the field
@@ -178,8 +174,7 @@ class AutoSni:
     header: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SocketOptionConfig:
+class SocketOptionConfig(Struct, frozen=True):
     """One `core.v3.SocketOption`; `value` is what `setsockopt` takes."""
 
     level: int
@@ -188,8 +183,7 @@ class SocketOptionConfig:
     state: int
 
 
-@dataclass(frozen=True, slots=True)
-class BindConfig:
+class BindConfig(Struct, frozen=True):
     """Local side of upstream sockets. `source` None leaves the choice to the kernel."""
 
     source: Address | None = None
@@ -197,8 +191,7 @@ class BindConfig:
     socket_options: tuple[SocketOptionConfig, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class KeepaliveConfig:
+class KeepaliveConfig(Struct, frozen=True):
     """TCP keepalive; None leaves the kernel's default. Times are whole seconds."""
 
     probes: int | None = None
@@ -206,8 +199,7 @@ class KeepaliveConfig:
     interval: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class OriginalDstConfig:
+class OriginalDstConfig(Struct, frozen=True):
     """Where an ORIGINAL_DST cluster looks for the destination besides the connection.
 
     `header` is a lower-case name, "" for none; `metadata` are the keys down to the value in dynamic metadata.
@@ -220,15 +212,13 @@ class OriginalDstConfig:
     cleanup_interval: float = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class AggregateConfig:
+class AggregateConfig(Struct, frozen=True):
     """The clusters of an aggregate, the preferred first."""
 
     clusters: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TransportMatch:
+class TransportMatch(Struct, frozen=True):
     """How to speak to hosts whose metadata has every one of `criteria` under `envoy.transport_socket_match`."""
 
     name: str
@@ -248,8 +238,7 @@ class TransportMatch:
         return all(name in present and present[name] == value for name, value in self.criteria.items())
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterConfig:
+class ClusterConfig(Struct, frozen=True):
     """A cluster, ready to be used. `breakers` is indexed by routing priority (0 default, 1 high).
 
     `transport` is None for plain bytes, else what `proxy.connection.tls.compile_upstream_tls` made;

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Final, NamedTuple
+
+from msgspec.structs import replace
 
 from proxy.codec.http2_options import Http2Options
 from proxy.config.any_unpack import unpack

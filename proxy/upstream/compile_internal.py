@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
+
+from msgspec import Struct
 
 from proxy.base.stats import StatGroup
 from proxy.config.context import CompileContext
@@ -19,8 +20,7 @@ class InternalUpstreamStats(StatGroup):
     no_metadata: int
 
 
-@dataclass(frozen=True, slots=True)
-class Passthrough:
+class Passthrough(Struct, frozen=True):
     """The `passthrough_metadata` of a cluster: (whether it is the host's, namespace), in order."""
 
     sources: tuple[tuple[bool, str], ...]

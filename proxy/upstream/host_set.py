@@ -7,8 +7,9 @@ looking at every host; a list in which nothing changed stays the same object.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from proxy.upstream.host import Host, Locality
 
@@ -18,8 +19,7 @@ Hosts = tuple[Host, ...]
 _STEP: Final = 512
 
 
-@dataclass(frozen=True, slots=True)
-class AssignmentPolicy:
+class AssignmentPolicy(Struct, frozen=True):
     """What a `ClusterLoadAssignment` says of all its endpoints.
 
     `overprovisioning_factor` is in percent. `drop_overload` is the share of requests to refuse, 0.0 to 1.0, and

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 from envoy.config.core.v3 import proxy_protocol_pb2
+from msgspec import Struct
 
 from proxy.base.address import Address
 from proxy.codec.proxy_protocol import ProxyData, Tlv, encode_v1, encode_v2
@@ -17,8 +17,7 @@ _V1, _INCLUDE_ALL = 0, 0
 _NOWHERE: Final = Address()
 
 
-@dataclass(frozen=True, slots=True)
-class ProxyHeader:
+class ProxyHeader(Struct, frozen=True):
     """`version` is 1 or 2. `passed` are the types of TLVs of clients that are passed on, None for all."""
 
     version: int

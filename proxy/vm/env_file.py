@@ -9,9 +9,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec import Struct
 
 from iptables.config import Config, check
 from iptables.errors import SettingError
@@ -26,8 +27,7 @@ _NAMES: Final = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _MOST_BYTES: Final = 1 << 16
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """Of one VM. Empty `project_number`, `network_name` and `server_cert` leave them to the machine.
 
     `service_cidr` are IP ranges, or `("*",)` for every destination.

@@ -7,8 +7,9 @@ import os
 import socket
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from proxy.vm.env_file import Settings
 from proxy.vm.errors import VmError
@@ -22,8 +23,7 @@ Metadata = Callable[[str], str]
 """A value of the metadata server by its path below `computeMetadata/v1/`, "" if it has none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """`zone` is "" where the machine does not know it; `ip` is that of the route to others."""
 
     project_number: str

@@ -11,10 +11,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from iptables.errors import CaptureError
 from iptables.installer import apply, plan_apply, remove
@@ -28,8 +29,7 @@ _LOOK_SECONDS: Final = 0.05
 _CERTIFICATES: Final = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(Struct, frozen=True):
     """A process that is not mistaken for a later one of its number: `started` is in ticks since boot."""
 
     number: int

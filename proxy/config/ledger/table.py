@@ -12,8 +12,9 @@ proto names, and the test of the ledger checks each against the generated messag
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from proxy.config.ledger import (
     access_log,
@@ -47,8 +48,7 @@ UNSUPPORTED = "unsupported"
 _MARKS = {"+": IMPLEMENTED, "~": NO_EFFECT, "-": UNSUPPORTED}
 
 
-@dataclass(frozen=True, slots=True)
-class Support:
+class Support(Struct, frozen=True):
     """What becomes of a field. `reason` is empty for implemented fields and may be for unsupported ones."""
 
     status: str

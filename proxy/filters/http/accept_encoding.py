@@ -8,9 +8,10 @@ chosen first.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
+
+from msgspec import Struct
 
 IDENTITY: Final = "identity"
 WILDCARD: Final = "*"
@@ -25,8 +26,7 @@ class Reason(Enum):
     VALID = "header_compressor_used"
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """The encoding to use, and what led to it."""
 
     encoding: str

@@ -6,8 +6,9 @@ Source: envoy.extensions.filters.http.buffer.v3. A request that came chunked lea
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead
@@ -16,8 +17,7 @@ from proxy.config.context import CompileContext
 from proxy.filters.api import FilterStatus, HttpFilter, HttpFilterFactory, StreamCallbacks
 
 
-@dataclass(frozen=True, slots=True)
-class BufferConfig:
+class BufferConfig(Struct, frozen=True):
     """`max_request_bytes`; 0 switches the filter off (per route)."""
 
     max_request_bytes: int

@@ -7,8 +7,9 @@ message itself count for responses, and the counters of responses have no "respo
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from proxy.base.headers import HeaderMap
 from proxy.base.stats import StatGroup
@@ -78,8 +79,7 @@ class NegotiationStats(StatGroup):
     not_compressed_etag: int
 
 
-@dataclass(frozen=True, slots=True)
-class Direction:
+class Direction(Struct, frozen=True):
     """A compiled `CommonDirectionConfig`. `content_types` are in lower case."""
 
     enabled: Callable[[], bool]
@@ -107,8 +107,7 @@ def _bare(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseDirection:
+class ResponseDirection(Struct, frozen=True):
     """What `ResponseDirectionConfig` adds."""
 
     common: Direction
@@ -118,8 +117,7 @@ class ResponseDirection:
     status_header: bool
 
 
-@dataclass(frozen=True, slots=True)
-class CompressorConfig:
+class CompressorConfig(Struct, frozen=True):
     """`stat_name` is "<name of the library>.<kind of library>."; `request` is None if requests are left alone."""
 
     library: CompressorLibrary | None
@@ -130,8 +128,7 @@ class CompressorConfig:
     choose_first: bool
 
 
-@dataclass(frozen=True, slots=True)
-class CompressorRouteConfig:
+class CompressorRouteConfig(Struct, frozen=True):
     """`CompressorPerRoute`; None where the filter's own settings stay. `library` serves both directions."""
 
     enabled: bool | None

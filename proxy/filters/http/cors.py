@@ -8,8 +8,9 @@ from the most specific policy that has it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from proxy.base.headers import HeaderMap
 from proxy.base.matchers import compile_runtime_fraction, compile_string_matcher
@@ -35,8 +36,7 @@ class CorsStats(StatGroup):
     origin_valid: int
 
 
-@dataclass(frozen=True, slots=True)
-class CorsPolicy:
+class CorsPolicy(Struct, frozen=True):
     """One compiled `CorsPolicy`. `flags` has only what the policy sets; "" leaves a text to other policies."""
 
     origins: tuple[Callable[[str], bool], ...]

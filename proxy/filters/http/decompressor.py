@@ -7,8 +7,9 @@ that cannot be decompressed, or that would grow out of proportion, ends short: b
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead, ResponseHead
@@ -32,16 +33,14 @@ class DirectionStats(StatGroup):
     total_compressed_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Direction:
+class Direction(Struct, frozen=True):
     """A compiled `CommonDirectionConfig`."""
 
     enabled: Callable[[], bool]
     ignore_no_transform: bool
 
 
-@dataclass(frozen=True, slots=True)
-class DecompressorConfig:
+class DecompressorConfig(Struct, frozen=True):
     """`name` is that of the library's config; it stands in stat and trailer names."""
 
     name: str

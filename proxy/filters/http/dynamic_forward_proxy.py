@@ -7,8 +7,9 @@ wait; that cluster chooses the host by the same name.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from proxy.base.messages import RequestHead
 from proxy.base.response_flags import ResponseFlag
@@ -25,8 +26,7 @@ from proxy.upstream.dns_cache.view import DnsCacheView, KnownHost, view_of
 ADDRESS_KEY: Final = "envoy.stream.upstream_address"
 
 
-@dataclass(frozen=True, slots=True)
-class FilterConfig:
+class FilterConfig(Struct, frozen=True):
     """The `FilterConfig` of the proto."""
 
     cache: DnsCacheConfig
@@ -34,8 +34,7 @@ class FilterConfig:
     host_from_state: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RouteConfig:
+class RouteConfig(Struct, frozen=True):
     """The `PerRouteConfig`: an authority, or the lower-case name of the field that has it."""
 
     literal: str = ""

@@ -8,8 +8,9 @@ in `x-envoy-downstream-service-cluster` has keys of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from proxy.base.headers import HeaderMap
 from proxy.base.matchers import compile_header_matchers, fraction_denominator, parse_integer
@@ -33,8 +34,7 @@ _RUNTIME_KEYS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Percentage:
+class Percentage(Struct, frozen=True):
     """How many requests of `denominator` (100, 10^4 or 10^6). The request may ask for fewer in `header`."""
 
     numerator: int
@@ -49,8 +49,7 @@ class Percentage:
         return self.numerator if wanted is None else min(wanted, self.numerator)
 
 
-@dataclass(frozen=True, slots=True)
-class Delay:
+class Delay(Struct, frozen=True):
     """`milliseconds` None leaves it to `x-envoy-fault-delay-request`."""
 
     percentage: Percentage
@@ -63,8 +62,7 @@ class Delay:
         return _first_number(headers, "x-envoy-fault-delay-request", NO_LIMIT)
 
 
-@dataclass(frozen=True, slots=True)
-class Abort:
+class Abort(Struct, frozen=True):
     """One of the statuses is set, or neither: then `x-envoy-fault-abort-request` and its like of gRPC say it."""
 
     percentage: Percentage
@@ -81,8 +79,7 @@ class Abort:
         return None, _first_number(headers, "x-envoy-fault-abort-grpc-request", NO_LIMIT)
 
 
-@dataclass(frozen=True, slots=True)
-class RateLimit:
+class RateLimit(Struct, frozen=True):
     """`kbps` is KiB a second; None leaves it to `x-envoy-fault-throughput-response`."""
 
     percentage: Percentage
@@ -95,8 +92,7 @@ class RateLimit:
         return _first_number(headers, "x-envoy-fault-throughput-response", NO_LIMIT) or None
 
 
-@dataclass(frozen=True, slots=True)
-class FaultConfig:
+class FaultConfig(Struct, frozen=True):
     """One compiled `HTTPFault`. `keys` are runtime keys by the name of the field that may set them."""
 
     delay: Delay | None

@@ -7,8 +7,9 @@ a status other than 0 becomes HTTP 503, and status and message go into the head.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead, ResponseHead
@@ -20,8 +21,7 @@ from proxy.filters.api import FilterStatus, HttpFilter, HttpFilterFactory, Strea
 _PROTOBUF: Final = "application/x-protobuf"
 
 
-@dataclass(frozen=True, slots=True)
-class BridgeConfig:
+class BridgeConfig(Struct, frozen=True):
     """`upgrade_protobuf` makes gRPC of requests that carry a bare message; `ignore_query` cuts the query off."""
 
     upgrade_protobuf: bool

@@ -8,8 +8,9 @@ A response whose length nothing tells is kept until its end, up to the buffer li
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead, ResponseHead
@@ -23,8 +24,7 @@ _MAX_SIZE: Final = 2**32
 _MOST_DIGITS: Final = 20
 
 
-@dataclass(frozen=True, slots=True)
-class ReverseBridgeConfig:
+class ReverseBridgeConfig(Struct, frozen=True):
     """`size_header`, if not "", is the response field that tells the length of the body beforehand."""
 
     content_type: str
@@ -32,8 +32,7 @@ class ReverseBridgeConfig:
     size_header: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReverseBridgeRoute:
+class ReverseBridgeRoute(Struct, frozen=True):
     """What a route may change: switch the filter off."""
 
     disabled: bool

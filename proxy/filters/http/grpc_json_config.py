@@ -6,11 +6,11 @@ without services switches transcoding off.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from google.rpc import status_pb2
+from msgspec import Struct
 
 from proxy.config.context import CompileContext
 from proxy.transcoding.http_template import Unescape
@@ -22,8 +22,7 @@ from proxy.transcoding.path_matcher import MatcherOptions, PathMatcher
 assert status_pb2  # known to the generated pool, which descriptor sets without it are completed from
 
 
-@dataclass(frozen=True, slots=True)
-class TranscoderConfig:
+class TranscoderConfig(Struct, frozen=True):
     """`matcher` is None where transcoding is off. Limits are bytes, None for the connection's buffer limit."""
 
     matcher: PathMatcher[Method] | None = None

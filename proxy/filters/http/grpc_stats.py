@@ -6,8 +6,9 @@ Source: envoy.extensions.filters.http.grpc_stats.v3. What it counts in is `grpc_
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead, ResponseHead
@@ -23,8 +24,7 @@ NAME: Final = "envoy.filters.http.grpc_stats"
 """Also the key of the filter state, whatever the filter is called."""
 
 
-@dataclass(frozen=True, slots=True)
-class GrpcStatsConfig:
+class GrpcStatsConfig(Struct, frozen=True):
     """`allowed` has (service, method) of those with numbers of their own; None unless there is a list."""
 
     emit_filter_state: bool

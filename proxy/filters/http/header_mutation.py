@@ -7,8 +7,9 @@ first the most specific ones, so that the least specific have the last word, unl
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from proxy.base.messages import RequestHead, ResponseHead
 from proxy.base.services import WorkerServices
@@ -17,8 +18,7 @@ from proxy.filters.api import FilterStatus, HttpFilter, HttpFilterFactory, Strea
 from proxy.formatter.header_ops import HeaderOps, compile_header_mutations
 
 
-@dataclass(frozen=True, slots=True)
-class Mutations:
+class Mutations(Struct, frozen=True):
     """Compiled `Mutations`; None where nothing is to be done."""
 
     request: HeaderOps | None

@@ -7,8 +7,9 @@ Source: envoy.extensions.filters.http.health_check.v3. A proxy that is draining 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from proxy.base.headers import HeaderMap
 from proxy.base.matchers import HeaderMatch, compile_header_matchers
@@ -23,8 +24,7 @@ _OK, _UNAVAILABLE = 200, 503
 _HEALTHY_STATUSES = range(200, 300)
 
 
-@dataclass(frozen=True, slots=True)
-class HealthCheckFilterConfig:
+class HealthCheckFilterConfig(Struct, frozen=True):
     """`cache_time` is in seconds, 0.0 without a cache; `least_healthy` are percentages by cluster."""
 
     passes_through: bool

@@ -7,8 +7,9 @@ the stream is idle for too long, a cluster for `odcds.timeout`; then the request
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from proxy.base.messages import RequestHead
 from proxy.base.services import WorkerServices
@@ -22,8 +23,7 @@ _TIMEOUT: Final = 5.0
 CLUSTERS: Final = "CLUSTER"
 
 
-@dataclass(frozen=True, slots=True)
-class OnDemandConfig:
+class OnDemandConfig(Struct, frozen=True):
     """Where to ask for clusters: a serialised `core.v3.ConfigSource`, empty if nowhere; `timeout` in seconds."""
 
     source: bytes = b""

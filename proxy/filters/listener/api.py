@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, Protocol
+
+from msgspec import Struct
 
 from proxy.base.services import WorkerServices
 from proxy.base.stream_info import ConnectionInfo
@@ -50,8 +51,7 @@ class ListenerFilter(Protocol):
         """Decide on a new connection, or say that bytes are needed."""
 
 
-@dataclass(frozen=True, slots=True)
-class ListenerFilterFactory:
+class ListenerFilterFactory(Struct, frozen=True):
     """How to make one kind of listener filter.
 
     `only_detects(config)` says that the filter lets every connection pass and but writes down what it finds.

@@ -6,8 +6,9 @@ Each worker has a bucket of its own for each listener, as each of Envoy's listen
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Any, ClassVar
+
+from msgspec import Struct
 
 from proxy.base.services import WorkerServices
 from proxy.base.stats import StatGroup
@@ -19,8 +20,7 @@ from proxy.filters.api import ListenerFacts
 from proxy.filters.listener.api import Decision, ListenerFilterFactory
 
 
-@dataclass(frozen=True, slots=True)
-class LocalRateLimitConfig:
+class LocalRateLimitConfig(Struct, frozen=True):
     """`runtime_key` "" means that `enabled` always holds."""
 
     stat_prefix: str

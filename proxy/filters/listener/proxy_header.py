@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from dataclasses import dataclass
-from struct import Struct
+import struct
 from typing import Final
+
+from msgspec import Struct
 
 from proxy.base.address import Address
 from proxy.base.errors import ProtocolError
@@ -23,7 +24,10 @@ _V2_HEADER: Final = 16
 _LOCAL, _PROXY = 0, 1
 _STREAM, _DATAGRAM = 1, 2
 #: Address family to (family, bytes of both addresses and ports).
-_FAMILIES: Final = {1: (socket.AF_INET, Struct(">4s4sHH")), 2: (socket.AF_INET6, Struct(">16s16sHH"))}
+_FAMILIES: Final = {
+    1: (socket.AF_INET, struct.Struct(">4s4sHH")),
+    2: (socket.AF_INET6, struct.Struct(">16s16sHH")),
+}
 _SPACES: Final = b" \t\n\v\f\r"
 
 
@@ -35,8 +39,7 @@ class MalformedHeaderError(ProtocolError):
         self.version = version
 
 
-@dataclass(frozen=True, slots=True)
-class ProxyHeader:
+class ProxyHeader(Struct, frozen=True):
     """A whole header of `size` bytes.
 
     `remote` and `local` are None where the sender speaks for itself (LOCAL, UNKNOWN). `tlvs` are in order.

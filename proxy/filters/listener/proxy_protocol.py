@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Any, ClassVar
+
+from msgspec import Struct
 
 from proxy.base.services import WorkerServices
 from proxy.base.stats import StatGroup
@@ -28,8 +29,7 @@ _INCLUDE_ALL = 0
 _DYNAMIC_METADATA = 0
 
 
-@dataclass(frozen=True, slots=True)
-class ProxyProtocolConfig:
+class ProxyProtocolConfig(Struct, frozen=True):
     """`rules` map the type of a TLV to (namespace, key) of dynamic metadata; `passed` None passes on all types."""
 
     stat_prefix: str

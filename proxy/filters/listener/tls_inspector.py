@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import Any, ClassVar, Final
+
+from msgspec import Struct
 
 from proxy.base.services import WorkerServices
 from proxy.base.stats import Histogram, StatGroup
@@ -22,8 +23,7 @@ _NEWEST_VERSION: Final = 0x0304
 METADATA = "envoy.filters.listener.tls_inspector"
 
 
-@dataclass(frozen=True, slots=True)
-class TlsInspectorConfig:
+class TlsInspectorConfig(Struct, frozen=True):
     """`max_size` is how many bytes a ClientHello and its records may take."""
 
     ja3: bool = False

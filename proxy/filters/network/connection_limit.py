@@ -6,8 +6,9 @@ this filter of this worker.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
+
+from msgspec import Struct
 
 from proxy.base.runtime import Runtime
 from proxy.base.services import WorkerServices
@@ -18,8 +19,7 @@ from proxy.config.durations import seconds
 from proxy.filters.api import ListenerFacts, NetworkFilterFactory
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionLimitConfig:
+class ConnectionLimitConfig(Struct, frozen=True):
     """`delay` is in seconds; `runtime_key` "" means that `enabled` always holds."""
 
     stat_prefix: str

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from envoy.service.auth.v3 import external_auth_pb2
 from google.protobuf.message import DecodeError
+from msgspec import Struct
 
 from proxy.base.response_flags import ResponseFlag
 from proxy.base.services import WorkerServices
@@ -29,8 +29,7 @@ _DEFAULT_TIMEOUT: Final = 0.2
 _V3: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
-class ExtAuthzConfig:
+class ExtAuthzConfig(Struct, frozen=True):
     """`enabled` tells by dynamic metadata whether a connection is asked about; None for all of them."""
 
     stat_prefix: str

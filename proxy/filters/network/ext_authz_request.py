@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from envoy.service.auth.v3 import external_auth_pb2
+from msgspec import Struct
 
 from proxy.base.stream_info import ConnectionInfo
 from proxy.config.address_message import set_address
 from proxy.formatter.wire import encode_wire
 
 
-@dataclass(frozen=True, slots=True)
-class CheckFields:
+class CheckFields(Struct, frozen=True):
     """Which optional facts are told.
 
     `labels_key` names the labels of the destination in the metadata of the node, "" for none; `namespaces` are

@@ -5,8 +5,9 @@ The bucket is that of this worker; filters with the same `share_key` and the sam
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
+
+from msgspec import Struct
 
 from proxy.base.response_flags import ResponseFlag
 from proxy.base.services import WorkerServices
@@ -18,8 +19,7 @@ from proxy.config.token_buckets import compile_token_bucket
 from proxy.filters.api import ListenerFacts, NetworkFilterFactory
 
 
-@dataclass(frozen=True, slots=True)
-class LocalRateLimitConfig:
+class LocalRateLimitConfig(Struct, frozen=True):
     """`runtime_key` "" means that `enabled` always holds; `share_key` "" that the bucket is the filter's own."""
 
     stat_prefix: str

@@ -6,8 +6,9 @@ included: the same facts are known then, and nothing is said to a client that is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from proxy.base.services import WorkerServices
 from proxy.base.stats import StatGroup
@@ -21,8 +22,7 @@ NAMESPACE: Final = "envoy.filters.network.rbac"
 _CONTINUOUS: Final = 1
 
 
-@dataclass(frozen=True, slots=True)
-class RbacConfig:
+class RbacConfig(Struct, frozen=True):
     """`delay` is how many seconds a denied connection is held before it is closed."""
 
     stat_prefix: str

@@ -6,9 +6,10 @@ What needs a request (headers) is refused as Envoy does; a path matches nothing,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
+
+from msgspec import Struct
 
 from proxy.base.matchers import compile_cidr_ranges, compile_string_matcher, never
 from proxy.base.regex import wire_text
@@ -30,8 +31,7 @@ _REFUSED: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(Struct, frozen=True):
     """An engine. `policies` are names and tests in the order of their names, which is that of Envoy."""
 
     action: int

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from proxy.base.address import parse_ip_port
 from proxy.base.services import WorkerServices
@@ -40,8 +41,7 @@ _FACTORIES: Final[Mapping[str, Make]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class StateValue:
+class StateValue(Struct, frozen=True):
     """One object: `make` gets what `render` gives for the connection. `sharing` is 0, ONCE or TRANSITIVE."""
 
     key: str

@@ -6,8 +6,9 @@ Source: envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3. The dynam
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from proxy.base.services import WorkerServices
 from proxy.base.stream_info import ConnectionInfo
@@ -22,8 +23,7 @@ from proxy.upstream.dns_cache.view import DnsCacheView, KnownHost, view_of
 _MAX_PORT: Final = 65535
 
 
-@dataclass(frozen=True, slots=True)
-class SniDynamicForwardProxyConfig:
+class SniDynamicForwardProxyConfig(Struct, frozen=True):
     """The cache, and the port of hosts for which the filter state has none."""
 
     cache: DnsCacheConfig

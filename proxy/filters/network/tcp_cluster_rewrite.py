@@ -7,8 +7,9 @@ expressions of C++ (ECMAScript), here RE2 does: what RE2 lacks (look-around, bac
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from proxy.base.regex import Regex, Substitution, compile_regex, wire_text
 from proxy.base.services import WorkerServices
@@ -21,8 +22,7 @@ from proxy.filters.network.sni_cluster import CLUSTER_KEY
 _REFERENCE: Final = re.compile(r"\$(\$|&|[0-9]{1,2})")
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterRewrite:
+class ClusterRewrite(Struct, frozen=True):
     """`pattern` None leaves every name as it is."""
 
     pattern: Regex | None

@@ -5,14 +5,13 @@ Source: `DnsCluster`'s fields and Envoy's `JitteredExponentialBackOffStrategy`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from proxy.upstream.cluster_config import DnsConfig
 from proxy.upstream.lb.api import Draw
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What resolving a name gave.
 
     `addresses` are textual IPs without duplicates, in the order of the answer. `ttl` is the shortest time to

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from msgspec import Struct
+
 from proxy.config.context import CompileContext
 from proxy.config.durations import seconds
 from proxy.upstream.cluster_config import DnsConfig, DnsFamily
@@ -39,8 +41,7 @@ class DnsCacheConfig:
     serialized: bytes = field(default=b"", compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class DynamicForwardProxyConfig:
+class DynamicForwardProxyConfig(Struct, frozen=True):
     """The `ClusterConfig.kind` of a cluster whose hosts are those of a DNS cache.
 
     `named` is whether its `cluster_type` has the name by which the HTTP filter knows such clusters.

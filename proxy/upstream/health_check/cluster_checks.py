@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from proxy.base.address import Address
 from proxy.base.runtime import Runtime
@@ -39,8 +41,7 @@ _LOOPBACK = Address("127.0.0.1", 0)
 _NO_LIMIT = Thresholds(UNLIMITED, UNLIMITED, UNLIMITED, UNLIMITED)
 
 
-@dataclass(slots=True)
-class Surroundings:
+class Surroundings(Struct):
     """What checks need of their process. `now` gives Unix seconds; `file` a writer of lines to a path.
 
     `draw` gives random integers; `has_traffic` tells whether the cluster with that stat name was ever connected to;

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from proxy.base.matchers import StringMatch
 
@@ -11,8 +12,7 @@ from proxy.base.matchers import StringMatch
 StatusRange = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class HttpCheck:
+class HttpCheck(Struct, frozen=True):
     """`HttpHealthCheck`. `receive` must be found in the body in this order; `buffer_size` 0 is no limit."""
 
     path: str
@@ -31,8 +31,7 @@ class HttpCheck:
     kind = "HTTP"
 
 
-@dataclass(frozen=True, slots=True)
-class TcpCheck:
+class TcpCheck(Struct, frozen=True):
     """`TcpHealthCheck`; with nothing to receive it only connects."""
 
     send: bytes = b""
@@ -41,8 +40,7 @@ class TcpCheck:
     kind = "TCP"
 
 
-@dataclass(frozen=True, slots=True)
-class GrpcCheck:
+class GrpcCheck(Struct, frozen=True):
     """`GrpcHealthCheck`."""
 
     service_name: str = ""
@@ -52,8 +50,7 @@ class GrpcCheck:
     kind = "GRPC"
 
 
-@dataclass(frozen=True, slots=True)
-class HealthCheckConfig:
+class HealthCheckConfig(Struct, frozen=True):
     """One check of every host of a cluster.
 
     `criteria` is a `core.v3.Metadata` that chooses the transport socket in place of the host's, or None.

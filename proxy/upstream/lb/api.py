@@ -8,9 +8,10 @@ Percentages are 0 to 100, times are seconds.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from proxy.base.runtime import Runtime
 from proxy.upstream.host import Host
@@ -36,8 +37,7 @@ class LbPolicy(Enum):
     CLUSTER_PROVIDED = "CLUSTER_PROVIDED"
 
 
-@dataclass(frozen=True, slots=True)
-class SlowStartConfig:
+class SlowStartConfig(Struct, frozen=True):
     """How the weight of a new host rises: to the power 1 / `aggression` of its age in the `window` (seconds).
 
     `min_weight` is the share of its weight that it begins with, 0.0 to 1.0.
@@ -56,8 +56,7 @@ class SlowStartConfig:
         return value if value > 0 else 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class ZoneAwareConfig:
+class ZoneAwareConfig(Struct, frozen=True):
     """Routing within the own zone; see `proxy.upstream.lb.zone_routing`."""
 
     routing_enabled: int = 100
@@ -66,8 +65,7 @@ class ZoneAwareConfig:
     force_direct: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class HashingConfig:
+class HashingConfig(Struct, frozen=True):
     """What RING_HASH and MAGLEV need. `balance_factor` is a percentage above 100, 0 for "no bound"."""
 
     murmur: bool = False
@@ -90,8 +88,7 @@ class SubsetFallback(Enum):
     KEYS_SUBSET = 4
 
 
-@dataclass(frozen=True, slots=True)
-class SubsetSelector:
+class SubsetSelector(Struct, frozen=True):
     """Hosts with equal values of `keys` (sorted) are a subset."""
 
     keys: tuple[str, ...]
@@ -100,8 +97,7 @@ class SubsetSelector:
     fallback_keys: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class SubsetConfig:
+class SubsetConfig(Struct, frozen=True):
     """Balancing within the hosts that fit the metadata of a request; `default_subset` are JSON values by key."""
 
     selectors: tuple[SubsetSelector, ...]
@@ -115,8 +111,7 @@ class SubsetConfig:
     allow_redundant_keys: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LbConfig:
+class LbConfig(Struct, frozen=True):
     """A policy and its numbers.
 
     `choice_count` (2 or more) and `active_request_bias` (0.0 or more) matter to LEAST_REQUEST only;

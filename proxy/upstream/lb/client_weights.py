@@ -7,8 +7,9 @@ by the reports that it gets itself, as each thread of Envoy does.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from proxy.base.headers import HeaderMap
 from proxy.upstream.host import Host
@@ -16,8 +17,7 @@ from proxy.upstream.lb.api import Clock
 from proxy.upstream.lb.load_report import read_report, weight_of
 
 
-@dataclass(frozen=True, slots=True)
-class ClientWeightsConfig:
+class ClientWeightsConfig(Struct, frozen=True):
     """Seconds, except `error_penalty` and `metrics`, see `load_report.weight_of`.
 
     A host is weighed when it has reported for the `blackout`; a report is good for the `expiration`.

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import product
 from typing import Any, Final
 
 from google.protobuf.json_format import MessageToDict
+from msgspec.structs import replace
 
 from proxy.upstream.host import Host
 from proxy.upstream.host_set import PrioritySet

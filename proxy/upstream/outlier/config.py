@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from proxy.config.context import CompileContext
 
 _NANOS_PER_MS: Final = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class OutlierConfig:
+class OutlierConfig(Struct, frozen=True):
     """Names and defaults are Envoy's; those that end with `_ms` are milliseconds, percentages are from 0 to 100.
 
     The runtime may replace all but the last three, under `outlier_detection.` and the name of the field here.

@@ -7,10 +7,11 @@ rate is not ejected once more for its failure percentage, which in Envoy makes `
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from enum import Enum
 from math import sqrt
 from typing import Final
+
+from msgspec import Struct
 
 from proxy.base.runtime import Runtime
 from proxy.upstream.health_flags import HostKey
@@ -34,8 +35,7 @@ class Action(Enum):
     UNEJECTED = "unejected"
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """`seconds` is how long the ejection lasts at least; `since` those since the opposite was decided, or None.
 
     `ejections` counts those of the host, `numbers` says what the decision rests on. `average` and `threshold` are

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-from dataclasses import fields
-
 from iptables.config import Config
 from iptables.options import OPTIONS
 
 
 def test_every_setting_has_one_flag() -> None:
-    assert sorted(option.field for option in OPTIONS) == sorted(field.name for field in fields(Config))
+    assert sorted(option.field for option in OPTIONS) == sorted(Config.__struct_fields__)
     names = [name for option in OPTIONS for name in (option.flag, option.short) if name]
     assert len(set(names)) == len(names)
 

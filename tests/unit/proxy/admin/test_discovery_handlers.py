@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from typing import Any
 
 from envoy.config.cluster.v3 import cluster_pb2
+from msgspec.structs import replace
 
 from proxy.admin.discovered import Discovered, DiscoveredType, Missing, Readiness, Refusal, Snapshot
 from tests.support.admin_state import FakeAdminState, ask
@@ -74,7 +74,7 @@ def test_what_was_promised_later_does_not_take_readiness_away() -> None:
 
 def test_ready_is_never_true_while_draining() -> None:
     fake = state()
-    fake.facts = dataclasses.replace(fake.facts, state="DRAINING")
+    fake.facts = replace(fake.facts, state="DRAINING")
     assert ask(fake, "/ready?format=json")[0] == 503
 
 

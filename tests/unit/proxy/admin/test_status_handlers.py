@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import pytest
 from envoy.admin.v3 import memory_pb2
+from msgspec.structs import replace
 
 from proxy.admin.state import ServerStateName
 from proxy.admin.status_handlers import json_response
@@ -17,7 +17,7 @@ from tests.support.admin_state import FakeAdminState, ask
 )
 def test_ready_only_when_live(state_name: ServerStateName, status: int) -> None:
     state = FakeAdminState()
-    state.facts = dataclasses.replace(state.facts, state=state_name)
+    state.facts = replace(state.facts, state=state_name)
     assert ask(state, "/ready")[::2] == (status, state_name + "\n")
 
 

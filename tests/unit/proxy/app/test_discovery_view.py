@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 from envoy.config.bootstrap.v3 import bootstrap_pb2
+from msgspec.structs import replace
 
 from proxy.app.discovery_view import DiscoveryView
 from tests.unit.proxy.discovery.tables import Tables, cluster, eds_cluster, endpoints, listener, routes, run

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
+from msgspec.structs import replace
 
 from proxy.discovery.snapshot_file import Identity, Section, SnapshotError, decode, encode, read_key
 from tests.unit.proxy.discovery.tables import cluster, endpoints

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
 from proxy.base.address import Address
 from proxy.connection.sockets import ListenAddress
@@ -169,13 +170,13 @@ class World:
 
     def start(self, ip: str = "10.0.0.1", **fields: Any) -> Any:
         config = compiled(listener(address=address(ip, 53, protocol="UDP"), **fields))
-        self._put_taker(config)
+        config = self._with_taker(config)
         return asyncio.run(self.manager.add(config, [cast("socket.socket", self.socket)]))
 
-    def _put_taker(self, config: Any) -> None:
+    def _with_taker(self, config: Any) -> Any:
         factory, own = config.udp.filter
         replaced = type(factory)(factory.name, factory.type_name, factory.compile, lambda _c, _s: self.taker)
-        object.__setattr__(config.udp, "filter", (replaced, own))
+        return replace(config, udp=replace(config.udp, filter=(replaced, own)))
 
     def feed(self, *waiting: bytes | OSError | tuple[bytes, bytes]) -> None:
         self.socket.waiting += [(one, b"") if isinstance(one, bytes) else one for one in waiting]

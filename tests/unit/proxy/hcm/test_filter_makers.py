@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import dataclasses
 from types import SimpleNamespace
 from typing import Any, cast
 
 from envoy.config.core.v3 import extension_pb2
 from envoy.extensions.filters.http.buffer.v3 import buffer_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
+from msgspec.structs import replace
 
 from proxy.hcm.config import UpgradeConfig
 from proxy.hcm.discovered_filter import CompiledHttpFilter, DiscoveredHttpFilter, MissingConfigFilter
@@ -55,7 +55,7 @@ def test_a_route_switches_filters_off_and_on() -> None:
 
 
 def test_filters_without_anything_to_do_cost_a_route_nothing() -> None:
-    factory = dataclasses.replace(static("a").factory, idle=lambda config: True)
+    factory = replace(static("a").factory, idle=lambda config: True)
     idle = CompiledHttpFilter("idle", factory, static("a").config, False)
     of = makers(idle)
     assert names(of) == []

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from proxy.upstream.health_check.config import HealthCheckConfig, HttpCheck
 from proxy.upstream.health_check.verdict import (
