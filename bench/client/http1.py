@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from bench.client.lane import Lane
+from bench.client.lane import ConnectionLane
 from proxy.base.errors import ProtocolError
 from proxy.codec.http1_body import BodyDecoder, ChunkedDecoder, UntilCloseDecoder
 from proxy.codec.http1_fields import find_head_end
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _MOST_HEADS: Final = 512
 
 
-class Http1Lane(Lane):
+class Http1Lane(ConnectionLane):
     """Strict as the proxy's own client side; pipelines nothing."""
 
     def __init__(self, load: Load) -> None:
@@ -31,7 +31,7 @@ class Http1Lane(Lane):
         self._left = 0
 
     def begin_reply(self) -> None:
-        """See `Lane`."""
+        """See `ConnectionLane`."""
         self._buffer = b""
         self._response = self._body = None
 
@@ -94,7 +94,7 @@ class Http1Lane(Lane):
         self.finish(str(status), failure, keep=response.keep_alive and not rest)
 
     def end_of_reply(self) -> bool:
-        """See `Lane`."""
+        """See `ConnectionLane`."""
         if not isinstance(self._body, UntilCloseDecoder):
             return False
         self._complete(b"")

@@ -1,4 +1,4 @@
-"""One connection that carries one request at a time: what HTTP/1.1 and plain TCP have in common."""
+"""What carries one request at a time: a connection of HTTP/1.1 or TCP, or one stream at a time of HTTP/2."""
 
 from __future__ import annotations
 
@@ -13,8 +13,17 @@ if TYPE_CHECKING:
     from bench.client.load import Load
 
 
-class Lane(asyncio.Protocol):
-    """Sends what the load gives it and tells it of each end. It connects when a request finds it unconnected.
+def connect_failure(error: OSError) -> str:
+    """The kind of error that a failed connection counts as."""
+    if isinstance(error, ssl.SSLError):
+        return "certificate" if isinstance(error, ssl.SSLCertVerificationError) else "TLS"
+    if isinstance(error, TimeoutError):
+        return "connect timeout"
+    return "connect refused" if isinstance(error, ConnectionRefusedError) else "connect"
+
+
+class Lane:
+    """Sends what the load gives it and tells it of each end.
 
     `due` is when the present request should have been sent, `sent` when it was (or its connection begun);
     `sent` is 0 while there is none.
@@ -25,17 +34,60 @@ class Lane(asyncio.Protocol):
         self.due = 0.0
         self.sent = 0.0
         self.request: Request
-        self.transport: asyncio.Transport | None = None
-        self._connecting: asyncio.Task[None] | None = None
 
     def start(self, request: Request, due: float) -> None:
         """Send a request; the lane must be free."""
         self.request = request
         self.due = due
         self.sent = monotonic()
+        self.send()
+
+    def send(self) -> None:
+        """Send `request`, on a new connection if there is none."""
+        raise NotImplementedError
+
+    def drop(self, *, abort: bool = False) -> None:
+        """Leave the connection, with `abort` what was to be written with it; what still comes is not heard."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """The run is over."""
+        self.sent = 0.0
+        self.drop()
+
+    def finish(self, status: str, failure: str = "", *, keep: bool = True) -> None:
+        """The reply is complete; the connection is kept if it may be."""
+        due, request = self.due, self.request
+        self.sent = 0.0
+        if not keep or self.load.options.new_connection:
+            self.drop()
+        now = monotonic()
+        self.load.tally.answered(due, now, status, request.name, failure)
+        self.load.freed(self, now)
+
+    def fail(self, kind: str) -> None:
+        """The request is lost, and with HTTP/1.1 and TCP the connection with it."""
+        due = self.due
+        self.sent = 0.0
+        self.drop(abort=True)
+        now = monotonic()
+        self.load.tally.failed(due, now, kind)
+        self.load.failed(self, now, kind)
+
+
+class ConnectionLane(Lane, asyncio.Protocol):
+    """A connection of its own; it connects when a request finds it unconnected."""
+
+    def __init__(self, load: Load) -> None:
+        super().__init__(load)
+        self.transport: asyncio.Transport | None = None
+        self._connecting: asyncio.Task[None] | None = None
+
+    def send(self) -> None:
+        """See `Lane`."""
         self.begin_reply()
         if self.transport is not None:
-            self.transport.write(request.data)
+            self.transport.write(self.request.data)
         else:
             self._connecting = asyncio.get_running_loop().create_task(self._connect(), name="bench connect")
 
@@ -50,16 +102,8 @@ class Lane(asyncio.Protocol):
         load = self.load
         try:
             transport, _ = await load.connect(lambda: self)
-        except ssl.SSLCertVerificationError:
-            self.fail("certificate")
-        except ssl.SSLError:
-            self.fail("TLS")
-        except ConnectionRefusedError:
-            self.fail("connect refused")
-        except TimeoutError:
-            self.fail("connect timeout")
-        except OSError:
-            self.fail("connect")
+        except OSError as error:
+            self.fail(connect_failure(error))
         else:
             if self.sent:
                 load.tally.connections += 1
@@ -69,27 +113,8 @@ class Lane(asyncio.Protocol):
         """See `asyncio.Protocol`."""
         self.transport = cast("asyncio.Transport", transport)
 
-    def finish(self, status: str, failure: str = "", *, keep: bool = True) -> None:
-        """The reply is complete; the connection is kept if it may be."""
-        due, request = self.due, self.request
-        self.sent = 0.0
-        if not keep or self.load.options.new_connection:
-            self.drop()
-        now = monotonic()
-        self.load.tally.answered(due, now, status, request.name, failure)
-        self.load.freed(self, now)
-
-    def fail(self, kind: str) -> None:
-        """The request is lost, and the connection with it."""
-        due = self.due
-        self.sent = 0.0
-        self.drop(abort=True)
-        now = monotonic()
-        self.load.tally.failed(due, now, kind)
-        self.load.failed(self, now, kind)
-
     def drop(self, *, abort: bool = False) -> None:
-        """Leave the connection, with `abort` what was to be written with it; what still comes is not heard."""
+        """See `Lane`."""
         transport, self.transport = self.transport, None
         if transport is not None:
             transport.set_protocol(_Deaf())

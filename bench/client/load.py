@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Any, Final
 
 from bench.client.http1 import Http1Lane
+from bench.client.http2 import Http2Lane, Place, http2_state
 from bench.client.lane import Lane
 from bench.client.options import Options
 from bench.client.requests import in_turn
@@ -45,8 +46,8 @@ class Load:
         self.seconds = 0.0
         self._progress = progress
         self._requests = in_turn(options.requests)
-        kind = Http1Lane if options.target.http else TcpLane
-        self._lanes: list[Lane] = [kind(self) for _ in range(options.connections)]
+        self.http2_stats, self.http2_parser = http2_state()
+        self._lanes = self._make_lanes()
         self._free: deque[Lane] = deque(self._lanes)
         self._running = False
         self._schedule: Schedule | None = None
@@ -57,6 +58,16 @@ class Load:
         self._next_due = 0.0
         self._timer: FineTimer | None = None
         self._changed = asyncio.Event()
+
+    def _make_lanes(self) -> list[Lane]:
+        count = self.options.connections
+        if self.options.target.http2:
+            places = [Place(self) for _ in range(count)]
+            # The first streams of all connections come before the second of any.
+            return [Http2Lane(self, place) for _ in range(self.options.streams) for place in places]
+        if self.options.target.http:
+            return [Http1Lane(self) for _ in range(count)]
+        return [TcpLane(self) for _ in range(count)]
 
     async def connect(self, protocol: Callable[[], asyncio.Protocol]) -> tuple[asyncio.Transport, Any]:
         """A connection to the target."""
@@ -92,6 +103,8 @@ class Load:
             for lane in self._lanes:
                 lane.sent = 0.0
                 lane.drop()
+            for lane in self._lanes:
+                lane.close()
             self.tally.close_interval(monotonic())
 
     async def _reach(self) -> None:
@@ -109,8 +122,11 @@ class Load:
         except OSError as error:
             reason = "connection refused" if isinstance(error, ConnectionRefusedError) else str(error)
         else:
+            tls = transport.get_extra_info("ssl_object")
             transport.close()
-            return
+            if tls is None or not target.http2 or tls.selected_alpn_protocol() == "h2":
+                return
+            reason = "it does not speak HTTP/2 (ALPN chose nothing)"
         raise UsageError(f"outrider bench: {target.host}:{target.port}: {reason}")
 
     async def _part(self, schedule: Schedule | None, duration: float, count: float) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench.client.requests import Request, body_of, check_method, http1_request, parse_header
+from bench.client.requests import Request, body_of, check_method, http1_request, http2_request, parse_header
 from bench.client.schedule import Schedule
 from bench.client.target import Target, parse_target
 from proxy.base.errors import UsageError
@@ -25,6 +25,7 @@ class Options:
     target: Target
     requests: tuple[Request, ...]
     connections: int
+    streams: int
     duration: float | None
     count: int | None
     warm_up: float
@@ -85,6 +86,10 @@ def _header(text: str) -> tuple[str, str]:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def _hex(text: str) -> bytes:
+    return bytes.fromhex(text)
+
+
 def _method(text: str) -> str:
     try:
         return check_method(text)
@@ -100,8 +105,15 @@ def _parser() -> Parser:
         "fixed times, and latency counts from then, so a server that stalls cannot hide it.",
     )
     add = parser.add_argument
-    add("url", metavar="URL", help="http://, https://, tcp:// or tls://HOST:PORT")
+    add("url", metavar="URL", help="http, https, h2, h2c, grpc, grpcs, tcp or tls://HOST:PORT/PATH")
     add("-c", "--connections", type=_connections, default=10, help="default 10")
+    add(
+        "-m",
+        "--streams",
+        type=_positive,
+        metavar="N",
+        help="of HTTP/2, at a time on each connection (default 1)",
+    )
     add("-d", "--duration", type=seconds, metavar="S", help="seconds (default 10 unless --requests is given)")
     add("-n", "--requests", type=_positive, metavar="N", help="end after so many requests")
     add("--warm-up", type=seconds, default=0.0, metavar="S", help="seconds before it that are not measured")
@@ -119,7 +131,8 @@ def _parser() -> Parser:
     add("-H", "--header", type=_header, action="append", default=[], metavar="'NAME: VALUE'")
     add("-X", "--method", type=_method, help="default GET, with a body POST")
     body = parser.add_mutually_exclusive_group()
-    body.add_argument("-b", "--body", help="the body, or the payload of tcp:// and tls://")
+    body.add_argument("-b", "--body", help="the body; the message of grpc, the payload of tcp and tls")
+    body.add_argument("--body-hex", type=_hex, metavar="HEX", help="the same in hexadecimal")
     body.add_argument("--body-file", metavar="FILE")
     body.add_argument("--body-size", type=_size, metavar="BYTES")
     add("--expect-bytes", type=_size, metavar="N", help="tcp://, tls://: N bytes answer (default: an echo)")
@@ -140,8 +153,11 @@ def parse_options(arguments: Sequence[str]) -> Options:
         if getattr(given, flag) == 0:
             parser.error(f"--{flag} must be above 0")
     _check_scheme(parser, target, given)
-    body = body_of(given.body, given.body_file, given.body_size)
-    if target.http:
+    body = given.body_hex or body_of(given.body, given.body_file, given.body_size)
+    if target.http2:
+        method = given.method or ("POST" if body else "GET")
+        request = http2_request(target, method, target.path, given.header, body)
+    elif target.http:
         method = given.method or ("POST" if body else "GET")
         request = http1_request(target, method, target.path, given.header, body)
     elif not body:
@@ -152,6 +168,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
         target=target,
         requests=(request,),
         connections=given.connections,
+        streams=given.streams or 1,
         duration=given.duration or (None if given.requests else 10.0),
         count=given.requests,
         warm_up=given.warm_up,
@@ -159,27 +176,34 @@ def parse_options(arguments: Sequence[str]) -> Options:
         timeout=given.timeout,
         new_connection=given.new_connection,
         expect_bytes=given.expect_bytes,
-        tls=_context(given.insecure, given.cacert, http=target.http) if target.tls else None,
+        tls=_context(given.insecure, given.cacert, target) if target.tls else None,
         report=given.report,
     )
 
 
 def _check_scheme(parser: Parser, target: Target, given: argparse.Namespace) -> None:
     """Refuse flags that would have no effect with this URL."""
-    if target.http and given.expect_bytes is not None:
+    with_requests = target.http or target.http2
+    if with_requests and given.expect_bytes is not None:
         parser.error(f"--expect-bytes has no meaning with {target.scheme}://")
     if given.expect_bytes == 0:
         parser.error("--expect-bytes must be above 0")
-    if not target.http and (given.header or given.method):
-        parser.error(f"--header and --method have no meaning with {target.scheme}://")
+    if not with_requests and given.header:
+        parser.error(f"--header has no meaning with {target.scheme}://")
+    if given.method and (target.grpc or not with_requests):
+        parser.error(f"--method has no meaning with {target.scheme}://")
+    if given.streams and not target.http2:
+        parser.error(f"--streams has no meaning with {target.scheme}://")
+    if given.streams and given.streams > 1 and given.new_connection:
+        parser.error("--new-connection has one stream on each connection")
     if not target.tls and (given.insecure or given.cacert):
         parser.error(f"--insecure and --cacert have no meaning with {target.scheme}://")
 
 
-def _context(insecure: bool, authorities: str | None, *, http: bool) -> ssl.SSLContext:
+def _context(insecure: bool, authorities: str | None, target: Target) -> ssl.SSLContext:
     context = ssl.create_default_context()
-    if http:
-        context.set_alpn_protocols(["http/1.1"])
+    if target.http2 or target.http:
+        context.set_alpn_protocols(["h2" if target.http2 else "http/1.1"])
     if authorities is not None:
         try:
             context.load_verify_locations(authorities)

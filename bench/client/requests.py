@@ -9,16 +9,26 @@ from typing import Final
 
 from bench.client.target import Target
 from proxy.base.errors import UsageError
+from proxy.codec.grpc import prefix
+from proxy.codec.hpack_encoder import encode_fields
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
+_OF_CONNECTIONS: Final = frozenset(
+    {"connection", "keep-alive", "proxy-connection", "upgrade", "te", "transfer-encoding"}
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request as it is sent; `name` tells it apart in a mix. The reply to a `head` request has no body."""
+    """One request as it is sent; `name` tells it apart in a mix. The reply to a `head` request has no body.
+
+    With HTTP/2 `data` is the header block and `body` what follows; else `data` is all of it.
+    """
 
     data: bytes
+    body: bytes = b""
     head: bool = False
     name: str = ""
     weight: int = 1
@@ -67,7 +77,45 @@ def http1_request(
     if body or method in {"POST", "PUT", "PATCH"}:
         lines.append(f"content-length: {len(body)}")
     text = "\r\n".join(lines) + "\r\n\r\n"
-    return Request(text.encode("latin-1") + body, method == "HEAD", name, weight)
+    return Request(text.encode("latin-1") + body, head=method == "HEAD", name=name, weight=weight)
+
+
+def http2_request(
+    target: Target,
+    method: str,
+    path: str,
+    headers: Sequence[tuple[str, str]],
+    body: bytes,
+    *,
+    name: str = "",
+    weight: int = 1,
+) -> Request:
+    """An HTTP/2 request, or with such a target a unary call with the message `body`."""
+    fields = [(field.lower(), value) for field, value in headers]
+    given = dict(fields)
+    for field in _OF_CONNECTIONS & given.keys():
+        raise UsageError(
+            f"outrider bench: header {field!r} does not exist in HTTP/2 (RFC 9113 section 8.2.2)"
+        )
+    authority = given.pop("host", target.authority)
+    if "user-agent" not in given:
+        fields.append(("user-agent", "outrider-bench"))
+    if target.grpc:
+        method = "POST"
+        body = prefix(len(body)) + body
+        fields = [("te", "trailers"), *fields]
+        if "content-type" not in given:
+            fields.append(("content-type", "application/grpc"))
+    elif body:
+        fields.append(("content-length", str(len(body))))
+    pseudo = [
+        (":method", method),
+        (":scheme", "https" if target.tls else "http"),
+        (":path", path),
+        (":authority", authority),
+    ]
+    block = encode_fields([*pseudo, *(field for field in fields if field[0] != "host")])
+    return Request(block, body, head=method == "HEAD", name=name, weight=weight)
 
 
 def in_turn(requests: Sequence[Request]) -> Iterator[Request]:

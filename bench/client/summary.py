@@ -79,7 +79,7 @@ def rows(found: dict[str, Any]) -> list[tuple[str, str]]:
             "received",
             f"{size(found['bytes_received'])}, {size(found['bytes_received'] / found['seconds'])}/s",
         ),
-        ("connections", f"{found['connections_opened']} opened"),
+        ("connections", f"{found['connections_opened']} opened while measuring"),
     ]
     if found["status"]:
         shown.append(("status", ", ".join(f"{code}: {count}" for code, count in found["status"].items())))

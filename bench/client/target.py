@@ -9,9 +9,22 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from proxy.base.errors import UsageError
+from proxy.codec.grpc import service_and_method
 
-_PORTS: Final = {"http": 80, "https": 443, "tcp": 0, "tls": 0}
-_TLS: Final = ("https", "tls")
+#: Scheme to default port; 0 where one must be given.
+_PORTS: Final = {
+    "http": 80,
+    "https": 443,
+    "h2": 443,
+    "h2c": 80,
+    "grpc": 0,
+    "grpcs": 0,
+    "tcp": 0,
+    "tls": 0,
+}
+_TLS: Final = ("https", "h2", "grpcs", "tls")
+#: What is called where the URL names no method: every health service has it (grpc.health.v1).
+_HEALTH: Final = "/grpc.health.v1.Health/Check"
 #: Bytes that a request line cannot carry (RFC 9112 section 3.2).
 _BARE: Final = re.compile(r"[\x00-\x20\x7f-\U0010ffff]")
 
@@ -36,6 +49,16 @@ class Target:
     def http(self) -> bool:
         """Whether requests are HTTP/1.1."""
         return self.scheme in {"http", "https"}
+
+    @property
+    def grpc(self) -> bool:
+        """Whether requests are unary calls."""
+        return self.scheme in {"grpc", "grpcs"}
+
+    @property
+    def http2(self) -> bool:
+        """Whether requests are HTTP/2, gRPC included."""
+        return self.scheme in {"h2", "h2c"} or self.grpc
 
     def resolve(self) -> tuple[Any, ...]:
         """The address to connect to, asked for once; `UsageError` if the name has none."""
@@ -74,6 +97,10 @@ def parse_target(url: str) -> Target:
     if scheme in {"tcp", "tls"}:
         if path not in {"", "/"}:
             raise _wrong(url, f"{scheme}:// has no path")
+    elif scheme in {"grpc", "grpcs"}:
+        path = path if path not in {"", "/"} else _HEALTH
+        if service_and_method(path) is None:
+            raise _wrong(url, "write the method as /package.Service/Method, or nothing for the health check")
     elif not path.startswith("/"):
         path = f"/{path}"
     return Target(url, scheme, host, port or _PORTS[scheme], parts.netloc, path)

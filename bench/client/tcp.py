@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from bench.client.lane import Lane
+from bench.client.lane import ConnectionLane
 
 
-class TcpLane(Lane):
+class TcpLane(ConnectionLane):
     """Expects the payload back as it was (an echo), or `expect` bytes whatever they are."""
 
     _left = 0
 
     def begin_reply(self) -> None:
-        """See `Lane`."""
+        """See `ConnectionLane`."""
         expect = self.load.options.expect_bytes
         self._left = len(self.request.data) if expect is None else expect
 
