@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     found = figures(load)
     print(table(options.target.url, found))
     if options.report:
-        print(f"  {'report':12}{write_report(options.report, options, arguments, found)}")
+        print(f"  {'report':14}{write_report(options.report, options, arguments, found)}")
     return 0 if found["succeeded"] else 1
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from bench.client.http1 import Http1Lane
 from bench.client.http2 import Http2Lane, Place, http2_state
 from bench.client.lane import Lane
+from bench.client.observed import Observer
 from bench.client.options import Options
 from bench.client.requests import in_turn
 from bench.client.schedule import Schedule
@@ -45,6 +46,11 @@ class Load:
         self.in_time = 0
         self.seconds = 0.0
         self._progress = progress
+        self._observer: Observer | None = None
+        if options.pid is not None or options.proxy_admin is not None:
+            self._observer = Observer(options.pid, options.proxy_admin)
+        #: See `Observer.compare`; empty without it.
+        self.observed: dict[str, Any] = {}
         self._requests = in_turn(options.requests)
         self.http2_stats, self.http2_parser = http2_state()
         self._lanes = self._make_lanes()
@@ -89,11 +95,15 @@ class Load:
             if self.options.warm_up:
                 slow = Schedule(schedule.start, schedule.start) if schedule else None
                 await self._part(slow, self.options.warm_up, math.inf)
+            before = await asyncio.to_thread(self._observer.look) if self._observer else None
             self.tally = Tally(monotonic())
             await self._part(schedule, self.options.duration or math.inf, self.options.count or math.inf)
             self.seconds = max(monotonic() - self.tally.begin, 1e-9)
             self._leave_over()
             self.in_time = self.tally.succeeded + self.tally.error_count
+            if self._observer is not None and before is not None:
+                after = await asyncio.to_thread(self._observer.look)
+                self.observed = self._observer.compare(before, after, self.in_time)
             await self._drain()
         finally:
             loop.remove_signal_handler(signal.SIGINT)

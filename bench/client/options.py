@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from bench.client.mix import read_mix
 from bench.client.requests import Request, body_of, check_method, http1_request, http2_request, parse_header
 from bench.client.schedule import Schedule
 from bench.client.target import Target, parse_target
@@ -35,6 +36,8 @@ class Options:
     expect_bytes: int | None
     tls: ssl.SSLContext | None
     report: str
+    pid: int | None
+    proxy_admin: str | None
 
     def schedule(self) -> Schedule | None:
         """Of the measured part; None for a closed loop."""
@@ -135,9 +138,14 @@ def _parser() -> Parser:
     body.add_argument("--body-hex", type=_hex, metavar="HEX", help="the same in hexadecimal")
     body.add_argument("--body-file", metavar="FILE")
     body.add_argument("--body-size", type=_size, metavar="BYTES")
+    body.add_argument("--mix", metavar="FILE", help="requests with weights (YAML; see bench/README.md)")
     add("--expect-bytes", type=_size, metavar="N", help="tcp://, tls://: N bytes answer (default: an echo)")
     add("-k", "--insecure", action="store_true", help="take any certificate of the server")
     add("--cacert", metavar="FILE", help="authorities that the server's certificate may come from (PEM)")
+    add(
+        "--pid", type=_positive, help="of the proxy: its CPU per request and memory, with all processes below"
+    )
+    add("--proxy-admin", metavar="ADDRESS:PORT", help="of the proxy: breakers, overflows, balance of workers")
     add("--report", default="", metavar="DIR", help="write report.html and report.json there")
     return parser
 
@@ -153,20 +161,10 @@ def parse_options(arguments: Sequence[str]) -> Options:
         if getattr(given, flag) == 0:
             parser.error(f"--{flag} must be above 0")
     _check_scheme(parser, target, given)
-    body = given.body_hex or body_of(given.body, given.body_file, given.body_size)
-    if target.http2:
-        method = given.method or ("POST" if body else "GET")
-        request = http2_request(target, method, target.path, given.header, body)
-    elif target.http:
-        method = given.method or ("POST" if body else "GET")
-        request = http1_request(target, method, target.path, given.header, body)
-    elif not body:
-        parser.error(f"{target.scheme}:// needs what to send: --body, --body-file or --body-size")
-    else:
-        request = Request(body)
+    requests = _requests(parser, target, given)
     return Options(
         target=target,
-        requests=(request,),
+        requests=requests,
         connections=given.connections,
         streams=given.streams or 1,
         duration=given.duration or (None if given.requests else 10.0),
@@ -178,7 +176,23 @@ def parse_options(arguments: Sequence[str]) -> Options:
         expect_bytes=given.expect_bytes,
         tls=_context(given.insecure, given.cacert, target) if target.tls else None,
         report=given.report,
+        pid=given.pid,
+        proxy_admin=given.proxy_admin,
     )
+
+
+def _requests(parser: Parser, target: Target, given: argparse.Namespace) -> tuple[Request, ...]:
+    if given.mix is not None:
+        return read_mix(given.mix, target, given.header)
+    body = given.body_hex or body_of(given.body, given.body_file, given.body_size)
+    method = given.method or ("POST" if body else "GET")
+    if target.http2:
+        return (http2_request(target, method, target.path, given.header, body),)
+    if target.http:
+        return (http1_request(target, method, target.path, given.header, body),)
+    if not body:
+        parser.error(f"{target.scheme}:// needs what to send: --body, --body-file or --body-size")
+    return (Request(body),)
 
 
 def _check_scheme(parser: Parser, target: Target, given: argparse.Namespace) -> None:
@@ -192,6 +206,8 @@ def _check_scheme(parser: Parser, target: Target, given: argparse.Namespace) -> 
         parser.error(f"--header has no meaning with {target.scheme}://")
     if given.method and (target.grpc or not with_requests):
         parser.error(f"--method has no meaning with {target.scheme}://")
+    if given.mix is not None and (given.method or target.grpc or not with_requests):
+        parser.error(f"--mix has no meaning with {'--method' if given.method else f'{target.scheme}://'}")
     if given.streams and not target.http2:
         parser.error(f"--streams has no meaning with {target.scheme}://")
     if given.streams and given.streams > 1 and given.new_connection:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 from bench.client.load import Load
+from bench.client.observed import observed_rows
 
 PERCENTILES: Final = (50.0, 75.0, 90.0, 99.0, 99.9, 99.99)
-_SHOWN: Final = (50.0, 90.0, 99.0, 99.9)
+_MOST_NAMES: Final = 10
+#: Those that a person asks for first.
+_LATENCIES: Final = ("p50", "p90", "p99", "p99.9", "max", "mean")
 
 
 def figures(load: Load) -> dict[str, Any]:
@@ -32,6 +35,8 @@ def figures(load: Load) -> dict[str, Any]:
         "status": dict(sorted(tally.statuses.items())),
         "errors": dict(sorted(tally.errors.items())),
         "unsent": tally.unsent,
+        "mix": dict(tally.by_request.most_common()),
+        "proxy": load.observed,
         "histogram": [list(bucket) for bucket in latencies],
         "series": [
             {
@@ -72,9 +77,7 @@ def rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     shown = [
         ("requests", f"{found['requests']} in {duration(found['seconds'])}"),
         ("rate", f"{found['rate']:.1f} requests/s"),
-        *((f"p{share:g}", duration(latency[f"p{share:g}"])) for share in _SHOWN),
-        ("max", duration(latency["max"])),
-        ("mean", duration(latency["mean"])),
+        *([(name, duration(latency[name])) for name in _LATENCIES] if latency["count"] else []),
         (
             "received",
             f"{size(found['bytes_received'])}, {size(found['bytes_received'] / found['seconds'])}/s",
@@ -85,6 +88,8 @@ def rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         shown.append(("status", ", ".join(f"{code}: {count}" for code, count in found["status"].items())))
     errors = ", ".join(f"{kind}: {count}" for kind, count in found["errors"].items())
     shown.append(("errors", errors or "none"))
+    shown += [("mix", f"{name}: {count}") for name, count in list(found["mix"].items())[:_MOST_NAMES]]
+    shown += observed_rows(found["proxy"])
     if found["unsent"]:
         shown.append(("not sent", f"{found['unsent']} were due and found no free connection by the end"))
     if found["interrupted"]:
@@ -94,4 +99,4 @@ def rows(found: dict[str, Any]) -> list[tuple[str, str]]:
 
 def table(url: str, found: dict[str, Any]) -> str:
     """The end of a run in a terminal."""
-    return "\n".join([url, *(f"  {label:12}{text}" for label, text in rows(found))])
+    return "\n".join([url, *(f"  {label:14}{text}" for label, text in rows(found))])

@@ -1,6 +1,7 @@
 """`outrider bench` as a user calls it, against servers that behave and misbehave."""
 
 import json
+import os
 import signal
 import socket
 import ssl
@@ -9,10 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from bench.load.ports import free_port
@@ -137,3 +140,69 @@ def _connected(port: int) -> bool:
     """Whether somebody has a connection to the port (state 01 of /proc/net/tcp)."""
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     return any(line.split()[2].endswith(f":{port:04X}") and line.split()[3] == "01" for line in lines)
+
+
+@contextmanager
+def grpc_server(credentials: Any = None) -> Iterator[int]:
+    """The real one; it says good-bye to each connection after a moment (GOAWAY), as proxies that drain do."""
+
+    def check(request: bytes, context: Any) -> bytes:
+        if request:
+            context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
+        return b"\x08\x01"
+
+    handler = grpc.method_handlers_generic_handler(
+        "grpc.health.v1.Health", {"Check": grpc.unary_unary_rpc_method_handler(check)}
+    )
+    served = grpc.server(ThreadPoolExecutor(2), options=[("grpc.max_connection_age_ms", 300)])
+    served.add_generic_rpc_handlers((handler,))
+    if credentials is None:
+        port = served.add_insecure_port("127.0.0.1:0")
+    else:
+        port = served.add_secure_port("localhost:0", credentials)
+    served.start()
+    try:
+        yield port
+    finally:
+        served.stop(None).wait(10)
+
+
+def test_grpc_asks_the_health_service_over_connections_that_come_and_go(tmp_path: Path) -> None:
+    with grpc_server() as port:
+        where = f"grpc://127.0.0.1:{port}"
+        found = report(tmp_path, where, "-c", "2", "-m", "4", "-R", "300", "-d", "2")
+        assert found["status"] == {"OK": found["requests"]}
+        assert found["connections_opened"] > 2
+        assert "grpc NOT_FOUND: 5" in bench(where, "--body-hex", "0a0161", "-n", "5").stdout
+
+
+def test_h2_over_tls_needs_a_server_that_agrees_to_it(tmp_path: Path) -> None:
+    issued = Authority(tmp_path).issue("localhost")
+    pair = [(issued.key.read_bytes(), issued.certificate.read_bytes())]
+    authority = str(tmp_path / "test-authority.pem")
+    with grpc_server(grpc.ssl_server_credentials(pair)) as port:
+        found = report(tmp_path, f"grpcs://localhost:{port}", "-n", "40", "--cacert", authority)
+    assert found["status"] == {"OK": 40}
+    with server(OK, tls=issued.server_context()) as port:
+        done = bench(f"h2://localhost:{port}/", "-n", "5", "--cacert", authority)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "does not speak HTTP/2" in done.stderr
+
+
+def test_what_the_proxy_costs_is_shown(tmp_path: Path) -> None:
+    mix = tmp_path / "mix.yaml"
+    mix.write_text("requests: [{path: /a, weight: 3}, {path: /b, method: PUT, body: x}]")
+    stats = b"cluster.a.circuit_breakers.default.cx_open: 1\ncluster.a.upstream_cx_overflow: 2\n"
+    admin_reply = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s" % (
+        len(stats),
+        stats,
+    )
+    with server(OK) as port, server(admin_reply) as admin:
+        watched = ["--pid", str(os.getpid()), "--proxy-admin", f"127.0.0.1:{admin}"]
+        found = report(tmp_path, f"http://127.0.0.1:{port}/", "-n", "400", "--mix", str(mix), *watched)
+    assert found["mix"] == {"/a": 300, "/b": 100}
+    assert found["proxy"]["cpu_seconds"] > 0
+    assert found["proxy"]["rss_mib"] >= found["proxy"]["pss_mib"] > 1
+    assert found["proxy"]["breakers_open"] == ["cluster.a.circuit_breakers.default.cx_open"]
+    assert found["proxy"]["overflows"] == {}
+    assert "no such process" in bench("http://127.0.0.1:9/", "--pid", "99999999").stderr

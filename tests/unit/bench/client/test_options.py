@@ -22,6 +22,12 @@ from proxy.base.errors import UsageError
         ("http://a/ --insecure", "no meaning with http"),
         ("http://a/ --body-file /nowhere/x", "No such file"),
         ("http://a/ --no-such", "--no-such"),
+        ("http://a/ -m 4", "--streams has no meaning with http"),
+        ("h2c://a/ -m 4 --new-connection", "one stream"),
+        ("h2c://a/ -H connection:close", "does not exist in HTTP/2"),
+        ("grpc://a:1/x", "/package.Service/Method"),
+        ("grpc://a:1 --method GET", "no meaning"),
+        ("http://a/ --mix /nowhere/x", "No such file"),
     ],
 )
 def test_a_wrong_command_line_is_refused_in_one_line(arguments: str, reason: str) -> None:
