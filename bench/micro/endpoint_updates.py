@@ -1,8 +1,8 @@
-"""What a worker does when all endpoints of a cluster change: CPU in all, and how long requests wait at most.
+"""What a worker does when endpoints of a cluster change: CPU in all, and how long requests wait at most.
 
-`python -m bench.micro.endpoint_updates [HOSTS]`. Each version has other weights, and every other one has other
-addresses for half of the hosts. The time between two turns of the event loop is counted in CPU of the process,
-so that what else runs on the machine does not show.
+`python -m bench.micro.endpoint_updates [HOSTS]`. First all endpoints change: each version has other weights, and
+every other one has other addresses for half of the hosts. Then the health of one changes. The time between two
+turns of the event loop is counted in CPU of the process, so that what else runs on the machine does not show.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import gc
 import random
 import sys
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -24,8 +25,12 @@ from proxy.base.steps import Slices
 from proxy.config.context import CompileContext
 from proxy.config.resources import ResourceStore
 from proxy.upstream.cluster import Cluster, compile_cluster
+from proxy.upstream.health_flags import HealthFlag, HostKey
 
 _ROUNDS: Final = 10
+#: A change is through after so many turns of less than so many seconds.
+_CALM: Final = 5
+_IDLE: Final = 0.0001
 _POLICIES: Final = ("ROUND_ROBIN", "LEAST_REQUEST", "RANDOM", "RING_HASH", "MAGLEV")
 
 
@@ -34,39 +39,80 @@ def _assignment(hosts: int, version: int) -> bytes:
     return bytes(response.resources[0].value)
 
 
-def _measure(policy: str, versions: list[bytes], *, sliced: bool) -> tuple[float, float]:
-    """CPU milliseconds of an update, and the longest between two turns."""
-    store = ResourceStore()
-    message = cluster_pb2.Cluster(name="c", type=cluster_pb2.Cluster.EDS)
-    message.lb_policy = cluster_pb2.Cluster.LbPolicy.Value(policy)
-    message.connect_timeout.seconds = 1
-    message.eds_cluster_config.eds_config.ads.SetInParent()
-    config = compile_cluster(message, "", CompileContext(resources=store))
-    cluster = Cluster(config, Runtime({}), lambda: random.getrandbits(64))
-    store.update(config.assignment.key, versions[0])
-    cluster.choose_host(1)
-    loop = uvloop.new_event_loop()
-    services: Any = SimpleNamespace(loop=loop, slices=Slices(loop.call_soon) if sliced else None)
-    cluster.services = services
-    cluster.start()
+class _World:
+    """A cluster of the first of some versions of its endpoints, in a loop of its own."""
+
+    def __init__(self, policy: str, versions: list[bytes], *, sliced: bool) -> None:
+        self._store = ResourceStore()
+        self._versions = versions
+        message = cluster_pb2.Cluster(name="c", type=cluster_pb2.Cluster.EDS)
+        message.lb_policy = cluster_pb2.Cluster.LbPolicy.Value(policy)
+        message.connect_timeout.seconds = 1
+        message.eds_cluster_config.eds_config.ads.SetInParent()
+        check = message.health_checks.add(tcp_health_check={})
+        check.timeout.seconds = check.interval.seconds = 1
+        check.healthy_threshold.value = check.unhealthy_threshold.value = 1
+        self._config = compile_cluster(message, "", CompileContext(resources=self._store))
+        self._flags: dict[HostKey, int] = {}
+        self.cluster = Cluster(
+            self._config, Runtime({}), lambda: random.getrandbits(64), host_flags=self._flags
+        )
+        for version in (1, 0):
+            self.take_version(version)
+            # Healthy all.
+            self._flags.update(dict.fromkeys([(one.address.text, 0) for one in self.cluster.hosts], 0))
+        self.cluster.flags_changed(self._flags)
+        self.cluster.choose_host(1)
+        self._loop = uvloop.new_event_loop()
+        services: Any = SimpleNamespace(
+            loop=self._loop, slices=Slices(self._loop.call_soon) if sliced else None
+        )
+        self.cluster.services = services if sliced else None
+        if sliced:
+            self.cluster.start()
+
+    def take_version(self, version: int) -> None:
+        self._store.update(self._config.assignment.key, self._versions[version % 2])
+
+    def change_health(self, number: int) -> None:
+        """Of the host of that number: unhealthy, or healthy again."""
+        host = self.cluster.hosts[number]
+        key = (host.address.text, host.priority)
+        self._flags[key] = self._flags.get(key, 0) ^ HealthFlag.FAILED_ACTIVE_HC
+        self.cluster.flags_changed([key])
+
+    def measure(self, change: Callable[[int], None]) -> tuple[float, float]:
+        """CPU milliseconds of a change, and the longest between two turns."""
+        longest = spent = 0.0
+        for number in range(1, _ROUNDS + 1):
+            began = last = time.process_time()
+            self._loop.call_soon(change, number)
+            calm = 0
+            while calm < _CALM or self.cluster.updating:
+                self._loop.call_soon(self._loop.stop)
+                self._loop.run_forever()
+                self.cluster.choose_host(1)
+                now = time.process_time()
+                longest = max(longest, now - last)
+                calm = calm + 1 if now - last < _IDLE else 0
+                last = now
+            spent += last - began
+        return spent / _ROUNDS * 1000, longest * 1000
+
+    def close(self) -> None:
+        self._loop.close()
+
+
+def _measure(
+    policy: str, versions: list[bytes], change: Callable[[_World, int], None], *, sliced: bool
+) -> tuple[float, float]:
+    world = _World(policy, versions, sliced=sliced)
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)  # as in a worker
-    longest = spent = 0.0
-    for version in range(1, _ROUNDS + 1):
-        began = last = time.process_time()
-        store.update(config.assignment.key, versions[version % 2])
-        turns = 0
-        while turns < 3 or cluster.updating:
-            loop.call_soon(loop.stop)
-            loop.run_forever()
-            turns += 1
-            now = time.process_time()
-            longest, last = max(longest, now - last), now
-            cluster.choose_host(1)
-        spent += last - began
-    loop.close()
-    return spent / _ROUNDS * 1000, longest * 1000
+    result = world.measure(lambda number: change(world, number))
+    world.close()
+    return result
 
 
 def main() -> None:
@@ -74,10 +120,16 @@ def main() -> None:
     hosts = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     versions = [_assignment(hosts, version) for version in (0, 1)]
     print(f"{hosts} hosts, milliseconds of CPU   at once: all, longest     in slices: all, longest")
-    for policy in _POLICIES:
-        at_once = _measure(policy, versions, sliced=False)
-        sliced = _measure(policy, versions, sliced=True)
-        print(f"{policy:32} {at_once[0]:12.1f} {at_once[1]:8.1f} {sliced[0]:21.1f} {sliced[1]:8.1f}")
+    changes: dict[str, Callable[[_World, int], None]] = {
+        "all endpoints": _World.take_version,
+        "health of one": lambda world, number: world.change_health((number - number % 2) * 7),
+    }
+    for name, change in changes.items():
+        for policy in _POLICIES:
+            at_once = _measure(policy, versions, change, sliced=False)
+            sliced = _measure(policy, versions, change, sliced=True)
+            what = f"{name}, {policy}"
+            print(f"{what:32} {at_once[0]:12.1f} {at_once[1]:8.1f} {sliced[0]:21.1f} {sliced[1]:8.1f}")
 
 
 if __name__ == "__main__":

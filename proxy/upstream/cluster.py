@@ -219,6 +219,12 @@ class Cluster:
         policy = assignment.policy
         made = yield from PrioritySet.in_steps(change.hosts, policy, self._own_locality, self.priority_set)
         yield from self.balancer.prepare(made)
+        by_key: dict[HostKey, list[Host]] | None = None
+        if self.config.health_checks or self.config.outlier is not None:
+            by_key = {}
+            for start in range(0, len(change.hosts), STEP):
+                _add_by_key(by_key, change.hosts[start : start + STEP])
+                yield
         self._updating = None
         if not self.removed:
             self._take_policy(assignment)
@@ -227,6 +233,7 @@ class Cluster:
                 self._take_flags(change.hosts)
                 made = PrioritySet(change.hosts, policy, self._own_locality)
             self._use(made, change.new, change.gone)
+            self._by_key = by_key
 
     def _take_policy(self, assignment: Assignment) -> None:
         self.assignment_policy = assignment.policy
@@ -272,8 +279,7 @@ class Cluster:
         self._flags_moved = True
         if self._by_key is None:
             self._by_key = {}
-            for host in self.hosts:
-                self._by_key.setdefault((host.address.text, host.priority), []).append(host)
+            _add_by_key(self._by_key, self.hosts)
         changed = []
         for key in keys:
             for host in self._by_key.get(key, ()):
@@ -467,3 +473,8 @@ class Cluster:
     def __repr__(self) -> str:
         usable = self.priority_set.count("healthy")
         return f"<Cluster {self.name} {usable}/{len(self.hosts)} healthy hosts {self.breakers[0].requests!r}>"
+
+
+def _add_by_key(by_key: dict[HostKey, list[Host]], hosts: Iterable[Host]) -> None:
+    for host in hosts:
+        by_key.setdefault((host.address.text, host.priority), []).append(host)
