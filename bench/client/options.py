@@ -15,6 +15,24 @@ from bench.client.target import Target, parse_target
 from proxy.base.errors import UsageError
 from proxy.launch.own_flags import Parser, seconds
 
+DRIVERS: Final = ("wrk", "h2load")
+#: Flags that a driver would leave unheard; wrk and h2load have some more each.
+_NOT_DRIVEN: Final = (
+    "rate",
+    "ramp",
+    "new_connection",
+    "method",
+    "body",
+    "body_hex",
+    "body_file",
+    "body_size",
+    "mix",
+    "expect_bytes",
+    "cacert",
+    "report",
+)
+_NOT_DRIVEN_BY: Final = {"wrk": ("warm_up", "streams"), "h2load": ("timeout",)}
+_TIMEOUT: Final = 5.0
 _MOST_CONNECTIONS: Final = 60_000
 _MOST_BODY: Final = 1 << 30
 
@@ -38,6 +56,9 @@ class Options:
     report: str
     pid: int | None
     proxy_admin: str | None
+    driver: str
+    insecure: bool
+    headers: tuple[tuple[str, str], ...]
 
     def schedule(self) -> Schedule | None:
         """Of the measured part; None for a closed loop."""
@@ -126,7 +147,6 @@ def _parser() -> Parser:
     add(
         "--timeout",
         type=seconds,
-        default=5.0,
         metavar="S",
         help="of a request, connecting with it (default 5)",
     )
@@ -145,6 +165,7 @@ def _parser() -> Parser:
     add(
         "--pid", type=_positive, help="of the proxy: its CPU per request and memory, with all processes below"
     )
+    add("--driver", choices=DRIVERS, help="load from wrk or h2load instead, where installed")
     add("--proxy-admin", metavar="ADDRESS:PORT", help="of the proxy: breakers, overflows, balance of workers")
     add("--report", default="", metavar="DIR", help="write report.html and report.json there")
     return parser
@@ -171,13 +192,16 @@ def parse_options(arguments: Sequence[str]) -> Options:
         count=given.requests,
         warm_up=given.warm_up,
         rate=(given.rate, given.rate) if given.rate else given.ramp,
-        timeout=given.timeout,
+        timeout=given.timeout or _TIMEOUT,
         new_connection=given.new_connection,
         expect_bytes=given.expect_bytes,
         tls=_context(given.insecure, given.cacert, target) if target.tls else None,
         report=given.report,
         pid=given.pid,
         proxy_admin=given.proxy_admin,
+        driver=given.driver or "",
+        insecure=given.insecure,
+        headers=tuple(given.header),
     )
 
 
@@ -200,6 +224,10 @@ def _check_scheme(parser: Parser, target: Target, given: argparse.Namespace) -> 
     with_requests = target.http or target.http2
     if with_requests and given.expect_bytes is not None:
         parser.error(f"--expect-bytes has no meaning with {target.scheme}://")
+    if given.driver is not None:
+        for flag in (*_NOT_DRIVEN, *_NOT_DRIVEN_BY[given.driver]):
+            if getattr(given, flag):
+                parser.error(f"--{flag.replace('_', '-')} has no meaning with --driver {given.driver}")
     if given.expect_bytes == 0:
         parser.error("--expect-bytes must be above 0")
     if not with_requests and given.header:

@@ -206,3 +206,17 @@ def test_what_the_proxy_costs_is_shown(tmp_path: Path) -> None:
     assert found["proxy"]["breakers_open"] == ["cluster.a.circuit_breakers.default.cx_open"]
     assert found["proxy"]["overflows"] == {}
     assert "no such process" in bench("http://127.0.0.1:9/", "--pid", "99999999").stderr
+
+
+def test_a_driver_is_asked_for_by_name() -> None:
+    with server(OK) as port:
+        by_wrk = bench(f"http://127.0.0.1:{port}/", "--driver", "wrk", "-d", "1", "-c", "2", "-H", "x-a: b")
+        by_h2load = bench(f"http://127.0.0.1:{port}/", "--driver", "h2load", "-n", "50", "-c", "2")
+    assert (by_wrk.returncode, by_wrk.stderr) == (0, "")
+    assert "p99" in by_wrk.stdout
+    assert (by_h2load.returncode, by_h2load.stderr) == (0, "")
+    assert "requests      50 in" in by_h2load.stdout
+    refused = bench("http://127.0.0.1:9/", "--driver", "wrk", "--rate", "5")
+    assert refused.returncode == 1
+    assert "--rate has no meaning with --driver wrk" in refused.stderr
+    assert "wrk" in bench("http://127.0.0.1:9/", "--driver", "wrk", "-d", "1").stderr
