@@ -69,10 +69,9 @@ class Options:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
 
 
 def _connections(text: str) -> int:
@@ -83,16 +82,18 @@ def _connections(text: str) -> int:
 
 
 def _size(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= _MOST_BODY:
-        raise argparse.ArgumentTypeError(f"a size is 0 to {_MOST_BODY} bytes")
-    return value
+    if not text.isascii() or not text.isdecimal() or int(text) > _MOST_BODY:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size: 0 to {_MOST_BODY} bytes")
+    return int(text)
 
 
 def _rate(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value <= 1e6:
-        raise argparse.ArgumentTypeError("a rate is above 0 and at most 1000000 requests a second")
+        raise argparse.ArgumentTypeError(f"{text!r}: a rate is above 0 and at most 1000000 requests a second")
     return value
 
 
@@ -111,7 +112,10 @@ def _header(text: str) -> tuple[str, str]:
 
 
 def _hex(text: str) -> bytes:
-    return bytes.fromhex(text)
+    try:
+        return bytes.fromhex(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not hexadecimal") from error
 
 
 def _method(text: str) -> str:
