@@ -219,7 +219,15 @@ class Upstream(asyncio.Protocol):
                 from proxy.connection.tls import tls_info  # few clusters of bytes are encrypted here
 
                 self._tls = tls_info(made)
+        by_host = self.cluster.tcp_connections
+        if by_host is not None:
+            by_host.setdefault(self.host, set()).add(self)
         session.on_connected(self)
+
+    def close(self) -> None:
+        """End it here, because the host has failed its checks; what waits for the host is given up, as in Envoy."""
+        self._local = True
+        self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Pass it on to the client."""
@@ -312,6 +320,11 @@ class Upstream(asyncio.Protocol):
         if not self.connected:
             return
         self.stop_relays()
+        by_host = self.cluster.tcp_connections
+        if by_host is not None and (others := by_host.get(self.host)) is not None:
+            others.discard(self)
+            if not others:
+                del by_host[self.host]
         session, self.session = self.session, None
         self._count_end(active=session is not None or self.draining is not None)
         if self.draining is not None:

@@ -81,6 +81,7 @@ class Cluster:
         "services",
         "ssl_stats",
         "stats",
+        "tcp_connections",
         "watchers",
     )
 
@@ -115,6 +116,8 @@ class Cluster:
         self.internal_stats: Any = None
         #: The worker's, for hosts that are internal listeners; None where there is no worker.
         self.services: Any = None
+        #: Host to its connections that carry bytes, of a cluster that closes them when the host fails its checks.
+        self.tcp_connections: dict[Host, set[Any]] | None = {} if config.close_on_health_failure else None
         #: Of a cluster with outlier detection: an `outlier.outcomes.ClusterOutcomes`.
         self.outcomes: Any = None
         self._runtime = runtime
@@ -290,6 +293,9 @@ class Cluster:
                 if host.flags & ~before & DRAINING:
                     for pool in list(host.pools.values()):
                         pool.drain_connections()
+                    if self.tcp_connections is not None:
+                        for connection in self.tcp_connections.pop(host, ()):
+                            connection.close()
         if len(changed) == 1:
             self.health_changed(changed[0])
         elif changed:

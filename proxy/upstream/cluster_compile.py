@@ -64,6 +64,7 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
         assignment=assignment,
         lb=compile_lb(message, path, ctx, provided=kind is not None, named=discovery is Discovery.STRICT_DNS),
         outlier=compile_outlier(message, path, ctx),
+        close_on_health_failure=message.close_connections_on_host_health_failure,
         breakers=_breakers(message.circuit_breakers, f"{path}.circuit_breakers", ctx),
         protocol=choice.protocol,
         http=choice.http,

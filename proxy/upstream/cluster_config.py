@@ -257,6 +257,8 @@ class ClusterConfig(Struct, frozen=True):
     assignment: Any = None
     lb: LbConfig = field(default_factory=LbConfig)
     outlier: OutlierConfig | None = None
+    #: Whether connections of bytes end when their host fails its checks.
+    close_on_health_failure: bool = False
     breakers: tuple[Thresholds, Thresholds] = (DEFAULT_THRESHOLDS, DEFAULT_THRESHOLDS)
     protocol: UpstreamProtocol = UpstreamProtocol.HTTP1
     http: Http1Options = field(default_factory=Http1Options)

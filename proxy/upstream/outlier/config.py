@@ -75,9 +75,6 @@ def compile_outlier(cluster: Any, path: str, ctx: CompileContext) -> OutlierConf
     if not cluster.HasField("outlier_detection"):
         return None
     message = cluster.outlier_detection
-    if cluster.close_connections_on_host_health_failure:
-        field = f"{path}.close_connections_on_host_health_failure"
-        ctx.problem(field, "is not supported together with outlier_detection")
     path = f"{path}.outlier_detection"
     values: dict[str, Any] = {
         name: getattr(message, name).value for name in _WRAPPED if message.HasField(name)

@@ -34,6 +34,13 @@ class TcpPool(ConnectionPool):
         """See `ConnectionPool`."""
         return TcpConnection(self, self._ids.next())
 
+    def drain_connections(self) -> None:
+        """See `ConnectionPool`; the cluster may want those in use ended, too."""
+        super().drain_connections()
+        if self.cluster.config.close_on_health_failure:
+            for connection in list(self._connections):
+                connection.close()
+
     def offer(self, connection: Any) -> None:
         """See `ConnectionPool`."""
         request = self.next_pending()

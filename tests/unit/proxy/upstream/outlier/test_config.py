@@ -60,14 +60,6 @@ def test_a_longest_ejection_below_the_first_is_refused(base: str | None) -> None
     assert problems == ["c.outlier_detection.max_ejection_time"]
 
 
-def test_closing_connections_of_ejected_hosts_is_refused_by_name() -> None:
-    message = cluster_pb2.Cluster(close_connections_on_host_health_failure=True)
-    message.outlier_detection.SetInParent()
-    context = CompileContext()
-    compile_outlier(message, "c", context)
-    assert [problem.path for problem in context.problems] == ["c.close_connections_on_host_health_failure"]
-
-
 def test_monitors_are_refused_by_name() -> None:
     _, problems = compiled(monitors=[{"name": "m"}])
     assert problems == ["c.outlier_detection.monitors"]
