@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from abc import ABC, abstractmethod
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 
@@ -22,7 +23,7 @@ def connect_failure(error: OSError) -> str:
     return "connect refused" if isinstance(error, ConnectionRefusedError) else "connect"
 
 
-class Lane:
+class Lane(ABC):
     """Sends what the load gives it and tells it of each end.
 
     `due` is when the present request should have been sent, `sent` when it was (or its connection begun);
@@ -42,13 +43,13 @@ class Lane:
         self.sent = monotonic()
         self.send()
 
+    @abstractmethod
     def send(self) -> None:
         """Send `request`, on a new connection if there is none."""
-        raise NotImplementedError
 
+    @abstractmethod
     def drop(self, *, abort: bool = False) -> None:
         """Leave the connection, with `abort` what was to be written with it; what still comes is not heard."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """The run is over."""

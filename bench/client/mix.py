@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import yaml
 
-from bench.client.requests import Request, body_of, check_method, http1_request, http2_request, parse_header
+from bench.client.requests import MOST_BODY, Request, body_of, check_method, http_request, parse_header
 from bench.client.target import Target
 from proxy.base.errors import ConfigError, Problem, UsageError
 from proxy.config.yaml_source import compose
@@ -102,7 +102,7 @@ class _Reader:
             return None
         try:
             body = body_of(found.get("body"), found.get("body_file"), found.get("body_size"))
-            request = (http2_request if self._target.http2 else http1_request)(
+            request = http_request(
                 self._target,
                 found.get("method") or ("POST" if body else "GET"),
                 found.get("path", self._target.path),
@@ -150,6 +150,6 @@ _READERS: Final[dict[str, Callable[[str], Any]]] = {
     "path": _path,
     "body": str,
     "body_file": str,
-    "body_size": _number(0, 1 << 30),
+    "body_size": _number(0, MOST_BODY),
     "weight": _number(1, _MOST_WEIGHT),
 }

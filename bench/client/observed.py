@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from bench.load.processes import cpu_seconds, memory, tree
+from bench.load.processes import cpu_by_process, memory
 from proxy.base.errors import UsageError
 from proxy.launch.admin_client import AdminPlace, ask, parse_place
 
 #: Stats of Envoy and Outrider that tell of breakers and of how workers share connections.
 _FILTER: Final = r"circuit_breakers\..*_open$|_overflow$|worker_[0-9]+\.downstream_cx_total$"
-_TICK: Final = os.sysconf("SC_CLK_TCK")
 _LINE: Final = re.compile(r"(\S+): (\d+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """At one moment: CPU in seconds since the start, of the tree and of each of its processes; stats by name."""
+    """At one moment: seconds of CPU since the start of each process of the tree; stats by name."""
 
-    cpu: float
     by_process: dict[int, float]
     stats: dict[str, int]
 
@@ -43,10 +40,8 @@ class Observer:
 
     def look(self) -> Observation:
         """What is there now; raises `UsageError` if the admin server is gone."""
-        if self._pid is None:
-            return Observation(0.0, {}, self._stats())
-        by_process = {pid: _own_cpu(pid) for pid in tree(self._pid)}
-        return Observation(cpu_seconds(self._pid), by_process, self._stats())
+        by_process = {} if self._pid is None else cpu_by_process(self._pid)
+        return Observation(by_process, self._stats())
 
     def _stats(self) -> dict[str, int]:
         if self._admin is None:
@@ -64,7 +59,7 @@ class Observer:
         found: dict[str, Any] = {}
         if self._pid is not None:
             size = memory(self._pid)
-            cpu = after.cpu - before.cpu
+            cpu = sum(after.by_process.values()) - sum(before.by_process.values())
             found["cpu_seconds"] = cpu
             found["cpu_per_request"] = cpu / requests if requests else 0.0
             found["rss_mib"], found["pss_mib"] = size.rss, size.pss
@@ -106,11 +101,3 @@ def observed_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         shown.append(("breakers", ", ".join(found["breakers_open"]) or "none open"))
         shown += [("overflow", f"{name}: {count}") for name, count in found["overflows"].items()]
     return shown
-
-
-def _own_cpu(pid: int) -> float:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(") ")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / _TICK

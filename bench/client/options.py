@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.client.mix import read_mix
-from bench.client.requests import Request, body_of, check_method, http1_request, http2_request, parse_header
+from bench.client.requests import MOST_BODY, Request, body_of, check_method, http_request, parse_header
 from bench.client.schedule import Schedule
 from bench.client.target import Target, parse_target
 from proxy.base.errors import UsageError
@@ -34,7 +34,6 @@ _NOT_DRIVEN: Final = (
 _NOT_DRIVEN_BY: Final = {"wrk": ("warm_up", "streams"), "h2load": ("timeout",)}
 _TIMEOUT: Final = 5.0
 _MOST_CONNECTIONS: Final = 60_000
-_MOST_BODY: Final = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +81,8 @@ def _connections(text: str) -> int:
 
 
 def _size(text: str) -> int:
-    if not text.isascii() or not text.isdecimal() or int(text) > _MOST_BODY:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size: 0 to {_MOST_BODY} bytes")
+    if not text.isascii() or not text.isdecimal() or int(text) > MOST_BODY:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size: 0 to {MOST_BODY} bytes")
     return int(text)
 
 
@@ -214,10 +213,8 @@ def _requests(parser: Parser, target: Target, given: argparse.Namespace) -> tupl
         return read_mix(given.mix, target, given.header)
     body = given.body_hex or body_of(given.body, given.body_file, given.body_size)
     method = given.method or ("POST" if body else "GET")
-    if target.http2:
-        return (http2_request(target, method, target.path, given.header, body),)
-    if target.http:
-        return (http1_request(target, method, target.path, given.header, body),)
+    if target.http or target.http2:
+        return (http_request(target, method, target.path, given.header, body),)
     if not body:
         parser.error(f"{target.scheme}:// needs what to send: --body, --body-file or --body-size")
     return (Request(body),)

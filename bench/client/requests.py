@@ -15,6 +15,9 @@ from proxy.codec.hpack_encoder import encode_fields
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
+MOST_BODY: Final = 1 << 30
+"""Bytes of a body that is made to a size."""
+
 _OF_CONNECTIONS: Final = frozenset(
     {"connection", "keep-alive", "proxy-connection", "upgrade", "te", "transfer-encoding"}
 )
@@ -56,7 +59,7 @@ def check_method(method: str) -> str:
     return method
 
 
-def http1_request(
+def http_request(
     target: Target,
     method: str,
     path: str,
@@ -66,7 +69,20 @@ def http1_request(
     name: str = "",
     weight: int = 1,
 ) -> Request:
-    """An HTTP/1.1 request. `host` and `user-agent` may be set by `headers`."""
+    """A request in the version of HTTP that the target has; of gRPC a unary call with the message `body`.
+
+    `host` and `user-agent` may be set by `headers`. Raises `UsageError` for a header that HTTP/2 does not have.
+    """
+    if target.http2:
+        data, body = _http2(target, method, path, headers, body)
+    else:
+        data, body = _http1_head(target, method, path, headers, body) + body, b""
+    return Request(data, body, head=method == "HEAD", name=name, weight=weight)
+
+
+def _http1_head(
+    target: Target, method: str, path: str, headers: Sequence[tuple[str, str]], body: bytes
+) -> bytes:
     given = {field.lower() for field, _ in headers}
     lines = [f"{method} {path} HTTP/1.1"]
     if "host" not in given:
@@ -76,21 +92,13 @@ def http1_request(
     lines += [f"{field}: {value}" for field, value in headers]
     if body or method in {"POST", "PUT", "PATCH"}:
         lines.append(f"content-length: {len(body)}")
-    text = "\r\n".join(lines) + "\r\n\r\n"
-    return Request(text.encode("latin-1") + body, head=method == "HEAD", name=name, weight=weight)
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-def http2_request(
-    target: Target,
-    method: str,
-    path: str,
-    headers: Sequence[tuple[str, str]],
-    body: bytes,
-    *,
-    name: str = "",
-    weight: int = 1,
-) -> Request:
-    """An HTTP/2 request, or with such a target a unary call with the message `body`."""
+def _http2(
+    target: Target, method: str, path: str, headers: Sequence[tuple[str, str]], body: bytes
+) -> tuple[bytes, bytes]:
+    """The header block and the body."""
     fields = [(field.lower(), value) for field, value in headers]
     given = dict(fields)
     for field in _OF_CONNECTIONS & given.keys():
@@ -114,8 +122,7 @@ def http2_request(
         (":path", path),
         (":authority", authority),
     ]
-    block = encode_fields([*pseudo, *(field for field in fields if field[0] != "host")])
-    return Request(block, body, head=method == "HEAD", name=name, weight=weight)
+    return encode_fields([*pseudo, *(field for field in fields if field[0] != "host")]), body
 
 
 def in_turn(requests: Sequence[Request]) -> Iterator[Request]:

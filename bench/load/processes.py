@@ -36,16 +36,21 @@ def tree(root: int) -> list[int]:
     return found
 
 
-def cpu_seconds(root: int) -> float:
-    """User and system time of the tree, ended children that were waited for included."""
-    total = 0
+def cpu_by_process(root: int) -> dict[int, float]:
+    """User and system time in seconds of each process of the tree, with ended children that it waited for."""
+    found = {}
     for pid in tree(root):
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
         except OSError:
             continue
-        total += sum(int(fields[index]) for index in (11, 12, 13, 14))
-    return total / _TICK
+        found[pid] = sum(int(fields[index]) for index in (11, 12, 13, 14)) / _TICK
+    return found
+
+
+def cpu_seconds(root: int) -> float:
+    """The same of the whole tree."""
+    return sum(cpu_by_process(root).values())
 
 
 def memory(root: int) -> TreeMemory:
