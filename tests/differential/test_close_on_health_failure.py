@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Iterator
@@ -84,6 +85,12 @@ def _connect(side: Side, name: str) -> socket.socket:
     return client
 
 
+def _ends(side: Side) -> dict[str, int]:
+    stats = side.proxy.stats("cluster.")
+    names = [f"cluster.{name}.{stat}" for name in NAMES for stat in STATS]
+    return {name: stats.get(name, 0) for name in names}
+
+
 def test_connections_to_a_host_that_fails_its_checks(pair: Pair) -> None:
     def play(side: Side) -> dict[str, bytes]:
         _healthy(side, 1)
@@ -98,12 +105,59 @@ def test_connections_to_a_host_that_fails_its_checks(pair: Pair) -> None:
                 heard[name] = client.recv(4)
         return heard
 
-    def ends(side: Side) -> dict[str, int]:
-        stats = side.proxy.stats("cluster.")
-        names = [f"cluster.{name}.{stat}" for name in NAMES for stat in STATS]
-        return {name: stats.get(name, 0) for name in names}
-
     heard, others = pair.both(play)
     assert heard == others == {"closing": b"", "keeping": b"more"}
-    assert pair.same_value("stats", ends)["cluster.closing.upstream_cx_destroy_local"] == 1
+    assert pair.same_value("stats", _ends)["cluster.closing.upstream_cx_destroy_local"] == 1
     pair.same_log(2)
+
+
+def test_connections_to_a_host_that_is_ejected() -> None:
+    detection = {
+        "consecutive_5xx": 1,
+        "max_ejection_percent": 100,
+        "interval": "60s",
+        "base_ejection_time": "60s",
+    }
+    clusters = [
+        cluster(
+            name,
+            "{{backend_port}}",
+            close_connections_on_host_health_failure=name == "closing",
+            common_lb_config={"healthy_panic_threshold": {}},
+            outlier_detection=detection,
+        )
+        for name in NAMES
+    ]
+    with contextlib.ExitStack() as stack:
+        backend = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        values = {"backend_port": backend.getsockname()[1]}
+        config = bootstrap([_listener(name) for name in NAMES], clusters)
+        pair = stack.enter_context(Pair(config, origins=(), listeners=NAMES, values=values))
+        clients: dict[Side, dict[str, socket.socket]] = {}
+        for side in (pair.envoy, pair.outrider):
+            clients[side] = {}
+            for name in NAMES:
+                made = socket.create_connection(("127.0.0.1", side.proxy.ports[name]), 10)
+                clients[side][name] = stack.enter_context(made)
+                host = stack.enter_context(backend.accept()[0])
+                host.sendall(name.encode())
+                assert made.recv(16) == name.encode()
+        backend.close()
+
+        def play(side: Side) -> dict[str, str]:
+            for name in NAMES:
+                # Nobody listens there any more, for which the host is ejected.
+                with socket.create_connection(("127.0.0.1", side.proxy.ports[name]), 10) as refused:
+                    assert refused.recv(1) == b""
+            heard = {}
+            for name, client in clients[side].items():
+                client.settimeout(10 if name == "closing" else 0.3)
+                try:
+                    heard[name] = "closed" if client.recv(1) == b"" else "more"
+                except TimeoutError:
+                    heard[name] = "open"
+            return heard
+
+        heard, others = pair.both(play)
+        assert heard == others == {"closing": "closed", "keeping": "open"}
+        assert pair.same_value("stats", _ends)["cluster.closing.upstream_cx_destroy_local"] == 1

@@ -188,3 +188,14 @@ def test_a_host_that_goes_lets_its_users_finish(monkeypatch):
         assert [transport.closed for transport in (idle, bench.opened[1], late)] == [False, False, True]
 
     run(monkeypatch, scenario)
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_a_connection_in_use_ends_with_the_health_of_its_host_where_the_cluster_says_so(monkeypatch, closes):
+    async def scenario(bench):
+        _, transport = await opened(bench)
+        bench.pool.drain_connections()
+        assert transport.closed == closes
+
+    config = compiled(endpoint(), close_connections_on_host_health_failure=closes)
+    asyncio.run(scenario(Bench(monkeypatch, config, FOR_RAW_BYTES)))
