@@ -12,7 +12,7 @@ from proxy.upstream.host_set import HostSet
 T = TypeVar("T")
 
 #: How much is done between two pauses of what is built in steps.
-STEP: Final = 64
+STEP: Final = 256
 
 
 class HashGroups(NamedTuple):

@@ -18,7 +18,7 @@ from proxy.upstream.lb.hash_weights import STEP, WeightedHosts, free_in_steps, h
 
 _MASK = (1 << 64) - 1
 #: Places to look at between two pauses.
-_PROBES = 1024
+_PROBES = 4096
 
 
 class Table:
