@@ -42,9 +42,10 @@ class Attempt(UpstreamRequest):
     def on_pool_ready(self, connection: Any) -> None:
         """See `PoolRequest`."""
         self.request_began = True
-        super().on_pool_ready(connection)
-        if self.owner is not None and not self.over:
-            self.owner.on_connected()
+        UpstreamRequest.on_pool_ready(self, connection)
+        owner = self.owner
+        if owner is not None and owner.limits_tries and not self.over:
+            owner.on_connected()
 
     def on_stale(self) -> bool:
         """See `PoolRequest`: what the policy says comes first."""
@@ -56,6 +57,23 @@ class RetryingRequest:
 
     `limit` is the most of the request's body that is kept, in bytes; None for that of the cluster's connections.
     """
+
+    # Most requests are tried once, and these stay as they are: no object has its own until then.
+    _retries = 0
+    _tried: tuple[Host, ...] = ()
+    _body_bytes = 0
+    _trailers: HeaderMap | None = None
+    _complete = False
+    _holds_retry = False
+    _retry_at = 0.0
+    _try_deadline = 0.0
+    _idle_since = 0.0
+    _wake_up: Any = None
+    _passed_on = False
+    _held: ParsedResponse | None = None
+    _over = False
+    #: Whether the last try took too long.
+    _timed_out = False
 
     def __init__(
         self,
@@ -76,23 +94,10 @@ class RetryingRequest:
         self._timers = stream.manager.services.timers
         self._now = stream.connection.now
         self._left = policy.most_retries
-        self._retries = 0
-        self._tried: tuple[Host, ...] = ()
+        #: Whether a try may last only so long.
+        self.limits_tries = bool(policy.per_try_timeout or policy.per_try_idle_timeout)
         self._body: list[bytes] | None = []
-        self._body_bytes = 0
-        self._trailers: HeaderMap | None = None
-        self._complete = False
         self._limit = first.cluster.config.buffer_limit if limit is None else limit
-        self._holds_retry = False
-        self._retry_at = 0.0
-        self._try_deadline = 0.0
-        self._idle_since = 0.0
-        self._wake_up: Any = None
-        self._passed_on = False
-        self._held: ParsedResponse | None = None
-        self._over = False
-        #: Whether the last try took too long.
-        self._timed_out = False
         first.owner = self
         first.redirect(self)
 
@@ -234,14 +239,16 @@ class RetryingRequest:
 
     def on_upstream_response(self, response: ParsedResponse, body: bytes, end_stream: bool) -> None:
         """See `ResponseSink`."""
-        status = grpc_status(response.head.headers) if self._policy.on & ANY_GRPC else None
-        if wants_retry_of_response(self._policy, response.head, status):
+        policy = self._policy
+        by_grpc = policy.on & ANY_GRPC
+        status = grpc_status(response.head.headers) if by_grpc else None
+        if wants_retry_of_response(policy, response.head, status):
             if self._take_retry():
                 self._discard(response)
-                self._schedule(reset_wait(self._policy, response.head.headers, self._wall_time()))
+                self._schedule(reset_wait(policy, response.head.headers, self._wall_time()))
                 return
         elif (
-            self._policy.on & ANY_GRPC
+            by_grpc
             and self._try.grpc
             and status is None
             and not end_stream
@@ -428,14 +435,18 @@ class RetryingRequest:
             self._release_retry()
         self._passed_on = True
         self._body = None
-        self._try_deadline = 0.0
         self._try.owner = None
         if self._policy.per_try_idle_timeout:
+            self._try_deadline = 0.0
             self._idle_since = self._now()
         else:
             # Nobody need stand between them any longer.
-            self._cancel_wake_up()
-            self._try.redirect(self._stream)
+            if self._wake_up is not None:
+                self._try_deadline = 0.0
+                self._cancel_wake_up()
+            stream = self._stream
+            stream.upstream = self._try
+            self._try.redirect(stream)
         self._stream.on_upstream_response(response, body, end_stream)
 
     def _pass_held_on(self, data: bytes, end_stream: bool) -> None:
