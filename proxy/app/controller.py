@@ -595,6 +595,8 @@ class Controller:
                 self._drain_progress()
             case "outcomes":
                 self.outliers.take(handle, message[1])
+            case "immediate_failure":
+                self.health_checks.failed_at_once(*message[1:])
             case "outlier_hosts":
                 self.outliers.change_hosts(handle, *message[1:])
             case "demand":

@@ -120,6 +120,13 @@ class HealthChecks:
                 if source is not None and source.key == entry.want.key:
                     self._set_hosts(checked, _discovered(entry.value))
 
+    def failed_at_once(self, name: str, key: HostKey) -> None:
+        """A worker was told by a host of the cluster that its checks would fail; unknown ones are fine."""
+        checked = self._active.get(name)
+        session = None if checked is None else checked.checks.sessions.get(key)
+        if session is not None:
+            session.fail_at_once()
+
     def secret_came(self, entry: Wanted) -> None:
         """A control plane has brought a secret."""
         self.secret_changed(entry.want.key, entry.value or b"")

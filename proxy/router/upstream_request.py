@@ -47,6 +47,8 @@ _RESET_FLAGS: Final = {
 }
 #: Interim responses that Envoy relays; one of them counts as a started response in the details of a failure.
 RELAYED_INTERIM: Final = frozenset({100, 102, 103, 104})
+#: In a response: the host's health checks would fail from now on.
+_IMMEDIATE_FAILURE: Final = "x-envoy-immediate-health-check-fail"
 _BODY: Final = "upstream connect error or disconnect/reset before headers. reset reason: "
 
 #: Makes the pool of a host that `Host.pools` does not have yet under a key.
@@ -359,6 +361,9 @@ class UpstreamRequest:
         self._response_started = True
         if self.host.load_reports is not None:
             self._load_reported = self.host.load_reports.on_response(self.host, response.head.headers)
+        failing = self.cluster.immediate_failures
+        if failing is not None and _IMMEDIATE_FAILURE in response.head.headers:
+            failing(self.host)
         status = response.head.status
         self._charged.codes[status] += 1
         if self.charges is not None:

@@ -72,6 +72,7 @@ class Cluster:
         "drop_overload",
         "endpoint_metrics",
         "host_flags",
+        "immediate_failures",
         "internal_stats",
         "local_cluster",
         "name",
@@ -120,6 +121,8 @@ class Cluster:
         self.tcp_connections: dict[Host, set[Any]] | None = {} if config.close_on_health_failure else None
         #: Of a cluster with outlier detection: an `outlier.outcomes.ClusterOutcomes`.
         self.outcomes: Any = None
+        #: Of a cluster with health checks: hears of hosts that say in a response that they would fail them.
+        self.immediate_failures: Callable[[Host], None] | None = None
         self._runtime = runtime
         self.draw = draw
         self._slots = slots
@@ -345,6 +348,8 @@ class Cluster:
             if self.config.outlier is not None:
                 split = self.config.outlier.split_external_local_origin_errors
                 self.outcomes = self.services.outcomes.follow(self.name, self.hosts, split=split)
+            if self.config.health_checks:
+                self.immediate_failures = self._fail_at_once
         if self.client_weights is not None and self.services is not None:
             self.on_wake(self.services.loop.time())
 
@@ -394,6 +399,10 @@ class Cluster:
             self.outcomes.change_hosts(new, gone)
         if gone:
             self._leave(gone)
+
+    def _fail_at_once(self, host: Host) -> None:
+        if host.checked:
+            self.services.outcomes.failed_at_once(self.name, (host.address.text, host.priority))
 
     def _told_of(self, host: Host) -> int:
         told = self.host_flags.get((host.address.text, host.priority))

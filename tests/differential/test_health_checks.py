@@ -75,6 +75,7 @@ def _config() -> Json:
             route("tcp", "/tcp"),
             route("panic", "/panic"),
             route("off", "/off"),
+            route("told", "/told"),
             route("both", "/"),
         ],
         clusters=[
@@ -102,6 +103,12 @@ def _config() -> Json:
                 health_checks=[
                     _check(tcp_health_check={"send": {"text": "70696e67"}, "receive": [{"text": "706f6e67"}]})
                 ],
+                **calm,
+            ),
+            cluster(
+                "told",
+                "{{told_port}}",
+                health_checks=[_check(tcp_health_check={}, interval="3600s", no_traffic_interval="3600s")],
                 **calm,
             ),
             cluster(
@@ -144,6 +151,7 @@ def _origins() -> dict[str, Callable[[], Any]]:
         "first": Origin,
         "second": Origin,
         "grpc": lambda: Http2Origin(_play_grpc),
+        "told": lambda: Origin(_answer(200, x_envoy_immediate_health_check_fail="true")),
         "tcp": lambda: Origin(take_over=_play_tcp),
     }
 
@@ -251,6 +259,23 @@ def test_without_panic_nobody_is_asked_and_with_it_everybody(pair: Pair) -> None
     _answers(pair, "second", b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
     _until(pair, "single", ["healthy"])
     _until(pair, "panic", ["healthy"])
+
+
+def test_a_host_that_says_it_would_fail_is_out_at_once(pair: Pair) -> None:
+    def ask(side: Side) -> Any:
+        reply = exchange(side.proxy.port, b"GET /told HTTP/1.1\r\nHost: a\r\n\r\n")
+        fields = dict(reply.response.fields)
+        return reply.status, fields.get("x-envoy-immediate-health-check-fail")
+
+    pair.same_value("what the client sees", ask)
+    _until(pair, "told", ["/failed_active_hc/excluded_via_immediate_hc_fail"])
+    assert pair.same_value("nobody is left", lambda side: _status(side, "/told")) == 503
+    pair.same_value("numbers", lambda side: _numbers(side, "told"))
+    names = ("failure", "passive_failure", "network_failure", "attempt")
+    pair.same_value(
+        "kinds of failures",
+        lambda side: {name: side.proxy.stats().get(f"cluster.told.health_check.{name}", 0) for name in names},
+    )
 
 
 def test_grpc_checks_want_serving_and_ok(pair: Pair) -> None:

@@ -67,6 +67,14 @@ class HostSession:
             self._cancel_timers()
             self._timer = self._owner.env.loop.call_later(0, self._begin)
 
+    def fail_at_once(self) -> None:
+        """The host has said in an answer to a request that checks would fail. The next comes when it would have."""
+        outcome = self._judged(lambda: self.verdict.failed(Failure.PASSIVE, exclude=True))
+        stats = self._owner.stats
+        stats.failure += 1
+        stats.passive_failure += 1
+        self._tell(outcome, Failure.PASSIVE, 0, healthy=False)
+
     def close(self) -> None:
         """Check no longer."""
         self._cancel_timers()

@@ -205,6 +205,14 @@ class OutcomeReporter:
                 if outcomes is not None:
                     outcomes.unsure = True
 
+    def failed_at_once(self, name: str, key: HostKey) -> None:
+        """A host of a cluster with health checks has said in a response that it would fail them.
+
+        Where the controller is far behind nothing is told: the host says so again with its next response.
+        """
+        if not self.line.lagging:
+            self.line.send(("immediate_failure", name, key))
+
     def due(self, cluster: ClusterOutcomes, outcomes: HostOutcomes) -> None:
         """Tell of a host soon."""
         if not self._due:
