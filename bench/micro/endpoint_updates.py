@@ -2,7 +2,7 @@
 
 `python -m bench.micro.endpoint_updates [HOSTS]`. First all endpoints change: each version has other weights, and
 every other one has other addresses for half of the hosts. Then the health of one changes. The time between two
-turns of the event loop is counted in CPU of the process, so that what else runs on the machine does not show.
+iterations of the event loop is counted in CPU of the process, so that what else runs on the machine shows less.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from proxy.upstream.cluster import Cluster, compile_cluster
 from proxy.upstream.health_flags import HealthFlag, HostKey
 
 _ROUNDS: Final = 10
-#: A change is through after so many turns of less than so many seconds.
+#: A change is through after so many iterations of less than so many seconds.
 _CALM: Final = 5
 _IDLE: Final = 0.0001
 _POLICIES: Final = ("ROUND_ROBIN", "LEAST_REQUEST", "RANDOM", "RING_HASH", "MAGLEV")
@@ -81,7 +81,7 @@ class _World:
         self.cluster.flags_changed([key])
 
     def measure(self, change: Callable[[int], None]) -> tuple[float, float]:
-        """CPU milliseconds of a change, and the longest between two turns."""
+        """CPU milliseconds of a change, and the longest between two iterations of the loop."""
         longest = spent = 0.0
         for number in range(1, _ROUNDS + 1):
             began = time.process_time()
@@ -91,17 +91,25 @@ class _World:
         return spent / _ROUNDS * 1000, longest * 1000
 
     def _settle(self) -> float:
-        """Run until nothing is left to do; the longest turn in seconds of CPU."""
+        """Run until nothing is left to do; the longest seconds of CPU between two iterations of the loop."""
         longest = 0.0
         calm = 0
-        while calm < _CALM or self.cluster.updating:
-            began = time.process_time()
-            self._loop.call_soon(self._loop.stop)
-            self._loop.run_forever()
+        last = time.process_time()
+
+        def look() -> None:
+            nonlocal longest, calm, last
             self.cluster.choose_host(1)
-            turn = time.process_time() - began
-            longest = max(longest, turn)
-            calm = calm + 1 if turn < _IDLE else 0
+            now = time.process_time()
+            longest = max(longest, now - last)
+            calm = calm + 1 if now - last < _IDLE else 0
+            last = now
+            if calm < _CALM or self.cluster.updating:
+                self._loop.call_soon(look)
+            else:
+                self._loop.stop()
+
+        self._loop.call_soon(look)
+        self._loop.run_forever()
         return longest
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ meanwhile; hosts that may no longer be picked are passed over in it.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from math import ceil
 from time import perf_counter
 from typing import Any, Final, Protocol
@@ -18,7 +18,7 @@ from proxy.upstream.lb.hash_weights import HashGroups, WeightedHosts, weigh
 
 #: Seconds of a slice.
 _SLICE: Final = 0.0005
-#: How often to look for another host in a ring or table that is out of date, before the new one is waited for.
+#: How often to look for another host in a ring or table that is out of date, before any that serves is taken.
 _ATTEMPTS: Final = 16
 
 
@@ -60,9 +60,13 @@ class HashPicker:
         self._members = WeightedHosts([], [])
         self._weights: dict[Host, float] = {}
         self._building: Generator[None, None, tuple[HashTable, WeightedHosts]] | None = None
+        #: What to build next: a build that runs goes on to its end, or changes in a row would keep any from ending.
+        self._next: HashGroups | None = None
         #: What is left to free.
         self._retiring: Generator[None, None, None] | None = None
         self._scheduled = False
+        #: While something is built: who serves by now.
+        self._serving: Sequence[Host] = ()
         self._allowed: frozenset[Host] = frozenset()
         self._groups = groups
         self.renew(groups)
@@ -82,13 +86,17 @@ class HashPicker:
         self._groups = groups
         hosts = groups.hosts
         if not hosts:
-            self._building = self._table = None
+            self._building = self._table = self._next = None
+            return
+        self._serving = hosts
+        self._allowed = frozenset(hosts)
+        if self._building is not None:
+            self._next = groups
             return
         self._building = self._make(groups)
         if self._table is None:
             self._finish()
         else:
-            self._allowed = frozenset(hosts)
             self._schedule()
 
     def _make(self, groups: HashGroups) -> Generator[None, None, tuple[HashTable, WeightedHosts]]:
@@ -113,9 +121,8 @@ class HashPicker:
             host = table.pick(request_hash, further)
             if host in self._allowed:
                 return host
-        self._finish()
-        assert self._table is not None
-        return self._table.pick(request_hash, attempt)
+        serving = self._serving
+        return serving[(request_hash + attempt) % len(serving)]
 
     def _run_slice(self) -> None:
         self._scheduled = False
@@ -142,13 +149,11 @@ class HashPicker:
             self._finish()
 
     def _finish(self) -> None:
-        building = self._building
-        while building is not None:
+        while self._building is not None:
             try:
-                next(building)
+                next(self._building)
             except StopIteration as stop:
                 self._take(*stop.value)
-                return
 
     def _take(self, table: HashTable, members: WeightedHosts) -> None:
         if self._table is not None:
@@ -157,7 +162,12 @@ class HashPicker:
         self._members = members
         if self._factor:
             self._weights = dict(zip(*members, strict=True))
+        if self._next is not None:
+            self._building = self._make(self._next)
+            self._next = None
+            return
         self._building = None
+        self._serving = ()
         self._allowed = frozenset()
 
     def _relieved(self, host: Host, request_hash: int) -> Host:

@@ -63,14 +63,36 @@ def test_the_first_is_built_at_once_and_the_next_between_other_work():
     assert [picker.pick(number) for number in range(3)] == [first, third, first]
 
 
-def test_without_any_host_left_the_next_is_waited_for():
+def test_without_any_host_left_some_that_serve_are_picked_and_nothing_is_built_meanwhile():
     later = Later()
     members = hosts(40)
     picker = HashPicker(build, groups(members[:20]), later)
     picker.renew(groups(members[20:]))
-    assert picker.pick(0) is members[20]
+    assert {picker.pick(number) for number in range(100)} == set(members[20:])
+    assert picker.pick(7) is picker.pick(7)
+    assert picker.pick(7, 1) is not picker.pick(7)
+    assert later.waiting
     later.run()
     assert picker.pick(1) is members[21]
+
+
+def test_a_build_that_runs_is_ended_before_the_newest_change_is_built():
+    later = Later()
+    built = []
+
+    def noted(members):
+        built.append(len(members.hosts))
+        return build(members)
+
+    members = hosts(6)
+    picker = HashPicker(noted, groups(members), later)
+    for left in (5, 4, 3):
+        picker.renew(groups(members[:left]))
+        assert {picker.pick(number) for number in range(6)} == set(members[:left])
+    later.run()
+    # What came in between is never built.
+    assert built == [6, 5, 3]
+    assert picker.numbers == {"size": 3}
 
 
 def test_nothing_is_deferred_where_nothing_can_be():
