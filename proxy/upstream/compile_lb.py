@@ -94,16 +94,19 @@ def _legacy(message: Any, base: LbConfig, path: str, ctx: CompileContext) -> LbC
 
 
 def _from_list(message: Any, base: LbConfig, path: str, ctx: CompileContext, depth: int) -> LbConfig:
-    """The first policy of a `LoadBalancingPolicy` that exists here."""
+    """The first policy of a `LoadBalancingPolicy` that Envoy would take; it may be one that does not exist here."""
     offered: list[str] = []
     for index, entry in enumerate(message.policies):
         extension = entry.typed_extension_config
         name = type_name_of(extension.typed_config.type_url)
         compile_one = _EXTENSIONS.get(name)
         offered.append(extension.name or name)
+        inner = f"{path}.policies[{index}].typed_extension_config.typed_config"
+        if name in _ONLY_ENVOYS:
+            ctx.problem(inner, f"{name} is not supported; Envoy would take it rather than those after it")
+            return base
         if compile_one is None:
             continue
-        inner = f"{path}.policies[{index}].typed_extension_config.typed_config"
         config = unpack(extension.typed_config, inner, ctx)
         if config is None:
             return base
@@ -201,6 +204,15 @@ _EXTENSIONS: Final[dict[str, Callable[[Any, LbConfig, str, CompileContext, int],
     _PREFIX + "client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin": _client_weights,
     _PROVIDED: _provided,
 }
+#: Envoy has these, and so takes none that a list names after them.
+_ONLY_ENVOYS: Final = frozenset(
+    _PREFIX + name
+    for name in (
+        "dynamic_modules.v3.DynamicModulesLoadBalancerConfig",
+        "load_aware_locality.v3.LoadAwareLocality",
+        "override_host.v3.OverrideHost",
+    )
+)
 
 
 def asks_for_provided(message: Any) -> bool:
@@ -211,7 +223,7 @@ def asks_for_provided(message: Any) -> bool:
         type_name_of(one.typed_extension_config.typed_config.type_url)
         for one in message.load_balancing_policy.policies
     )
-    return next((name for name in named if name in _EXTENSIONS), "") == _PROVIDED
+    return next((name for name in named if name in _EXTENSIONS.keys() | _ONLY_ENVOYS), "") == _PROVIDED
 
 
 def _least_request(config: Any, base: LbConfig, path: str, ctx: CompileContext) -> LbConfig:

@@ -2,6 +2,7 @@
 
 import envoy.extensions.load_balancing_policies.least_request.v3.least_request_pb2
 import envoy.extensions.load_balancing_policies.maglev.v3.maglev_pb2
+import envoy.extensions.load_balancing_policies.override_host.v3.override_host_pb2
 import envoy.extensions.load_balancing_policies.pick_first.v3.pick_first_pb2
 import envoy.extensions.load_balancing_policies.random.v3.random_pb2
 import envoy.extensions.load_balancing_policies.ring_hash.v3.ring_hash_pb2
@@ -145,6 +146,15 @@ def test_subsets_in_both_spellings():
         (
             {"load_balancing_policy": policies({"@type": PREFIX + "pick_first.v3.PickFirst"})},
             "c.load_balancing_policy",
+        ),
+        (
+            {
+                "load_balancing_policy": policies(
+                    {"@type": PREFIX + "override_host.v3.OverrideHost"},
+                    {"@type": PREFIX + "random.v3.Random"},
+                )
+            },
+            "c.load_balancing_policy.policies[0].typed_extension_config.typed_config",
         ),
         (
             {"lb_policy": "LEAST_REQUEST", "least_request_lb_config": {"choice_count": 1}},
