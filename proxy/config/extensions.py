@@ -109,6 +109,7 @@ envoy.http.early_header_mutation extensions.http.early_header_mutation.header_mu
 envoy.retry_host_predicates extensions.retry.host.omit_canary_hosts.v3 omit_canary_hosts OmitCanaryHostsPredicate
 envoy.retry_host_predicates extensions.retry.host.omit_host_metadata.v3 omit_host_metadata_config OmitHostMetadataConfig
 envoy.retry_host_predicates extensions.retry.host.previous_hosts.v3 previous_hosts PreviousHostsPredicate
+envoy.retry_priorities extensions.retry.priority.previous_priorities.v3 previous_priorities_config PreviousPrioritiesConfig
 envoy.regex_engines extensions.regex_engines.v3 google_re2 GoogleRE2
 envoy.network.dns_resolver extensions.network.dns_resolver.cares.v3 cares_dns_resolver CaresDnsResolverConfig
 envoy.network.dns_resolver extensions.network.dns_resolver.getaddrinfo.v3 getaddrinfo_dns_resolver GetAddrInfoDnsResolverConfig
@@ -318,6 +319,7 @@ _SITES: dict[str, tuple[str, ...]] = {
     "envoy.config.route.v3.FilterConfig.config": _PER_ROUTE,
     "envoy.config.route.v3.InternalRedirectPolicy.predicates": ("envoy.internal_redirect_predicates",),
     "envoy.config.route.v3.RetryPolicy.retry_host_predicate": ("envoy.retry_host_predicates",),
+    "envoy.config.route.v3.RetryPolicy.retry_priority": ("envoy.retry_priorities",),
     "envoy.config.route.v3.Route.typed_per_filter_config": _PER_ROUTE,
     "envoy.config.route.v3.RouteAction.path_rewrite_policy": ("envoy.path.rewrite",),
     "envoy.config.route.v3.RouteConfiguration.typed_per_filter_config": _PER_ROUTE,

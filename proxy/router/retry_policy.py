@@ -18,8 +18,13 @@ from proxy.config.any_unpack import unpack_extension
 from proxy.config.context import CompileContext
 from proxy.config.durations import seconds
 from proxy.upstream.host import Host
+from proxy.upstream.lb.previous_priorities import PreviousPriorities
+from proxy.upstream.lb.retry_choice import HostPredicate, RetryChoice
 
 _PREDICATES: Final = "envoy.extensions.retry.host."
+_PREVIOUS_PRIORITIES: Final = (
+    "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig"
+)
 _DEFAULT_BASE: Final = 0.025
 _MOST_RESET_SECONDS: Final = 300.0
 #: Fields of a request that change its policy.
@@ -89,9 +94,6 @@ GRPC_STATUSES: Final = {
 }
 ANY_GRPC: Final = sum(GRPC_STATUSES.values())
 
-#: Whether a host may be tried, given those that were.
-HostPredicate = Callable[[Host, "tuple[Host, ...]"], bool]
-
 
 class ResetField(Struct, frozen=True):
     """A field that tells when to come again: in seconds, or as Unix time."""
@@ -105,7 +107,7 @@ class RetryPolicy(Struct, frozen=True):
 
     `on` holds bits of `RetryOn`. `per_try_timeout` and `per_try_idle_timeout` are 0.0 for none. `predicates` refuse
     hosts, at most `host_attempts` times in a row. `request_matchers` say which requests the policy is for, if there
-    are any.
+    are any. With a `priority_frequency`, every so many tries the priorities that were tried are left out.
     """
 
     on: int = RetryOn.NONE
@@ -121,6 +123,13 @@ class RetryPolicy(Struct, frozen=True):
     request_matchers: tuple[Callable[[Any], bool], ...] = ()
     predicates: tuple[HostPredicate, ...] = ()
     host_attempts: int = 1
+    priority_frequency: int = 0
+
+    def host_choice(self) -> RetryChoice:
+        """How a request with this policy chooses hosts for its retries; one for each request."""
+        frequency = self.priority_frequency
+        priorities = PreviousPriorities(frequency) if frequency else None
+        return RetryChoice(self.predicates, self.host_attempts, priorities)
 
 
 NO_POLICY: Final = RetryPolicy()
@@ -136,8 +145,6 @@ def parse_conditions(text: str, known: dict[str, int]) -> int:
 
 def compile_retry_policy(message: Any, path: str, ctx: CompileContext) -> RetryPolicy:
     """Check and compile a `RetryPolicy`; problems go to `ctx`."""
-    if message.HasField("retry_priority"):
-        ctx.problem(f"{path}.retry_priority", "is not supported")
     if len(message.retry_options_predicates):
         ctx.problem(f"{path}.retry_options_predicates", "is not supported")
     base = _DEFAULT_BASE
@@ -168,7 +175,20 @@ def compile_retry_policy(message: Any, path: str, ctx: CompileContext) -> RetryP
         ),
         predicates=_compile_predicates(message.retry_host_predicate, f"{path}.retry_host_predicate", ctx),
         host_attempts=message.host_selection_retry_max_attempts or 1,
+        priority_frequency=_priority_frequency(message, f"{path}.retry_priority", ctx),
     )
+
+
+def _priority_frequency(message: Any, path: str, ctx: CompileContext) -> int:
+    if not message.HasField("retry_priority"):
+        return 0
+    config = unpack_extension(message.retry_priority, path, ctx)
+    if config is None:
+        return 0
+    if config.DESCRIPTOR.full_name != _PREVIOUS_PRIORITIES:
+        ctx.problem(f"{path}.typed_config", f"{config.DESCRIPTOR.full_name} is no choice of priorities")
+        return 0
+    return int(config.update_frequency)
 
 
 def _compile_predicates(messages: Any, path: str, ctx: CompileContext) -> tuple[HostPredicate, ...]:
@@ -206,9 +226,16 @@ def _without_metadata(wanted: Any) -> HostPredicate:
         if host.metadata is None or "envoy.lb" not in host.metadata.filter_metadata:
             return True
         own = host.metadata.filter_metadata["envoy.lb"].fields
-        return not all(name in own and own[name] == value for name, value in fields.items())
+        return not all(name in own and _has(own[name], value) for name, value in fields.items())
 
     return allows
+
+
+def _has(own: Any, wanted: Any) -> bool:
+    """Whether a value of a host is the one, or a list with it."""
+    if own.WhichOneof("kind") != "list_value":
+        return bool(own == wanted)
+    return any(one == wanted for one in own.list_value.values)
 
 
 def policy_for(policy: RetryPolicy | None, head: RequestHead) -> RetryPolicy | None:

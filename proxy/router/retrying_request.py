@@ -23,6 +23,7 @@ from proxy.router.retry_policy import (
 )
 from proxy.router.upstream_request import UpstreamRequest
 from proxy.upstream.host import Host
+from proxy.upstream.lb.retry_choice import RetryChoice
 from proxy.upstream.pool.api import PoolFailure, ResetReason
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class RetryingRequest:
 
     # Most requests are tried once, and these stay as they are: no object has its own until then.
     _retries = 0
-    _tried: tuple[Host, ...] = ()
+    _choice: RetryChoice | None = None
     _body_bytes = 0
     _trailers: HeaderMap | None = None
     _complete = False
@@ -373,7 +374,9 @@ class RetryingRequest:
         self._clear_clock()
         tried = self._try
         cluster = tried.cluster
-        self._tried = (*self._tried, tried.host)
+        if self._choice is None:
+            self._choice = self._policy.host_choice()
+        self._choice.note(tried.host)
         self._let_go(tried)
         self._stream.on_upstream_write_resumed()
         if wait is None:
@@ -386,7 +389,8 @@ class RetryingRequest:
 
     def _retry(self) -> None:
         self._retry_at = 0.0
-        host = self._pick()
+        assert self._choice is not None
+        host = self._cluster.host_for_retry(self.info, self._hash, self._choice)
         sample = self._sample
         if host is None:
             self._end()
@@ -414,16 +418,6 @@ class RetryingRequest:
         again.start(self._pools, end_stream=self._complete and self._trailers is None)
         if self._trailers is not None and self._try is again:
             again.send_trailers(self._trailers)
-
-    def _pick(self) -> Host | None:
-        """A host that the predicates allow, or the last of as many picks as may be."""
-        policy = self._policy
-        host: Host | None = None
-        for _ in range(policy.host_attempts):
-            host = self._cluster.host_for(self.info, self._hash)
-            if host is None or all(allows(host, self._tried) for allows in policy.predicates):
-                break
-        return host
 
     def _pass_on(self, response: ParsedResponse, body: bytes, end_stream: bool) -> None:
         """The stream gets this response, and everything after it."""

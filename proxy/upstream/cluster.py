@@ -24,6 +24,7 @@ from proxy.upstream.host import Host, Locality
 from proxy.upstream.host_set import HostSet, PrioritySet
 from proxy.upstream.lb.api import ChooseHost, Clock, Draw
 from proxy.upstream.lb.balancer import Balancer, Surroundings, make_balancer
+from proxy.upstream.lb.retry_choice import RetryChoice
 
 __all__ = ["Cluster", "Resolved", "compile_cluster"]
 
@@ -79,6 +80,7 @@ class Cluster:
         "outcomes",
         "priority_set",
         "removed",
+        "retry_by_stream",
         "services",
         "ssl_stats",
         "stats",
@@ -111,6 +113,8 @@ class Cluster:
         self.stats.common_gauges = self._common_gauges
         self.removed = False
         self.choose_by_stream: Callable[[StreamInfo, int | None], Host | None] | None = None
+        #: The same for a retry, where more is to be known of it than that a host is not wanted.
+        self.retry_by_stream: Callable[[StreamInfo, int | None, RetryChoice], Host | None] | None = None
         #: A `proxy.connection.tls_stats.SslStats`, of a cluster with TLS.
         self.ssl_stats: Any = None
         #: An `InternalUpstreamStats`, of a cluster with such a transport socket.
@@ -164,7 +168,7 @@ class Cluster:
             from proxy.upstream.lb.subset import SubsetBalancer  # few clusters have subsets
 
             self.balancer = SubsetBalancer(config.lb, around, self.priority_set)
-            self.choose_by_stream = self._choose_in_subset
+            self.choose_by_stream = self.retry_by_stream = self._choose_in_subset
         #: What is done in slices between requests; None before there is a loop.
         self._slices: Slices | None = None
         self._updating: Generator[None, None, None] | None = None
@@ -260,6 +264,22 @@ class Cluster:
         if self.choose_by_stream is not None:
             return self.choose_by_stream(info, request_hash)
         return self.choose_host(request_hash)
+
+    def host_for_retry(self, info: StreamInfo, request_hash: int | None, retry: RetryChoice) -> Host | None:
+        """The same for a further try of a request."""
+        if self.retry_by_stream is not None:
+            return self.retry_by_stream(info, request_hash, retry)
+        host: Host | None
+        if self.choose_by_stream is not None:
+            for _ in range(retry.attempts + 1):
+                host = self.choose_by_stream(info, request_hash)
+                if host is None or retry.allows(host):
+                    break
+            return host
+        host = self.balancer.choose_again(request_hash, retry)
+        if host is None:
+            self.stats.upstream_cx_none_healthy += 1
+        return host
 
     def replace_hosts(self, hosts: Sequence[Host]) -> None:
         """Take the whole list of hosts of a cluster that makes its own."""
@@ -439,14 +459,16 @@ class Cluster:
         for watcher in self.watchers:
             watcher()
 
-    def _choose_in_subset(self, info: StreamInfo, request_hash: int | None) -> Host | None:
+    def _choose_in_subset(
+        self, info: StreamInfo, request_hash: int | None, retry: RetryChoice | None = None
+    ) -> Host | None:
         criteria = info.metadata_match
         dynamic = info.dynamic_metadata if info.request is not None else info.connection.dynamic_metadata
         more = None if dynamic is None else dynamic.get("envoy.lb")
         if more is not None:
             criteria = more if criteria is None else {**criteria, **more}
         balancer: Any = self.balancer
-        host: Host | None = balancer.choose_for(criteria, request_hash)
+        host: Host | None = balancer.choose_for(criteria, request_hash, retry)
         if host is None:
             self.stats.upstream_cx_none_healthy += 1
         return host

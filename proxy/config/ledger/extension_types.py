@@ -15,5 +15,8 @@ envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig
 
 envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate
 
+envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig
+  + update_frequency
+
 envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery
 """

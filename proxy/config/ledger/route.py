@@ -36,10 +36,13 @@ envoy.config.route.v3.VirtualHost
 envoy.config.route.v3.RetryPolicy
   + retry_on num_retries per_try_timeout per_try_idle_timeout retry_host_predicate
   + host_selection_retry_max_attempts retriable_status_codes retry_back_off rate_limited_retry_back_off
-  + retriable_headers retriable_request_headers
-  - retry_priority retry_options_predicates
+  + retriable_headers retriable_request_headers retry_priority
+  - retry_options_predicates
 
 envoy.config.route.v3.RetryPolicy.RetryHostPredicate
+  + name typed_config
+
+envoy.config.route.v3.RetryPolicy.RetryPriority
   + name typed_config
 
 envoy.config.route.v3.RetryPolicy.RetryBackOff

@@ -13,7 +13,8 @@ from proxy.base.services import ClusterLookup
 from proxy.base.stream_info import StreamInfo
 from proxy.upstream.host import Host
 from proxy.upstream.host_set import HostSet
-from proxy.upstream.lb.priority_load import priority_loads
+from proxy.upstream.lb.priority_load import PriorityLoads, priority_loads
+from proxy.upstream.lb.retry_choice import RetryChoice
 
 if TYPE_CHECKING:
     from proxy.upstream.cluster import Cluster
@@ -29,16 +30,14 @@ class Aggregate:
         self._seen: list[tuple[HostSet, ...]] = []
         #: Up to which percentage of the draw a member serves, with which priority, and whether with degraded hosts.
         self._parts: list[tuple[int, Cluster, int, bool]] = []
+        self._places: list[tuple[Cluster, HostSet]] = []
+        self._loads: PriorityLoads | None = None
+        cluster.retry_by_stream = self.choose_again
 
     def choose(self, info: StreamInfo, request_hash: int | None) -> Host | None:
         """A host of a member (see `Host.cluster`), None if no member has hosts."""
         del info
-        found = [self._clusters.get(name) for name in self._names]
-        members = [member for member in found if member is not None]
-        sets = [member.priority_set.sets for member in members]
-        if sets != self._seen:
-            self._seen = sets
-            self._parts = self._divide(members)
+        self._renew()
         if self._parts:
             drawn = self._cluster.draw() % 100
             for bound, member, priority, degraded in self._parts:
@@ -50,16 +49,54 @@ class Aggregate:
         self._cluster.stats.upstream_cx_none_healthy += 1
         return None
 
-    def _divide(self, members: Sequence[Cluster]) -> list[tuple[int, Cluster, int, bool]]:
-        places = [(member, one) for member in members for one in member.priority_set.sets if one.hosts]
-        if not places:
-            return []
-        loads = priority_loads([one for _, one in places], self._cluster.balancer.panic_threshold())
+    def choose_again(self, info: StreamInfo, request_hash: int | None, retry: RetryChoice) -> Host | None:
+        """The same for a retry. Its priority is drawn once, then the member may pick several hosts."""
+        del info
+        self._renew()
+        host: Host | None = None
+        if self._loads is not None:
+            usual = self._loads
+            loads = retry.loads([one for _, one in self._places], usual, self._place_of)
+            parts = self._parts if loads is usual else self._divide(loads)
+            drawn = self._cluster.draw() % 100
+            _, member, priority, degraded = next(part for part in parts if drawn < part[0])
+            pick = member.balancer.level(priority, degraded)
+            for attempt in range(retry.attempts + 1):
+                host = pick(request_hash, attempt)
+                if host is None or retry.allows(host):
+                    break
+        if host is None:
+            self._cluster.stats.upstream_cx_none_healthy += 1
+        return host
+
+    def _place_of(self, host: Host) -> int | None:
+        for place, (member, one) in enumerate(self._places):
+            if host.cluster is member and host.priority == one.priority:
+                return place
+        return None
+
+    def _renew(self) -> None:
+        found = [self._clusters.get(name) for name in self._names]
+        members = [member for member in found if member is not None]
+        sets = [member.priority_set.sets for member in members]
+        if sets != self._seen:
+            self._seen = sets
+            self._places = places = [
+                (member, one) for member in members for one in member.priority_set.sets if one.hosts
+            ]
+            self._loads = None
+            self._parts = []
+            if places:
+                threshold = self._cluster.balancer.panic_threshold()
+                self._loads = priority_loads([one for _, one in places], threshold)
+                self._parts = self._divide(self._loads)
+
+    def _divide(self, loads: PriorityLoads) -> list[tuple[int, Cluster, int, bool]]:
         parts = []
         bound = 0
         for degraded in (False, True):
             shares = loads.degraded if degraded else loads.healthy
-            for share, (member, one) in zip(shares, places, strict=True):
+            for share, (member, one) in zip(shares, self._places, strict=True):
                 bound += share
                 if share:
                     parts.append((bound, member, one.priority, degraded))

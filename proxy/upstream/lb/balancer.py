@@ -15,6 +15,7 @@ from proxy.upstream.host import Host
 from proxy.upstream.host_set import HostSet, PrioritySet
 from proxy.upstream.lb.api import ChooseHost, Clock, Defer, Draw, LbConfig, LbPolicy, no_host
 from proxy.upstream.lb.priority_load import PriorityLoads, priority_loads
+from proxy.upstream.lb.retry_choice import RetryChoice
 
 
 class Surroundings(NamedTuple):
@@ -72,6 +73,16 @@ class Balancer(ABC):
                     return self.level(priority, degraded)(request_hash, attempt)
                 drawn -= share
         return None
+
+    def choose_again(self, request_hash: int | None, retry: RetryChoice) -> Host | None:
+        """The host for a retry: the first that it allows, or the last of as many picks as there may be."""
+        host: Host | None = None
+        for _ in range(retry.attempts + 1):
+            loads = retry.loads(self.priorities.sets, self.loads)
+            host = self.choose(request_hash) if loads is self.loads else self.choose_by(loads, request_hash)
+            if host is None or retry.allows(host):
+                break
+        return host
 
     def level(self, priority: int, degraded: bool) -> Callable[[int | None, int], Host | None]:
         """How to choose within the healthy or the degraded hosts of a priority."""

@@ -12,6 +12,7 @@ from proxy.upstream.lb.hash_picker import HashPicker
 from proxy.upstream.lb.hash_weights import HashGroups, hash_groups
 from proxy.upstream.lb.maglev import build_table
 from proxy.upstream.lb.priority_load import priority_loads
+from proxy.upstream.lb.retry_choice import RetryChoice
 from proxy.upstream.lb.ring_hash import build_ring
 
 
@@ -23,6 +24,17 @@ class HashBalancer(Balancer):
         self._pickers: list[HashPicker] = []
         self.renew(priorities)
 
+    def choose_again(self, request_hash: int | None, retry: RetryChoice) -> Host | None:
+        """See `Balancer`. As in Envoy, the priority remains that of the hash."""
+        if request_hash is None:
+            request_hash = self.around.draw()
+        host: Host | None = None
+        for attempt in range(retry.attempts + 1):
+            host = self.choose_by(self.loads, request_hash, attempt)
+            if host is None or retry.allows(host):
+                break
+        return host
+
     def make_level(self, priority: int, degraded: bool) -> Callable[[int | None, int], Host | None]:
         """See `Balancer`."""
         del degraded
@@ -32,7 +44,7 @@ class HashBalancer(Balancer):
         panic = self.loads.panic[priority]
 
         def choose(request_hash: int | None, attempt: int) -> Host | None:
-            if panic:
+            if panic and not attempt:
                 stats.lb_healthy_panic += 1
             return pick(draw() if request_hash is None else request_hash, attempt)
 

@@ -19,6 +19,7 @@ from proxy.upstream.host_set import PrioritySet
 from proxy.upstream.lb.api import LbConfig, SubsetConfig, SubsetFallback, SubsetSelector
 from proxy.upstream.lb.balancer import Balancer, Surroundings, make_balancer
 from proxy.upstream.lb.priority_load import priority_loads
+from proxy.upstream.lb.retry_choice import RetryChoice
 
 Criteria = Mapping[str, Any]
 #: Names and values, sorted by name.
@@ -54,12 +55,14 @@ class _Subset:
         if self._balancer is not None and host in self.hosts:
             self._balancer.health_changed(self._balancer.priorities.with_health_of(host), host)
 
-    def choose(self, request_hash: int | None) -> Host | None:
+    def choose(self, request_hash: int | None, retry: RetryChoice | None = None) -> Host | None:
         """One of the hosts."""
         if self.single:
             return next(iter(self.hosts), None)
         if self._balancer is None:
             self._balancer = make_balancer(self._config, self._around, self._part())
+        if retry is not None:
+            return self._balancer.choose_again(request_hash, retry)
         return self._balancer.choose(request_hash)
 
     def _part(self) -> PrioritySet:
@@ -105,22 +108,24 @@ class SubsetBalancer(Balancer):
         for one in (self._any, self._default, *self._subsets.values()):
             one.health_changed(priorities, host)
 
-    def choose_for(self, criteria: Criteria | None, request_hash: int | None) -> Host | None:
-        """The host for a request with these criteria; values are JSON."""
+    def choose_for(
+        self, criteria: Criteria | None, request_hash: int | None, retry: RetryChoice | None = None
+    ) -> Host | None:
+        """The host for a request with these criteria, or for its `retry`; values of criteria are JSON."""
         if criteria is None:
-            return self._choose_fallback(request_hash)
+            return self._choose_fallback(request_hash, retry)
         if self._terms.fallback_list and _FALLBACK_LIST in criteria:
             rest = {name: value for name, value in criteria.items() if name != _FALLBACK_LIST}
             alternatives = criteria[_FALLBACK_LIST]
             if not isinstance(alternatives, Sequence) or not alternatives:
-                return self._choose(rest, request_hash)
+                return self._choose(rest, request_hash, retry)
             for alternative in alternatives:
                 more = alternative if isinstance(alternative, Mapping) else {}
-                host = self._choose({**rest, **more}, request_hash)
+                host = self._choose({**rest, **more}, request_hash, retry)
                 if host is not None:
                     return host
             return None
-        return self._choose(criteria, request_hash)
+        return self._choose(criteria, request_hash, retry)
 
     def make_level(self, priority: int, degraded: bool) -> Callable[[int | None, int], Host | None]:
         """See `Balancer`."""
@@ -131,7 +136,7 @@ class SubsetBalancer(Balancer):
         """See `Balancer`."""
         return {"lb_subsets_single_host_per_subset_duplicate": self._duplicates}
 
-    def _choose(self, criteria: Criteria, request_hash: int | None) -> Host | None:
+    def _choose(self, criteria: Criteria, request_hash: int | None, retry: RetryChoice | None) -> Host | None:
         if self._terms.allow_redundant_keys:
             for selector in self._terms.selectors:
                 if all(key in criteria for key in selector.keys):
@@ -141,32 +146,32 @@ class SubsetBalancer(Balancer):
         found = self._subsets.get(key)
         if found is not None:
             self.around.stats.lb_subsets_selected += 1
-            return found.choose(request_hash)
+            return found.choose(request_hash, retry)
         selector_fallback = self._fallbacks.get(tuple([name for name, _ in key]))
         if selector_fallback is None:
-            return self._choose_fallback(request_hash)
+            return self._choose_fallback(request_hash, retry)
         match selector_fallback.fallback:
             case SubsetFallback.ANY_ENDPOINT:
-                return self._any.choose(request_hash)
+                return self._any.choose(request_hash, retry)
             case SubsetFallback.DEFAULT_SUBSET:
-                return self._default.choose(request_hash)
+                return self._default.choose(request_hash, retry)
             case SubsetFallback.KEYS_SUBSET:
                 fewer = {name: criteria[name] for name in selector_fallback.fallback_keys}
-                return self._choose(fewer, request_hash)
+                return self._choose(fewer, request_hash, retry)
             case _:
                 return None
 
-    def _choose_fallback(self, request_hash: int | None) -> Host | None:
+    def _choose_fallback(self, request_hash: int | None, retry: RetryChoice | None = None) -> Host | None:
         terms = self._terms
         stats = self.around.stats
         if terms.fallback is SubsetFallback.NO_FALLBACK:
             return None
         fallback = self._any if terms.fallback is SubsetFallback.ANY_ENDPOINT else self._default
-        host = fallback.choose(request_hash)
+        host = fallback.choose(request_hash, retry)
         if host is not None:
             stats.lb_subsets_fallback += 1
         elif terms.panic_mode_any:
-            host = self._any.choose(request_hash)
+            host = self._any.choose(request_hash, retry)
             if host is not None:
                 stats.lb_subsets_fallback_panic += 1
         return host
