@@ -88,7 +88,8 @@ class TimerQueue:
             else:
                 entry.target = None
                 target.on_wake(now)
-        if self._heap and self._timer is None:
+        # One that was woken may have asked for a later moment than the next that is due.
+        if self._heap and (self._timer is None or self._heap[0][0] < self._timer_at):
             self._arm(self._heap[0][0])
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ from proxy.hcm.stream_response import ResponsePart
 from proxy.hcm.stream_routing import RoutingPart
 from proxy.router.cluster_action import ClusterAction
 from proxy.router.grpc_timeout import stream_duration
+from proxy.router.upstream_plan import timeout_body
 
 #: The gRPC status of a stream that took too long as a whole; other timeouts say 14 (unavailable).
 _DEADLINE_EXCEEDED: Final = 4
@@ -101,19 +102,11 @@ class Stream(RequestPart, RoutingPart, ResponsePart, ReplyPart):
     def _on_route_timeout(self) -> None:
         upstream = self.upstream
         self.deadline = 0.0
-        if upstream is not None:
-            upstream.cluster.stats.upstream_rq_timeout += 1
-            upstream.host.stats.rq_timeout += 1
-            if upstream.charges is not None:
-                upstream.charges.time_out()
-            if not self.response_started:
-                upstream.time_out()
-                upstream.count_own(504)
-                upstream.host.stats.rq_error += 1
-            elif upstream.fail_open_outcome():
-                self.manager.stats.rq_reset_after_downstream_response_started += 1
+        status = 504 if self.upstream_plan is None else self.upstream_plan.timeout_status
+        if upstream is not None and upstream.expire(status, started=self.response_started):
+            self.manager.stats.rq_reset_after_downstream_response_started += 1
         self._time_out(
-            504, "upstream request timeout", "response_timeout", ResponseFlag.UPSTREAM_REQUEST_TIMEOUT
+            status, timeout_body(status), "response_timeout", ResponseFlag.UPSTREAM_REQUEST_TIMEOUT
         )
 
     def _time_out(

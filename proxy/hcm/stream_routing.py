@@ -12,6 +12,7 @@ from proxy.codec.grpc import is_grpc
 from proxy.codec.head_template import REQUEST_ID_HOLE
 from proxy.hcm.request_plan import MAX_PLANS_PER_HEAD
 from proxy.hcm.stream_state import StreamState
+from proxy.router.attempt import Attempt
 from proxy.router.cluster_action import ClusterAction
 from proxy.router.cluster_choice import ClusterChoice
 from proxy.router.direct_response import DirectResponseAction
@@ -21,7 +22,7 @@ from proxy.router.per_filter_config import FilterOverrides
 from proxy.router.redirect import RedirectAction
 from proxy.router.response_stats import INTERNAL_CHARGES, NO_CHARGES, Charges, charges_for
 from proxy.router.retry_policy import RetryPolicy
-from proxy.router.retrying_request import Attempt, RetryingRequest
+from proxy.router.retrying_request import RetryingRequest
 from proxy.router.route import Route, overrides_of
 from proxy.router.server_name import server_name_of, with_alpn
 from proxy.router.strict_check import failed_check
@@ -289,7 +290,13 @@ class RoutingPart(StreamState):
         # The other parts of the stream hold the methods that it hears through (`ResponseSink`).
         sink: Any = self
         retry = upstream_plan.retry
-        kind: type[UpstreamRequest] = UpstreamRequest if retry is None else Attempt
+        kind: type[UpstreamRequest] = UpstreamRequest
+        if retry is not None:
+            kind = Attempt
+            if retry.hedges:
+                from proxy.router.hedged_request import HedgedAttempt  # few routes hedge
+
+                kind = HedgedAttempt
         if self.plan.upgrade:
             kind = TunnelRequest
         upstream = kind(
@@ -367,7 +374,12 @@ class RoutingPart(StreamState):
         limit = None if route is None else route.body_buffer_limit
         # To the stream it is like the request that it stands for.
         stream: Any = self
-        request: Any = RetryingRequest(stream, first, policy, cluster, request_hash, limit)
+        kind: Any = RetryingRequest
+        if policy.hedges:
+            from proxy.router.hedged_request import HedgedRequest
+
+            kind = HedgedRequest
+        request = kind(stream, first, policy, cluster, request_hash, limit)
         self.upstream = request
         return request
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy.base.messages import RequestHead
 from proxy.base.stream_info import StreamInfo
@@ -23,7 +24,7 @@ from proxy.router.connect_config import ConnectConfig, compile_connect_config
 from proxy.router.hash_policy import HashPolicy, compile_hash_policy
 from proxy.router.mirror_policy import MirrorPolicy, compile_mirror_policies
 from proxy.router.per_filter_config import FilterOverrides
-from proxy.router.retry_policy import RetryPolicy, compile_retry_policy
+from proxy.router.retry_policy import NO_POLICY, RetryPolicy, compile_retry_policy
 from proxy.router.rewrite import (
     HostRewrite,
     PathRewrite,
@@ -59,6 +60,7 @@ class Inherited(Struct, frozen=True):
     overrides: FilterOverrides
     mirrors: tuple[MirrorPolicy, ...]
     retry_policy: RetryPolicy | None
+    hedges: bool
     known_clusters: Any
 
 
@@ -147,9 +149,7 @@ def compile_cluster_action(
         append_x_forwarded_host=message.append_x_forwarded_host,
         hash_policy=hash_policy,
         mirrors=inherited.mirrors,
-        retry_policy=compile_retry_policy(message.retry_policy, f"{path}.retry_policy", ctx)
-        if message.HasField("retry_policy")
-        else inherited.retry_policy,
+        retry_policy=_retry_policy(message, inherited, path, ctx),
         rewrites=path_rewrite is not None or host_rewrite is not None,
         _chooser=chooser,
         _path_rewrite=path_rewrite,
@@ -168,6 +168,16 @@ def compile_cluster_action(
         _set_upgrades(action, message.upgrade_configs, f"{path}.upgrade_configs", ctx)
     _set_internal_redirect(action, message, path, ctx)
     return action
+
+
+def _retry_policy(message: Any, inherited: Inherited, path: str, ctx: CompileContext) -> RetryPolicy | None:
+    policy = inherited.retry_policy
+    if message.HasField("retry_policy"):
+        policy = compile_retry_policy(message.retry_policy, f"{path}.retry_policy", ctx)
+    hedges = inherited.hedges
+    if message.HasField("hedge_policy"):
+        hedges = message.hedge_policy.hedge_on_per_try_timeout
+    return replace(policy or NO_POLICY, hedges=True) if hedges else policy
 
 
 def _compile_chooser(

@@ -25,6 +25,8 @@ _PREDICATES: Final = "envoy.extensions.retry.host."
 _PREVIOUS_PRIORITIES: Final = (
     "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig"
 )
+#: Such a response is tried again at once.
+TOO_EARLY: Final = 425
 _DEFAULT_BASE: Final = 0.025
 _MOST_RESET_SECONDS: Final = 300.0
 #: Fields of a request that change its policy.
@@ -107,7 +109,8 @@ class RetryPolicy(Struct, frozen=True):
 
     `on` holds bits of `RetryOn`. `per_try_timeout` and `per_try_idle_timeout` are 0.0 for none. `predicates` refuse
     hosts, at most `host_attempts` times in a row. `request_matchers` say which requests the policy is for, if there
-    are any. With a `priority_frequency`, every so many tries the priorities that were tried are left out.
+    are any. With a `priority_frequency`, every so many tries the priorities that were tried are left out. If the
+    policy `hedges`, a try that takes too long goes on beside another.
     """
 
     on: int = RetryOn.NONE
@@ -124,6 +127,7 @@ class RetryPolicy(Struct, frozen=True):
     predicates: tuple[HostPredicate, ...] = ()
     host_attempts: int = 1
     priority_frequency: int = 0
+    hedges: bool = False
 
     def host_choice(self) -> RetryChoice:
         """How a request with this policy chooses hosts for its retries; one for each request."""
@@ -244,6 +248,9 @@ def policy_for(policy: RetryPolicy | None, head: RequestHead) -> RetryPolicy | N
     chosen = policy or NO_POLICY
     if not RETRY_FIELDS.isdisjoint(headers):
         chosen = _with_fields(chosen, headers)
+    if "early-data" in headers and TOO_EARLY in chosen.status_codes:
+        # Who sent the request as early data is to send it again (RFC 8470 section 5.2).
+        chosen = replace(chosen, status_codes=chosen.status_codes - {TOO_EARLY})
     if not chosen.on or (
         chosen.request_matchers and not any(matches(head) for matches in chosen.request_matchers)
     ):
@@ -266,9 +273,9 @@ def _with_fields(policy: RetryPolicy, headers: HeaderMap) -> RetryPolicy:
     timeout = _number(headers.get("x-envoy-upstream-rq-per-try-timeout-ms"))
     if timeout is not None:
         changes["per_try_timeout"] = timeout / 1000
-    if headers.get("x-envoy-hedge-on-per-try-timeout") == "true":
-        # A try that is slow is to go on beside another. There is no other here, but it goes on.
-        changes["per_try_timeout"] = 0.0
+    hedge = headers.get("x-envoy-hedge-on-per-try-timeout")
+    if hedge in {"true", "false"}:
+        changes["hedges"] = hedge == "true"
     codes = headers.get("x-envoy-retriable-status-codes")
     if codes is not None:
         numbers = (_number(one.strip()) for one in codes.split(","))
@@ -332,13 +339,16 @@ def back_off(policy: RetryPolicy, retries: int, number: int) -> float:
     return (number % max(window, 1)) / 1000
 
 
-def reset_wait(policy: RetryPolicy, headers: HeaderMap, now: float) -> float | None:
-    """Seconds that a response asks to wait for, None if it does not; `now` is Unix time."""
+def reset_wait(policy: RetryPolicy, headers: HeaderMap, now: float, number: int) -> float | None:
+    """Seconds to wait because of what a response asks for, None if it asks for nothing; `now` is Unix time.
+
+    `number` is a random integer from 0 to 2**64-1: up to half of the time is added.
+    """
     for one in policy.reset_fields:
-        number = _number(headers.get(one.name))
-        if number is None:
+        value = _number(headers.get(one.name))
+        if value is None:
             continue
-        wait = number - now if one.unix_time else float(number)
-        if wait >= 0 and wait <= policy.most_reset_seconds:
-            return wait
+        wait = value - int(now) if one.unix_time else value
+        if 0 <= wait <= policy.most_reset_seconds:
+            return (wait * 1000 + number % (wait * 500)) / 1000 if wait else None
     return None

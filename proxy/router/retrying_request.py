@@ -13,15 +13,18 @@ from proxy.base.headers import HeaderMap
 from proxy.base.response_flags import ResponseFlag
 from proxy.codec.grpc import grpc_status
 from proxy.codec.messages import ParsedResponse
+from proxy.router.attempt import Attempt
 from proxy.router.retry_policy import (
     ANY_GRPC,
+    TOO_EARLY,
     RetryPolicy,
     back_off,
     reset_wait,
     wants_retry_of_reset,
     wants_retry_of_response,
 )
-from proxy.router.upstream_request import UpstreamRequest
+from proxy.router.upstream_plan import timeout_body
+from proxy.router.upstream_request import RELAYED_INTERIM
 from proxy.upstream.host import Host
 from proxy.upstream.lb.retry_choice import RetryChoice
 from proxy.upstream.pool.api import PoolFailure, ResetReason
@@ -32,25 +35,6 @@ if TYPE_CHECKING:
 
 _TRY_TIMED_OUT: Final = "upstream_per_try_timeout"
 _TRY_IDLE: Final = "upstream_per_try_idle_timeout"
-
-
-class Attempt(UpstreamRequest):
-    """One of the tries; `owner` is told when it has a connection."""
-
-    owner: RetryingRequest | None = None
-    request_began = False
-
-    def on_pool_ready(self, connection: Any) -> None:
-        """See `PoolRequest`."""
-        self.request_began = True
-        UpstreamRequest.on_pool_ready(self, connection)
-        owner = self.owner
-        if owner is not None and owner.limits_tries and not self.over:
-            owner.on_connected()
-
-    def on_stale(self) -> bool:
-        """See `PoolRequest`: what the policy says comes first."""
-        return (self.owner is None or not self.owner.repeats_resets) and super().on_stale()
 
 
 class RetryingRequest:
@@ -67,14 +51,17 @@ class RetryingRequest:
     _complete = False
     _holds_retry = False
     _retry_at = 0.0
-    _try_deadline = 0.0
-    _idle_since = 0.0
     _wake_up: Any = None
+    #: Whether the stream has the head of the response of `_try`.
     _passed_on = False
+    #: Whether it has an interim one, which ends the right to another try.
+    _settled = False
     _held: ParsedResponse | None = None
     _over = False
     #: Whether the last try took too long.
     _timed_out = False
+    #: Whether any try that was reset had a connection.
+    _began = False
 
     def __init__(
         self,
@@ -145,7 +132,7 @@ class RetryingRequest:
         if not self._retry_at:
             self._try.send_data(data, end_stream)
             if end_stream:
-                self._start_clock()
+                self._start_clock(self._try)
 
     def send_trailers(self, trailers: HeaderMap) -> None:
         """See `UpstreamRequest`."""
@@ -155,7 +142,7 @@ class RetryingRequest:
         self._trailers = trailers
         if not self._retry_at:
             self._try.send_trailers(trailers)
-            self._start_clock()
+            self._start_clock(self._try)
 
     def abandon(self) -> None:
         """See `UpstreamRequest`."""
@@ -179,9 +166,9 @@ class RetryingRequest:
         """See `UpstreamRequest`."""
         self._try.count_own(status)
 
-    def time_out(self) -> None:
-        """See `UpstreamRequest`."""
-        self._try.time_out()
+    def expire(self, status: int, *, started: bool) -> bool:
+        """See `UpstreamRequest`; between two tries there is nothing that has taken too long."""
+        return not self._retry_at and self._try.expire(status, started=started)
 
     def uncount(self, status: int) -> None:
         """See `UpstreamRequest`."""
@@ -200,6 +187,7 @@ class RetryingRequest:
             self._body.append(data)
             return True
         self._body = None
+        self._release_retry()
         self._try.cluster.stats.retry_or_shadow_abandoned += 1
         if not self._retry_at:
             return True
@@ -226,16 +214,18 @@ class RetryingRequest:
             )
         )
 
-    def on_connected(self) -> None:
+    def on_connected(self, tried: Attempt) -> None:
         """The try has a connection: its time begins once the request is complete."""
         if self._policy.per_try_idle_timeout:
-            self._idle_since = self._now()
+            tried.idle_since = self._now()
             self._arm()
         if self._complete:
-            self._start_clock()
+            self._start_clock(tried)
 
     def on_upstream_informational(self, response: ParsedResponse) -> None:
         """See `ResponseSink`."""
+        if response.head.status in RELAYED_INTERIM and not self._settled:
+            self._settle()
         self._stream.on_upstream_informational(response)
 
     def on_upstream_response(self, response: ParsedResponse, body: bytes, end_stream: bool) -> None:
@@ -245,8 +235,7 @@ class RetryingRequest:
         status = grpc_status(response.head.headers) if by_grpc else None
         if wants_retry_of_response(policy, response.head, status):
             if self._take_retry():
-                self._discard(response)
-                self._schedule(reset_wait(policy, response.head.headers, self._wall_time()))
+                self._try_again_after(response)
                 return
         elif (
             by_grpc
@@ -262,6 +251,8 @@ class RetryingRequest:
             if body:
                 self._pass_held_on(body, False)
             return
+        elif self._retries:
+            self._succeed()
         self._pass_on(response, body, end_stream)
 
     def on_upstream_data(self, data: bytes, end_stream: bool) -> None:
@@ -269,7 +260,8 @@ class RetryingRequest:
         if self._held is not None:
             self._pass_held_on(data, end_stream)
             return
-        self._idle_since = self._now()
+        if self._try.idle_since:
+            self._try.idle_since = self._now()
         self._stream.on_upstream_data(data, end_stream)
 
     def on_upstream_trailers(self, trailers: HeaderMap) -> None:
@@ -278,14 +270,14 @@ class RetryingRequest:
         if held is not None:
             status = grpc_status(trailers)
             self._held = None
-            if (
-                status is not None
-                and wants_retry_of_response(self._policy, held.head, status)
-                and self._take_retry()
-            ):
-                self._discard(held)
-                self._schedule(None)
-                return
+            if status is not None and wants_retry_of_response(self._policy, held.head, status):
+                if self._take_retry():
+                    self._discard(held)
+                    self._leave(self._try)
+                    self._schedule(None)
+                    return
+            else:
+                self._succeed()
             self._pass_on(held, b"", False)
         self._stream.on_upstream_trailers(trailers)
 
@@ -317,18 +309,31 @@ class RetryingRequest:
     def _fail(
         self, status: int, body: str, details: str, flags: int, host: Any, *, overloaded: bool = False
     ) -> None:
-        reason = self._try.reason
-        wanted = wants_retry_of_reset(
+        tried = self._try
+        tried.stop_clock()
+        if self._wants_retry_of_failure(tried, overloaded=overloaded):
+            if self._take_retry():
+                self._leave(tried)
+                self._schedule(None, timed_out=details in {_TRY_TIMED_OUT, _TRY_IDLE})
+                return
+        else:
+            self._succeed()
+        self._pass_failure_on(status, body, details, flags, host, overloaded=overloaded)
+
+    def _wants_retry_of_failure(self, tried: Attempt, *, overloaded: bool) -> bool:
+        self._began = self._began or tried.request_began
+        reason = tried.reason
+        return wants_retry_of_reset(
             self._policy.on,
             overflow=overloaded or reason is ResetReason.OVERFLOW,
             connect=isinstance(reason, PoolFailure),
             refused=reason is ResetReason.REMOTE_REFUSED_STREAM,
-            request_began=self._try.request_began,
+            request_began=self._began,
         )
-        self._clear_clock()
-        if wanted and self._take_retry():
-            self._schedule(None)
-            return
+
+    def _pass_failure_on(
+        self, status: int, body: str, details: str, flags: int, host: Any, *, overloaded: bool
+    ) -> None:
         if self._retries:
             body = body.replace(". reset reason: ", ". retried and the latest reset reason: ", 1)
         self._stream.on_upstream_failure(status, body, details, flags, host, overloaded=overloaded)
@@ -338,7 +343,7 @@ class RetryingRequest:
         cluster = self._try.cluster
         stats = cluster.stats
         self._release_retry()
-        if self._over or self._body is None:
+        if self._over or self._settled or self._body is None:
             return False
         if not self._left:
             stats.upstream_rq_retry_limit_exceeded += 1
@@ -361,6 +366,21 @@ class RetryingRequest:
             self._try.charges.retry("upstream_rq_retry")
         return True
 
+    def _succeed(self) -> None:
+        """What was tried again need not be once more; as in Envoy, a success even if the try has failed."""
+        if self._retries and self._body is not None and not self._settled:
+            self._try.cluster.stats.upstream_rq_retry_success += 1
+            if self._try.charges is not None:
+                self._try.charges.retry("upstream_rq_retry_success")
+
+    def _try_again_after(self, response: ParsedResponse) -> None:
+        wait = reset_wait(self._policy, response.head.headers, self._wall_time(), self._try.cluster.draw())
+        if response.head.status == TOO_EARLY and TOO_EARLY in self._policy.status_codes:
+            wait = 0.0
+        self._discard(response)
+        self._leave(self._try)
+        self._schedule(wait)
+
     def _discard(self, response: ParsedResponse) -> None:
         """A response that nobody will see counts as one of a retry."""
         tried = self._try
@@ -369,20 +389,25 @@ class RetryingRequest:
         if not tried.over:
             tried.abandon()
 
-    def _schedule(self, wait: float | None) -> None:
-        """Try again after a while: `wait` seconds, or those of the back-off."""
-        self._clear_clock()
+    def _leave(self, tried: Attempt) -> None:
+        """Nothing more will come of it; what refers back to us would wait for the garbage collector."""
+        tried.stop_clock()
+        tried.owner = None
+        tried.redirect(None)
+        self._stream.on_upstream_write_resumed()
+
+    def _schedule(self, wait: float | None, *, timed_out: bool = False) -> None:
+        """Try again after a while: `wait` seconds, 0.0 for at once, or None for those of the back-off."""
         tried = self._try
         cluster = tried.cluster
+        self._timed_out = timed_out
         if self._choice is None:
             self._choice = self._policy.host_choice()
         self._choice.note(tried.host)
-        self._let_go(tried)
-        self._stream.on_upstream_write_resumed()
         if wait is None:
             cluster.stats.upstream_rq_retry_backoff_exponential += 1
             wait = back_off(self._policy, self._retries, cluster.draw())
-        else:
+        elif wait:
             cluster.stats.upstream_rq_retry_backoff_ratelimited += 1
         self._retry_at = self._now() + wait
         self._arm()
@@ -401,7 +426,7 @@ class RetryingRequest:
             return
         info = self.info
         info.attempt_count += 1
-        again = Attempt(
+        again = type(sample)(
             self, self._cluster, host, sample.priority, sample.method, sample.head, sample.request_id
         )
         again.charges = sample.charges
@@ -412,82 +437,84 @@ class RetryingRequest:
         plan: Any = sample.head
         elapsed = self._now() - info.request_complete if info.request_complete else 0.0
         again.head = plan.for_attempt(info.attempt_count, elapsed, timed_out=self._timed_out)
-        self._try = again
+        self._begin(again)
         for data in self._body or ():
             again.hold(data)
         again.start(self._pools, end_stream=self._complete and self._trailers is None)
         if self._trailers is not None and self._try is again:
             again.send_trailers(self._trailers)
 
+    def _begin(self, again: Attempt) -> None:
+        self._try = again
+
+    def _settle(self) -> None:
+        """The stream has an interim response of this try, so the response must be of this one too."""
+        self._settled = True
+        self._try.deadline = 0.0
+        self._release_retry()
+
     def _pass_on(self, response: ParsedResponse, body: bytes, end_stream: bool) -> None:
         """The stream gets this response, and everything after it."""
-        if self._holds_retry:
-            if not wants_retry_of_response(self._policy, response.head, None):
-                self._try.cluster.stats.upstream_rq_retry_success += 1
-                if self._try.charges is not None:
-                    self._try.charges.retry("upstream_rq_retry_success")
-            self._release_retry()
+        self._release_retry()
         self._passed_on = True
         self._body = None
-        self._try.owner = None
+        tried = self._try
+        tried.owner = None
         if self._policy.per_try_idle_timeout:
-            self._try_deadline = 0.0
-            self._idle_since = self._now()
+            tried.deadline = 0.0
+            tried.idle_since = self._now()
         else:
             # Nobody need stand between them any longer.
             if self._wake_up is not None:
-                self._try_deadline = 0.0
+                tried.deadline = 0.0
                 self._cancel_wake_up()
             stream = self._stream
-            stream.upstream = self._try
-            self._try.redirect(stream)
+            stream.upstream = tried
+            tried.redirect(stream)
         self._stream.on_upstream_response(response, body, end_stream)
 
     def _pass_held_on(self, data: bytes, end_stream: bool) -> None:
         held = self._held
         self._held = None
         assert held is not None
+        self._succeed()
         self._pass_on(held, data, end_stream)
 
     # -- time
 
-    def _start_clock(self) -> None:
-        if self._policy.per_try_timeout and self._try.request_began and not self._passed_on:
-            self._try_deadline = self._now() + self._policy.per_try_timeout
+    def _start_clock(self, tried: Attempt) -> None:
+        if self._policy.per_try_timeout and tried.request_began and not self._passed_on and not self._settled:
+            tried.deadline = self._now() + self._policy.per_try_timeout
             self._arm()
 
-    def _clear_clock(self) -> None:
-        self._try_deadline = self._idle_since = 0.0
+    def _in_flight(self) -> tuple[Attempt, ...]:
+        return () if self._retry_at or self._try.over else (self._try,)
 
     def _arm(self) -> None:
-        due = self._next_due()
+        due = self._retry_at
+        for tried in self._in_flight():
+            slow = tried.due(self._policy.per_try_idle_timeout)
+            due = min(due, slow) if due and slow else due or slow
         if due:
             self._cancel_wake_up()
             self._wake_up = self._timers.wake(due, self)
 
-    def _next_due(self) -> float:
-        due = self._retry_at or self._try_deadline
-        if self._try_deadline and self._try_deadline < due:
-            due = self._try_deadline
-        idle = self._idle_since + self._policy.per_try_idle_timeout if self._idle_since else 0.0
-        return min(due, idle) if due and idle else due or idle
-
     def on_wake(self, now: float) -> None:
         """See `Timers`."""
         self._wake_up = None
-        if self._over or (self._passed_on and self._try.over):
-            return
+        for tried in self._in_flight():
+            if self._over:
+                return
+            if tried.deadline and now >= tried.deadline:
+                self._try_timed_out(tried, _TRY_TIMED_OUT, "upstream_rq_per_try_timeout")
+            elif tried.idle_since and now >= tried.idle_since + self._policy.per_try_idle_timeout:
+                self._try_timed_out(tried, _TRY_IDLE, "upstream_rq_per_try_idle_timeout")
         if self._retry_at and now >= self._retry_at:
             self._retry()
-        elif self._try_deadline and now >= self._try_deadline:
-            self._try_timed_out(_TRY_TIMED_OUT, "upstream_rq_per_try_timeout")
-        elif self._idle_since and now >= self._idle_since + self._policy.per_try_idle_timeout:
-            self._try_timed_out(_TRY_IDLE, "upstream_rq_per_try_idle_timeout")
-        elif self._next_due():
+        if not self._over:
             self._arm()
 
-    def _try_timed_out(self, details: str, counter: str) -> None:
-        tried = self._try
+    def _try_timed_out(self, tried: Attempt, details: str, counter: str) -> None:
         stats = tried.cluster.stats
         setattr(stats, counter, getattr(stats, counter) + 1)
         flags = (
@@ -506,8 +533,9 @@ class RetryingRequest:
             self._stream.on_upstream_reset_after_response(details, flags)
             return
         tried.reason = ResetReason.LOCAL_RESET
-        self._timed_out = True
-        self._fail(504, "upstream request timeout", details, flags, tried.host)
+        plan: Any = self._sample.head
+        status = plan.timeout_status
+        self._fail(status, timeout_body(status), details, flags, tried.host)
 
     # -- the end
 
@@ -524,12 +552,6 @@ class RetryingRequest:
         self._release_retry()
         self._cancel_wake_up()
         self._try.owner = None
-
-    @staticmethod
-    def _let_go(tried: Attempt) -> None:
-        """Nothing more will come of it; what refers back to us would wait for the garbage collector."""
-        tried.owner = None
-        tried.redirect(None)
 
     def _cancel_wake_up(self) -> None:
         if self._wake_up is not None:

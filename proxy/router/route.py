@@ -87,7 +87,13 @@ def compile_route(
     overrides = compile_overrides(message, path, ctx, outer)
     if message.HasField("route"):
         overrides = with_cors(message.route, f"{path}.route", ctx, overrides, outer)
-    inherited = Inherited(overrides, virtual_host.mirrors, virtual_host.retry_policy, table.known_clusters)
+    inherited = Inherited(
+        overrides,
+        virtual_host.mirrors,
+        virtual_host.retry_policy,
+        virtual_host.hedges,
+        table.known_clusters,
+    )
     return Route(
         message.name,
         virtual_host,

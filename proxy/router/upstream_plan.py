@@ -75,6 +75,8 @@ class UpstreamPlan(Struct):
     _like: UpstreamPlan | None = None
     grpc: bool = False
     retry: RetryPolicy | None = None
+    #: The status of the answer when it takes too long.
+    timeout_status: int = 504
     tells_attempts: bool = False
     tells_timeouts: bool = False
     tells_time: bool = False
@@ -101,6 +103,7 @@ class UpstreamPlan(Struct):
             self,
             grpc=self.grpc,
             retry=self.retry,
+            timeout_status=self.timeout_status,
             tells_attempts=self.tells_attempts,
             tells_timeouts=self.tells_timeouts,
             tells_time=self.tells_time,
@@ -157,9 +160,14 @@ class UpstreamPlan(Struct):
         return template.fill_one(value)
 
 
+def timeout_body(status: int) -> str:
+    """The body of the answer to a request that has taken too long: none for the status that clients may ask for."""
+    return "upstream request timeout" if status == 504 else ""
+
+
 def expected_milliseconds(timeout: float, retry: RetryPolicy | None, elapsed: float = 0.0) -> int:
     """How long a try may take: no longer than one try, nor than what is left for all; 0 for no end."""
-    per_try = 0 if retry is None else round(retry.per_try_timeout * 1000)
+    per_try = 0 if retry is None or retry.hedges else round(retry.per_try_timeout * 1000)
     if not timeout:
         return per_try
     left = max(round((timeout - elapsed) * 1000), 1)
@@ -191,9 +199,14 @@ def plan_upstream(
     head = head.copy()
     headers = head.headers
     timeout = _timeout(head, action, respect_expected_timeout)
+    if retry is not None and timeout and retry.per_try_timeout >= timeout:
+        retry = replace(retry, per_try_timeout=0.0)
+    timeout_status = 504
     stream_duration = None
     if not _CONSUMED.isdisjoint(headers):
         stream_duration = _milliseconds(headers.get("x-envoy-upstream-stream-duration-ms"))
+        if "x-envoy-upstream-rq-timeout-alt-response" in headers:
+            timeout_status = 204
         # Of two timeouts Envoy takes out only the one that it has used.
         kept = respect_expected_timeout and "x-envoy-expected-rq-timeout-ms" in headers
         for name in _CONSUMED:
@@ -231,6 +244,7 @@ def plan_upstream(
         response_key,
         grpc=is_grpc(headers.get("content-type", "")),
         retry=retry,
+        timeout_status=timeout_status,
         tells_attempts=route.virtual_host.include_request_attempt_count,
         tells_timeouts=route.virtual_host.include_is_timeout_retry_header,
         tells_time=bool(expected) and not suppress_envoy_headers,

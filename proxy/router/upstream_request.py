@@ -305,6 +305,22 @@ class UpstreamRequest:
         if self.host.outcomes is not None and self._counted:
             self.host.outcomes.timed_out()
 
+    def expire(self, status: int, *, started: bool) -> bool:
+        """The time of the whole request is up; it is answered with `status` unless the response has `started`.
+
+        True if a gRPC response that had begun comes to no status.
+        """
+        self.cluster.stats.upstream_rq_timeout += 1
+        self.host.stats.rq_timeout += 1
+        if self.charges is not None:
+            self.charges.time_out()
+        if started:
+            return self.fail_open_outcome()
+        self.time_out()
+        self.count_own(status)
+        self.host.stats.rq_error += 1
+        return False
+
     def _count(self, status: int) -> None:
         self._charged.codes[status] += 1
         if self.charges is not None:
@@ -318,8 +334,12 @@ class UpstreamRequest:
 
     def count_as_retried(self, status: int) -> None:
         """A response that nobody will see, because the request is tried again, counts as that of a retry."""
-        self.uncount(status)
         self._charged.count_retried(status)
+        self.drop_response(status)
+
+    def drop_response(self, status: int) -> None:
+        """A response that nobody will see counts as an error of its host."""
+        self.uncount(status)
         if self._outcome_open or status >= 500:
             self.fail_open_outcome()
         else:

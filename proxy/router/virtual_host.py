@@ -45,7 +45,7 @@ class VirtualHost:
 
     `path` is its config path from the table: `virtual_hosts[3]`, or with its name if its place may change.
     `deterministic` tells that the route depends on the request head alone, so that the choice may be cached.
-    `retry_policy` is what routes inherit, None without one. `metadata` is a message, or None.
+    `retry_policy` and `hedges` are what routes inherit. `metadata` is a message, or None.
     """
 
     __slots__ = (
@@ -56,6 +56,7 @@ class VirtualHost:
         "body_buffer_limit",
         "deterministic",
         "headers",
+        "hedges",
         "include_attempt_count_in_response",
         "include_is_timeout_retry_header",
         "include_request_attempt_count",
@@ -94,6 +95,7 @@ class VirtualHost:
             if message.HasField("retry_policy")
             else None
         )
+        self.hedges: Final[bool] = message.hedge_policy.hedge_on_per_try_timeout
         self.metadata = message.metadata if message.HasField("metadata") else None
         self.body_buffer_limit = buffer_limit(message, None)
         self.include_is_timeout_retry_header: Final[bool] = message.include_is_timeout_retry_header

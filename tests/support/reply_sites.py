@@ -28,7 +28,7 @@ CALLS = {
 #: The same for names that mean other things elsewhere.
 _CALLS_OF = {
     "hcm": {"abort": 1},
-    "router": {"_fail": 2, "_try_timed_out": 0},
+    "router": {"_fail": 2, "_pass_failure_on": 2, "_try_timed_out": 1},
     "filters": {"_refuse": -1, "_reply": 2, "_close": 0},
 }
 #: Every function that is given details, so that they are found where it is called.

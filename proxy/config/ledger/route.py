@@ -27,9 +27,8 @@ envoy.config.route.v3.VirtualHost
   + request_body_buffer_limit
   + request_mirror_policies metadata cors
   + include_request_attempt_count include_attempt_count_in_response virtual_clusters
-  + include_is_timeout_retry_header retry_policy
+  + include_is_timeout_retry_header retry_policy hedge_policy
   - write it as retry_policy: retry_policy_typed_config
-  - a request is sent to one host at a time: hedge_policy
   - comes with rate limiting: rate_limits
   - matcher
 
@@ -53,6 +52,10 @@ envoy.config.route.v3.RetryPolicy.ResetHeader
 
 envoy.config.route.v3.RetryPolicy.RateLimitedRetryBackOff
   + reset_headers max_interval
+
+envoy.config.route.v3.HedgePolicy
+  + hedge_on_per_try_timeout
+  ~ Envoy does not act on them either: initial_requests additional_request_chance
 
 envoy.config.route.v3.VirtualCluster
   + headers name
@@ -93,9 +96,8 @@ envoy.config.route.v3.RouteAction
   + request_mirror_policies priority hash_policy max_grpc_timeout grpc_timeout_offset upgrade_configs
   + internal_redirect_policy internal_redirect_action max_internal_redirects max_stream_duration cors
   - HTTP/3 is not supported: early_data_policy
-  + retry_policy
+  + retry_policy hedge_policy
   - write it as retry_policy: retry_policy_typed_config
-  - a request is sent to one host at a time: hedge_policy
   - comes with rate limiting: rate_limits include_vh_rate_limits
   - cluster_specifier_plugin inline_cluster_specifier_plugin
 

@@ -112,8 +112,6 @@ class Http1UpstreamConnection(SingleRequestConnection):
         if ended:
             request.on_response_data(b"", end_stream=True)
             return
-        if not (self._tunnel or self.carries_bytes):
-            self.pool.stats.upstream_rq_rx_reset += 1
         if not local and (self._buffer or not (decoder is None or isinstance(decoder, UntilCloseDecoder))):
             # A message that was cut off is a protocol error, by FIN or by RST; silence before it is only a close.
             self.pool.stats.upstream_cx_protocol_error += 1

@@ -129,3 +129,11 @@ def test_a_closed_queue_wakes_nobody(loop, queue):
     assert not loop.armed
     loop.run_until(110.0)
     assert not target.woken
+
+
+def test_what_is_due_soon_does_not_wait_for_what_was_asked_for_while_others_woke(loop, queue):
+    queue.wake(101.0, Target(lambda now: queue.wake(now + 100, Target())))
+    soon = Target()
+    queue.wake(102.0, soon)
+    loop.run_until(103.0)
+    assert soon.woken == [102.0]

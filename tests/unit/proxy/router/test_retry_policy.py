@@ -6,6 +6,7 @@ import pytest
 from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.retry.host.omit_host_metadata.v3 import omit_host_metadata_config_pb2
 from google.protobuf import json_format
+from msgspec.structs import replace
 
 from proxy.base.address import Address
 from proxy.base.headers import HeaderMap
@@ -141,11 +142,13 @@ def test_a_response_says_when_to_come_again_within_the_limit() -> None:
             "max_interval": "60s",
         },
     )
-    assert reset_wait(policy, fields_of(retry_after="7"), 1000.0) == 7.0
-    assert reset_wait(policy, fields_of(x_reset="1010"), 1000.0) == 10.0
-    assert reset_wait(policy, fields_of(x_reset="990"), 1000.0) is None
-    assert reset_wait(policy, fields_of(retry_after="61"), 1000.0) is None
-    assert reset_wait(policy, fields_of(retry_after="soon"), 1000.0) is None
+    assert reset_wait(policy, fields_of(retry_after="7"), 1000.0, 0) == 7.0
+    assert reset_wait(policy, fields_of(retry_after="7"), 1000.0, 3499) == 10.499
+    assert reset_wait(policy, fields_of(retry_after="0"), 1000.0, 0) is None
+    assert reset_wait(policy, fields_of(x_reset="1010"), 1000.7, 0) == 10.0
+    assert reset_wait(policy, fields_of(x_reset="990"), 1000.0, 0) is None
+    assert reset_wait(policy, fields_of(retry_after="61"), 1000.0, 0) is None
+    assert reset_wait(policy, fields_of(retry_after="soon"), 1000.0, 0) is None
 
 
 def host(port: int, **labels: str) -> Host:
@@ -191,3 +194,25 @@ def test_a_back_off_whose_maximum_is_below_its_base_is_refused() -> None:
     tree = {"retry_on": "5xx", "retry_back_off": {"base_interval": "1s", "max_interval": "0.5s"}}
     compile_retry_policy(json_format.ParseDict(tree, route_components_pb2.RetryPolicy()), "p", ctx)
     assert [problem.path for problem in ctx.problems] == ["p.retry_back_off"]
+
+
+def test_whether_a_slow_try_goes_on_is_for_the_request_to_say() -> None:
+    policy = compiled(retry_on="5xx")
+    field = "x_envoy_hedge_on_per_try_timeout"
+    for hedges, text, result in (
+        (False, "true", True),
+        (True, "false", False),
+        (False, "yes", False),
+        (True, "yes", True),
+    ):
+        chosen = policy_for(replace(policy, hedges=hedges), request(**{field: text}))
+        assert chosen is not None
+        assert chosen.hedges is result
+
+
+def test_early_data_is_sent_again_by_who_sent_it() -> None:
+    policy = compiled(retry_on="retriable-status-codes", retriable_status_codes=[425, 429])
+    assert policy_for(policy, request()) is policy
+    chosen = policy_for(policy, request(early_data="1"))
+    assert chosen is not None
+    assert chosen.status_codes == {429}
