@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import shlex
 from collections.abc import Mapping
 from typing import Final
 
+from iptables.errors import MachineError
 from iptables.model import (
     Chain,
     CopyMark,
@@ -37,21 +39,28 @@ _FOREIGN_TARGETS: Final = frozenset(
     | {"CHECKSUM", "TRACE", "SET", "CLASSIFY", "DSCP"}
 )
 _FULL = "0xffffffff"
+#: Of a rule in its chain; more rules than this have no place in the kernel.
+_POSITION: Final = re.compile("[0-9]{1,9}")
 
 
 def parse_save(text: str) -> dict[str, Table]:
-    """The tables of iptables-save, or of a listing made for iptables-restore; counters are dropped."""
+    """The tables of iptables-save, or of a listing made for iptables-restore; counters are dropped.
+
+    Raises `MachineError` for a line that neither of them writes.
+    """
     chains: dict[str, Chain] = {}
     found: dict[str, Table] = {}
     written: dict[str, list[Rule]] = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):
         line = line.strip()
         if line.startswith("*"):
             chains, written = {}, {}
             table = Table(line[1:].strip(), chains)
             found[table.name] = table
         elif line.startswith(":"):
-            name, policy, *_ = line[1:].split()
+            name, policy, *_ = [*line[1:].split(), "", ""]
+            if not policy:
+                raise _unreadable(line)
             chains[name] = Chain(name, (), "" if policy == "-" else policy)
             written.setdefault(name, [])
         elif line.startswith("-N "):
@@ -66,18 +75,36 @@ def parse_save(text: str) -> dict[str, Table]:
 
 
 def _read_rule(line: str, written: dict[str, list[Rule]]) -> None:
-    verb, chain, *rest = (line.partition("] ")[2] if line.startswith("[") else line).split(" ", 2)
-    text = rest[0] if rest else ""
+    verb, chain, text, *_ = [
+        *(line.partition("] ")[2] if line.startswith("[") else line).split(" ", 2),
+        "",
+        "",
+        "",
+    ]
+    if not chain:
+        raise _unreadable(line)
     rules = written.setdefault(chain, [])
     position = len(rules)
     if verb == "-I":
         first, _, remaining = text.partition(" ")
-        position, text = (int(first) - 1, remaining) if first.isdigit() else (0, text)
+        position, text = (int(first) - 1, remaining) if _POSITION.fullmatch(first) else (0, text)
     rules.insert(position, parse_rule(chain, text))
+
+
+def _unreadable(line: str) -> MachineError:
+    return MachineError(f"a listing of iptables has a line that cannot be read: {line!r}")
 
 
 def parse_rule(chain: str, text: str) -> Rule:
     """One rule, without the `-A CHAIN` that begins its line."""
+    try:
+        return _parse_rule(chain, text)
+    except (ValueError, IndexError, KeyError):
+        # Somebody else's words: a masked mark, an option that takes no value here.
+        return Rule(chain, (Unknown(text),), Unknown(""), text=text)
+
+
+def _parse_rule(chain: str, text: str) -> Rule:
     words = shlex.split(text)
     matches: list[Match] = []
     target: Target = Unknown("")

@@ -7,6 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from iptables.errors import MachineError
 from iptables.model import (
     Chain,
     CopyMark,
@@ -58,7 +59,10 @@ class NftTable(Struct, frozen=True):
 
 
 def parse_ruleset(text: str) -> list[NftTable]:
-    """All tables of a listing, their chains named as iptables would name them."""
+    """All tables of a listing, their chains named as iptables would name them.
+
+    Raises `MachineError` for a table or chain without a name.
+    """
     found: list[NftTable] = []
     chain, rules, policy = "", list[Rule](), ""
     chains: dict[str, Chain] = {}
@@ -66,6 +70,9 @@ def parse_ruleset(text: str) -> list[NftTable]:
     for line in text.splitlines():
         line = line.strip()
         words = line.split()
+        least = {"table": 4, "chain": 3}.get(words[0] if words else "", 0)
+        if len(words) < least and line.endswith("{"):
+            raise MachineError(f"a listing of nft has a line that cannot be read: {line!r}")
         if words[:1] == ["table"] and line.endswith("{"):
             chains, depth = {}, 1
             found.append(NftTable(words[1], Table(words[2], chains)))
@@ -111,7 +118,11 @@ def parse_rule(chain: str, line: str) -> Rule:
             if protocol not in matches:
                 matches.append(protocol)
         matches.append(match)
-    return Rule(chain, tuple(matches), _target(words[at:]), text=line)
+    try:
+        target = _target(words[at:])
+    except ValueError:
+        target = Unknown(" ".join(words[at:]))
+    return Rule(chain, tuple(matches), target, text=line)
 
 
 def _match(words: list[str], at: int) -> tuple[Match, int] | None:

@@ -79,6 +79,6 @@ class ResponseCounter:
             return False
         try:
             outcome = json.loads(bytes(self._end))
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
         return isinstance(outcome, dict) and "error" not in outcome

@@ -156,7 +156,7 @@ def compile_coalesce(
     """`COALESCE({"operators": [...]})`; `find` compiles one of them or raises `FormatError`."""
     try:
         config = json.loads(command.argument)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"COALESCE: failed to parse JSON configuration: {error}") from None
     listed = config.get("operators") if isinstance(config, dict) else None
     if not isinstance(listed, list):

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from proxy.formatter.parse import FormatError
+from proxy.formatter.wire import to_wire
 
 _NEWLINE = re.compile(r"%[-_0^#]*[1-9]*(E|O)?n")
 #: What changes within a second.
@@ -23,8 +24,8 @@ _SPECIAL = re.compile(r"%(?:%|s|E?z|:z|Z|ET|E4Y)")
 class DateFormat:
     """One compiled format. Not thread-safe: it remembers the second that it formatted last.
 
-    `render` takes seconds since the epoch and counts in microseconds, like Envoy's clock. An empty `text`
-    means `2026-01-31T23:59:59.000Z`, in local time with the offset in place of the `Z`.
+    `render` takes seconds since the epoch and gives wire text; it counts in microseconds, like Envoy's clock. An
+    empty `text` means `2026-01-31T23:59:59.000Z`, in local time with the offset in place of the `Z`.
     """
 
     __slots__ = ("_fractions", "_local", "_millisecond", "_pieces", "_rendered", "_second", "_text", "render")
@@ -110,7 +111,9 @@ class DateFormat:
                 case _:
                     return offset_text(moment.tm_gmtoff or 0, ":")
 
-        return time.strftime(_SPECIAL.sub(special, piece), moment) if piece else ""
+        # What `strftime` refuses, absl lets through.
+        parts = _SPECIAL.sub(special, piece).split("\0")
+        return to_wire("\0".join([time.strftime(part, moment) if part else "" for part in parts]))
 
 
 def offset_text(seconds: int, separator: str) -> str:

@@ -235,7 +235,7 @@ def _parse_ip(text: str) -> Address | None:
         return Address(str(ip))
     try:
         return Address(f"{text.partition('%')[0]}%{socket.if_nametoindex(scope)}")
-    except OSError:
+    except (OSError, ValueError):
         return None
 
 

@@ -21,7 +21,10 @@ class Head:
         status = values.get(":status", "")
         self.informational = status.startswith("1")
         self.bodyless = self.informational or status in {"204", "304"}
-        self.content_length = int(values.get("content-length", "-1"))
+        length = values.get("content-length", "")
+        self.content_length = (
+            int(length) if length.isascii() and length.isdigit() and len(length) < 20 else -1
+        )
         if "bad" in values:
             raise Http2MessageError("http2.invalid.header.field")
         if "worse" in values:

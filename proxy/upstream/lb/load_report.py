@@ -46,7 +46,8 @@ def read_report(headers: HeaderMap) -> dict[str, float] | None:
                 return _from_json(json.loads(rest))
             case "TEXT":
                 return _from_text(rest)
-    except (ValueError, binascii.Error):
+    except (ValueError, binascii.Error, OverflowError, RecursionError):
+        # The last two are those of a number or of nesting that JSON allows and Python does not.
         pass
     return None
 
@@ -97,7 +98,8 @@ def _from_bytes(data: bytes) -> dict[str, float]:
 def _from_json(value: Any) -> dict[str, float]:
     if not isinstance(value, dict):
         raise ValueError("not an object")
-    return _checked({_snake(key): one for key, one in value.items()})
+    # A null is a field that is not set.
+    return _checked({_snake(key): one for key, one in value.items() if one is not None})
 
 
 def _from_text(text: str) -> dict[str, float]:
@@ -118,6 +120,8 @@ def _checked(values: Mapping[str, Any]) -> dict[str, float]:
         )
         for key, one in entries.items():
             if key not in _NUMBERS and key.partition(".")[0] not in _MAPS:
+                raise ValueError(key)
+            if isinstance(one, bool) or not isinstance(one, int | float | str):
                 raise ValueError(key)
             number = float(one)
             if not math.isfinite(number) or number < 0:

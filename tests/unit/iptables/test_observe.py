@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from iptables.errors import MachineError
 from iptables.model import (
     CopyMark,
     Interface,
@@ -88,3 +89,29 @@ def test_an_address_lies_in_networks_of_its_version() -> None:
     assert covers("10.0.0.0/8", "10.1.1.1")
     assert not covers("::/0", "10.1.1.1")
     assert Rule("A", (), Verdict("DROP")).key == parse_rule("A", "-j DROP").key
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-m mark --mark 0x1g -j RETURN",
+        "-s host.example -j RETURN",
+        "-j TPROXY --on-port x",
+        "-j",
+        "!",
+        "-m comment --comment 'no end",
+    ],
+)
+def test_what_cannot_be_read_is_unknown(text: str) -> None:
+    assert parse_rule("X", text) == Rule("X", (Unknown(text),), Unknown(""))
+
+
+@pytest.mark.parametrize("line", [":X", ":", "[3:4]--to-ports 1500 -A X", "[1:2] -A"])
+def test_a_line_that_nobody_writes_is_an_error_of_the_machine(line: str) -> None:
+    with pytest.raises(MachineError, match="cannot be read"):
+        parse_save(f"*nat\n{line}\nCOMMIT\n")
+
+
+def test_a_rule_may_stand_far_behind_the_last_one() -> None:
+    table = parse_save(f"*nat\n:X - [0:0]\n-I X {'9' * 5000} -j RETURN\nCOMMIT\n")["nat"]
+    assert len(table.chains["X"].rules) == 1

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from iptables.errors import MachineError
 from iptables.model import Family, Interface, Network, Ports, Protocol, Unknown, Verdict
 from iptables.observe_nft import iptables_name, parse_rule, parse_ruleset
 
@@ -86,3 +87,16 @@ def test_names_of_chains() -> None:
         "OUTPUT",
         "docker-user",
     ]
+
+
+@pytest.mark.parametrize(
+    "line", ["tproxy ip to :x meta mark set 0x1 accept", "tproxy to :1 meta mark set g accept"]
+)
+def test_a_target_that_cannot_be_read_is_unknown(line: str) -> None:
+    assert parse_rule("x", line).target == Unknown(line)
+
+
+@pytest.mark.parametrize("line", ["table {", "table ip {", "table ip x {\nchain {"])
+def test_a_listing_that_nft_does_not_write_is_an_error_of_the_machine(line: str) -> None:
+    with pytest.raises(MachineError, match="cannot be read"):
+        parse_ruleset(f"{line}\n}}\n")

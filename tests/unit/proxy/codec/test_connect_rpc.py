@@ -37,6 +37,7 @@ def test_messages_count_and_the_end_does_not(step: int) -> None:
         (_end(b""), False),
         (_end(b"{}")[:-1], False),
         (_end(b" " * 70000 + b"{}"), False),
+        (_end(b"[" * 60000), False),
         (MESSAGE, False),
         (b"", False),
     ],

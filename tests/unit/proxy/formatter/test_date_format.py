@@ -83,3 +83,11 @@ def test_the_next_second_and_the_next_millisecond_are_seen() -> None:
 def test_a_newline_is_refused(text: str) -> None:
     with pytest.raises(FormatError, match="newline"):
         DateFormat(text)
+
+
+def test_a_nul_is_as_good_as_any_character() -> None:
+    assert DateFormat("%H\0%M\0").render(0.0) == "00\x0000\0"
+
+
+def test_text_beyond_ascii_leaves_as_utf_8() -> None:
+    assert DateFormat("%d día 年").render(0.0).encode("latin-1") == "01 día 年".encode()

@@ -25,6 +25,7 @@ def test_literals_and_commands_keep_their_order() -> None:
         ("%REQ(a)b)%", [Command("REQ", "a)b", None)]),
         ("%LOCAL_REPLY_BODY()%", [Command("LOCAL_REPLY_BODY", "", None)]),
         ("%REQ(A):18446744073709551615%", [Command("REQ", "A", 18446744073709551615)]),
+        (f"%REQ(A):{'0' * 5000}7%", [Command("REQ", "A", 7)]),
     ],
 )
 def test_forms_that_envoy_accepts(text: str, parts: list[str | Command]) -> None:
@@ -41,6 +42,7 @@ def test_forms_that_envoy_accepts(text: str, parts: list[str | Command]) -> None
         ("%REQ(A)", 0),
         ("%REQ(A)x%", 0),
         ("%REQ(A):x%", 0),
+        (f"%REQ(A):{'9' * 5000}%", 0),
         ("%REQ(A):%", 0),
         ("%REQ(A:3%", 0),
         ("% REQ(A)%", 0),

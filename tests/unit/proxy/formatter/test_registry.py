@@ -97,6 +97,7 @@ REFUSED = [
     "%COALESCE%",
     "%COALESCE(x)%",
     "%COALESCE({})%",
+    f"%COALESCE({'[' * 50_000})%",
     '%COALESCE({"operators":[]})%',
     '%COALESCE({"operators":["REQ"]})%',
     '%COALESCE({"operators":[3]})%',

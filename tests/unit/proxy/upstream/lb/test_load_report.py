@@ -26,7 +26,7 @@ def headers(**fields):
         {"endpoint_load_metrics": "TEXT cpu_utilization=0.5, rps_fractional=10,named_metrics.a=0.25"},
         {
             "endpoint_load_metrics": "JSON "
-            '{"cpuUtilization": 0.5, "rps_fractional": 10, "named_metrics": {"a": 0.25}}'
+            '{"cpuUtilization": 0.5, "rps_fractional": 10, "eps": null, "named_metrics": {"a": 0.25}}'
         },
         {"endpoint_load_metrics": f"BIN {BINARY}"},
         {"endpoint_load_metrics_bin": BINARY},
@@ -55,6 +55,11 @@ def test_every_form_of_a_report(fields):
         "JSON {",
         'JSON {"eps": "a"}',
         'JSON {"eps": {"a": null}}',
+        'JSON {"eps": [1]}',
+        'JSON {"eps": true}',
+        'JSON {"named_metrics": {"a": {}}}',
+        f'JSON {{"eps": 1{"0" * 400}}}',
+        f"JSON {'[' * 50_000}",
         "BIN ?",
         "BIN /////w==",
     ],
