@@ -69,15 +69,15 @@ class SendingPart(ConnectionState):
         """Render and write a head, with what there is of the body."""
         manager = self.manager
         stream = self._stream
+        is_http10 = stream is not None and stream.info.protocol == "HTTP/1.0"
+        protocol = "HTTP/1.0" if is_http10 else "HTTP/1.1"
         if stream is not None and stream.upgraded:
             if not stream.request_complete:
                 manager.stats.downstream_rq_response_before_rq_complete += 1
-            rendered = render_response_head(head, manager.downstream_formatter(stream))
+            rendered = render_response_head(head, manager.downstream_formatter(stream), protocol)
             self._write(rendered + body)
             return
-        protocol = "HTTP/1.1"
-        if stream is not None and stream.info.protocol == "HTTP/1.0":
-            protocol = "HTTP/1.0"
+        if is_http10:
             if "content-length" not in head.headers:
                 # Its end is the end of the connection, so there is nothing to wait for.
                 self._closing = self._client_closes = True

@@ -217,13 +217,14 @@ class Http1ServerConnection(TimingPart):
                 if now + stream.shortest_timeout < self._wake_at:
                     self._arm_stream(stream)
             return
-        if request.chunked:
+        if plan.upgrade:
+            # Whatever framing it declares: all that follows belongs to the other protocol.
+            self._decoder = UntilCloseDecoder()
+        elif request.chunked:
             config = manager.config
             self._decoder = ChunkedDecoder(
                 config.enable_trailers, config.max_headers_bytes, config.max_headers_count
             )
-        elif plan.upgrade:
-            self._decoder = UntilCloseDecoder()
         else:
             self._decoder = LengthDecoder(request.content_length)
         stream.begin(request, plan, end_stream=False)

@@ -1,8 +1,8 @@
 """What is done to path and host before anybody matches on them. Pure functions.
 
 Path normalisation follows Envoy's (googleurl canonicalisation, seen in differential tests): unreserved
-characters are decoded, unsafe ones encoded, a backslash is a slash, dot segments are resolved; `%2f` and `%5c`
-stay, a malformed escape stays, NUL is refused.
+characters are decoded, unsafe ones encoded, a backslash is a slash, dot segments are resolved, with parameters too
+(`..;a`); `%2f` and `%5c` stay, a malformed escape stays, NUL is refused.
 """
 
 from __future__ import annotations
@@ -14,8 +14,15 @@ _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstu
 #: Characters that leave as %XX although the codec lets them in.
 _ENCODED: Final = {character: f"%{ord(character):02X}" for character in '"<>`{}|^\t\f'}
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+_STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_MADE_ESCAPE = re.compile(r"\0(?=[0-9A-Fa-f]{2})")
+#: `..;a=b` is a dot segment for servers that know parameters of path segments.
+_DOTS_WITH_PARAMETERS = re.compile(r"(/\.{1,2});[^/]*")
 _UNSAFE = re.compile(r"[\"<>`{}|^\t\f]")
 _SLASHES = re.compile(r"/{2,}")
+#: Envoy reads a port as a number of 32 bits; one that does not fit is none.
+_MOST_PORT: Final = 2**32 - 1
+_MOST_PORT_DIGITS: Final = 10
 _ESCAPED_SLASH = re.compile(r"%(?:2[fF]|5[cC])")
 
 
@@ -32,10 +39,23 @@ def normalize_path(target: str) -> str | None:
         return target
     if "%00" in path:
         return None
+    if ";" in path:
+        path = _DOTS_WITH_PARAMETERS.sub(r"\1", path)
     path = path.replace("\\", "/")
-    path = _ESCAPE.sub(_decode_unreserved, path)
+    if "%" in path:
+        path = _decode(path)
     path = _UNSAFE.sub(lambda match: _ENCODED[match[0]], path)
     return _resolve_dots(path) + query
+
+
+def _decode(path: str) -> str:
+    """Decode what is unreserved. A percent sign that would begin an escape only because of it is escaped itself."""
+    stray = _STRAY_PERCENT.search(path) is not None
+    if stray:
+        # The codecs let no NUL in.
+        path = _STRAY_PERCENT.sub("\0", path)
+    path = _ESCAPE.sub(_decode_unreserved, path)
+    return _MADE_ESCAPE.sub("%25", path).replace("\0", "%") if stray else path
 
 
 def _decode_unreserved(match: re.Match[str]) -> str:
@@ -95,9 +115,14 @@ def strip_port(authority: str, only: int | None) -> str:
     """`authority` without its port; with `only` given, just that port is taken off."""
     host, port = split_port(authority)
     digits = port.removeprefix("+")
-    if not (digits.isascii() and digits.isdigit()) or (only is not None and int(digits) != only):
+    if not (digits.isascii() and digits.isdigit()):
         return authority
-    return host
+    # Zeros count for the limit of int().
+    digits = digits.lstrip("0") or "0"
+    if len(digits) > _MOST_PORT_DIGITS:
+        return authority
+    number = int(digits)
+    return authority if number > _MOST_PORT or (only is not None and number != only) else host
 
 
 def strip_trailing_dot(authority: str) -> str:

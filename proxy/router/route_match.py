@@ -6,8 +6,9 @@ The path is tested without query and fragment, as in Envoy.
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from envoy.extensions.path.match.uri_template.v3.uri_template_match_pb2 import UriTemplateMatchConfig
 from msgspec import Struct
@@ -31,6 +32,9 @@ from proxy.codec.grpc import is_grpc
 from proxy.config.context import CompileContext
 from proxy.router.paths import unpack_as
 from proxy.router.uri_template import TemplateError, UriTemplate, compile_template
+
+#: What stands behind the name in a segment of a path (RFC 3986, section 3.3).
+_PARAMETERS: Final = re.compile(r";[^/]*")
 
 #: Tests on what is not in the head: runtime, TLS facts, metadata, filter state.
 InfoMatch = Callable[[StreamInfo, Callable[[], int]], bool]
@@ -65,7 +69,7 @@ class CompiledMatch(Struct, frozen=True):
 def compile_match(message: Any, path: str, ctx: CompileContext, *, strip_parameters: bool) -> CompiledMatch:
     """Compile `envoy.config.route.v3.RouteMatch`.
 
-    With `strip_parameters` the path is tested up to its first `;`.
+    With `strip_parameters` the path is tested without what follows a `;` in its segments.
     """
     kind, text, test, length, template = _compile_path(message, path, ctx)
     if strip_parameters and kind is not PathKind.CONNECT and template is None:
@@ -131,10 +135,14 @@ def _compile_text(specifier: str, text: str, *, case_sensitive: bool) -> _PathTe
 
 def _stripping(kind: PathKind, text: str, test: Callable[[str], bool]) -> Callable[[str], bool]:
     if kind is PathKind.PREFIX:
-        return lambda path: path.partition(";")[0].startswith(text)
+        return lambda path: _without_parameters(path).startswith(text)
     if kind is PathKind.EXACT:
-        return lambda path: path.partition(";")[0] == text
-    return lambda path: test(path.partition(";")[0])
+        return lambda path: _without_parameters(path) == text
+    return lambda path: test(_without_parameters(path))
+
+
+def _without_parameters(path: str) -> str:
+    return _PARAMETERS.sub("", path) if ";" in path else path
 
 
 def _compile_template(message: Any, path: str, ctx: CompileContext) -> UriTemplate | None:

@@ -7,11 +7,13 @@ preface of HTTP/2 is not here, because it chooses another codec.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.conformance.request_fields import every_byte, fields, folds, limits, pipelines
 from tests.conformance.request_framing import both_framings, chunks, codings, lengths, trailers
 from tests.conformance.request_lines import hosts, start_lines, targets
+from tests.conformance.request_parts import Named
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,11 @@ TABLES = {
 }
 
 
-def cases(table: str) -> list[Case]:
-    """The cases of one table; a name that comes twice gets a number."""
+def cases(table: Callable[[], Named]) -> list[Case]:
+    """The cases of a table; a name that comes twice gets a number."""
     seen: dict[str, int] = {}
     found = []
-    for name, data in TABLES[table]():
+    for name, data in table():
         seen[name] = number = seen.get(name, 0) + 1
         found.append(Case(name if number == 1 else f"{name} #{number}", data))
     return found

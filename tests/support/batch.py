@@ -31,6 +31,7 @@ BATCH_LOG = (
     " %PROTOCOL% %REQ(:METHOD)% %REQ(:PATH):80% %REQ(:AUTHORITY):80% in=%BYTES_RECEIVED% out=%BYTES_SENT%"
 )
 
+_SWITCHING = b"HTTP/1.1 101"
 _VARYING = re.compile(rb"(?:date|x-envoy-upstream-service-time): [^\r\n]*\r\n")
 _REQUEST_LINE = re.compile(rb"([A-Z]+) [^\r\n]* HTTP/1\.[01]\r?\n")
 
@@ -74,7 +75,7 @@ def case_address(index: int) -> str:
 class BatchOrigin:
     """An origin for a thousand connections: answers each whole request, and keeps all bytes.
 
-    An `Answer` counts with its pieces, pause and end.
+    An `Answer` counts with its pieces, pause and end. Behind bytes that switch protocols all bytes are kept.
     """
 
     def __init__(self, answer: Callable[[Message], bytes | Answer]) -> None:
@@ -82,6 +83,7 @@ class BatchOrigin:
         self._lock = threading.Lock()
         self._messages: list[Message] = []
         self._left: dict[int, bytes] = {}
+        self._tunnels: dict[int, Message] = {}
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=4096)
@@ -131,7 +133,11 @@ class BatchOrigin:
                     data = data[len(message.raw) :]
                     with self._lock:
                         self._messages.append(message)
-                    if await self._send(writer, self._answer(message)):
+                    answer = self._answer(message)
+                    if await self._send(writer, answer):
+                        return
+                    if isinstance(answer, bytes) and answer.startswith(_SWITCHING):
+                        await self._tunnel(reader, message, data)
                         return
                 with self._lock:
                     self._left[id(writer)] = data
@@ -143,6 +149,17 @@ class BatchOrigin:
                     self._messages.append(message)
             self._writers.discard(writer)
             writer.transport.abort()
+
+    async def _tunnel(self, reader: asyncio.StreamReader, request: Message, data: bytes) -> None:
+        """Whatever comes after an upgrade is a message of the case, without an end."""
+        fields = [(CASE_FIELD, request.get(CASE_FIELD) or "")]
+        while True:
+            with self._lock:
+                tunnel = self._tunnels.setdefault(id(reader), Message("tunnel", fields, complete=False))
+                tunnel.body += data
+            data = await reader.read(1 << 20)
+            if not data:
+                return
 
     @staticmethod
     async def _send(writer: asyncio.StreamWriter, answer: bytes | Answer) -> bool:
@@ -183,6 +200,8 @@ class BatchOrigin:
             messages, self._messages = self._messages, []
             left = [self._incomplete(data) for data in self._left.values()]
             self._left.clear()
+            messages += self._tunnels.values()
+            self._tunnels.clear()
         for message in [*messages, *filter(None, left)]:
             found.setdefault(message.get(CASE_FIELD) or "", []).append(message)
         return found

@@ -49,6 +49,8 @@ def test_paths(match: dict[str, Any], yes: list[str], no: list[str]) -> None:
         ({"path_separated_prefix": "/a"}, ["/a;x", "/a/b;x"], ["/ab;x"]),
         ({"safe_regex": {"regex": "/[a-z]"}}, ["/a;x"], ["/aa;x"]),
         ({"prefix": "/A", "case_sensitive": False}, ["/a;x"], ["/b;x"]),
+        ({"path": "/a/b"}, ["/a;x/b;y", "/a;x;y/b?c;/d", "/a/b;;"], ["/a;x", "/a/b;/c"]),
+        ({"prefix": "/a/b"}, ["/a;x=/b;y/c"], ["/a;x/c"]),
     ],
 )
 def test_path_parameters_can_be_ignored(match: dict[str, Any], yes: list[str], no: list[str]) -> None:
