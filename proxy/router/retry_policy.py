@@ -27,7 +27,8 @@ _PREVIOUS_PRIORITIES: Final = (
 )
 #: Such a response is tried again at once.
 TOO_EARLY: Final = 425
-_DEFAULT_BASE: Final = 0.025
+#: Milliseconds, where neither policy nor runtime says otherwise.
+DEFAULT_BASE: Final = 25
 _MOST_RESET_SECONDS: Final = 300.0
 #: Fields of a request that change its policy.
 RETRY_FIELDS: Final = frozenset(
@@ -105,7 +106,7 @@ class ResetField(Struct, frozen=True):
 
 
 class RetryPolicy(Struct, frozen=True):
-    """See module. `most_retries` beyond the first try; `back_off` is (base, maximum).
+    """See module. `most_retries` beyond the first try; `back_off` is (base, maximum), None for the default.
 
     `on` holds bits of `RetryOn`. `per_try_timeout` and `per_try_idle_timeout` are 0.0 for none. `predicates` refuse
     hosts, at most `host_attempts` times in a row. `request_matchers` say which requests the policy is for, if there
@@ -117,7 +118,7 @@ class RetryPolicy(Struct, frozen=True):
     most_retries: int = 1
     per_try_timeout: float = 0.0
     per_try_idle_timeout: float = 0.0
-    back_off: tuple[float, float] = (_DEFAULT_BASE, _DEFAULT_BASE * 10)
+    back_off: tuple[float, float] | None = None
     reset_fields: tuple[ResetField, ...] = ()
     most_reset_seconds: float = _MOST_RESET_SECONDS
     status_codes: frozenset[int] = frozenset()
@@ -151,8 +152,7 @@ def compile_retry_policy(message: Any, path: str, ctx: CompileContext) -> RetryP
     """Check and compile a `RetryPolicy`; problems go to `ctx`."""
     if len(message.retry_options_predicates):
         ctx.problem(f"{path}.retry_options_predicates", "is not supported")
-    base = _DEFAULT_BASE
-    most = 0.0
+    waits = None
     if message.HasField("retry_back_off"):
         back_off = message.retry_back_off
         base = seconds(back_off, "base_interval", 0.0)
@@ -163,13 +163,14 @@ def compile_retry_policy(message: Any, path: str, ctx: CompileContext) -> RetryP
             ctx.problem(
                 f"{path}.retry_back_off", "max_interval must be greater than or equal to the base_interval"
             )
+        waits = (base, most or base * 10)
     limited = message.rate_limited_retry_back_off
     return RetryPolicy(
         on=parse_conditions(message.retry_on, _HTTP_CONDITIONS | _GRPC_CONDITIONS),
         most_retries=message.num_retries.value if message.HasField("num_retries") else 1,
         per_try_timeout=seconds(message, "per_try_timeout", 0.0),
         per_try_idle_timeout=seconds(message, "per_try_idle_timeout", 0.0),
-        back_off=(base, most or base * 10),
+        back_off=waits,
         reset_fields=tuple(ResetField(one.name.lower(), bool(one.format)) for one in limited.reset_headers),
         most_reset_seconds=seconds(limited, "max_interval", _MOST_RESET_SECONDS),
         status_codes=frozenset(message.retriable_status_codes),
@@ -329,12 +330,14 @@ def wants_retry_of_reset(
     return bool(on & RetryOn.CONNECT_FAILURE and connect)
 
 
-def back_off(policy: RetryPolicy, retries: int, number: int) -> float:
+def back_off(policy: RetryPolicy, retries: int, number: int, default: int = DEFAULT_BASE) -> float:
     """Seconds to wait before retry `retries` (from 1); `number` is a random integer from 0 to 2**64-1.
 
     Fully jittered exponential back-off: anything from 0 to base * 2**retries - 1 ms, at most the maximum.
     """
-    base, most = (round(one * 1000) for one in policy.back_off)
+    base, most = default, default * 10
+    if policy.back_off is not None:
+        base, most = (round(one * 1000) for one in policy.back_off)
     window = min(base * (1 << min(retries, 32)) - 1, most) if retries else base
     return (number % max(window, 1)) / 1000
 

@@ -16,6 +16,7 @@ from proxy.codec.messages import ParsedResponse
 from proxy.router.attempt import Attempt
 from proxy.router.retry_policy import (
     ANY_GRPC,
+    DEFAULT_BASE,
     TOO_EARLY,
     RetryPolicy,
     back_off,
@@ -60,6 +61,8 @@ class RetryingRequest:
     _over = False
     #: Whether the last try took too long.
     _timed_out = False
+    #: The counter of the back-off before the next try, if it has one.
+    _back_off: str | None = None
     #: Whether any try that was reset had a connection.
     _began = False
 
@@ -359,11 +362,10 @@ class RetryingRequest:
                 self._try.charges.retry("upstream_rq_retry_overflow")
             self.info.flags |= ResponseFlag.UPSTREAM_OVERFLOW
             return False
+        if not cluster.may_retry():
+            breaker.retries.release()
+            return False
         self._holds_retry = True
-        self._retries += 1
-        stats.upstream_rq_retry += 1
-        if self._try.charges is not None:
-            self._try.charges.retry("upstream_rq_retry")
         return True
 
     def _succeed(self) -> None:
@@ -404,16 +406,20 @@ class RetryingRequest:
         if self._choice is None:
             self._choice = self._policy.host_choice()
         self._choice.note(tried.host)
+        self._back_off = None
         if wait is None:
-            cluster.stats.upstream_rq_retry_backoff_exponential += 1
-            wait = back_off(self._policy, self._retries, cluster.draw())
+            self._back_off = "upstream_rq_retry_backoff_exponential"
+            base = cluster.retry_base(DEFAULT_BASE)
+            wait = back_off(self._policy, self._retries + 1, cluster.draw(), base)
         elif wait:
-            cluster.stats.upstream_rq_retry_backoff_ratelimited += 1
+            self._back_off = "upstream_rq_retry_backoff_ratelimited"
         self._retry_at = self._now() + wait
         self._arm()
 
     def _retry(self) -> None:
         self._retry_at = 0.0
+        self._retries += 1
+        self._count_retry()
         assert self._choice is not None
         host = self._cluster.host_for_retry(self.info, self._hash, self._choice)
         sample = self._sample
@@ -443,6 +449,14 @@ class RetryingRequest:
         again.start(self._pools, end_stream=self._complete and self._trailers is None)
         if self._trailers is not None and self._try is again:
             again.send_trailers(self._trailers)
+
+    def _count_retry(self) -> None:
+        stats = self._try.cluster.stats
+        stats.upstream_rq_retry += 1
+        if self._try.charges is not None:
+            self._try.charges.retry("upstream_rq_retry")
+        if self._back_off is not None:
+            setattr(stats, self._back_off, getattr(stats, self._back_off) + 1)
 
     def _begin(self, again: Attempt) -> None:
         self._try = again
@@ -517,11 +531,7 @@ class RetryingRequest:
     def _try_timed_out(self, tried: Attempt, details: str, counter: str) -> None:
         stats = tried.cluster.stats
         setattr(stats, counter, getattr(stats, counter) + 1)
-        flags = (
-            ResponseFlag.UPSTREAM_REQUEST_TIMEOUT
-            if details == _TRY_TIMED_OUT
-            else ResponseFlag.STREAM_IDLE_TIMEOUT
-        )
+        flags = ResponseFlag.UPSTREAM_REQUEST_TIMEOUT
         self._held = None
         tried.host.stats.rq_timeout += 1
         tried.time_out()

@@ -20,7 +20,8 @@ from proxy.codec.http1_render import NameFormatter, render_request_fields, rende
 from proxy.codec.http2_render import path_field, render_request_block, request_template, string
 from proxy.router.cluster_action import ClusterAction
 from proxy.router.cluster_choice import ClusterChoice
-from proxy.router.grpc_timeout import format_grpc_timeout, grpc_timeout, stream_duration
+from proxy.router.grpc_timeout import format_grpc_timeout, grpc_timeout
+from proxy.router.grpc_timeout import stream_duration as stream_duration_of
 from proxy.router.response_stats import Charges
 from proxy.router.retry_policy import RETRY_FIELDS, RetryPolicy, policy_for
 from proxy.router.route import Route
@@ -55,7 +56,7 @@ class UpstreamPlan(Struct):
 
     `charges` says where responses count besides the cluster. `retry` says when the request is tried again, None for
     never. Further tries tell their number with `tells_attempts`, and with `tells_timeouts` whether the last was too
-    slow. With `tells_time` the upstream hears how long we wait.
+    slow. With `tells_time` the upstream hears how long we wait, with `tells_grpc_time` in the terms of gRPC.
     """
 
     head: RequestHead
@@ -80,6 +81,7 @@ class UpstreamPlan(Struct):
     tells_attempts: bool = False
     tells_timeouts: bool = False
     tells_time: bool = False
+    tells_grpc_time: bool = False
     #: What was rendered: the whole head, or for `_like` all but the target.
     _http1: HeadTemplate | None = None
     _http2: HeadTemplate | None = None
@@ -107,20 +109,23 @@ class UpstreamPlan(Struct):
             tells_attempts=self.tells_attempts,
             tells_timeouts=self.tells_timeouts,
             tells_time=self.tells_time,
+            tells_grpc_time=self.tells_grpc_time,
         )
 
     def for_attempt(self, number: int, elapsed: float, *, timed_out: bool) -> UpstreamPlan:
         """The plan of another try of the same request, the `number`th, `elapsed` seconds after the request came."""
-        if not (self.tells_attempts or self.tells_timeouts or self.tells_time):
+        if not (self.tells_attempts or self.tells_timeouts or self.tells_time or self.tells_grpc_time):
             return self
         head = self.head.copy()
         if self.tells_attempts:
             head.headers.set("x-envoy-attempt-count", str(number))
         if self.tells_timeouts:
             head.headers.set("x-envoy-is-timeout-retry", "true" if timed_out else "false")
+        expected = expected_milliseconds(self.timeout, self.retry, elapsed)
         if self.tells_time:
-            expected = expected_milliseconds(self.timeout, self.retry, elapsed)
             head.headers.set("x-envoy-expected-rq-timeout-ms", str(expected))
+        if self.tells_grpc_time:
+            head.headers.set("grpc-timeout", format_grpc_timeout(expected / 1000))
         # It may have a hole for the request id, which is filled in what is kept.
         return replace(self, head=head, kept=True, _like=None, _http1=None, _http2=None)
 
@@ -215,8 +220,18 @@ def plan_upstream(
     expected = expected_milliseconds(timeout, retry)
     if expected and not suppress_envoy_headers:
         headers.set("x-envoy-expected-rq-timeout-ms", str(expected))
-    if action.max_stream_duration_set or action.max_grpc_timeout is not None:
-        _tell_grpc_timeout(headers, action, timeout)
+    tells_grpc_time = False
+    if (action.max_stream_duration_set or action.max_grpc_timeout is not None) and is_grpc(
+        headers.get("content-type", "")
+    ):
+        tells_grpc_time = bool(expected) and not action.max_stream_duration_set
+        most = (
+            (stream_duration_of(headers, action) or 0.0)
+            if action.max_stream_duration_set
+            else expected / 1000
+        )
+        if most:
+            headers.set("grpc-timeout", format_grpc_timeout(most))
     if route.virtual_host.include_request_attempt_count:
         headers.set("x-envoy-attempt-count", "1")
     reusable = True
@@ -248,6 +263,7 @@ def plan_upstream(
         tells_attempts=route.virtual_host.include_request_attempt_count,
         tells_timeouts=route.virtual_host.include_is_timeout_retry_header,
         tells_time=bool(expected) and not suppress_envoy_headers,
+        tells_grpc_time=tells_grpc_time,
     )
 
 
@@ -273,16 +289,6 @@ def _grpc_timeout(headers: HeaderMap, action: ClusterAction, limit: float) -> fl
     if offset is not None and offset < timeout:
         timeout -= offset
     return limit if limit and (not timeout or timeout > limit) else timeout
-
-
-def _tell_grpc_timeout(headers: HeaderMap, action: ClusterAction, timeout: float) -> None:
-    """Let a gRPC upstream know how long we wait."""
-    if not is_grpc(headers.get("content-type", "")):
-        return
-    if action.max_stream_duration_set:
-        timeout = stream_duration(headers, action) or 0.0
-    if timeout:
-        headers.set("grpc-timeout", format_grpc_timeout(timeout))
 
 
 def _milliseconds(text: str | None) -> float | None:

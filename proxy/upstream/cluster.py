@@ -281,6 +281,14 @@ class Cluster:
             self.stats.upstream_cx_none_healthy += 1
         return host
 
+    def may_retry(self) -> bool:
+        """Whether the runtime lets requests be tried again, by its key `upstream.use_retry`."""
+        return self._runtime.feature_enabled("upstream.use_retry", 100, 100, self.draw)
+
+    def retry_base(self, default: int) -> int:
+        """The base of the back-off in milliseconds, where policies do not say: `upstream.base_retry_backoff_ms`."""
+        return self._runtime.integer("upstream.base_retry_backoff_ms", default)
+
     def replace_hosts(self, hosts: Sequence[Host]) -> None:
         """Take the whole list of hosts of a cluster that makes its own."""
         self._install(hosts)

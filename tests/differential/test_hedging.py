@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import pytest
 
-from tests.support.client import Reply, exchange
-from tests.support.compare import diff_lists, diff_replies
-from tests.support.configs import Json, cluster, file_log, http_proxy, route, virtual_host
-from tests.support.differential import Pair, Side, pair_fixture
-from tests.support.http_text import Message
+from tests.support.configs import Json, route
+from tests.support.differential import Pair
 from tests.support.origin import Answer
+from tests.support.stories import HOST, Stories, Story
 
 FAST: Final = {"base_interval": "0.001s", "max_interval": "0.001s"}
 LOG: Final = (
-    "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %UPSTREAM_REQUEST_ATTEMPT_COUNT% "
-    "%UPSTREAM_CLUSTER% %BYTES_SENT%"
+    "%REQ(:AUTHORITY)% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% "
+    "%UPSTREAM_REQUEST_ATTEMPT_COUNT% %BYTES_SENT%"
 )
 HEDGE: Final = {"hedge_on_per_try_timeout": True}
 
@@ -149,94 +146,31 @@ COUNTERS: Final = (
 
 def flags_in_order(line: str) -> str:
     """Envoy names flags in the order in which they came to it, and we in that of their numbers."""
-    code, flags, rest = line.split(" ", 2)
-    return f"{code} {','.join(sorted(flags.split(',')))} {rest}"
+    host, code, flags, rest = line.split(" ", 3)
+    return f"{host} {code} {','.join(sorted(flags.split(',')))} {rest}"
 
 
-NUMBERS: Final = {case: f"o{number}" for number, case in enumerate(CASES)}
+def story(sent: bytes, answers: Any) -> Story:
+    """`sent` goes to one of the `ROUTES`, or takes its policies from the virtual host."""
+    name = sent.split(b"Host: ")[1].split(b".test")[0]
+    sent = sent.replace(name + b".test", HOST)
+    fields: Json = {
+        "include_request_attempt_count": True,
+        "include_attempt_count_in_response": True,
+        "include_is_timeout_retry_header": True,
+    }
+    if name != b"inherited":
+        return Story(sent, answers, [route("{cluster}", **ROUTES[name.decode()])], fields)
+    routes = [route("{cluster}", prefix="/off", hedge_policy={}), route("{cluster}")]
+    return Story(sent, answers, routes, {**fields, "hedge_policy": HEDGE, "retry_policy": policy()})
 
 
-def virtual_hosts(case: str) -> Json:
-    """The virtual host of a case, which has a cluster and an origin of its own."""
-    host = CASES[case][0].split(b"Host: ")[1].split(b".test")[0].decode()
-    name = NUMBERS[case]
-    more: Json = {}
-    if host == "inherited":
-        more = {"hedge_policy": HEDGE, "retry_policy": policy()}
-        routes = [route(name, prefix="/off", hedge_policy={}), route(name)]
-    else:
-        routes = [route(name, **ROUTES[host])]
-    return virtual_host(
-        routes,
-        [f"{name}.test"],
-        include_request_attempt_count=True,
-        include_attempt_count_in_response=True,
-        include_is_timeout_retry_header=True,
-        **more,
-    )
-
-
-pair = pair_fixture(
-    http_proxy(
-        virtual_hosts=[virtual_hosts(case) for case in CASES],
-        clusters=[cluster(name) for name in NUMBERS.values()],
-        hcm={"access_log": [file_log(LOG)]},
-    ),
-    origins=list(NUMBERS.values()),
+stories = Stories(
+    {title: story(*case) for title, case in CASES.items()}, counters=COUNTERS, log=LOG, mask=flags_in_order
 )
-#: Reply, requests at the origin, changes of the numbers of the cluster.
-Found = tuple[Reply, list[Message], dict[str, int]]
+pair, told = stories.pair, stories.told
 
 
-def run(side: Side) -> dict[str, Found]:
-    """All cases at the same time, since they mostly wait."""
-
-    def one(case: str) -> Reply:
-        sent, answers = CASES[case]
-        name = NUMBERS[case]
-        side.origins[name].script(answers)
-        start, _, rest = sent.partition(b"Host: ")
-        rest = rest.partition(b".test")[2]
-        return exchange(side.proxy.port, start + b"Host: " + name.encode() + b".test" + rest, timeout=10.0)
-
-    with ThreadPoolExecutor(len(CASES)) as pool:
-        replies = dict(zip(CASES, pool.map(one, CASES), strict=True))
-    stats = side.proxy.stats("cluster.o")
-    found = {}
-    for case, name in NUMBERS.items():
-        prefix = f"cluster.{name}."
-        numbers = {
-            key.removeprefix(prefix): value
-            for key, value in stats.items()
-            if value and key.removeprefix(prefix).startswith(COUNTERS) and key.startswith(prefix)
-        }
-        found[case] = (replies[case], side.origins[name].requests, numbers)
-    return found
-
-
-@pytest.fixture(scope="module")
-def found(pair: Pair) -> tuple[dict[str, Found], dict[str, Found]]:
-    return pair.both(run)
-
-
-@pytest.fixture(scope="module")
-def logged(pair: Pair, found: Any) -> tuple[dict[str, str], dict[str, str]]:
-    del found
-
-    def read(side: Side) -> dict[str, str]:
-        lines = [flags_in_order(line) for line in side.proxy.access_log(len(CASES))]
-        return {line.split()[4]: line for line in lines}
-
-    return pair.both(read)
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_hedging(pair: Pair, found: Any, logged: Any, case: str) -> None:
-    envoy, outrider = (one[case] for one in found)
-    differences = diff_replies(envoy[0], outrider[0])
-    differences += diff_lists("upstream", envoy[1], outrider[1])
-    # What is left for the tries after the first depends on the clock.
-    left = [f"upstream[{number}].field.x-envoy-expected-rq-timeout-ms" for number in range(1, 4)]
-    pair.check(differences, ignore=left)
-    assert envoy[2] == outrider[2]
-    assert logged[0][NUMBERS[case]] == logged[1][NUMBERS[case]]
+@pytest.mark.parametrize("title", CASES)
+def test_hedging(pair: Pair, told: Any, title: str) -> None:
+    stories.same(pair, told, title)
