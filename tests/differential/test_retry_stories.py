@@ -67,8 +67,8 @@ def grpc(number: int) -> bytes:
     return reply(200, f"content-type: application/grpc\r\ngrpc-status: {number}\r\n", "")
 
 
-def dead_first() -> Json:
-    """A first priority where nobody listens, then the origin."""
+def nobody_there() -> Json:
+    """A cluster whose only host nobody reaches."""
     return {
         "load_assignment": {
             "cluster_name": "any",
@@ -96,11 +96,11 @@ IDLE: Final = policy(per_try_idle_timeout="0.4s")
 STORIES: Final[dict[str, Story]] = {
     # Conditions of failures.
     "reset-before-request, after it": story(policy("reset-before-request"), [RESET, OK]),
-    "reset-before-request, nobody there": story(policy("reset-before-request"), [OK], cluster=dead_first()),
-    "reset, nobody there": story(policy("reset", 2), [OK], cluster=dead_first()),
-    "connect-failure, nobody there": story(policy("connect-failure"), [OK], cluster=dead_first()),
-    "refused-stream, nobody there": story(policy("refused-stream"), [OK], cluster=dead_first()),
-    "retriable-4xx, nobody there": story(policy("retriable-4xx"), [OK], cluster=dead_first()),
+    "reset-before-request, nobody there": story(policy("reset-before-request"), [OK], cluster=nobody_there()),
+    "reset, nobody there": story(policy("reset", 2), [OK], cluster=nobody_there()),
+    "connect-failure, nobody there": story(policy("connect-failure"), [OK], cluster=nobody_there()),
+    "refused-stream, nobody there": story(policy("refused-stream"), [OK], cluster=nobody_there()),
+    "retriable-4xx, nobody there": story(policy("retriable-4xx"), [OK], cluster=nobody_there()),
     "gateway-error, a reset": story(policy("gateway-error"), [RESET, OK]),
     "gateway-error, garbage": story(policy("gateway-error"), [Answer(b"what\r\n\r\n", end="close"), OK]),
     "connect-failure, a reset": story(policy("connect-failure"), [RESET, OK], request(method="POST")),

@@ -124,6 +124,8 @@ class Http1Pool(ConnectionPool):
             request.on_pool_ready(connection)
             self._offered = None
             if connection.request is not None or connection.closed:
+                if self._pending:
+                    self.connect_if_needed()
                 return
         connection.idle_since = now = self.now()
         self._idle.append(connection)
