@@ -25,6 +25,7 @@ _HOST_COUNTERS: Final = ("cx_connect_fail", "cx_total", "rq_error", "rq_success"
 _HOST_GAUGES: Final = ("cx_active", "rq_active", "rq_pending_active")
 
 #: Envoy's health flags → fields of HostHealthStatus.
+_EDS_STATUSES: Final = {"/failed_eds_health": 2, "/eds_status_draining": 3, "/degraded_eds_health": 5}
 _HEALTH_FIELDS: Final = {
     "/failed_active_hc": "failed_active_health_check",
     "/failed_outlier_check": "failed_outlier_check",
@@ -216,10 +217,8 @@ def _fill_host(message: Any, host: HostStatus) -> None:
     health = message.health_status
     health.eds_health_status = 1
     for flag in host.health_flags:
-        if flag == "/failed_eds_health":
-            health.eds_health_status = 2
-        elif flag == "/degraded_eds_health":
-            health.eds_health_status = 5
+        if flag in _EDS_STATUSES:
+            health.eds_health_status = _EDS_STATUSES[flag]
         elif flag in _HEALTH_FIELDS:
             setattr(health, _HEALTH_FIELDS[flag], True)
     message.hostname = host.hostname

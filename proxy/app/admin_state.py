@@ -296,9 +296,9 @@ class ControllerAdminState:
 
     def _discovered(self, key: str) -> tuple[EndpointConfig, ...]:
         entry = self._controller.wanted.entries.get(key)
-        if entry is None or entry.value is None:
+        if entry is None or entry.told is None:
             return ()
-        message = endpoint_pb2.ClusterLoadAssignment.FromString(entry.value)
+        message = endpoint_pb2.ClusterLoadAssignment.FromString(entry.told)
         return compile_endpoints(message, Discovery.EDS, "", CompileContext())
 
     def _endpoints(self, config: ClusterConfig) -> Iterator[tuple[Any, Address, str, str]]:

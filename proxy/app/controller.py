@@ -163,6 +163,7 @@ class Controller:
             clusters, self.wanted, self.names, self.cluster_stats, broadcast, self._check_context, time.time
         )
         self.clusters.checks = self.health_checks
+        self.wanted.amenders[ResourceType.ENDPOINT] = self.health_checks.with_kept_endpoints
         self.wanted.observers[ResourceType.ENDPOINT] = self.health_checks.endpoints_came
         self.wanted.observers[ResourceType.SECRET] = self.health_checks.secret_came
         self.served = ServedListeners(loop, options, self.workers, self.listener_stats)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from proxy.base.address import Address
 from proxy.base.runtime import Runtime
 from proxy.discovery.warming import Warming
-from proxy.upstream.health_flags import HostKey
+from proxy.upstream.health_flags import FAILING, HealthFlag, HostKey
 
 if TYPE_CHECKING:
     from proxy.app.controller import Controller
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 Resolved = Sequence[tuple[int, str]]
 _FIRST_ROUND = "health checks"
+_PENDING_REMOVAL = int(HealthFlag.PENDING_DYNAMIC_REMOVAL)
 
 
 class _Checked:
@@ -93,6 +95,7 @@ class HealthChecks:
         self._controller.registry.add(_stats_key(name), coming.checks.stats)
         for key, session in coming.checks.sessions.items():
             health.change(name, key, add=session.verdict.flags)
+        self._keep_again(coming)
 
     def remove(self, name: str) -> None:
         """The cluster has gone; unknown names are fine."""
@@ -112,13 +115,45 @@ class HealthChecks:
             if checked is not None:
                 self._set_hosts(checked, _named(checked.config, resolved))
 
+    def with_kept_endpoints(self, entry: Wanted, value: bytes) -> bytes:
+        """The endpoints that a control plane has brought, and those that it leaves out and that are well.
+
+        Where several clusters share the endpoints none is kept: what is well for one may not be for another.
+        """
+        if entry.told is None or len(entry.holders) != 1:
+            return value
+        for checked in self._active.values():
+            source = checked.config.assignment
+            if source is not None and source.key == entry.want.key and checked.config.keeps_checked_hosts:
+                from proxy.upstream.kept_endpoints import with_kept
+
+                return with_kept(value, entry.told, partial(self._is_well, checked))
+        return value
+
+    def _is_well(self, checked: _Checked, key: HostKey) -> bool:
+        flags = self._controller.host_health.flags(checked.config.name, key)
+        return key in checked.checks.sessions and not flags & FAILING
+
     def endpoints_came(self, entry: Wanted) -> None:
         """A control plane has brought endpoints, which workers are told of next."""
         for table in (self._active, self._coming):
             for checked in list(table.values()):
                 source = checked.config.assignment
                 if source is not None and source.key == entry.want.key:
-                    self._set_hosts(checked, _discovered(entry.value))
+                    if checked.live:
+                        self._note_kept(checked, entry)
+                    self._set_hosts(checked, _discovered(entry.told if checked.live else entry.value))
+
+    def _note_kept(self, checked: _Checked, entry: Wanted) -> None:
+        name, health = checked.config.name, self._controller.host_health
+        kept: set[HostKey] = set()
+        if entry.told != entry.value:
+            kept = _keys(entry.told) - _keys(entry.value)
+        for key in checked.checks.sessions:
+            if key in kept:
+                health.change(name, key, add=_PENDING_REMOVAL)
+            elif health.flags(name, key) & _PENDING_REMOVAL:
+                health.change(name, key, clear=_PENDING_REMOVAL)
 
     def failed_at_once(self, name: str, key: HostKey) -> None:
         """A worker was told by a host of the cluster that its checks would fail; unknown ones are fine."""
@@ -198,8 +233,20 @@ class HealthChecks:
     def _flags(self, checked: _Checked, key: HostKey, flags: int) -> None:
         from proxy.upstream.health_check.verdict import CHECKED
 
-        if checked.live:
-            self._controller.host_health.change(checked.config.name, key, add=flags, clear=CHECKED & ~flags)
+        if not checked.live:
+            return
+        name, health = checked.config.name, self._controller.host_health
+        health.change(name, key, add=flags, clear=CHECKED & ~flags)
+        if flags & FAILING and health.flags(name, key) & _PENDING_REMOVAL:
+            # It was there only because its checks passed.
+            self._keep_again(checked)
+
+    def _keep_again(self, checked: _Checked) -> None:
+        """Which hosts that are not listed any more stay may be decided in another way now."""
+        source = checked.config.assignment
+        entry = None if source is None else self._controller.wanted.entries.get(source.key)
+        if entry is not None and entry.told != entry.value:
+            self._controller.wanted.amend_again(entry)
 
     def _passed(self, checked: _Checked, key: HostKey) -> None:
         if checked.live:
@@ -297,3 +344,11 @@ def _discovered(value: bytes | None) -> list[CheckedHost]:
         for endpoint in compile_endpoints(message, Discovery.EDS, "", CompileContext())
         if not endpoint.check.disabled
     ]
+
+
+def _keys(value: bytes | None) -> set[HostKey]:
+    from envoy.config.endpoint.v3 import endpoint_pb2
+
+    from proxy.upstream.kept_endpoints import keys_of
+
+    return keys_of(endpoint_pb2.ClusterLoadAssignment.FromString(value or b""))

@@ -43,13 +43,16 @@ class Wanted:
 
     __slots__ = (
         "attempts", "conflicts", "demanded", "error", "held", "holders", "late", "pending", "refers", "rejected",
-        "reloads", "settled", "since", "successes", "updated", "value", "version", "waiting", "want", "warming",
+        "reloads", "settled", "since", "successes", "told", "updated", "value", "version", "waiting", "want",
+        "warming",
     )  # fmt: skip
 
     def __init__(self, want: ResourceWant, since: float) -> None:
         self.want = want
         self.since = since
         self.value: bytes | None = None
+        #: What workers have of it: the value, or what `WantedResources.amenders` make of it.
+        self.told: bytes | None = None
         self.version = ""
         self.updated = 0.0
         self.settled = False
@@ -129,6 +132,8 @@ class WantedResources:
         self.entries: dict[str, Wanted] = {}
         #: Who in this process hears of what was accepted, by type.
         self.observers: dict[ResourceType, Callable[[Wanted], None]] = {}
+        #: What workers get in place of a value, by type; `told` is still what they have.
+        self.amenders: dict[ResourceType, Callable[[Wanted, bytes], bytes]] = {}
         #: How resources are asked for where it is not by their names alone, by type.
         self.consumers: dict[ResourceType, type[NamedConsumer]] = {}
         self._unheld: set[str] = set()
@@ -188,9 +193,9 @@ class WantedResources:
     def messages(self) -> Iterator[tuple[Any, ...]]:
         """What makes a worker know everything, in slices."""
         whole = (
-            (key, entry.value)
+            (key, entry.told)
             for key, entry in self.entries.items()
-            if entry.value is not None and key not in self._tables
+            if entry.told is not None and key not in self._tables
         )
         for resources in slices(whole):
             yield "resources", resources
@@ -296,11 +301,26 @@ class WantedResources:
         if value != entry.value:
             entry.value = value
             entry.reloads += 1
-            observer = self.observers.get(entry.want.type)
-            if observer is not None:
-                observer(entry)
-            self._tell(entry, value)
+            self._publish_told(entry, self._amended(entry, value))
         self._settle(entry)
+
+    def amend_again(self, entry: Wanted) -> None:
+        """What workers are to get in place of the value may be another now."""
+        if entry.value is not None:
+            told = self._amended(entry, entry.value)
+            if told != entry.told:
+                self._publish_told(entry, told)
+
+    def _amended(self, entry: Wanted, value: bytes) -> bytes:
+        amend = self.amenders.get(entry.want.type)
+        return value if amend is None else amend(entry, value)
+
+    def _publish_told(self, entry: Wanted, told: bytes) -> None:
+        entry.told = told
+        observer = self.observers.get(entry.want.type)
+        if observer is not None:
+            observer(entry)
+        self._tell(entry, told)
 
     def _tell(self, entry: Wanted, value: bytes) -> None:
         key = entry.want.key

@@ -84,6 +84,7 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
         close_on_host_set_change=message.common_lb_config.close_connections_on_host_set_change,
         health_checks=_health_checks(message, discovery, choice.protocol, path, ctx),
         ignores_unchecked=message.common_lb_config.ignore_new_hosts_until_first_hc,
+        keeps_checked_hosts=bool(message.health_checks) and not message.ignore_health_on_host_removal,
         kind=kind,
     )
 

@@ -284,6 +284,8 @@ class ClusterConfig(Struct, frozen=True):
     health_checks: tuple[Any, ...] = ()
     #: Whether hosts count for nothing until they have been checked.
     ignores_unchecked: bool = False
+    #: Whether hosts that the control plane leaves out stay while their health checks pass.
+    keeps_checked_hosts: bool = False
     #: `OriginalDstConfig` or the like for a cluster without hosts of its own.
     kind: Any = None
 

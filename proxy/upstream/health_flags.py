@@ -1,6 +1,6 @@
 """What is known against a host, as Envoy's `HostUtility::HealthFlag`: the one source for whether it gets traffic.
 
-`FAILED_EDS_HEALTH` and `DEGRADED_EDS_HEALTH` follow from the endpoint's configuration, in every process by itself.
+Those of `CONFIGURED` follow from the endpoint's configuration, in every process by itself.
 The others (`TOLD`) are decided by the controller, which keeps them (`proxy.app.host_health.HostHealth`) and tells
 workers.
 """
@@ -26,16 +26,24 @@ class HealthFlag(IntEnum):
     PENDING_ACTIVE_HC = 0x40
     EXCLUDED_VIA_IMMEDIATE_HC_FAIL = 0x80
     ACTIVE_HC_TIMEOUT = 0x100
+    EDS_STATUS_DRAINING = 0x200
 
 
 #: With any of these a host is unhealthy; with none of them and any of `DEGRADING` it is degraded.
 FAILING: Final = int(
-    HealthFlag.FAILED_ACTIVE_HC | HealthFlag.FAILED_OUTLIER_CHECK | HealthFlag.FAILED_EDS_HEALTH
+    HealthFlag.FAILED_ACTIVE_HC
+    | HealthFlag.FAILED_OUTLIER_CHECK
+    | HealthFlag.FAILED_EDS_HEALTH
+    | HealthFlag.EDS_STATUS_DRAINING
 )
 DEGRADING: Final = int(HealthFlag.DEGRADED_ACTIVE_HC | HealthFlag.DEGRADED_EDS_HEALTH)
 #: With any of these it does not count when availability is reckoned.
-EXCLUDING: Final = int(HealthFlag.PENDING_ACTIVE_HC | HealthFlag.EXCLUDED_VIA_IMMEDIATE_HC_FAIL)
-CONFIGURED: Final = int(HealthFlag.FAILED_EDS_HEALTH | HealthFlag.DEGRADED_EDS_HEALTH)
+EXCLUDING: Final = int(
+    HealthFlag.PENDING_ACTIVE_HC | HealthFlag.EXCLUDED_VIA_IMMEDIATE_HC_FAIL | HealthFlag.EDS_STATUS_DRAINING
+)
+CONFIGURED: Final = int(
+    HealthFlag.FAILED_EDS_HEALTH | HealthFlag.DEGRADED_EDS_HEALTH | HealthFlag.EDS_STATUS_DRAINING
+)
 #: What the controller tells of.
 TOLD: Final = ~CONFIGURED
 #: When one of these is set, connections to the host take no further request: others might do better.
@@ -55,7 +63,7 @@ class Health(IntEnum):
 
 _OF_HEALTH: Final = {
     Health.UNHEALTHY: int(HealthFlag.FAILED_EDS_HEALTH),
-    Health.DRAINING: int(HealthFlag.FAILED_EDS_HEALTH),
+    Health.DRAINING: int(HealthFlag.EDS_STATUS_DRAINING),
     Health.TIMEOUT: int(HealthFlag.FAILED_EDS_HEALTH),
     Health.DEGRADED: int(HealthFlag.DEGRADED_EDS_HEALTH),
 }

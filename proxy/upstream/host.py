@@ -166,7 +166,7 @@ class Host:
     @property
     def excluded(self) -> bool:
         """Whether the host does not count when availability is reckoned."""
-        return self._health == 3 or bool(self.flags & EXCLUDING)
+        return bool(self.flags & EXCLUDING)
 
     @property
     def health_flags(self) -> str:

@@ -113,7 +113,7 @@ class _DnsCluster:
                 key = (Address(ip, endpoint.address.port).text, endpoint.priority)
                 flags = configured_flags(endpoint.health) | told.get(key, 0)
                 health.append(coarse(flags))
-                excluded += endpoint.health is Health.DRAINING or bool(flags & EXCLUDING)
+                excluded += bool(flags & EXCLUDING)
         stats.membership_total = len(health)
         stats.membership_healthy = health.count(Health.HEALTHY)
         stats.membership_degraded = health.count(Health.DEGRADED)

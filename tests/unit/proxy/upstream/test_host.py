@@ -13,7 +13,7 @@ from proxy.upstream.host import Health, Host
         (Health.UNKNOWN, True, "healthy"),
         (Health.HEALTHY, True, "healthy"),
         (Health.UNHEALTHY, False, "/failed_eds_health"),
-        (Health.DRAINING, False, "/failed_eds_health"),
+        (Health.DRAINING, False, "/eds_status_draining"),
         (Health.TIMEOUT, False, "/failed_eds_health"),
         (Health.DEGRADED, False, "/degraded_eds_health"),
     ],
