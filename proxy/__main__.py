@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"\noutrider  version: {build_text()}\n")
         return 0
     if options.hot_restart_version:
-        print(HOT_RESTART_VERSION)
+        print("disabled" if options.disable_hot_restart else HOT_RESTART_VERSION)
         return 0
     if options.mode == "validate":
         from proxy.app.validate import validate

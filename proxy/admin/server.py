@@ -70,6 +70,7 @@ class AdminServer:
             registry.add("listener.admin", self.listener_stats)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
+        self.paused = False
         self._socket_path = ""
         self._count = 0
 
@@ -93,19 +94,27 @@ class AdminServer:
                 listening.close()
                 raise
         listening.setblocking(False)
+        self.paused = False
         self._server = await asyncio.start_server(self._accepted, sock=listening, limit=_READ_SIZE)
         return from_socket_name(listening.getsockname())
 
+    def pause(self) -> None:
+        """Accept no longer, until `start`; open connections end with their next response."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self.paused = True
+
     async def close(self) -> None:
         """Stop listening, end every connection, wait until all tasks are gone."""
-        if self._server is None:
-            return
-        self._server.close()
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
         for task in self._connections:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
-        await self._server.wait_closed()
-        self._server = None
+        if server is not None:
+            await server.wait_closed()
         _remove_stale(self._socket_path)
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -259,7 +268,7 @@ class _Connection:
         text = body.encode() if isinstance(body, str) else None
         headers = _headers(response.content_type, None if text is None else len(text))
         info.response = ResponseHead(response.status, HeaderMap(headers))
-        if self._protocol.their_state is not h11.DONE:
+        if self._protocol.their_state is not h11.DONE or self._server.paused:
             headers.append(("connection", "close"))
         await self._send(_head(response.status, headers))
         if head.method == b"HEAD":

@@ -27,6 +27,8 @@ class ServerStats(StatGroup):
     total_connections: int
     parent_connections: int
     hot_restart_epoch: int
+    #: 0 without hot restart; the name is there only with it.
+    hot_restart_generation = 0
     version: int
     days_until_first_cert_expiring: int
     seconds_until_first_ocsp_response_expiring: int
@@ -49,6 +51,13 @@ class ServerStats(StatGroup):
         "stats_recent_lookups", "total_connections", "uptime", "version",
     )  # fmt: skip
     HISTOGRAMS: ClassVar = {"initialization_time_ms": "ms"}
+
+    def gauges(self) -> dict[str, int]:
+        """See `StatGroup`."""
+        found = super().gauges()
+        if self.hot_restart_generation:
+            found[f"{self.prefix}hot_restart_generation"] = self.hot_restart_generation
+        return found
 
     def refresh(
         self, state: str, uptime: float, sizes: MemorySizes, days_until_expiry: int, staple_seconds: int

@@ -9,5 +9,5 @@ What the controller has: `live_runtime`, `followed_secrets` (`secret_watch`, `se
 operators `admin_runner`, `admin_state`, `discovery_view`, `loaded_certificates`, `service_manager`,
 `application_log`, `descriptor_watch`. Small helpers: `machine`, `draw`, `proto_wire`.
 
-What changes or ends it: `reload` (`config_reading`, `unchangeable`), `drain`.
+What changes or ends it: `reload` (`config_reading`, `unchangeable`), `drain`, `hot_restart`.
 """

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from proxy.app.config_loading import ListenerPlan
 from proxy.base.address import Address
@@ -17,17 +18,30 @@ from proxy.connection.sockets import (
     stop_listening,
 )
 
+#: As `open_sockets`.
+Opener: TypeAlias = Callable[[str, ListenAddress, int], list[socket.socket]]
+
 
 class ActiveListener:
-    """A listener with its sockets: one list per address, one socket per worker in each."""
+    """A listener with its sockets: one list per address, one socket per worker in each, or more if they come from
+    a process that had more workers.
+
+    `shared` are the numbers of addresses whose sockets another process has too: they are closed here, never shut.
+    """
 
     _addresses: Sequence[Address] = ()
 
     def __init__(
-        self, plan: ListenerPlan, workers: int, sockets: list[list[socket.socket]] | None = None
+        self,
+        plan: ListenerPlan,
+        workers: int,
+        sockets: list[list[socket.socket]] | None = None,
+        opener: Opener = open_sockets,
     ) -> None:
         """Bind the addresses of `plan`, unless `sockets` come from a listener that did. Raises `UsageError`."""
         self.plan = plan
+        self.shared: frozenset[int] = frozenset()
+        self._workers = workers
         self.sockets: list[list[socket.socket]] = sockets or []
         self.draining = False
         #: Whether the files of unix sockets go when this is closed.
@@ -35,8 +49,8 @@ class ActiveListener:
         if sockets is not None:
             return
         try:
-            for where in self._bound:
-                self.sockets.append(open_sockets(plan.name, where, workers))
+            for where in self.bound:
+                self.sockets.append(opener(plan.name, where, workers))
         except UsageError:
             self.close()
             raise
@@ -48,7 +62,10 @@ class ActiveListener:
 
     def succeeded_by(self, plan: ListenerPlan) -> ActiveListener:
         """A listener on the same sockets, whose addresses are the same; both can be closed."""
-        return ActiveListener(plan, 0, [[one.dup() for one in sockets] for sockets in self.sockets])
+        copies = [[one.dup() for one in sockets] for sockets in self.sockets]
+        successor = ActiveListener(plan, self._workers, copies)
+        successor.shared = self.shared
+        return successor
 
     def shares(self, plan: ListenerPlan) -> bool:
         """Whether a listener of that plan can do with these sockets."""
@@ -68,16 +85,26 @@ class ActiveListener:
         return self._addresses
 
     @property
-    def _bound(self) -> tuple[ListenAddress, ...]:
+    def bound(self) -> tuple[ListenAddress, ...]:
+        """The addresses that there are sockets for."""
         return self.plan.addresses if self.plan.bound else ()
 
     def of_worker(self, index: int) -> list[socket.socket]:
         """The sockets that one worker accepts on, in order of the addresses."""
         return [sockets[index] for sockets in self.sockets]
 
+    def further_of_worker(self, index: int) -> list[tuple[int, socket.socket]]:
+        """Number of an address → another socket of it that this worker accepts on."""
+        step = self._workers
+        return [
+            (number, one)
+            for number, sockets in enumerate(self.sockets)
+            for one in sockets[index + step :: step]
+        ]
+
     def listen(self) -> None:
         """Let connections come in. Raises `UsageError`."""
-        for where, sockets in zip(self._bound, self.sockets, strict=True):
+        for where, sockets in zip(self.bound, self.sockets, strict=True):
             start_listening(self.plan.name, where, sockets)
 
     def refuse(self) -> None:
@@ -87,13 +114,14 @@ class ActiveListener:
             self.addresses()
             self.close()
             return
-        for sockets in self.sockets:
-            stop_listening(sockets)
+        for number, sockets in enumerate(self.sockets):
+            if number not in self.shared:
+                stop_listening(sockets)
 
     def close(self) -> None:
         """Close every socket and remove socket files."""
-        for where, sockets in zip(self._bound, self.sockets, strict=False):
+        for number, (where, sockets) in enumerate(zip(self.bound, self.sockets, strict=False)):
             for sock in sockets:
                 sock.close()
-            if self._owns_files:
+            if self._owns_files and number not in self.shared:
                 remove_socket_file(where)

@@ -13,12 +13,13 @@ from proxy.app.admin_plan import compile_plan
 from proxy.app.admin_state import ControllerAdminState
 from proxy.app.controller import Controller
 from proxy.app.draw import random_draw
+from proxy.app.hot_restart.inherited import key_of
 from proxy.base.errors import UsageError
 from proxy.base.runtime import Runtime
 from proxy.base.services import WorkerServices
 from proxy.base.stream_info import DrainState, WallClock
 from proxy.config.context import CompileContext
-from proxy.connection.sockets import open_sockets, remove_socket_file
+from proxy.connection.sockets import ListenAddress, open_sockets, remove_socket_file
 from proxy.connection.timers import TimerQueue
 
 logger = logging.getLogger("proxy.admin")
@@ -31,6 +32,8 @@ class AdminRunner:
         self._controller = controller
         self._server: AdminServer | None = None
         self._sinks: SinkManager | None = None
+        self._listening: socket.socket | None = None
+        self._passed = False
         # Checked when the bootstrap was loaded.
         self._plan = compile_plan(controller.bootstrap, CompileContext())
 
@@ -38,10 +41,12 @@ class AdminRunner:
         """Listen. Raises `UsageError` if the address cannot be had or its file cannot be written."""
         plan = self._plan
         if plan.where is None:
+            if self._controller.hot_restart is not None:
+                await self._controller.hot_restart.take_admin("")
             return
         controller = self._controller
         access_log = self._access_logger(plan.access_logs) if plan.access_logs else None
-        (listening,) = open_sockets("admin", plan.where, 1)
+        listening = await self._socket(plan.where)
         self._server = AdminServer(
             ControllerAdminState(controller),
             plan.config,
@@ -52,6 +57,20 @@ class AdminRunner:
         logger.info("admin address: %s", bound)
         if controller.options.admin_address_path:
             _write(controller.options.admin_address_path, bound)
+
+    def pause(self) -> tuple[str, socket.socket] | None:
+        """Accept no longer, as a process that takes over wants to; the address and the socket, if there is one."""
+        if self._server is None or self._listening is None or self._plan.where is None:
+            return None
+        self._server.pause()
+        self._passed = True
+        return key_of(self._plan.where), self._listening
+
+    async def go_on(self) -> None:
+        """Accept again: that process has gone. Raises `OSError`."""
+        if self._server is not None and self._listening is not None:
+            self._passed = False
+            await self._server.start(self._listening.dup())
 
     def reopen_logs(self) -> None:
         """After a rotation of the admin's access log."""
@@ -64,8 +83,19 @@ class AdminRunner:
             await self._server.close()
         if self._sinks is not None:
             self._sinks.close()
-        if self._plan.where is not None:
+        if self._listening is not None:
+            self._listening.close()
+        if self._plan.where is not None and not self._passed:
             remove_socket_file(self._plan.where)
+
+    async def _socket(self, where: ListenAddress) -> socket.socket:
+        """One that is bound there; kept here under another descriptor, so that it outlives the server's."""
+        restart = self._controller.hot_restart
+        passed = None if restart is None else await restart.take_admin(key_of(where))
+        if passed is None:
+            (passed,) = open_sockets("admin", where, 1)
+        self._listening = passed.dup()
+        return passed
 
     async def _listen(self, server: AdminServer, listening: socket.socket) -> str:
         try:

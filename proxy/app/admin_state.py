@@ -25,6 +25,7 @@ from proxy.admin.state import (
     ServerFacts,
     Thresholds,
 )
+from proxy.app.command_line import HOT_RESTART_VERSION
 from proxy.app.controller import Controller
 from proxy.app.discovery_view import DiscoveryView
 from proxy.app.loaded_certificates import certificates_of_cluster, certificates_of_listener
@@ -71,7 +72,8 @@ class ControllerAdminState:
             version=build_text(),
             state=controller.state,
             uptime=uptime,
-            uptime_all_epochs=uptime,
+            uptime_all_epochs=controller.uptime_all_epochs,
+            hot_restart_version="disabled" if controller.hot_restart is None else HOT_RESTART_VERSION,
             node=controller.bootstrap.node,
             options=_options_message(controller.options),
         )

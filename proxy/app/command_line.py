@@ -1,8 +1,6 @@
 """Envoy's command line: the same flags, values, error style and exit status.
 
-Source: `envoy --help` of 1.40 and `source/server/options_impl.cc`. Flags of hot restart are accepted as far
-as a single instance needs them (epoch 0); an epoch above 0 is refused, because it means "take over from a
-parent".
+Source: `envoy --help` of 1.40 and `source/server/options_impl.cc`.
 """
 
 from __future__ import annotations
@@ -19,7 +17,13 @@ from proxy.base.errors import UsageError
 
 LEVELS: Final = ("trace", "debug", "info", "warning", "error", "critical", "off")
 DEFAULT_LOG_FORMAT: Final = "[%Y-%m-%d %T.%e][%t][%l][%n] [%g:%#] %v"
-HOT_RESTART_VERSION: Final = "disabled"
+#: Processes whose versions differ cannot take over from each other. Raise it when a message of
+#: `proxy.app.hot_restart.messages` changes its meaning.
+HOT_RESTART_VERSION: Final = "outrider.1"
+# Who gives one of these wants hot restart; who does not can do without where another process has the base id.
+_HOT_RESTART_FLAGS: Final = frozenset(
+    {"restart-epoch", "base-id", "base-id-path", "use-dynamic-base-id", "socket-path"}
+)
 OWN_VERBS: Final = ("demo", "control-plane", "explain", "iptables", "bench", "run", "vm", "wait")
 
 
@@ -38,6 +42,8 @@ class Options(Struct):
     base_id_path: str = ""
     restart_epoch: int = 0
     disable_hot_restart: bool = False
+    #: Whether any flag of hot restart was given.
+    asks_for_hot_restart: bool = False
     hot_restart_version: bool = False
     skip_hot_restart_on_no_parent: bool = False
     skip_hot_restart_parent_stats: bool = False
@@ -132,7 +138,11 @@ _FLAGS: Final = (
     _Flag(
         "drain-strategy", "text", "'gradual' (default): accept while draining; 'immediate': stop accepting"
     ),
-    _Flag("parent-shutdown-time-s", "number", "Hot restart parent shutdown time in seconds"),
+    _Flag(
+        "parent-shutdown-time-s",
+        "number",
+        "Seconds after which the process that this one takes over from ends; default 900",
+    ),
     _Flag("file-flush-interval-msec", "number", "Interval for log flushing in msec; default 10000"),
     _Flag("file-flush-min-size-kb", "number", "Size in KB at which access logs are written; default 64"),
     _Flag("stats-tag", "texts", "A tag:value added to all stats (accepted multiple times)"),
@@ -154,11 +164,15 @@ _FLAGS: Final = (
         "switch",
         "Read the configuration file again when it has changed, as SIGHUP does",
     ),
-    _Flag("restart-epoch", "number", "Hot restart epoch; only 0 is supported"),
-    _Flag("base-id", "number", "Base ID, so that several can run on one host"),
+    _Flag(
+        "restart-epoch", "number", "Hot restart epoch: above 0, take over from the process of the one before"
+    ),
+    _Flag(
+        "base-id", "number", "Base ID, so that several can run on one host and be restarted hot independently"
+    ),
     _Flag("use-dynamic-base-id", "switch", "Choose a base ID dynamically"),
     _Flag("base-id-path", "text", "Path to which the base ID is written"),
-    _Flag("disable-hot-restart", "switch", "Disable hot restart (it always is here)"),
+    _Flag("disable-hot-restart", "switch", "Disable hot restart"),
     _Flag("hot-restart-version", "switch", "Print the hot restart compatibility version and exit"),
     _Flag(
         "skip-hot-restart-on-no-parent", "switch", "Start even if --restart-epoch is above 0 without a parent"
@@ -236,7 +250,7 @@ def _check(options: Options, given: set[str]) -> None:
         )
     options.log_level = level_name(options.log_level)
     options.component_levels = component_levels(options.component_log_level)
-    _check_hot_restart(options)
+    _check_hot_restart(options, given)
     if options.watch_config and not options.config_path:
         raise UsageError("error: --watch-config needs a file to watch; give --config-path")
     if options.bootstrap_version not in {2, 3}:
@@ -260,15 +274,11 @@ def _check(options: Options, given: set[str]) -> None:
     options.concurrency = max(1, options.concurrency)
 
 
-def _check_hot_restart(options: Options) -> None:
+def _check_hot_restart(options: Options, given: set[str]) -> None:
+    options.asks_for_hot_restart = not given.isdisjoint(_HOT_RESTART_FLAGS)
     if options.use_dynamic_base_id and options.restart_epoch:
         raise UsageError(
             f"error: cannot use --restart-epoch={options.restart_epoch} with --use-dynamic-base-id"
-        )
-    if options.restart_epoch and not options.skip_hot_restart_on_no_parent:
-        raise UsageError(
-            f"error: --restart-epoch={options.restart_epoch} asks for a hot restart, which is not supported; "
-            "start with --restart-epoch 0 after the old process has drained"
         )
 
 

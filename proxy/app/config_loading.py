@@ -12,6 +12,7 @@ import logging
 import os
 import pickle
 import re
+import signal
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -128,6 +129,12 @@ class _Child:
             )
         return pickle.loads(outcome)  # noqa: S301  (written by our own child)
 
+    def abandon(self) -> None:
+        """End the process."""
+        self._pipe.close()
+        os.kill(self._process, signal.SIGKILL)
+        os.waitpid(self._process, 0)
+
 
 class LoadingChild:
     """`load` in a child process."""
@@ -141,6 +148,10 @@ class LoadingChild:
         if isinstance(result, LoadedConfig):
             return result
         raise ConfigError(result)
+
+    def abandon(self) -> None:
+        """Nobody wants the config any more."""
+        self._child.abandon()
 
 
 def _outcome(options: Options) -> LoadedConfig | list[Problem]:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
@@ -47,9 +48,10 @@ from proxy.app.worker_table import WorkerHandle, WorkerTable
 from proxy.base.event_log import EventLog
 from proxy.base.stats import StatGroup, StatRegistry, StatsSum, collect
 from proxy.config.context import CompileContext
+from proxy.connection.sockets import open_sockets
 from proxy.discovery.clusters import ClusterTable
 from proxy.discovery.gathered import CONSUMERS
-from proxy.discovery.listeners import ListenerTable
+from proxy.discovery.listeners import ListenerRecord, ListenerTable
 from proxy.discovery.places import Places
 from proxy.discovery.session import Discovery
 from proxy.discovery.stats import WantedStats
@@ -60,6 +62,7 @@ from xds_client.resource_types import ResourceType
 
 if TYPE_CHECKING:
     from proxy.access_log.sinks import SinkManager
+    from proxy.app.hot_restart.restart import HotRestart
     from proxy.app.load_reporting import LoadReporting
     from proxy.app.reload import FileWatch, Reloader
     from proxy.discovery.on_demand_clusters import OnDemandClusters
@@ -100,8 +103,11 @@ class Controller:
         server: ForkServer,
         log_file: LogFile,
         levels: LogLevels,
+        hot_restart: HotRestart | None = None,
     ) -> None:
         self.loop = loop
+        #: None if it is disabled.
+        self.hot_restart = hot_restart
         self.options = options
         self.config = config
         self.levels = levels
@@ -116,6 +122,7 @@ class Controller:
         self.registry = StatRegistry()
         self.server_stats = ServerStats("server.")
         self.server_stats.concurrency = options.concurrency
+        self.server_stats.hot_restart_epoch = options.restart_epoch
         override = self.bootstrap.stats_server_version_override
         self.server_stats.version = override.value or version_number()
         self.worker_stats = WorkerStats("server.")
@@ -174,10 +181,11 @@ class Controller:
             self.listener_stats,
             self._check_context,
             time.time,
-            self.served.start,
+            self._start_listener,
             self.served.stop,
             after_drain=lambda release: self.loop.call_later(self.options.drain_time_s, release),
             allows_internal=internal_buffer_bytes(self.bootstrap) is not None,
+            opener=open_sockets if hot_restart is None else hot_restart.open_sockets,
         )
         self.events = EventLog(time.time)
         self._event_files: SinkManager | None = None
@@ -208,7 +216,9 @@ class Controller:
         self._exit: asyncio.Future[int] = loop.create_future()
         self._live = asyncio.Event()
         self._drain: DrainSequence | None = None
+        self._handed_over = False
         self._reported: set[int] = set()
+        self._watched = 0
 
     async def run(self, start_admin: Callable[[Controller], Any]) -> int:
         """Start everything, serve until told to stop, end everything. Raises `UsageError` if a bind fails.
@@ -219,6 +229,8 @@ class Controller:
         self._catch_signals()
         try:
             self._bind()
+            if self.hot_restart is not None:
+                self.hot_restart.start(self)
             self.runtime.start(self.loop)
             self.workers.start()
             self.secrets.start()
@@ -255,6 +267,11 @@ class Controller:
 
     def begin_drain(self, reason: str) -> None:
         """SIGTERM: finish what is in flight, then exit."""
+        if self._drain is not None and self._handed_over:
+            self._handed_over = False
+            logger.info("%s: %d s are left for the drain", reason, self.options.drain_time_s)
+            self.hurry()
+            return
         if self._drain is not None:
             self.request_exit(0, f"{reason} again: ending now")
             return
@@ -271,21 +288,85 @@ class Controller:
         self.set_state("DRAINING")
         self.service.stopping(f"draining, at most {options.drain_time_s} s")
         self._announce_drain()
-        self._reported.clear()
-        self.workers.broadcast(("watch_connections",))
+        immediate = options.drain_strategy == "immediate"
+        self._start_drain(options.drain_time_s, self._refuse_newcomers, immediate=immediate)
+
+    def hand_over(self, seconds: int, taken: frozenset[str], *, keep: bool) -> None:
+        """Another process accepts on the addresses `taken`; see `proxy.app.hot_restart.messages.Drain`."""
+        if self._drain is not None:
+            self.served.hand_over(taken, keep=keep)
+            return
+        logger.info("another process has taken over: draining, at most %d s", seconds)
+        self._handed_over = True
+
+        def stop_accepting() -> None:
+            self.served.hand_over(taken, keep=keep)
+            self._watch_connections()
+
+        self._start_drain(seconds, stop_accepting, hand_over=True)
+
+    def pause_admin(self) -> tuple[str, socket.socket] | None:
+        """For a process that takes over: the address of the admin server and its socket."""
+        return None if self._admin is None else self._admin.pause()
+
+    async def resume_admin(self) -> None:
+        """That process has not taken over."""
+        if self._admin is not None and not self.draining:
+            try:
+                await self._admin.go_on()
+            except OSError as error:
+                logger.error("the admin server cannot go on: %s", error)
+
+    def predecessor_gone(self) -> None:
+        """The process that this one has taken over from has ended."""
+        self._drain_progress()
+
+    def hurry(self) -> None:
+        """End a drain that has begun within `--drain-time-s`."""
+        if self._drain is not None:
+            self._drain.limit(self.options.drain_time_s)
+
+    def _start_drain(
+        self,
+        seconds: float,
+        stop_accepting: Callable[[], None],
+        *,
+        immediate: bool = False,
+        hand_over: bool = False,
+    ) -> None:
+        self._watch_connections()
         self._drain = DrainSequence(
             self.loop,
-            options.drain_time_s,
-            options.drain_strategy == "immediate",
-            self._refuse_newcomers,
+            seconds,
+            immediate,
+            stop_accepting,
             lambda silent: self.workers.broadcast(("close_idle", silent)),
             lambda: self.request_exit(0, "drained"),
+            hand_over=hand_over,
         )
         self._drain.start()
 
+    @property
+    def draining(self) -> bool:
+        """Whether the end has begun."""
+        return self._drain is not None or self._exit.done()
+
+    @property
+    def uptime_all_epochs(self) -> float:
+        """Seconds since the first of the processes that took over from each other began."""
+        if self.hot_restart is None or not self.hot_restart.first_start:
+            return self.loop.time() - self.started_at
+        return time.time() - self.hot_restart.first_start
+
     def _refuse_newcomers(self) -> None:
-        self._reported.clear()
         self.served.drain(inbound_only=False)
+        self._watch_connections()
+
+    def _watch_connections(self) -> None:
+        """Have workers report; what they had sent before does not count."""
+        self._reported.clear()
+        self._watched += 1
+        self.workers.broadcast(("watch_connections", self._watched))
 
     def fail_health_checks(self, failed: bool) -> None:
         """`/healthcheck/fail` and `/healthcheck/ok`."""
@@ -352,6 +433,8 @@ class Controller:
         """Ask every worker, and bring the controller's own numbers up to date."""
         for index, collected in (await self.workers.ask("stats")).items():
             self.stats.update(index, collected)
+        if self.hot_restart is not None:
+            await self.hot_restart.refresh()
         self._own_stats()
         if self.bootstrap.stats_flush_on_admin:
             self.stats.flush()
@@ -397,6 +480,8 @@ class Controller:
         milliseconds = int((self.loop.time() - self.started_at) * 1000)
         self.server_stats.initialization_time_ms.record(milliseconds)
         self.served.log_all()
+        if self.hot_restart is not None:
+            self.hot_restart.accepting()
         logger.info("starting main dispatch loop")
         if not self.bootstrap.stats_flush_on_admin:
             self.loop.call_later(self._flush_seconds(), self._flush_stats)
@@ -464,6 +549,9 @@ class Controller:
         await self.workers.wait_until_gone(STOP_SECONDS)
         self.workers.kill()
         await self.workers.close()
+        if self.hot_restart is not None:
+            self._own_stats()
+            await self.hot_restart.close()
         self.listeners.close()
         if admin is not None:
             await admin.close()
@@ -471,6 +559,11 @@ class Controller:
         self.counts.close()
         self.service.close()
         logger.info("exiting")
+
+    def _start_listener(self, record: ListenerRecord) -> None:
+        self.served.start(record)
+        if self.hot_restart is not None:
+            self.hot_restart.took(record.active)
 
     def _bind(self) -> None:
         logger.info(
@@ -522,7 +615,7 @@ class Controller:
         if self.served.serving:
             self.served.send_all(handle)
         if self._drain is not None:
-            handle.send(("watch_connections",))
+            handle.send(("watch_connections", self._watched))
 
     def _hosts_resolved(self, name: str, resolved: list[tuple[int, str]]) -> None:
         self.health_checks.resolved(name, resolved)
@@ -591,9 +684,10 @@ class Controller:
                 if self.workers.all_ready:
                     self._live.set()
             case "connections":
-                handle.connections = message[1]
-                self._reported.add(handle.generation)
-                self._drain_progress()
+                _kind, handle.connections, question = message
+                if question == self._watched:
+                    self._reported.add(handle.generation)
+                    self._drain_progress()
             case "outcomes":
                 self.outliers.take(handle, message[1])
             case "immediate_failure":
@@ -638,15 +732,15 @@ class Controller:
     def _drain_progress(self) -> None:
         workers = self.workers.alive()
         if self._drain is not None and all(handle.generation in self._reported for handle in workers):
-            self._drain.progress(sum(handle.connections for handle in workers))
+            waits = self._handed_over and self.hot_restart is not None and self.hot_restart.awaits_numbers
+            self._drain.progress(sum(handle.connections for handle in workers) + waits)
 
     def _announce_drain(self) -> None:
         self.workers.broadcast(("drain", self.state == "DRAINING"))
 
     def _own_stats(self) -> None:
         stats = self.server_stats
-        uptime = self.loop.time() - self.started_at
-        stats.refresh(self.state, uptime, read_memory([os.getpid()]), *self.until_expiry())
+        stats.refresh(self.state, self.uptime_all_epochs, read_memory([os.getpid()]), *self.until_expiry())
         stats.total_connections = self.counts.total(0)
         self.stats.update("controller", collect(self.registry))
 
@@ -656,6 +750,8 @@ class Controller:
 
     def _flush_stats(self) -> None:
         if not self._exit.done():
+            if self.hot_restart is not None:
+                self.hot_restart.ask_numbers()
             self._own_stats()
             self.stats.flush()
             self.loop.call_later(self._flush_seconds(), self._flush_stats)

@@ -25,7 +25,7 @@ class DrainSequence:
     """Counts down the connections of all workers. `stop_accepting` and `finished` are called once
     each, `close_idle` every few seconds with the seconds that a connection must have been silent.
 
-    `seconds` is `--drain-time-s`; 0 ends at once whatever is open.
+    `seconds` is `--drain-time-s`; 0 ends at once whatever is open. With `hand_over` another process accepts.
     """
 
     def __init__(
@@ -36,7 +36,10 @@ class DrainSequence:
         stop_accepting: Callable[[], None],
         close_idle: Callable[[float], None],
         finished: Callable[[], None],
+        *,
+        hand_over: bool = False,
     ) -> None:
+        self._hand_over = hand_over
         self._loop = loop
         self._seconds = seconds
         self._immediate = immediate
@@ -55,6 +58,8 @@ class DrainSequence:
         if self._immediate:
             self._refuse()
             self._close_idle(self._idle_seconds)
+        elif self._hand_over:
+            self._refuse()
         else:
             self._timers.append(self._loop.call_later(self._seconds * _ACCEPTING_SHARE, self._refuse))
         self._timers.append(self._loop.call_later(self._seconds, self._give_up))
@@ -69,6 +74,12 @@ class DrainSequence:
             self._refuse()
         else:
             self._finish()
+
+    def limit(self, seconds: float) -> None:
+        """End at most so many seconds from now."""
+        if not self.done:
+            self._timers.append(self._loop.call_later(seconds, self._give_up))
+            self._seconds = min(self._seconds, seconds)
 
     def cancel(self) -> None:
         """Stop the timers; nothing more will be called."""

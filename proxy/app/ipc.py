@@ -24,6 +24,8 @@ HIGH_WATER_BYTES: Final = 256 * 1024
 MAX_QUEUED_BYTES: Final = 256 * 1024 * 1024
 _MAX_FRAME_BYTES: Final = 256 * 1024 * 1024
 _LENGTH: Final = struct.Struct(">I")
+#: Passed to a worker in one message.
+MAX_SOCKETS: Final = 64
 
 Message = tuple[Any, ...]
 

@@ -13,11 +13,14 @@ import random
 import resource
 import signal
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from proxy.app import fork_server, logs
-from proxy.app.command_line import Options
+from proxy.app.command_line import HOT_RESTART_VERSION, Options
 from proxy.base.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from proxy.app.hot_restart.restart import HotRestart
 
 logger = logging.getLogger("proxy.app.serve")
 
@@ -30,12 +33,10 @@ def serve(options: Options) -> int:
         sys.stderr.write(f"error: cannot open --log-path {options.log_path}: {error.strerror}\n")
         return 1
     levels = logs.LogLevels(options.log_level, options.component_levels)
-    base_id = random.randrange(1, 2**16) if options.use_dynamic_base_id else options.base_id
-    logger.info(
-        "initializing epoch %d (base id=%d, hot restart version=disabled)", options.restart_epoch, base_id
-    )
+    # A restarter tells every process of its group to reopen the logs, however early.
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     try:
-        _prepare(options, base_id)
+        _prepare(options)
         fork_server.preload()
         server = fork_server.start()
         return _run(options, server, log_file, levels)
@@ -62,6 +63,11 @@ def _run(
     from proxy.app.config_loading import LoadingChild
 
     loading = LoadingChild(options)
+    try:
+        hot_restart = _hot_restart(options)
+    except UsageError:
+        loading.abandon()
+        raise
     import uvloop
 
     from proxy.app.admin_runner import AdminRunner
@@ -77,7 +83,7 @@ def _run(
     asyncio.set_event_loop(loop)
     loop.set_exception_handler(_log_unexpected)
     try:
-        controller = Controller(loop, options, config, server, log_file, levels)
+        controller = Controller(loop, options, config, server, log_file, levels, hot_restart)
         status: int = loop.run_until_complete(controller.run(AdminRunner))
         return status
     finally:
@@ -87,10 +93,26 @@ def _run(
         loop.close()
 
 
-def _prepare(options: Options, base_id: int) -> None:
-    """What the remaining flags ask of the process. Raises `UsageError`."""
+def _hot_restart(options: Options) -> HotRestart | None:
+    """Our part in a hot restart, None if there is to be none. Raises `UsageError`."""
+    base_id, restart = options.base_id, None
+    if not options.disable_hot_restart and options.mode == "serve":
+        from proxy.app.hot_restart import restart as hot_restart
+
+        base_id, restart = hot_restart.begin(options)
+    elif options.use_dynamic_base_id:
+        base_id = random.randrange(1, 2**16)
+    version = "disabled" if restart is None else HOT_RESTART_VERSION
+    logger.info(
+        "initializing epoch %d (base id=%d, hot restart version=%s)", options.restart_epoch, base_id, version
+    )
     if options.base_id_path:
         _write(options.base_id_path, f"{base_id}\n", "--base-id-path")
+    return restart
+
+
+def _prepare(options: Options) -> None:
+    """What the remaining flags ask of the process. Raises `UsageError`."""
     if options.enable_core_dump:
         _soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
         resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+import socket
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from proxy.admin.server_stats import ListenerManagerStats
 from proxy.app.command_line import Options
+from proxy.app.hot_restart.inherited import key_of
 from proxy.app.worker_table import WorkerHandle, WorkerTable
 from proxy.discovery.listeners import ListenerRecord, ListenerTable
 
@@ -96,13 +98,60 @@ class ServedListeners:
         """Refuse new connections on all listeners (or the inbound ones); existing connections go on."""
         names = self._drainable(inbound_only)
         if names:
+            self._stop_accepting(names)
+
+    def hand_over(self, taken: frozenset[str], *, keep: bool) -> None:
+        """Another process accepts on the sockets of the addresses `taken`, by the names of `key_of`.
+
+        Connections are told to end. The other listeners stop too, unless `keep`.
+        """
+        stopped = []
+        for record in self.table:
+            active = record.active
+            theirs = frozenset(
+                number for number, where in enumerate(active.bound) if keep or key_of(where) in taken
+            )
+            if not active.bound or active.draining:
+                continue
+            if not keep or any(key_of(where) in taken for where in active.bound):
+                active.shared = theirs
+                stopped.append(record.plan.name)
+        self._workers.broadcast(("announce", [record.plan.name for record in self.table]))
+        if stopped:
+            self._stop_accepting(stopped)
+
+    def pass_sockets(self) -> Iterator[tuple[str, list[socket.socket]]]:
+        """The name of an address → its sockets, which another process has too from now on."""
+        for record in self.table:
+            active = record.active
+            if active.draining:
+                continue
+            active.shared = frozenset(range(len(active.bound)))
+            for where, sockets in zip(active.bound, active.sockets, strict=True):
+                if where.address.port or where.address.path:
+                    yield key_of(where), sockets
+
+    def unshare(self) -> None:
+        """The other process has gone without taking over."""
+        for record in self.table:
+            record.active.shared = frozenset()
+
+    def taken(self) -> list[str]:
+        """The names of all addresses that are accepted on."""
+        return [key_of(where) for record in self.table for where in record.active.bound]
+
+    def _stop_accepting(self, names: list[str]) -> None:
+        stopped = [self.table.active[name].active for name in names]
+        shared = {name: tuple(self.table.active[name].active.shared) for name in names}
+        if any(shared.values()):
+            self._workers.broadcast(("drain_listeners", names, shared))
+        else:
             self._workers.broadcast(("drain_listeners", names))
-            stopped = [self.table.active[name].active for name in names]
-            for listener in stopped:
-                listener.draining = True
-                self._stats.listener_stopped += 1
-            # Each worker accepts what waits on its socket and shuts it; a worker that hangs must not keep it open.
-            self._loop.call_later(_REFUSE_SECONDS, _refuse, stopped)
+        for listener in stopped:
+            listener.draining = True
+            self._stats.listener_stopped += 1
+        # Each worker accepts what waits on its socket and shuts it; a worker that hangs must not keep it open.
+        self._loop.call_later(_REFUSE_SECONDS, _refuse, stopped)
 
     def refuse_all(self) -> None:
         """No connection comes in any more."""
@@ -119,9 +168,11 @@ class ServedListeners:
         sockets = record.active.of_worker(handle.index)
         # Sockets and messages come by different ways: a key that is used once tells which belong together.
         key = str(record.number)
-        self._workers.pass_sockets(handle, key, sockets)
+        further = record.active.further_of_worker(handle.index)
+        self._workers.pass_sockets(handle, key, sockets + [one for _number, one in further])
         plan = record.plan
-        handle.send(("listener", plan.name, plan.serialized, record.column, key, len(sockets)))
+        numbers = tuple(number for number, _one in further)
+        handle.send(("listener", plan.name, plan.serialized, record.column, key, len(sockets), numbers))
 
 
 def _refuse(listeners: Iterable[ActiveListener]) -> None:

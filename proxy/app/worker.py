@@ -25,7 +25,7 @@ from proxy.app import logs
 from proxy.app.connection_counts import SharedCounter, SharedCounts
 from proxy.app.descriptor_watch import DescriptorWatch
 from proxy.app.draw import random_draw
-from proxy.app.ipc import Channel, Message
+from proxy.app.ipc import MAX_SOCKETS, Channel, Message
 from proxy.base.errors import ConfigError
 from proxy.base.runtime import Runtime
 from proxy.base.services import WorkerServices
@@ -57,7 +57,6 @@ _PUSH_SHARE: Final = 0.002
 DRAIN_CHECK_SECONDS: Final = 0.1
 # Few objects of a request are in cycles; a rare collection keeps latency flat (docs/architecture.md).
 _GC_THRESHOLDS: Final = (100_000, 50, 50)
-_MAX_HANDLES: Final = 64
 # How the keys of secrets begin, see `proxy.config.resources.ResourceWant`.
 _SECRETS: Final = f"{ResourceType.SECRET.name}/"
 HOST_NUMBERS: Final = HostStats.__slots__
@@ -85,8 +84,8 @@ class Worker:
         self._handles = handles
         self._sockets: dict[str, list[socket.socket]] = {}
         #: Listeners to run, by name, whose sockets are under the key that comes first.
-        self._waiting: dict[str, tuple[str, bytes, int]] = {}
-        self._complete: deque[tuple[str, bytes, list[socket.socket]]] = deque()
+        self._waiting: dict[str, tuple[str, bytes, int, tuple[int, ...]]] = {}
+        self._complete: deque[tuple[str, bytes, list[socket.socket], tuple[int, ...]]] = deque()
         self._starting: asyncio.Task[None] | None = None
         self._go = False
         self._stopping = False
@@ -231,13 +230,18 @@ class Worker:
         self.services.runtime.replace(values)
         self._clusters.apply_runtime()
 
-    def _add_listener(self, name: str, serialized: bytes, column: int, key: str, wanted: int) -> None:
-        """Run a listener on the `wanted` sockets that come under `key`; one of that name is replaced."""
+    def _add_listener(
+        self, name: str, serialized: bytes, column: int, key: str, wanted: int, further: tuple[int, ...] = ()
+    ) -> None:
+        """Run a listener on the `wanted` sockets that come under `key`; one of that name is replaced.
+
+        As many more follow as `further` has numbers, which are those of addresses with another socket.
+        """
         self._columns[name] = column
         before = self._waiting.get(name)
         if before is not None:
             self._close_sockets(before[0])
-        self._waiting[name] = (key, serialized, wanted)
+        self._waiting[name] = (key, serialized, wanted, further)
         self._receive_handles()
 
     def _remove_listeners(self, names: list[str]) -> None:
@@ -262,7 +266,7 @@ class Worker:
     def _receive_handles(self) -> None:
         while True:
             try:
-                key, descriptors, _flags, _peer = socket.recv_fds(self._handles, 4096, _MAX_HANDLES)
+                key, descriptors, _flags, _peer = socket.recv_fds(self._handles, 4096, MAX_SOCKETS)
             except BlockingIOError:
                 break
             except OSError:
@@ -277,12 +281,12 @@ class Worker:
 
     def _start_complete_listeners(self) -> None:
         """Start each listener whose config and sockets have both arrived; they come by different ways."""
-        for name, (key, serialized, wanted) in list(self._waiting.items()):
+        for name, (key, serialized, wanted, further) in list(self._waiting.items()):
             sockets = self._sockets.get(key, [])
-            if len(sockets) == wanted:
+            if len(sockets) == wanted + len(further):
                 del self._waiting[name]
                 self._sockets.pop(key, None)
-                self._complete.append((name, serialized, sockets))
+                self._complete.append((name, serialized, sockets, further))
         if self._starting is None and (self._complete or self._go):
             self._starting = self._loop.create_task(self._start_listeners(), name="start listeners")
             self._starting.add_done_callback(self._on_started)
@@ -310,7 +314,9 @@ class Worker:
             gc.set_threshold(*_GC_THRESHOLDS)
             self.channel.send(("ready",))
 
-    async def _start_listener(self, name: str, serialized: bytes, sockets: list[socket.socket]) -> None:
+    async def _start_listener(
+        self, name: str, serialized: bytes, sockets: list[socket.socket], further: tuple[int, ...]
+    ) -> None:
         context = self._context()
         message = listener_pb2.Listener.FromString(serialized)
         # The controller's name for a listener that has none.
@@ -318,7 +324,8 @@ class Worker:
         config = compile_listener(message, f"listener {name}", context)
         try:
             context.raise_if_problems()
-            await self._listeners.add(config, sockets)
+            first = len(sockets) - len(further)
+            await self._listeners.add(config, sockets[:first], zip(further, sockets[first:], strict=True))
         except (ConfigError, OSError) as error:
             # Checked before it came here: a file that it names has changed or gone since.
             logger.error("listener %s cannot be used: %s", name, error)
@@ -398,11 +405,12 @@ class Worker:
         self.services.drain.draining = draining
         self._listeners.announce_drain(draining)
 
-    def _drain_listeners(self, names: list[str]) -> None:
+    def _drain_listeners(self, names: list[str], shared: dict[str, tuple[int, ...]] | None = None) -> None:
+        """Accept no longer; `shared` are numbers of addresses by listener, on which another process goes on."""
         for name in names:
             listener = self._listeners.listeners.get(name)
             if listener is not None:
-                listener.refuse()
+                listener.refuse(shared[name] if shared else ())
 
     def _announce(self, names: list[str]) -> None:
         """As `_mark_draining`, for some listeners."""
@@ -414,11 +422,18 @@ class Worker:
     def _close_idle(self, silent: float) -> None:
         self._listeners.close_idle(silent)
 
-    def _watch_connections(self) -> None:
-        """Report the number of connections until it is 0, because the controller waits for that."""
-        count = self._listeners.active_connections
-        self.channel.send(("connections", count))
-        self._drain_timer = self._loop.call_later(DRAIN_CHECK_SECONDS, self._watch_connections)
+    def _watch_connections(self, question: int) -> None:
+        """Report the number of connections again and again, because the controller waits for it to be 0.
+
+        Connections accepted before `question` came may have to be made yet: the first report follows them.
+        """
+        if self._drain_timer is not None:
+            self._drain_timer.cancel()
+        self._loop.call_soon(self._report_connections, question)
+
+    def _report_connections(self, question: int) -> None:
+        self.channel.send(("connections", self._listeners.active_connections, question))
+        self._drain_timer = self._loop.call_later(DRAIN_CHECK_SECONDS, self._report_connections, question)
 
     def _stop(self) -> None:
         self._stopping = True

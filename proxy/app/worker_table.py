@@ -18,7 +18,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from proxy.app import fork_server
-from proxy.app.ipc import Channel, FrameReader, Message, encode, send_blocking
+from proxy.app.ipc import MAX_SOCKETS, Channel, FrameReader, Message, encode, send_blocking
 
 logger = logging.getLogger("proxy.app.worker_table")
 
@@ -144,7 +144,9 @@ class WorkerTable:
 
     def pass_sockets(self, handle: WorkerHandle, key: str, sockets: list[socket.socket]) -> None:
         """Give a worker the listening sockets of a listener; they stay open here too."""
-        handle.unsent_handles.append((key.encode(), [sock.fileno() for sock in sockets]))
+        for start in range(0, len(sockets), MAX_SOCKETS):
+            part = sockets[start : start + MAX_SOCKETS]
+            handle.unsent_handles.append((key.encode(), [sock.fileno() for sock in part]))
         self._send_handles(handle)
 
     def end(self) -> None:

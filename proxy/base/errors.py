@@ -50,6 +50,10 @@ class UsageError(OutriderError):
     """The command line or the machine does not allow what was asked; the text names the remedy."""
 
 
+class HotRestartError(OutriderError):
+    """The other process of a hot restart has gone, or has said what it may not say."""
+
+
 class ProtocolError(OutriderError):
     """A peer broke a wire protocol.
 

@@ -11,12 +11,13 @@ from envoy.config.listener.v3 import listener_pb2
 from msgspec import Struct
 
 from proxy.admin.server_stats import ListenerManagerStats
-from proxy.app.active_listener import ActiveListener
+from proxy.app.active_listener import ActiveListener, Opener
 from proxy.app.bootstrap_extensions import NEEDS_EXTENSION
 from proxy.app.config_loading import ListenerPlan, plan_of
 from proxy.base.errors import ConfigError, UsageError
 from proxy.config.context import CompileContext
 from proxy.config.resources import ResourceWant
+from proxy.connection.sockets import open_sockets
 from proxy.discovery.accept import Reading, UpdateError, reason_of, refuse, tell
 from proxy.discovery.places import Places
 from proxy.discovery.turns import Turns
@@ -94,6 +95,7 @@ class ListenerTable:
         *,
         after_drain: Callable[[Callable[[], None]], object],
         allows_internal: bool = False,
+        opener: Opener = open_sockets,
     ) -> None:
         self._workers = workers
         self._places = places
@@ -105,10 +107,13 @@ class ListenerTable:
         self._stop = stop
         self._allows_internal = allows_internal
         self._after_drain = after_drain
+        self._opener = opener
         self._numbers = itertools.count(1).__next__
         self.active: dict[str, ListenerRecord] = {}
         self.warming: dict[str, ListenerRecord] = {}
         self.errors: dict[str, UpdateError] = {}
+        #: Whether a control plane has said which there are.
+        self.listed = False
 
     def __iter__(self) -> Iterator[ListenerRecord]:
         """Those that run, or will when start-up is complete."""
@@ -118,7 +123,7 @@ class ListenerTable:
         """Bind those of the bootstrap, which were checked with it. Raises `UsageError`."""
         now = self._clock()
         for plan in plans:
-            active = ActiveListener(plan, self._workers)
+            active = ActiveListener(plan, self._workers, opener=self._opener)
             self.active[plan.name] = ListenerRecord(self._numbers(), active, self._column(), now)
             self._stats.listener_added += 1
         self._count()
@@ -188,6 +193,7 @@ class ListenerTable:
 
     async def apply(self, update: Update) -> Sequence[Rejection]:
         """See `xds_client.api.Consumer`."""
+        self.listed = True
         reading = Reading(listener_pb2.Listener)
         await reading.look(update.added)
         if reading.rejections:
@@ -264,7 +270,7 @@ class ListenerTable:
         try:
             if before is not None and before.active.shares(plan):
                 return before.active.succeeded_by(plan)
-            return ActiveListener(plan, self._workers)
+            return ActiveListener(plan, self._workers, opener=self._opener)
         except UsageError as error:
             raise ConfigError(str(error)) from error
 

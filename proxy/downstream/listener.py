@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from typing import Any, Final
 
@@ -221,7 +222,7 @@ class Listener:
         self.stats = stats_of(config, services)
         self._services = services
         self._servers: list[asyncio.AbstractServer] = []
-        self._sockets: list[tuple[Acceptor, socket.socket]] = []
+        self._sockets: list[tuple[int, Acceptor, socket.socket]] = []
         self._taking: set[asyncio.Task[None]] = set()
         self._facts = facts = ListenerFacts(
             config.name,
@@ -245,18 +246,31 @@ class Listener:
         self._rules = self._sniffing_rules(facts) if config.filters else None
         self._acceptors: list[Acceptor] = []
 
-    async def start(self, sockets: list[socket.socket]) -> None:
-        """Accept on `sockets`, one for each of the config's addresses; they belong to the listener now."""
-        for where, one in zip(self.config.addresses, sockets, strict=True):
-            acceptor = self.acceptor(local_address(one), where)
-            self._sockets.append((acceptor, one))
-            self._servers.append(await self._serve(acceptor, one, where))
-            for _ in range(_ACCEPTED_AT_ONCE - 1):
-                try:
-                    again = one.dup()
-                except OSError:
-                    break  # out of descriptors: one by one will do
-                self._servers.append(await self._serve(acceptor, again, where))
+    async def start(
+        self, sockets: list[socket.socket], further: Iterable[tuple[int, socket.socket]] = ()
+    ) -> None:
+        """Accept on `sockets`, one for each of the config's addresses, and on `further` ones, each with the number
+        of its address; they belong to the listener now.
+        """
+        addresses = self.config.addresses
+        acceptors = []
+        for number, (where, one) in enumerate(zip(addresses, sockets, strict=True)):
+            acceptors.append(self.acceptor(local_address(one), where))
+            await self._accept_on(number, acceptors[number], one, where)
+        for number, one in further:
+            await self._accept_on(number, acceptors[number], one, addresses[number])
+
+    async def _accept_on(
+        self, number: int, acceptor: Acceptor, one: socket.socket, where: ListenAddress
+    ) -> None:
+        self._sockets.append((number, acceptor, one))
+        self._servers.append(await self._serve(acceptor, one, where))
+        for _ in range(_ACCEPTED_AT_ONCE - 1):
+            try:
+                again = one.dup()
+            except OSError:
+                break  # out of descriptors: one by one will do
+            self._servers.append(await self._serve(acceptor, again, where))
 
     def replace_chains(self, config: ListenerConfig) -> list[LiveChain]:
         """Take the chains of `config`, which is the same in everything else (`ListenerConfig.frame`).
@@ -328,12 +342,14 @@ class Listener:
             return await loop.create_unix_server(acceptor.factory, sock=listening, backlog=backlog)
         return await loop.create_server(acceptor.factory, sock=listening, backlog=backlog)
 
-    def refuse(self) -> None:
-        """Refuse further connections in every process that holds the sockets.
+    def refuse(self, shared: Collection[int] = ()) -> None:
+        """Refuse further connections in every process that holds the sockets, except those of the addresses whose
+        numbers are `shared`: there others go on accepting.
 
         Those that the kernel has completed already are accepted first: closing would reset them.
         """
-        for acceptor, listening in self._sockets:
+        own = [(acceptor, listening) for number, acceptor, listening in self._sockets if number not in shared]
+        for acceptor, listening in own:
             for _ in range(_MOST_WAITING):
                 try:
                     waiting, _name = listening.accept()
@@ -343,7 +359,7 @@ class Listener:
                 task = self._services.loop.create_task(self._take(acceptor, waiting))
                 self._taking.add(task)
                 task.add_done_callback(self._taking.discard)
-        stop_listening([listening for _, listening in self._sockets])
+        stop_listening([listening for _, listening in own])
         self.stop()
 
     async def _take(self, acceptor: Acceptor, waiting: socket.socket) -> None:
@@ -372,8 +388,13 @@ class Listener:
 
     @property
     def active(self) -> int:
-        """Connections open in this worker."""
+        """Connections open in this worker, those of a listener that it has replaced included."""
         return self.stats.downstream_cx_active
+
+    @property
+    def pending(self) -> int:
+        """Accepted, and not open yet."""
+        return len(self._taking)
 
     def close_idle(self, silent: float) -> None:
         """Close connections that have carried nothing for so many seconds, as far as their protocol can tell."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -41,8 +41,14 @@ class ListenerManager:
         self.listeners: dict[str, AnyListener] = {}
         self.draining: list[AnyListener] = []
 
-    async def add(self, config: ListenerConfig, sockets: list[socket.socket]) -> AnyListener:
-        """Run a listener on the bound `sockets`, one for each of `config.addresses` (none if it has no port).
+    async def add(
+        self,
+        config: ListenerConfig,
+        sockets: list[socket.socket],
+        further: Iterable[tuple[int, socket.socket]] = (),
+    ) -> AnyListener:
+        """Run a listener on the bound `sockets`, one for each of `config.addresses` (none if it has no port), and
+        on `further` ones, each with the number of its address.
 
         A listener of that name is replaced: it is drained once the new one accepts. The caller ends its
         connections with `close_drained` when the drain time is over. If nothing but filter chains differ, it stays,
@@ -50,30 +56,35 @@ class ListenerManager:
         """
         present = self.listeners.get(config.name)
         if isinstance(present, Listener) and config.frame and present.config.frame == config.frame:
-            for sock in sockets:
+            for sock in (*sockets, *(one for _number, one in further)):
                 sock.close()  # those that it has are the same
             gone = present.replace_chains(config)
             if gone and self._drain_time:
                 self._services.loop.call_later(self._drain_time, _close_chains, present, gone)
             return present
-        listener = await self._start(config, sockets)
+        listener = await self._start(config, sockets, further)
         replaced = self.listeners.pop(config.name, None)
         self.listeners[config.name] = listener
         if replaced is not None:
             self._retire(replaced)
         return listener
 
-    async def _start(self, config: ListenerConfig, sockets: list[socket.socket]) -> AnyListener:
+    async def _start(
+        self,
+        config: ListenerConfig,
+        sockets: list[socket.socket],
+        further: Iterable[tuple[int, socket.socket]],
+    ) -> AnyListener:
         if config.udp is not None:
             from proxy.downstream.udp_listener import UdpListener  # few workers have one
 
             datagrams = UdpListener(config, self._services, stats_of(config, self._services))
-            await datagrams.start(sockets)
+            await datagrams.start(sockets, further)
             return datagrams
         own = self._counter(config.name) if self._counter else None
         listener = Listener(config, self._services, self._next_id, own, self._global_count, self._directory)
         if config.bind_to_port:
-            await listener.start(sockets)
+            await listener.start(sockets, further)
         else:
             listener.start_unbound()
         return listener
@@ -126,7 +137,9 @@ class ListenerManager:
     @property
     def active_connections(self) -> int:
         """Connections open in this worker, those of draining listeners included."""
-        return sum(one.active for one in {one.stats: one for one in self._all()}.values())
+        listeners = self._all()
+        open_now = sum(one.active for one in {one.stats: one for one in listeners}.values())
+        return open_now + sum(one.pending for one in listeners)
 
     def _all(self) -> list[AnyListener]:
         return [*self.listeners.values(), *self.draining]

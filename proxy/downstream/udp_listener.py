@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -158,6 +159,7 @@ class UdpListener:
     """
 
     active = 0
+    pending = 0
 
     def __init__(self, config: ListenerConfig, services: WorkerServices, stats: ListenerStats) -> None:
         assert config.udp is not None
@@ -172,9 +174,15 @@ class UdpListener:
         made = config.udp.filter
         self._filter = None if made is None else made[0].create(made[1], services)
 
-    async def start(self, sockets: list[socket.socket]) -> None:
-        """Read from `sockets`, one for each of the config's addresses; they belong to the listener now."""
-        for where, one in zip(self.config.addresses, sockets, strict=True):
+    async def start(
+        self, sockets: list[socket.socket], further: Iterable[tuple[int, socket.socket]] = ()
+    ) -> None:
+        """Read from `sockets`, one for each of the config's addresses, and from `further` ones, each with the
+        number of its address; they belong to the listener now.
+        """
+        addresses = self.config.addresses
+        others = ((addresses[number], one) for number, one in further)
+        for where, one in (*zip(addresses, sockets, strict=True), *others):
             address = local_address(one)
             self.local_addresses.append(address)
             self._sockets.append(one)
@@ -242,7 +250,7 @@ class UdpListener:
             if taker is not None:
                 taker.on_datagram(end or unknown, peer, data, now)
 
-    def refuse(self) -> None:
+    def refuse(self, shared: Collection[int] = ()) -> None:  # noqa: ARG002  (as `Listener.refuse`)
         """Stop: there is nothing that the kernel has accepted already."""
         self.stop()
 

@@ -22,6 +22,10 @@ class Outrider(ProxyProcess):
         return [sys.executable, "-m", "proxy"]
 
     @classmethod
+    def default_arguments(cls) -> list[str]:
+        return [*super().default_arguments(), "--disable-hot-restart"]
+
+    @classmethod
     def environment(cls) -> dict[str, str]:
         """The tree's own modules, and every warning shown: a test of ours may assert that stderr has none.
 

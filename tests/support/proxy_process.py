@@ -44,8 +44,9 @@ class ProxyProcess:
         wait: bool = True,
     ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix=f"{self.name}-"))
-        self.admin_port = free_port()
-        self.ports = {name: free_port() for name in listeners}
+        given = values or {}
+        self.admin_port = int(given.get("admin_port", 0)) or free_port()
+        self.ports = {name: int(given.get(f"{name}_port", 0)) or free_port() for name in listeners}
         self.values: dict[str, str | int] = {
             "admin_port": self.admin_port,
             "dir": str(self.directory),

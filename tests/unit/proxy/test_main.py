@@ -11,6 +11,8 @@ def test_version_and_help_end_well(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     assert "USAGE" in capsys.readouterr().out
     assert main(["--hot-restart-version"]) == 0
+    assert capsys.readouterr().out == "outrider.1\n"
+    assert main(["--hot-restart-version", "--disable-hot-restart"]) == 0
     assert capsys.readouterr().out == "disabled\n"
 
 

@@ -70,3 +70,26 @@ def test_sockets_bound_before_a_failure_are_given_back() -> None:
         taken.listen()
         with pytest.raises(UsageError, match="Address already in use"):
             ActiveListener(plan(Address("127.0.0.1", 0), Address(*taken.getsockname())), workers=1)
+
+
+def test_sockets_of_a_process_with_more_workers_are_all_accepted_on() -> None:
+    made = ActiveListener(plan(Address("127.0.0.1", 0)), 5)
+    listener = ActiveListener(plan(Address("127.0.0.1", 0)), 2, opener=lambda *_: made.sockets[0])
+    own = [listener.of_worker(index) for index in range(2)]
+    further = [listener.further_of_worker(index) for index in range(2)]
+    assert [len(one) for one in own] == [1, 1]
+    assert [[number for number, _socket in one] for one in further] == [[0, 0], [0]]
+    every = {sock.fileno() for one in own for sock in one} | {s.fileno() for one in further for _, s in one}
+    assert len(every) == 5
+    listener.close()
+
+
+def test_what_another_process_accepts_on_is_closed_but_not_shut() -> None:
+    listener = ActiveListener(plan(Address("127.0.0.1", 0)), workers=1)
+    listener.listen()
+    with listener.of_worker(0)[0].dup() as theirs:
+        listener.shared = frozenset({0})
+        listener.refuse()
+        listener.close()
+        socket.create_connection(theirs.getsockname(), timeout=5).close()
+        theirs.accept()[0].close()

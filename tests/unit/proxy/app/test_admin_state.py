@@ -62,6 +62,8 @@ def controller() -> SimpleNamespace:
         loop=SimpleNamespace(time=lambda: 100.0),
         host_health=SimpleNamespace(of_cluster=lambda name: {("10.0.0.1:80", 0): 1} if name == "a" else {}),
         started_at=90.0,
+        uptime_all_epochs=40.0,
+        hot_restart=None,
         state="LIVE",
         runtime=SimpleNamespace(overrides={"k": "2"}, present=lambda: config.layers),
         workers=Workers(),
@@ -88,7 +90,7 @@ def test_the_bootstrap_is_shown_whole(controller: SimpleNamespace) -> None:
 
 def test_the_command_line_is_shown_as_envoy_does(controller: SimpleNamespace) -> None:
     facts = ControllerAdminState(controller).server_facts()  # type: ignore[arg-type]
-    assert facts.uptime == 10.0
+    assert (facts.uptime, facts.uptime_all_epochs, facts.hot_restart_version) == (10.0, 40.0, "disabled")
     options = facts.options
     assert options.config_path == "x.yaml"
     assert options.drain_strategy == options.Immediate

@@ -73,7 +73,6 @@ def test_words_after_a_double_dash_are_ignored() -> None:
         (["--component-log-level", "upstream"], "component log level not correctly specified"),
         (["--stats-tag", "foo"], "error: misformatted stats-tag 'foo'"),
         (["--stats-tag", "a:b", "--stats-tag", "a:c"], "stats-tag 'a' is given twice"),
-        (["--restart-epoch", "1"], "--restart-epoch=1 asks for a hot restart"),
         (["--restart-epoch", "1", "--use-dynamic-base-id"], "cannot use --restart-epoch=1 with"),
         (["--disable-extensions", "a/b"], "--disable-extensions is not supported"),
         (["--bootstrap-version", "1"], "unknown bootstrap-version 1"),
@@ -87,8 +86,10 @@ def test_a_misspelt_flag_is_refused_with_a_suggestion() -> None:
     assert "Did you mean --concurrency?" in refusal("--concurency", "2")
 
 
-def test_a_later_epoch_starts_when_a_missing_parent_is_to_be_ignored() -> None:
-    assert parse(["--restart-epoch", "2", "--skip-hot-restart-on-no-parent"]).restart_epoch == 2
+def test_who_gives_a_flag_of_hot_restart_asks_for_it() -> None:
+    assert not parse(["--drain-time-s", "3"]).asks_for_hot_restart
+    for flags in (["--restart-epoch", "0"], ["--base-id", "0"], ["--use-dynamic-base-id"]):
+        assert parse(flags).asks_for_hot_restart
 
 
 def test_stats_tags_may_be_repeated() -> None:

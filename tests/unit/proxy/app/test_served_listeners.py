@@ -9,15 +9,23 @@ import pytest
 
 from proxy.admin.server_stats import ListenerManagerStats
 from proxy.app.served_listeners import ServedListeners
+from proxy.base.address import Address
+from proxy.connection.sockets import ListenAddress
 
 
 class Active:
-    def __init__(self) -> None:
+    def __init__(self, *ports: int) -> None:
         self.draining = False
+        self.shared: frozenset[int] = frozenset()
+        self.bound = tuple(ListenAddress(Address("127.0.0.1", port)) for port in ports or (1,))
+        self.sockets = [[port] for port in ports or (1,)]
         self.calls: list[str] = []
 
     def of_worker(self, index: int) -> list[int]:
         return [index]
+
+    def further_of_worker(self, _index: int) -> list[tuple[int, int]]:
+        return [(0, 8), (0, 9)]
 
     def addresses(self) -> list[str]:
         return ["127.0.0.1:1"]
@@ -32,9 +40,9 @@ class Active:
         self.calls.append("close")
 
 
-def record(name: str, *, inbound: bool = False) -> Any:
+def record(name: str, *ports: int, inbound: bool = False) -> Any:
     plan = SimpleNamespace(name=name, serialized=b"", inbound=inbound, bound=True)
-    return SimpleNamespace(plan=plan, active=Active(), number=7, column=1)
+    return SimpleNamespace(plan=plan, active=Active(*ports), number=7, column=1)
 
 
 class Table(list[Any]):
@@ -74,6 +82,8 @@ def test_a_listener_that_comes_before_all_are_served_waits(world: World) -> None
     assert world.told == []
     world.served.serve()
     assert [message[:2] for message in world.told] == [("listener", "in"), ("listener", "out"), ("serve",)]
+    # Beside its own socket the worker gets further ones, with the number of their address.
+    assert world.told[0][5:] == (1, (0, 0))
 
 
 def test_connections_come_in_only_when_workers_are_ready(world: World) -> None:
@@ -113,3 +123,30 @@ def test_listeners_that_go_are_closed_after_a_moment(world: World) -> None:
     assert (world.broadcast, gone.active.calls) == ([("remove_listeners", ["gone"])], [])
     world.pass_time()
     assert gone.active.calls == ["refuse", "close"]
+
+
+def test_who_takes_over_gets_the_sockets_by_address_and_they_are_never_shut_here() -> None:
+    world = World(record("web", 80, 81), record("any", 0))
+    assert list(world.served.pass_sockets()) == [("127.0.0.1:80", [80]), ("127.0.0.1:81", [81])]
+    web, any_port = (one.active for one in world.served.table)
+    assert (web.shared, any_port.shared) == ({0, 1}, {0})
+    world.served.unshare()
+    assert (web.shared, any_port.shared) == (set(), set())
+
+
+def test_after_a_take_over_nobody_shuts_what_was_taken() -> None:
+    world = World(record("web", 80, 81), record("gone", 82))
+    world.served.hand_over(frozenset({"127.0.0.1:80"}), keep=False)
+    assert world.broadcast == [
+        ("announce", ["web", "gone"]),
+        ("drain_listeners", ["web", "gone"], {"web": (0,), "gone": ()}),
+    ]
+    assert [one.active.draining for one in world.served.table] == [True, True]
+
+
+def test_what_the_successor_may_still_claim_goes_on() -> None:
+    world = World(record("web", 80), record("late", 81))
+    world.served.hand_over(frozenset({"127.0.0.1:80"}), keep=True)
+    assert [one.active.draining for one in world.served.table] == [True, False]
+    world.served.hand_over(frozenset({"127.0.0.1:81"}), keep=True)
+    assert world.broadcast[-1] == ("drain_listeners", ["late"], {"late": (0,)})
