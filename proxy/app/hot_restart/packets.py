@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import select
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -52,7 +53,11 @@ class PacketConnection:
         self._waiting_bytes = 0
         self._reset = False
         self.closed = False
-        loop.add_reader(connection, self._read)
+        # libuv watches no longer once an error waits in a socket, as when the other end closes unread.
+        # What it watches here has none.
+        self._watch = select.epoll()
+        self._watch.register(connection, select.EPOLLIN)
+        loop.add_reader(self._watch, self._read)
 
     def send(self, packet: bytes, sockets: Sequence[socket.socket] = ()) -> None:
         """Queue one packet; `sockets` stay the caller's. Nothing happens after the end."""
@@ -77,7 +82,8 @@ class PacketConnection:
         if self.closed:
             return
         self.closed = True
-        self._loop.remove_reader(self._socket)
+        self._loop.remove_reader(self._watch)
+        self._watch.close()
         self._loop.remove_writer(self._socket)
         self._socket.close()
         self._drop_waiting()

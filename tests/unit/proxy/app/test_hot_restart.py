@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from proxy.app.command_line import Options, parse
 from proxy.app.hot_restart import names, successor
 from proxy.app.hot_restart.inherited import InheritedSockets, key_of
 from proxy.app.hot_restart.messages import Hello, Refused, Welcome, decode_reply, encode
+from proxy.app.hot_restart.packets import PacketConnection
 from proxy.app.hot_restart.predecessor import NoParentError, Predecessor
 from proxy.app.hot_restart.successor import Numbers, SuccessorGate
 from proxy.base.address import Address
@@ -176,6 +178,29 @@ def test_a_successor_that_dies_first_leaves_all_as_it_was_and_another_may_try() 
             await until(lambda: old.asked[-1] == "go on")
 
     assert run(scenario).asked == ["greeted", "go on"] * 2
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("uvloop_too", [False, True])
+def test_what_was_said_before_a_sudden_end_is_heard(*, uvloop_too: bool, late: bool) -> None:
+    async def scenario() -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        told: list[Any] = []
+        heard = PacketConnection(
+            asyncio.get_running_loop(), ours, lambda packet, _sockets: told.append(packet), told.append
+        )
+        heard.send(b"never read")
+        theirs.send(b"one")
+        theirs.send(b"two")
+        theirs.close()
+        if late:
+            heard.send(b"too late")
+        async with asyncio.timeout(20):
+            await until(lambda: len(told) == 3)
+        assert told == [b"one", b"two", "it has ended"]
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop_too else None) as runner:
+        runner.run(scenario())
 
 
 def test_only_one_may_take_over_at_a_time() -> None:
