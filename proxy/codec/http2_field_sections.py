@@ -214,6 +214,8 @@ class Http2FieldSections(Http2Control):
             trailers = self._parse_block(block, self._trailers, self.parse_trailers)
         if not ends or stream.body_left > 0:
             raise Http2MessageError(_BAD_MESSAGE)
+        if not self.client:
+            stream.check_trailers(trailers)
         stream.remote_closed = True
         local_closed = stream.local_closed
         stream.on_trailers(trailers)

@@ -151,7 +151,7 @@ class FieldRules:
                 cookies.append(value)
             elif kind == UNDERSCORE:
                 dropped += 1
-            elif kind == LENGTH:
+            elif kind == LENGTH and all(other != name for other, _ in plain):
                 parse_length(value)
                 plain.append(field)
             elif kind == CODING and value.lower() == "trailers":

@@ -61,8 +61,8 @@ class PendingSend:
 class Http2Stream:
     """See module; the owner of the connection subclasses it. One object per stream per side.
 
-    The core calls the `on_*` hooks; none of them may raise. `on_reset` or the end of both directions is
-    followed by `Http2Connection.on_stream_closed`, once. After that every method is a no-op.
+    The core calls the `on_*` hooks, none of which may raise, and `check_trailers`. `on_reset` or the end of both
+    directions is followed by `Http2Connection.on_stream_closed`, once. After that every method is a no-op.
     """
 
     # Defaults on the class: few streams change them, and few read them.
@@ -112,6 +112,9 @@ class Http2Stream:
         self.on_head(parsed, False)
         if not self.closed:
             self.on_data(data, end_stream)
+
+    def check_trailers(self, trailers: Any) -> None:
+        """The trailers of a request came: raise `Http2MessageError` if they do not fit what came before."""
 
     def on_trailers(self, trailers: Any) -> None:
         """Trailers came and the peer has finished. `trailers` is what `parse_trailers` made (shared: no edits)."""

@@ -8,7 +8,13 @@ from proxy.base.headers import HeaderMap
 from proxy.base.messages import ResponseHead
 from proxy.base.response_flags import ResponseFlag
 from proxy.base.stream_info import ConnectionInfo
-from proxy.codec.http2_fields import HEADERS_TOO_LARGE, TOO_MANY_HEADERS, UNEXPECTED_UNDERSCORE
+from proxy.codec.http2_fields import (
+    HEADERS_TOO_LARGE,
+    TOO_MANY_HEADERS,
+    UNEXPECTED_UNDERSCORE,
+    invalid_field,
+    invalid_message,
+)
 from proxy.codec.http2_frames import DEFAULT_MAX_FRAME_SIZE, FRAME_HEADER_SIZE, ErrorCode
 from proxy.codec.http2_render import render_response_block, render_trailer_block
 from proxy.codec.http2_request import Http2Request
@@ -126,6 +132,16 @@ class Http2ServerStream(Http2Stream):
             stream.on_request_data(data, end_stream=True)
         else:
             stream.on_request_data(data, end_stream=False)
+
+    def check_trailers(self, trailers: tuple[HeaderMap, int]) -> None:
+        """See `Http2Stream`: a length there is held against the body, and must be the only one."""
+        length = trailers[0].get("content-length")
+        if length is None or self.stream is None:
+            return
+        if self.body_left >= 0:
+            raise invalid_field()
+        if int(length) != self.stream.info.bytes_received:
+            raise invalid_message()
 
     def on_trailers(self, trailers: tuple[HeaderMap, int]) -> None:
         """See `Http2Stream`. The number is the size of the encoded field section."""

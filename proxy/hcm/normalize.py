@@ -11,14 +11,13 @@ import re
 from typing import Final
 
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-#: Characters that leave as %XX although the codec lets them in.
-_ENCODED: Final = {character: f"%{ord(character):02X}" for character in '"<>`{}|^\t\f'}
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _MADE_ESCAPE = re.compile(r"\0(?=[0-9A-Fa-f]{2})")
 #: `..;a=b` is a dot segment for servers that know parameters of path segments.
 _DOTS_WITH_PARAMETERS = re.compile(r"(/\.{1,2});[^/]*")
-_UNSAFE = re.compile(r"[\"<>`{}|^\t\f]")
+#: Characters that leave as %XX although a codec lets them in; HTTP/2 does beyond ASCII.
+_UNSAFE = re.compile(r"[\"<>`{}|^\t\f\x80-\xff]")
 _SLASHES = re.compile(r"/{2,}")
 #: Envoy reads a port as a number of 32 bits; one that does not fit is none.
 _MOST_PORT: Final = 2**32 - 1
@@ -44,7 +43,7 @@ def normalize_path(target: str) -> str | None:
     path = path.replace("\\", "/")
     if "%" in path:
         path = _decode(path)
-    path = _UNSAFE.sub(lambda match: _ENCODED[match[0]], path)
+    path = _UNSAFE.sub(lambda match: f"%{ord(match[0]):02X}", path)
     return _resolve_dots(path) + query
 
 

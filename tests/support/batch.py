@@ -13,11 +13,14 @@ import socket
 import struct
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 from tests.support.compare import masked
 from tests.support.configs import Json
+from tests.support.http2_client import Http2Client
+from tests.support.http2_frames import FrameReader
 from tests.support.http_text import Message, parse_request, parse_responses
 from tests.support.origin import Answer
 
@@ -45,6 +48,11 @@ class Talk:
     upstream: list[Message] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
 
+    @property
+    def forwarded(self) -> list[Message]:
+        """The requests that reached the upstream whole, and had to be whole to get there."""
+        return [message for message in self.upstream if message.complete]
+
     def view(self, sent: bytes, methods: Sequence[str] | None = None) -> dict[str, object]:
         """What is compared, with everything that varies from run to run masked."""
         responses, rest = parse_responses(self.data, methods or _methods(sent), ended=self.end != "open")
@@ -65,6 +73,30 @@ class Talk:
 def _view(message: Message) -> tuple[object, ...]:
     fields = sorted(masked(message.fields))
     return (message.start, fields, message.body, message.trailers, message.complete)
+
+
+@dataclass
+class Http2Talk(Talk):
+    """What one case of HTTP/2 brought. How its last packets meet decides whether a close looks like a reset.
+
+    `in_pieces` says that the request had several frames: if it was refused in a later one, the first ones may have
+    reached the upstream, as a whole request even, if they could be one.
+    """
+
+    client: dict[str, Any] = field(default_factory=dict)
+    in_pieces: bool = False
+
+    def view(self, sent: bytes, methods: Sequence[str] | None = None) -> dict[str, object]:
+        """See `Talk.view`."""
+        del sent, methods
+        client = {**self.client, "end": None, "open": self.client["end"] == "open"}
+        return {"client": client, "upstream": [_view(one) for one in self.forwarded], "log": self.log}
+
+    @property
+    def forwarded(self) -> list[Message]:
+        """See `Talk`."""
+        answered = any(heads for heads, *_ in self.client["streams"].values())
+        return super().forwarded if answered or not self.in_pieces else []
 
 
 def case_address(index: int) -> str:
@@ -327,3 +359,31 @@ def run_batch(
         )
 
     return asyncio.run(main())
+
+
+def run_http2_batch(
+    ports: Sequence[int],
+    cases: Sequence[Sequence[bytes]],
+    *,
+    first: int = 0,
+    parallel: int = 16,
+    patience: float = 1.0,
+    quiet: float = 0.1,
+) -> list[list[Talk]]:
+    """As `run_batch`, of frames on stream 1 behind a greeting that both sides have acknowledged."""
+
+    def talk(port: int, index: int, pieces: Sequence[bytes]) -> Talk:
+        with Http2Client(port, source=case_address(first + index), timeout=patience) as client:
+            client.settle(5)
+            client.send(b"".join(pieces))
+            client.read(1)
+            # Whether the connection goes on is part of the answer.
+            client.settle(quiet)
+            frames = FrameReader().feed(b"".join(pieces))
+            return Http2Talk(client=client.summary(), in_pieces=len(frames) > 1)
+
+    with ThreadPoolExecutor(parallel) as pool:
+        jobs = [
+            [pool.submit(talk, port, index, pieces) for index, pieces in enumerate(cases)] for port in ports
+        ]
+        return [[job.result() for job in of_port] for of_port in jobs]

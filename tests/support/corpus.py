@@ -66,9 +66,18 @@ class Result:
 
 
 class CorpusPair:
-    """Both proxies, each in front of an origin that answers by `answer`. Use as a context manager."""
+    """Both proxies, each in front of an origin that answers by `answer`. Use as a context manager.
 
-    def __init__(self, config: Mapping[str, Any], answer: Callable[[Message], bytes | Answer]) -> None:
+    `batch` has the conversations: `run_batch` or `run_http2_batch`.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        answer: Callable[[Message], bytes | Answer],
+        batch: Callable[..., list[list[Talk]]] = run_batch,
+    ) -> None:
+        self._batch = batch
         with contextlib.ExitStack() as stack:
             self._sides = []
             for kind in (Envoy, subject()):
@@ -91,7 +100,7 @@ class CorpusPair:
         """Every case (name, pieces) through both."""
         pieces = [one for _, one in cases]
         ports = [side.proxy.port for side in self._sides]
-        talks = run_batch(ports, pieces, **options)
+        talks = self._batch(ports, pieces, **options)
         for side, of_side in zip(self._sides, talks, strict=True):
             side.read_log()
             upstream = side.origin.take()
@@ -162,17 +171,17 @@ class CorpusPair:
 
 
 def _leaked(result: Result) -> bool:
-    envoy = [message for message in result.envoy_talk.upstream if message.complete]
-    outrider = [message for message in result.outrider_talk.upstream if message.complete]
-    return len(outrider) > len(envoy)
+    return len(result.outrider_talk.forwarded) > len(result.envoy_talk.forwarded)
 
 
-def corpus_fixture(config: Mapping[str, Any], answer: Callable[[Message], bytes | Answer]) -> Any:
-    """A module-scoped fixture with both proxies."""
+def corpus_fixture(
+    config: Mapping[str, Any], answer: Callable[[Message], bytes | Answer], **options: Any
+) -> Any:
+    """A module-scoped fixture with both proxies; `options` are those of `CorpusPair`."""
 
     @pytest.fixture(scope="module")
     def corpus() -> Iterator[CorpusPair]:
-        with CorpusPair(config, answer) as started:
+        with CorpusPair(config, answer, **options) as started:
             yield started
 
     return corpus

@@ -18,7 +18,7 @@ class Http2Client(Http2Peer):
 
     Starts with the preface and SETTINGS of `settings`, unless `start` is false. `receive_buffer` limits the
     socket's buffer, so that a client that does not read is felt soon. `tls` is a client context, with
-    `server_name` as SNI.
+    `server_name` as SNI. `source` is the address that it connects from.
     """
 
     def __init__(
@@ -30,6 +30,7 @@ class Http2Client(Http2Peer):
         receive_buffer: int | None = None,
         tls: ssl.SSLContext | None = None,
         server_name: str | None = None,
+        source: str = "",
         timeout: float = 5.0,
         **options: Any,
     ) -> None:
@@ -39,6 +40,8 @@ class Http2Client(Http2Peer):
             if receive_buffer is not None:
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if source:
+                raw.bind((source, 0))
             raw.connect(("127.0.0.1", port))
             connection = tls.wrap_socket(raw, server_hostname=server_name) if tls else raw
         except BaseException:

@@ -347,6 +347,12 @@ def test_bad_trailers(field):
     assert caught.value.details == INVALID
 
 
+def test_two_lengths_in_trailers():
+    with pytest.raises(Http2MessageError) as caught:
+        Http2RequestParser().parse_trailers([("content-length", "3"), ("content-length", "3")], 9)
+    assert caught.value.details == INVALID
+
+
 def test_underscores_in_trailers():
     fields = [("a_b", "1"), ("c", "2")]
     drops = Http2RequestParser(underscores=UnderscoresAction.DROP_HEADER)

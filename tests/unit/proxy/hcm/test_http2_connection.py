@@ -115,6 +115,19 @@ def test_a_body_and_trailers(of):
     assert dict(upstream.trailers) == {"t": "v"}
 
 
+@pytest.mark.parametrize(
+    ("declared", "length", "fits"),
+    [([], "5", True), ([], "4", False), ([("content-length", "5")], "5", False)],
+)
+def test_a_length_in_trailers_is_held_against_the_body(of, declared, length, fits):
+    client = of.connect()
+    client.send(h2.request(1, method="POST", fields=declared, end=False), h2.data(1, b"hello"))
+    client.send(h2.headers(1, [("content-length", length)], end=True))
+    (upstream,) = of.upstream.requests
+    assert (upstream.trailers is not None) is fits
+    assert upstream.abandoned is not fits
+
+
 def test_response_trailers(of):
     from proxy.base.headers import HeaderMap
 

@@ -142,7 +142,7 @@ def test_other_paths_in_the_same_block():
     lines = [one.head.split(b"\r\n")[0] for one in of.upstream.requests]
     assert b"GET /b HTTP/1.1" in lines
     assert b"GET /a?b HTTP/1.1" in lines
-    assert b"GET /\xe9 HTTP/1.1" in lines
+    assert b"GET /%E9 HTTP/1.1" in lines
     assert lines[-1] == b"GET /last HTTP/1.1"
     assert client.connection._rests
     assert {one.head.split(b"\r\n", 1)[1][:18] for one in of.upstream.requests} == {b"host: a\r\nx: v\r\nx-f"}
