@@ -1,5 +1,6 @@
 # make run    sets up .venv and starts the front-proxy demo        make run ARGS="--port 9000"
 # make test   everything, real Envoy as the oracle included        make test ARGS="tests/unit -k header"
+# make conformance  the suites of tests/conformance, and docs/compatibility.md from what they find
 # make check  format, lint, types, unit tests
 # make bench  Outrider and Envoy in turn, with ratios              make bench ARGS="--rounds 5"
 
@@ -15,7 +16,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # Tests make network namespaces, which takes root, if only that of a user namespace.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || { unshare -Ur true 2>/dev/null && echo unshare -Ur; })
 
-.PHONY: run test check lint types bench clean
+.PHONY: run test conformance check lint types bench clean
 
 run: $(VENV)/.installed
 	@exec $(BIN)/outrider demo $(ARGS)
@@ -33,6 +34,11 @@ lint: $(VENV)/.installed-test
 types: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/mypy tests/support tests/conftest.py
+
+# The numbers of docs/compatibility.md anew, then the page.
+conformance: $(VENV)/.installed-test
+	OUTRIDER_CONFORMANCE=write $(BIN)/python -m pytest -q $(ARGS) tests/conformance
+	$(BIN)/python -m proxy.config.ledger.generate
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python -m bench.load.run $(ARGS)

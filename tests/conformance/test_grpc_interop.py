@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from tests.support.configs import http2_cluster, http_proxy, route
+from tests.support.conformance_results import note
 from tests.support.envoy import Envoy
 from tests.support.grpc_interop import ECHO_INITIAL, ECHO_TRAILING, UNKNOWN_SERVICE, InteropServer, make, stub
 from tests.support.grpc_service import CHANNEL_OPTIONS
@@ -181,3 +182,4 @@ def channels() -> Iterator[list[grpc.Channel]]:
 def test_case(channels: list[grpc.Channel], case: Callable[[grpc.Channel], None]) -> None:
     for channel in channels:
         case(channel)
+    note("gRPC interoperability", f"`{case.__name__}`", cases=1, envoy=1, outrider=1)

@@ -7,7 +7,7 @@ import pytest
 from tests.conformance.http2_downgrade import TABLES
 from tests.support.batch import BATCH_FIELDS, BATCH_LOG, run_http2_batch
 from tests.support.configs import file_log, http_proxy
-from tests.support.corpus import CorpusPair, corpus_fixture
+from tests.support.corpus import CorpusPair, corpus_fixture, note_corpus
 from tests.support.http_text import Message
 
 
@@ -34,4 +34,5 @@ corpus = corpus_fixture(
 
 @pytest.mark.parametrize("table", TABLES)
 def test_what_goes_on_in_http1_is_what_envoy_makes_of_it(corpus: CorpusPair, table: str) -> None:
-    corpus.same([(name, [frames]) for name, frames in TABLES[table]()])
+    results = corpus.same([(name, [frames]) for name, frames in TABLES[table]()])
+    note_corpus("Requests of HTTP/2 that HTTP/1 would read otherwise", TABLES[table], results)

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.batch import BatchOrigin, Talk, case_address, run_batch
 from tests.support.compare import Difference, DiffersError
+from tests.support.conformance_results import note
 from tests.support.envoy import Envoy
 from tests.support.http_text import Message
 from tests.support.known_differences import KNOWN
@@ -172,6 +173,12 @@ class CorpusPair:
 
 def _leaked(result: Result) -> bool:
     return len(result.outrider_talk.forwarded) > len(result.envoy_talk.forwarded)
+
+
+def note_corpus(group: str, table: Callable[[], object], results: Sequence[Result]) -> None:
+    """Note a table by what it says of itself."""
+    suite = (table.__doc__ or "").splitlines()[0].removesuffix(".")
+    note(group, suite, cases=len(results), alike=sum(not result.differences for result in results))
 
 
 def corpus_fixture(

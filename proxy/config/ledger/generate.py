@@ -1,4 +1,7 @@
-"""Writes docs/xds_support.md from the support ledger: `python -m proxy.config.ledger.generate [FILE]`."""
+"""Writes docs/xds_support.md from the support ledger: `python -m proxy.config.ledger.generate [FILE]`.
+
+Without a file it writes docs/compatibility.md too.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import sys
 from pathlib import Path
 
 from proxy.config import extensions
+from proxy.config.ledger import compatibility
 from proxy.config.ledger.table import AREAS, IMPLEMENTED, NO_EFFECT, PAGE, UNSUPPORTED, Support, parse
 
 DEFAULT_PATH = Path(PAGE)
@@ -55,9 +59,12 @@ def _classes(fields: dict[str, Support]) -> list[str]:
 
 
 def main() -> None:
-    """Write the page to the path given, or to its place in the repository."""
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_PATH
-    path.write_text(render(), encoding="utf-8")
+    """Write the page to the path given; without one, this page and the other to their places in the repository."""
+    if len(sys.argv) > 1:
+        Path(sys.argv[1]).write_text(render(), encoding="utf-8")
+        return
+    DEFAULT_PATH.write_text(render(), encoding="utf-8")
+    compatibility.main()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pytest
 from tests.conformance.response_corpus import TABLES, Exchange
 from tests.support.batch import BATCH_FIELDS, BATCH_LOG
 from tests.support.configs import cluster, file_log, http_proxy, route
-from tests.support.corpus import CorpusPair, corpus_fixture
+from tests.support.corpus import CorpusPair, corpus_fixture, note_corpus
 from tests.support.http_text import Message
 from tests.support.origin import Answer
 
@@ -42,4 +42,4 @@ def test_responses_are_read_as_by_envoy(corpus: CorpusPair, table: str) -> None:
         (exchange.name, [exchange.request(FIRST[table] + number)])
         for number, exchange in enumerate(exchanges)
     ]
-    corpus.same(found, patience=2.5)
+    note_corpus("Responses of HTTP/1", TABLES[table], corpus.same(found, patience=2.5))
