@@ -2,7 +2,7 @@
 # make test   everything, real Envoy as the oracle included        make test ARGS="tests/unit -k header"
 # make conformance  the suites of tests/conformance, and docs/compatibility.md from what they find
 # make check  format, lint, types, unit tests
-# make bench  Outrider and Envoy in turn, with ratios              make bench ARGS="--rounds 5"
+# make bench  Outrider and Envoy in turn, docs/benchmarks.md       make bench ARGS="--scenario tcp"
 
 # The first Python of the supported range (see requires-python in pyproject.toml); override with PYTHON=.
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -41,7 +41,7 @@ conformance: $(VENV)/.installed-test
 	$(BIN)/python -m proxy.config.ledger.generate
 
 bench: $(VENV)/.installed-bench
-	$(BIN)/python -m bench.load.run $(ARGS)
+	$(BIN)/python -m bench.load.run $(or $(ARGS),--rounds 3 --duration 2 --document docs/benchmarks.md)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from bench.load.certificate import Certificate
+from bench.load.scenario import Config
 
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _TCP_PROXY = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _ROUTER = "envoy.extensions.filters.http.router.v3.Router"
+#: What a client names to be passed through; it must resolve to the loopback address on every machine.
+PASSED_NAME = "localhost"
 _FILE_LOG = "envoy.extensions.access_loggers.file.v3.FileAccessLog"
 
 _HEAD = """\
@@ -30,6 +36,28 @@ static_resources:
             name: local
             virtual_hosts:
 """
+_PASSTHROUGH = """\
+admin:
+  address: {{socket_address: {{address: 127.0.0.1, port_value: {admin_port}}}}}
+static_resources:
+  listeners:
+  - name: ingress
+    address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
+    listener_filters:
+    - name: envoy.filters.listener.tls_inspector
+      typed_config:
+        "@type": type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector
+    filter_chains:
+    - filter_chain_match: {{server_names: [other.example.com]}}
+      filters:
+      - name: envoy.filters.network.tcp_proxy
+        typed_config: {{"@type": type.googleapis.com/{tcp_proxy}, stat_prefix: other, cluster: nowhere}}
+    - filter_chain_match: {{server_names: ["{name}"]}}
+      filters:
+      - name: envoy.filters.network.tcp_proxy
+        typed_config: {{"@type": type.googleapis.com/{tcp_proxy}, stat_prefix: ingress, cluster: origin}}
+  clusters:
+"""
 _TCP = """\
 admin:
   address: {{socket_address: {{address: 127.0.0.1, port_value: {admin_port}}}}}
@@ -50,11 +78,13 @@ _ACCESS_LOG = """\
               "@type": type.googleapis.com/{type}
               path: {path}
 """
-_VIRTUAL_HOST = """\
+_VIRTUAL_HOST_HEAD = """\
             - name: {name}
               domains: [{domains}]
               routes:
-              - match: {{prefix: "/"}}
+"""
+_ROUTE = """\
+              - match: {{prefix: "{path}"}}
                 route: {{cluster: {cluster}, timeout: 5s}}
 """
 _CLUSTER = """\
@@ -81,6 +111,22 @@ transport_socket:
             - certificate_chain: {{filename: {certificate}}}
               private_key: {{filename: {key}}}
       """
+_RESILIENT_ROUTE = """\
+              - match: {prefix: "/"}
+                route:
+                  cluster: origin
+                  timeout: 5s
+                  retry_policy: {retry_on: "5xx,connect-failure,reset", num_retries: 2, per_try_timeout: 2s}
+"""
+_RESILIENT_CLUSTER = """\
+    circuit_breakers:
+      thresholds: [{max_connections: 500, max_pending_requests: 500, max_requests: 500, max_retries: 10}]
+    outlier_detection: {consecutive_5xx: 5, interval: 1s, base_ejection_time: 30s, success_rate_minimum_hosts: 1}
+"""
+_BREAKER = """\
+    circuit_breakers:
+      thresholds: [{{max_connections: {count}, max_pending_requests: {count}}}]
+"""
 _HTTP2 = """\
     typed_extension_protocol_options:
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
@@ -89,40 +135,88 @@ _HTTP2 = """\
 """
 
 
-def _head(port: int, admin_port: int, log_path: str | None, chain: str = "") -> str:
+def _head(port: int, admin_port: int, log_path: str | None = None, chain: str = "") -> str:
     access_log = _ACCESS_LOG.format(type=_FILE_LOG, path=log_path) if log_path else ""
     return _HEAD.format(
         port=port, admin_port=admin_port, hcm=_HCM, router=_ROUTER, access_log=access_log, chain=chain
     )
 
 
+def bootstrap(
+    config: Config, origin_port: int, certificate: Certificate | None, log_path: str
+) -> Callable[[int, int], str]:
+    """The bootstrap of a config, as a function of the listener's and the admin's port."""
+    if config.kind == "tcp":
+        return partial(tcp, origin_port=origin_port, max_connections=config.max_connections)
+    if config.kind == "tls_passthrough":
+        return partial(passthrough, origin_port=origin_port)
+    if config.kind == "mesh":
+        raise ValueError("a mesh has as many clusters as the command line says")
+    return partial(small, origin_port=origin_port, config=config, certificate=certificate, log_path=log_path)
+
+
 def small(
     port: int,
     admin_port: int,
     origin_port: int,
-    log_path: str | None = None,
-    *,
-    http2: bool = False,
+    config: Config | None = None,
     certificate: Certificate | None = None,
+    log_path: str = "",
 ) -> str:
-    """One listener, one cluster; with `log_path`, Envoy's default text access log to that file.
+    """One listener, one cluster, and what `config` asks for besides.
 
-    `http2` is about the cluster; the listener takes both versions in any case, over TLS if it has a certificate.
+    `upstream_http2` is about the cluster; the listener takes both versions in any case, over TLS if there is a
+    certificate. The access log has Envoy's default format. Listeners beyond the first are on ports from 10,001 of
+    127.0.0.2, where nothing else listens.
     """
+    config = config or Config()
     chain = _TLS.format(certificate=certificate.certificate, key=certificate.key) if certificate else ""
+    head = _head(port, admin_port, log_path if config.access_log else None, chain)
+    before, start, listener = head.partition("  - name: ingress\n")
+    text = before + start + listener + _routes(config)
+    for number in range(1, config.listeners):
+        further = listener.replace(
+            f"127.0.0.1, port_value: {port}}}", f"127.0.0.2, port_value: {10000 + number}}}"
+        )
+        text += f"  - name: ingress{number}\n{further}" + _routes(config)
     return (
-        _head(port, admin_port, log_path, chain)
-        + _VIRTUAL_HOST.format(name="all", domains='"*"', cluster="origin")
+        text
         + "  clusters:\n"
         + _CLUSTER.format(name="origin", port=origin_port)
-        + (_HTTP2 if http2 else "")
+        + (_RESILIENT_CLUSTER if config.resilience else "")
+        + (_HTTP2 if config.upstream_http2 else "")
     )
 
 
-def tcp(port: int, admin_port: int, origin_port: int) -> str:
+def _routes(config: Config) -> str:
+    if config.resilience:
+        return _VIRTUAL_HOST_HEAD.format(name="all", domains='"*"') + _RESILIENT_ROUTE
+    paths = [f"/service-{number}/" for number in range(config.routes)] or ["/"]
+    return _VIRTUAL_HOST_HEAD.format(name="all", domains='"*"') + "".join(
+        _ROUTE.format(path=path, cluster="origin") for path in paths
+    )
+
+
+def tcp(port: int, admin_port: int, origin_port: int, max_connections: int = 0) -> str:
     """One listener whose bytes go to one cluster as they are."""
-    return _TCP.format(port=port, admin_port=admin_port, tcp_proxy=_TCP_PROXY) + _CLUSTER.format(
-        name="origin", port=origin_port
+    return (
+        _TCP.format(port=port, admin_port=admin_port, tcp_proxy=_TCP_PROXY)
+        + _CLUSTER.format(name="origin", port=origin_port)
+        + (_BREAKER.format(count=max_connections) if max_connections else "")
+    )
+
+
+def tcp_request(host: str) -> bytes:
+    """What goes through `tcp` and is answered by the HTTP/1 origin."""
+    return f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+
+
+def passthrough(port: int, admin_port: int, origin_port: int) -> str:
+    """One listener that looks at the ClientHello; the bytes for `PASSED_NAME` go to one cluster as they are."""
+    return (
+        _PASSTHROUGH.format(port=port, admin_port=admin_port, tcp_proxy=_TCP_PROXY, name=PASSED_NAME)
+        + _CLUSTER.format(name="origin", port=origin_port)
+        + _CLUSTER.format(name="nowhere", port=1)
     )
 
 
@@ -134,15 +228,14 @@ def mesh_host(number: int) -> str:
 def mesh(port: int, admin_port: int, origin_port: int, count: int) -> str:
     """`count` clusters with a virtual host each, as a sidecar in a large mesh has them."""
     hosts = (
-        _VIRTUAL_HOST.format(
-            name=f"vh{number}",
-            domains=f'"{mesh_host(number)}", "{mesh_host(number)}:80"',
-            cluster=f"cluster{number}",
+        _VIRTUAL_HOST_HEAD.format(
+            name=f"vh{number}", domains=f'"{mesh_host(number)}", "{mesh_host(number)}:80"'
         )
+        + _ROUTE.format(path="/", cluster=f"cluster{number}")
         for number in range(count)
     )
     clusters = (_CLUSTER.format(name=f"cluster{number}", port=origin_port) for number in range(count))
-    return _head(port, admin_port, None) + "".join(hosts) + "  clusters:\n" + "".join(clusters)
+    return _head(port, admin_port) + "".join(hosts) + "  clusters:\n" + "".join(clusters)
 
 
 _DISCOVERED = """\

@@ -7,19 +7,20 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
-from bench.load.subjects import cpus, pinned
+import msgspec
+
+from bench.load.children import cpus, pinned
 
 HOST = "bench.example.com"
 _UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60000.0}
 _PATHS_SCRIPT = Path(__file__).with_name("paths.lua")
+_FIELD_BYTES = 100
 _WRK_MODES = ("keepalive", "close", "paths")
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(msgspec.Struct, frozen=True):
     """What the generator saw; `errors` counts replies that were not 2xx and broken connections."""
 
     requests: int
@@ -35,11 +36,21 @@ def generator_name(mode: str = "keepalive") -> str:
 
 
 def run_load(
-    port: int, mode: str, connections: int, duration: float, *, tls: bool = False, interval: float = 0.0
+    port: int,
+    mode: str,
+    connections: int,
+    duration: float,
+    *,
+    tls: bool = False,
+    interval: float = 0.0,
+    path: str = "/",
+    name: str = "127.0.0.1",
+    header_bytes: int = 0,
 ) -> Load:
-    """Load on a port for `duration` seconds, from the CPUs that the proxy does not use; `tls` needs wrk.
+    """Load on a port for `duration` seconds, from the CPUs that the proxy does not use.
 
-    With an `interval` each connection sends one request in so many seconds, which wrk cannot.
+    With an `interval` each connection sends one request in so many seconds, which wrk cannot. `tls`, another `path`
+    and more headers need wrk; `name` is what it connects to, and its SNI.
     """
     wrk = not interval and generator_name(mode) == "wrk"
     if wrk:
@@ -54,9 +65,12 @@ def run_load(
         ]
         command += ["-H", "Connection: close"] if mode == "close" else []
         command += ["-s", str(_PATHS_SCRIPT)] if mode == "paths" else []
-        command.append(f"{'https' if tls else 'http'}://127.0.0.1:{port}/")
-    elif tls:
-        raise RuntimeError("load over TLS needs wrk")
+        for number in range(header_bytes // _FIELD_BYTES):
+            prefix = f"x-field-{number}: "
+            command += ["-H", prefix.ljust(_FIELD_BYTES - 2, "v")]
+        command.append(f"{'https' if tls else 'http'}://{name}:{port}{path}")
+    elif tls or header_bytes or path != "/":
+        raise RuntimeError("this load needs wrk")
     else:
         command = [sys.executable, "-m", "bench.load.client", "--port", str(port), "--mode", mode]
         command += ["--host", HOST, "--connections", str(connections), "--duration", str(duration)]

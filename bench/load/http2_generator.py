@@ -11,17 +11,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from bench.load.subjects import cpus, pinned
+import msgspec
+
+from bench.load.children import cpus, pinned
 
 _PATHS = 5000
 _UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 
 
-@dataclass(frozen=True, slots=True)
-class Http2Load:
+class Http2Load(msgspec.Struct, frozen=True):
     """What the generator saw; `errors` counts replies that were not 2xx, resets and broken connections."""
 
     requests: int
@@ -30,8 +30,7 @@ class Http2Load:
     mean_ms: float
 
 
-@dataclass(frozen=True, slots=True)
-class Clients:
+class Http2Clients(msgspec.Struct, frozen=True):
     """Who asks: `mode` as in `bench.load.http2_client`; `upload` bytes go with each request."""
 
     mode: str = "constant"
@@ -41,12 +40,12 @@ class Clients:
     upload: int = 0
 
 
-def http2_generator_name(clients: Clients) -> str:
+def http2_generator_name(clients: Http2Clients) -> str:
     """What will make this load."""
     return "h2load" if clients.mode != "unique" and shutil.which("h2load") else "bench.load.http2_client"
 
 
-def run_http2(port: int, clients: Clients, duration: float) -> Http2Load:
+def run_http2(port: int, clients: Http2Clients, duration: float) -> Http2Load:
     """Load on a port for `duration` seconds, from the CPUs that the proxy does not use."""
     if http2_generator_name(clients) == "h2load":
         return _h2load(port, clients, duration)
@@ -85,7 +84,7 @@ def _own(module: str, port: int, options: Sequence[str], duration: float) -> Htt
     return Http2Load(**json.loads(done))
 
 
-def _h2load(port: int, clients: Clients, duration: float) -> Http2Load:
+def _h2load(port: int, clients: Http2Clients, duration: float) -> Http2Load:
     target = f"{'https' if clients.tls else 'http'}://127.0.0.1:{port}/"
     command = ["h2load", "-t1", f"-c{clients.connections}", f"-m{clients.streams}", f"-D{duration:g}"]
     if clients.upload:

@@ -1,7 +1,7 @@
 """The origin of load tests: as cheap as Python allows, so that it is never the bottleneck.
 
 It does not parse: a request ends with an empty line (plus its Content-Length, looked for only in a POST), and
-each one gets the same bytes. `python -m bench.load.origin --port N [--size 300]`.
+each one gets the same bytes. `python -m bench.load.origin --port N [--size 300] [--certificate PEM --key PEM]`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
+import ssl
 from typing import cast
 
 import uvloop
@@ -57,11 +58,11 @@ def _content_length(head: bytes) -> int:
     return int(rest.partition(b"\r\n")[0]) if found else 0
 
 
-async def _serve(port: int, reply: bytes) -> None:
+async def _serve(port: int, reply: bytes, tls: ssl.SSLContext | None) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    await loop.create_server(lambda: OriginProtocol(reply), "127.0.0.1", port, backlog=1024)
+    await loop.create_server(lambda: OriginProtocol(reply), "127.0.0.1", port, backlog=1024, ssl=tls)
     await stop.wait()
 
 
@@ -70,8 +71,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.load.origin")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--size", type=int, default=300)
+    parser.add_argument("--certificate", help="serve over TLS")
+    parser.add_argument("--key")
     arguments = parser.parse_args()
-    uvloop.run(_serve(arguments.port, reply_of_size(arguments.size)))
+    tls = None
+    if arguments.certificate:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(arguments.certificate, arguments.key)
+    uvloop.run(_serve(arguments.port, reply_of_size(arguments.size), tls))
 
 
 if __name__ == "__main__":

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
-@dataclass(frozen=True, slots=True)
-class TreeMemory:
+class TreeMemory(msgspec.Struct, frozen=True):
     """Memory of a tree in MiB. RSS counts a page once per process, PSS shares it out."""
 
     rss: float

@@ -1,154 +1,97 @@
-"""The proxies under test, and the origin, as pinned child processes that never outlive the run."""
+"""The proxies under test: Outrider, Envoy and others, each as a pinned child with the same work to do."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import http.client
-import os
 import shutil
-import signal
-import socket
 import ssl
-import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
+from bench.load.children import Process, cpus, pinned, status, wait_until
 from bench.load.envoy_binary import envoy_binary
 from bench.load.ports import free_port
 
 NAMES: Final = ("envoy", "outrider")
-_START_TIMEOUT: Final = 120.0
 
 
-@functools.cache
-def cpus() -> tuple[set[int], set[int]]:
-    """CPUs for the proxy and for everything else; the same set twice on a machine with a single CPU.
+class Launch(msgspec.Struct, frozen=True):
+    """How a proxy is started; `environment` is on top of ours."""
 
-    Taken from what this process may use at the first call.
-    """
-    available = sorted(os.sched_getaffinity(0))
-    return {available[0]}, set(available[1:]) or {available[0]}
+    command: Sequence[str]
+    environment: Mapping[str, str] = {}
 
 
-@contextlib.contextmanager
-def pinned(to: set[int]) -> Iterator[None]:
-    """Processes started inside run on these CPUs only."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, to)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
+#: Port, admin port and a directory of its own → how to start it.
+Launcher = Callable[[int, int, Path], Launch]
 
 
-class Process:
-    """A child in its own session; leaving the context ends it with everything that it started."""
+def envoy_like(name: str, make_config: Callable[[int, int], str], workers: int = 1) -> Launcher:
+    """Outrider or Envoy with a bootstrap; `make_config` gets the listener's and the admin's port."""
 
-    def __init__(self, command: Sequence[str], log: Path) -> None:
-        self.log = log
-        with log.open("wb") as output:
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-            )
-        self.pid = self._process.pid
-
-    def check(self) -> None:
-        """RuntimeError with its output if it has ended."""
-        if self._process.poll() is not None:
-            text = self.log.read_text(errors="replace")[-3000:]
-            raise RuntimeError(f"{self._process.args!r} ended with {self._process.returncode}:\n{text}")
-
-    def close(self) -> None:
-        """SIGTERM, three seconds, SIGKILL to the group."""
-        self._process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(3)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-        self._process.wait()
-
-
-def wait_until(true: Callable[[], bool], process: Process, timeout: float = _START_TIMEOUT) -> None:
-    """Poll every 5 ms; RuntimeError if `process` ends or the time is over."""
-    deadline = time.monotonic() + timeout
-    while not true():
-        process.check()
-        if time.monotonic() > deadline:
-            raise RuntimeError(
-                f"not ready after {timeout:g} s: {process.log.read_text(errors='replace')[-3000:]}"
-            )
-        time.sleep(0.005)
-
-
-def status(port: int, path: str, host: str, tls: ssl.SSLContext | None = None) -> int:
-    """Status of one GET over HTTP/1.1, 0 if there was no answer."""
-    if tls is None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
-    else:
-        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=2, context=tls)
-    try:
-        connection.request("GET", path, headers={"Host": host})
-        return connection.getresponse().status
-    except (OSError, http.client.HTTPException):
-        return 0
-    finally:
-        connection.close()
-
-
-class Subject:
-    """One running proxy, answering requests with this `host`.
-
-    `make_config` gets the listener's and the admin's port. `seconds_to_answer` runs from the start of the
-    process to its first `ready` status; `tls` is a client context if the listener wants one.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        make_config: Callable[[int, int], str],
-        *,
-        workers: int = 1,
-        host: str = "a",
-        ready: int = 200,
-        tls: ssl.SSLContext | None = None,
-    ) -> None:
-        self.name = name
-        self.port, self.admin_port = free_port(), free_port()
-        self._directory = Path(tempfile.mkdtemp(prefix=f"bench-{name}-"))
-        config = self._directory / "config.yaml"
-        config.write_text(make_config(self.port, self.admin_port), encoding="utf-8")
+    def launch(port: int, admin_port: int, directory: Path) -> Launch:
+        config = directory / "config.yaml"
+        config.write_text(make_config(port, admin_port), encoding="utf-8")
         program = [envoy_binary()]
         if name != "envoy":
             # What an earlier run has kept must not be found.
-            program = [sys.executable, "-m", "proxy", "--state-dir", str(self._directory)]
+            program = [sys.executable, "-m", "proxy", "--state-dir", str(directory)]
+        return Launch(
+            [
+                *(*program, "-c", str(config), "--concurrency", str(workers)),
+                *("--disable-hot-restart", "-l", "error", "--drain-time-s", "1"),
+            ]
+        )
+
+    return launch
+
+
+class Probe(msgspec.Struct, frozen=True):
+    """The GET that tells that a proxy is ready: by the status that comes back."""
+
+    host: str = "a"
+    ready: int = 200
+    tls: ssl.SSLContext | None = None
+    name: str = "127.0.0.1"
+    path: str = "/"
+
+
+class Subject:
+    """One running proxy. `seconds_to_answer` runs from the start of the process to the answer to the probe."""
+
+    def __init__(self, name: str, launcher: Launcher, probe: Probe, cpu_set: set[int] | None = None) -> None:
+        self.name = name
+        self.port, self.admin_port = free_port(), free_port()
+        self._directory = Path(tempfile.mkdtemp(prefix=f"bench-{name}-"))
+        launch = launcher(self.port, self.admin_port, self._directory)
         started = time.monotonic()
-        with pinned(cpus()[0]):
+        with pinned(cpu_set or cpus()[0]):
             self._process = Process(
-                [
-                    *(*program, "-c", str(config), "--concurrency", str(workers)),
-                    *("--disable-hot-restart", "-l", "error", "--drain-time-s", "1"),
-                ],
-                self._directory / "log.txt",
+                launch.command, self._directory / "log.txt", environment=launch.environment
             )
         self.pid = self._process.pid
         with contextlib.ExitStack() as cleanup:
             cleanup.callback(self.close)
-            wait_until(lambda: status(self.port, "/", host, tls) == ready, self._process)
+            wait_until(lambda: self._answers(probe), self._process)
             cleanup.pop_all()
         self.seconds_to_answer = time.monotonic() - started
+
+    def _answers(self, probe: Probe) -> bool:
+        return status(self.port, probe.path, probe.host, probe.tls, probe.name) == probe.ready
 
     def check(self) -> None:
         """RuntimeError if the proxy has ended."""
         self._process.check()
 
     def stat(self, name: str) -> int:
-        """A counter or gauge by its name."""
+        """A counter or gauge of Outrider or Envoy by its name."""
         url = f"http://127.0.0.1:{self.admin_port}/stats?filter=^{name}$"
         with urllib.request.urlopen(url, timeout=10) as response:
             return int(response.read().rpartition(b": ")[2])
@@ -157,34 +100,3 @@ class Subject:
         """End it and remove its files."""
         self._process.close()
         shutil.rmtree(self._directory, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def running_origin(size: int = 300) -> Iterator[int]:
-    """The HTTP/1 origin on the CPUs of the load generator; yields its port."""
-    with running("origin", "--size", str(size)) as port:
-        yield port
-
-
-@contextlib.contextmanager
-def running(module: str, *arguments: str) -> Iterator[int]:
-    """A server of this package on the CPUs of the load generator, called with `--port`; yields its port."""
-    port = free_port()
-    with tempfile.TemporaryDirectory(prefix="bench-origin-") as directory, pinned(cpus()[1]):
-        process = Process(
-            [sys.executable, "-m", f"bench.load.{module}", "--port", str(port), *arguments],
-            Path(directory) / "log.txt",
-        )
-        try:
-            wait_until(lambda: _accepts(port), process, 20)
-            yield port
-        finally:
-            process.close()
-
-
-def _accepts(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 2).close()
-    except OSError:
-        return False
-    return True

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import resource
 import socket
 import ssl
 import time
 from collections.abc import Iterator
 
+from bench.load.children import cpus, pinned
 from bench.load.generator import HOST, Load
-from bench.load.subjects import cpus, pinned
 
 _REQUEST = f"GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode()
 _TIMEOUT = 20.0
@@ -62,10 +60,6 @@ def run_resumed(port: int, duration: float) -> Load:
 @contextlib.contextmanager
 def idle_connections(port: int, count: int, *, tls: bool) -> Iterator[None]:
     """`count` connections that have had one answer each, and stay."""
-    wanted = 2 * count + 256 + len(os.listdir("/proc/self/fd"))
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
     context = _context()
     with contextlib.ExitStack() as stack:
         for _ in range(count):

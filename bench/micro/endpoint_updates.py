@@ -128,16 +128,29 @@ def _measure(
     return result
 
 
+_CHANGES: Final[dict[str, Callable[[_World, int], None]]] = {
+    "all endpoints": _World.take_version,
+    "health of one": _World.change_health,
+}
+
+
+def figures() -> dict[str, float]:
+    """With 10,000 hosts, as a worker has it: the longest stall when one host's health changes, and when all do."""
+    versions = [_assignment(10_000, version) for version in (0, 1)]
+    found = {}
+    for policy in _POLICIES:
+        for name, change in _CHANGES.items():
+            _, longest = _measure(policy, versions, change, sliced=True)
+            found[f"ms_stall_{name.replace(' ', '_')}_{policy.lower()}"] = longest
+    return found
+
+
 def main() -> None:
     """Print a table."""
     hosts = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     versions = [_assignment(hosts, version) for version in (0, 1)]
     print(f"{hosts} hosts, milliseconds of CPU   at once: all, longest     in slices: all, longest")
-    changes: dict[str, Callable[[_World, int], None]] = {
-        "all endpoints": _World.take_version,
-        "health of one": _World.change_health,
-    }
-    for name, change in changes.items():
+    for name, change in _CHANGES.items():
         for policy in _POLICIES:
             at_once = _measure(policy, versions, change, sliced=False)
             sliced = _measure(policy, versions, change, sliced=True)

@@ -8,17 +8,19 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from functools import partial
 from typing import Final
 
 from bench.load import configs, mesh_resources
+from bench.load.children import running
 from bench.load.control_plane import ControlPlane
 from bench.load.generator import Load, run_load
 from bench.load.origin import reply_of_size
 from bench.load.processes import cpu_seconds, memory
-from bench.load.settings import Round, Sample, Scenario, Settings, order
-from bench.load.subjects import Subject, running_origin
+from bench.load.scenario import Scenario
+from bench.load.settings import Round, Sample, Settings, order
+from bench.load.subjects import Probe, Subject, envoy_like
 
 _POLL_SECONDS: Final = 0.001
 _SETTLE_SECONDS: Final = 300.0
@@ -29,6 +31,10 @@ _FREQUENT_TABLE: Final = 100
 _ENDPOINT_CHANGES: Final = 10
 _SIZES: Final = (400, 300)
 _LENGTHS: Final = tuple(str(len(reply_of_size(size).partition(b"\r\n\r\n")[2])) for size in _SIZES)
+
+
+def _origin(size: int = 300) -> contextlib.AbstractContextManager[int]:
+    return running("origin", "--size", str(size))
 
 
 class _Mesh:
@@ -52,7 +58,7 @@ class _Mesh:
         last = mesh_resources.host_name((table or count) - 1)
         with contextlib.ExitStack() as cleanup:
             cleanup.callback(self.close)
-            self.subject = Subject(name, config, host=last)
+            self.subject = Subject(name, envoy_like(name, config), Probe(host=last))
             self._stack.callback(self.subject.close)
             cleanup.pop_all()
 
@@ -92,8 +98,9 @@ class _Mesh:
         self._stack.close()
 
 
-def _first_push(settings: Settings) -> Iterator[Round]:
-    with running_origin() as origin_port:
+def first_push(_scenario: Scenario, settings: Settings) -> Generator[Round]:
+    """Start of the process to its first answer, and memory when everything has been taken."""
+    with _origin() as origin_port:
         for number in range(settings.rounds):
             samples: Round = {}
             for name in order(settings, number):
@@ -111,8 +118,9 @@ def _first_push(settings: Settings) -> Iterator[Round]:
             yield samples
 
 
-def _one_endpoint(settings: Settings) -> Iterator[Round]:
-    with running_origin(_SIZES[1]) as origin_port, running_origin(_SIZES[0]) as other_port:
+def one_endpoint(_scenario: Scenario, settings: Settings) -> Generator[Round]:
+    """Milliseconds until a changed endpoint gets requests: the slowest of some changes."""
+    with _origin(_SIZES[1]) as origin_port, _origin(_SIZES[0]) as other_port:
         for number in range(settings.rounds):
             samples: Round = {}
             for name in order(settings, number):
@@ -141,8 +149,9 @@ def _has_length(length: str, response: http.client.HTTPResponse) -> bool:
     return response.headers["content-length"] == length
 
 
-def _push_under_load(settings: Settings) -> Iterator[Round]:
-    with running_origin() as origin_port:
+def push_under_load(_scenario: Scenario, settings: Settings) -> Generator[Round]:
+    """Latency while every cluster changes, beside the latency before."""
+    with _origin() as origin_port:
         for number in range(settings.rounds):
             samples: Round = {}
             for name in order(settings, number):
@@ -181,10 +190,10 @@ def _push_sample(mesh: _Mesh, settings: Settings) -> Sample:
     }
 
 
-def _many_hosts(settings: Settings) -> Iterator[Round]:
-    """Endpoints of another cluster than the one that is asked, which is in use too."""
+def many_hosts(_scenario: Scenario, settings: Settings) -> Generator[Round]:
+    """All endpoints of another cluster than the one that is asked, which is in use too, change again and again."""
     versions = [mesh_resources.many_hosts(1, settings.clusters, 1, version) for version in (0, 1)]
-    with running_origin() as origin_port:
+    with _origin() as origin_port:
         for number in range(settings.rounds):
             samples: Round = {}
             for name in order(settings, number):
@@ -227,9 +236,10 @@ def _many_hosts_sample(mesh: _Mesh, versions: list[bytes], settings: Settings) -
     }
 
 
-def _frequent_routes(settings: Settings) -> Iterator[Round]:
+def frequent_routes(_scenario: Scenario, settings: Settings) -> Generator[Round]:
+    """Latency, CPU and memory growth while a table is replaced a hundred times a second."""
     tables = [mesh_resources.routes(_FREQUENT_TABLE, str(number)) for number in range(_UPDATES_PER_SECOND)]
-    with running_origin() as origin_port:
+    with _origin() as origin_port:
         for number in range(settings.rounds):
             samples: Round = {}
             for name in order(settings, number):
@@ -272,40 +282,3 @@ def _frequent_sample(mesh: _Mesh, tables: list[bytes], settings: Settings) -> Sa
         "rss_growth_mib": after.rss - before.rss,
         "errors": load.errors,
     }
-
-
-MESH_SCENARIOS: Final = (
-    Scenario(
-        "mesh-first-push",
-        "10,000 clusters, endpoints and virtual hosts from a control plane",
-        _first_push,
-        limits={"seconds_to_answer": 0.6, "rss_mib": 0.3},
-    ),
-    Scenario(
-        "mesh-endpoint",
-        "one endpoint changed among 10,000 clusters, the slowest of 10 changes",
-        _one_endpoint,
-        ceilings={"milliseconds": 50},
-    ),
-    Scenario(
-        "mesh-push-under-load",
-        "10,000 changed clusters at 1,000 requests a second",
-        _push_under_load,
-        ceilings={"p99_ms_growth": 5},
-        generator="bench.load.client",
-    ),
-    Scenario(
-        "mesh-hosts",
-        "10,000 endpoints of one cluster change every second at 1,000 requests a second",
-        _many_hosts,
-        ceilings={"p99_ms_growth": 5},
-        generator="bench.load.client",
-    ),
-    Scenario(
-        "mesh-frequent-routes",
-        "100 route updates a second at 1,000 requests a second",
-        _frequent_routes,
-        ceilings={"rss_growth_mib": 4},
-        generator="bench.load.client",
-    ),
-)

@@ -1,0 +1,1 @@
+"""What can be measured; `registry` names each, for `measure` of a scenario's file."""
