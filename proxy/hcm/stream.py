@@ -138,7 +138,7 @@ class Stream(RequestPart, RoutingPart, ResponsePart, ReplyPart):
             self.upstream = None
         if self._mirrors is not None:
             for mirror in self._mirrors:
-                mirror.send_data(b"", end_stream=True)
+                mirror.leave()
             self._mirrors = None
         if self._filters is not None:
             self._filters.destroy()

@@ -1,22 +1,27 @@
 """Request mirroring: a copy of the request goes to another cluster, and what comes back is dropped.
 
-The main request never waits for a copy: one that cannot be sent at once, or that falls behind, is given up.
+The main request never waits for a copy: one that cannot be sent at once, or that falls behind, is given up. A copy
+has as much time as the main request may have, and goes on when that is over, unless its body breaks off.
 Source: `RouteAction.RequestMirrorPolicy`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from proxy.base.headers import HeaderMap
+from proxy.base.services import Timers
 from proxy.base.stream_info import StreamInfo
 from proxy.codec.messages import ParsedResponse
 from proxy.router.mirror_policy import MirrorPolicy
 from proxy.router.response_stats import INTERNAL_CHARGES
 from proxy.router.upstream_head import SingleHead
 from proxy.router.upstream_plan import UpstreamPlan
-from proxy.router.upstream_request import UpstreamRequest
+from proxy.router.upstream_request import PoolLookup, UpstreamRequest
+from proxy.upstream.pool.api import PoolFailure
+
+_TIMED_OUT: Final = 504
 
 
 class _Sink:
@@ -64,10 +69,66 @@ class _Sink:
         """Nothing was held."""
 
 
+class Mirror(UpstreamRequest):
+    """One copy. It may take `timeout` seconds from the end of the request, 0.0 for any time."""
+
+    timeout = 0.0
+    timers: Timers
+    _wake_up: Any = None
+
+    def start(self, pools: PoolLookup, *, end_stream: bool) -> None:
+        """See `UpstreamRequest`."""
+        super().start(pools, end_stream=end_stream)
+        self._start_clock()
+
+    def send_data(self, data: bytes, end_stream: bool) -> None:
+        """See `UpstreamRequest`."""
+        super().send_data(data, end_stream)
+        if end_stream:
+            self._start_clock()
+
+    def send_trailers(self, trailers: HeaderMap) -> None:
+        """See `UpstreamRequest`."""
+        super().send_trailers(trailers)
+        self._start_clock()
+
+    def leave(self) -> None:
+        """The main request is over: without the rest of its body there is no copy of it."""
+        if not self._complete:
+            self.abandon()
+
+    def on_wake(self, now: float) -> None:
+        """See `Timers`."""
+        del now
+        self._wake_up = None
+        if not self.over:
+            self.expire(_TIMED_OUT, started=self._response_started)
+            self.abandon()
+
+    def _start_clock(self) -> None:
+        if self.timeout and self._complete and not self.over and self._wake_up is None:
+            self._wake_up = self.timers.wake(self._pool.now() + self.timeout, self)
+
+    def _stop_clock(self) -> None:
+        if self._wake_up is not None:
+            self.timers.cancel(self._wake_up)
+            self._wake_up = None
+
+    def _end(self) -> None:
+        super()._end()
+        self._stop_clock()
+
+    def _fail_before_response(self, failure: PoolFailure, detail: str) -> None:
+        super()._fail_before_response(failure, detail)
+        self._stop_clock()
+
+
 def start_mirrors(
     manager: Any, policies: Sequence[MirrorPolicy], plan: UpstreamPlan, info: StreamInfo, end_stream: bool
-) -> list[UpstreamRequest]:
+) -> list[Mirror]:
     """Start a copy for each policy that applies; gives those that take the body and the end."""
+    if plan.head.method == "CONNECT":
+        return []
     number = manager.services.random()
     started = []
     for policy in policies:
@@ -77,7 +138,8 @@ def start_mirrors(
         cluster = manager.clusters.get(name) if name else None
         if cluster is None:
             continue
-        host = cluster.host_for(info)
+        sink = _Sink(info)
+        host = cluster.host_for(sink.info)
         if host is None:
             cluster.stats.codes[503] += 1
             INTERNAL_CHARGES.count(cluster.stats, 503)
@@ -92,8 +154,7 @@ def start_mirrors(
         _mark_as_own(head.headers, manager.services.local_address)
         for ops in policy.request_ops:
             ops.apply(head, info)
-        sink = _Sink(info)
-        request = UpstreamRequest(
+        request = Mirror(
             sink,
             cluster,
             host,
@@ -104,6 +165,8 @@ def start_mirrors(
         )
         sink.request = request
         request.charges = INTERNAL_CHARGES
+        request.timeout = plan.timeout
+        request.timers = manager.services.timers
         request.client_speaks_http2 = head.protocol == "HTTP/2"
         request.start(manager.pools, end_stream=end_stream)
         started.append(request)

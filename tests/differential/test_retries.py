@@ -9,6 +9,7 @@ import pytest
 from tests.support.configs import cluster, file_log, http_proxy, route, virtual_host
 from tests.support.differential import Pair, pair_fixture
 from tests.support.origin import Answer
+from tests.support.stories import TRUST
 
 FAST = {"base_interval": "0.001s", "max_interval": "0.002s"}
 LOG = "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %UPSTREAM_REQUEST_ATTEMPT_COUNT%"
@@ -81,7 +82,7 @@ def config() -> dict[str, Any]:
     return http_proxy(
         virtual_hosts=hosts,
         clusters=[cluster(), dead, *budgets],
-        hcm={"access_log": [file_log(LOG)]},
+        hcm={"access_log": [file_log(LOG)], **TRUST},
         layered_runtime={"layers": [{"name": "static", "static_layer": RUNTIME}]},
     )
 

@@ -21,6 +21,11 @@ from tests.support.origin import Script
 
 #: In the bytes of a request, what is to become its story's own name.
 HOST: Final = b"story.test"
+#: Of a connection manager that heeds x-envoy-* fields of clients on this machine.
+TRUST: Final[Json] = {
+    "use_remote_address": True,
+    "internal_address_config": {"cidr_ranges": [{"address_prefix": "127.0.0.0", "prefix_len": 8}]},
+}
 _PAUSE: Final = 0.3
 
 
@@ -72,7 +77,9 @@ class Stories:
         clusters = [make_cluster(name, **stories[title].cluster) for title, name in self._names.items()]
         names = list(self._names.values())
         self.pair = pair_fixture(
-            http_proxy(virtual_hosts=hosts, clusters=clusters, hcm={"access_log": [file_log(log)]}, **fields),
+            http_proxy(
+                virtual_hosts=hosts, clusters=clusters, hcm={"access_log": [file_log(log)], **TRUST}, **fields
+            ),
             origins=names if origin is None else dict.fromkeys(names, origin),
             values={"dead_port": 1},
         )
