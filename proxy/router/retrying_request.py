@@ -469,7 +469,8 @@ class RetryingRequest:
 
     def _pass_on(self, response: ParsedResponse, body: bytes, end_stream: bool) -> None:
         """The stream gets this response, and everything after it."""
-        self._release_retry()
+        if self._holds_retry:
+            self._release_retry()
         self._passed_on = True
         self._body = None
         tried = self._try

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import pytest
 
+from tests.support.client import Client, exchange
 from tests.support.configs import ROUTER, TYPE, Json, cluster, route, typed
-from tests.support.differential import Pair
+from tests.support.differential import Pair, Side
 from tests.support.managers import Case, get, managers_fixture, post, same_everywhere
 from tests.support.origin import HELLO
 
@@ -100,12 +101,21 @@ MANAGERS: Final[dict[str, Json]] = {
         abort_http_status_runtime="my.status",
     ),
     "quiet": manager(delay=delay(), abort=abort(), disable_downstream_cluster_stats=True),
+    "half": manager(abort=abort(418, {"numerator": 50})),
+    "tenth": manager(
+        delay=delay(1, {"numerator": 1000, "denominator": "TEN_THOUSAND"}),
+        abort=abort(418, {"numerator": 100_000, "denominator": "MILLION"}),
+    ),
+    "runtime": manager(abort=abort(418, NONE), abort_percent_runtime="my.part"),
+    "asked": manager(abort={"header_abort": {}, "percentage": {"numerator": 50}}),
+    "one": manager(delay={"header_delay": {}, "percentage": ALL}, max_active_faults=1),
     "mapped": {
         **manager(abort=abort()),
         "local_reply_config": {"body_format": {"text_format": "%LOCAL_REPLY_BODY% %RESPONSE_FLAGS%"}},
     },
 }
 RUNTIME: Final = {
+    "my.part": 25,
     "my.delay": 100,
     "my.duration": 50,
     "my.abort": 100,
@@ -209,8 +219,79 @@ def test_a_client_that_leaves_during_a_delay_frees_its_place(pair: Pair) -> None
     pair.same_value("active faults", leave, settle=0)
 
 
-def _wait_for(side: Any, active: int) -> None:
+def _wait_for(side: Any, active: int, name: str = "header") -> None:
     end = time.monotonic() + 10
-    while side.proxy.stats().get("http.header.fault.active_faults") != active:
+    while side.proxy.stats().get(f"http.{name}.fault.active_faults") != active:
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+#: Manager → the requests that are sent, and the share of them that is aborted.
+SHARES: Final = {
+    "half": (get(), 0.5),
+    "tenth": (get(), 0.1),
+    "runtime": (get(), 0.25),
+    "asked": (get("/", "x-envoy-fault-abort-request: 418"), 0.5),
+    "asked less": (
+        get("/", "x-envoy-fault-abort-request: 418", "x-envoy-fault-abort-request-percentage: 20"),
+        0.2,
+    ),
+}
+REQUESTS: Final = 300
+
+
+@pytest.mark.parametrize("title", SHARES)
+def test_a_part_of_the_requests_is_at_fault(pair: Pair, title: str) -> None:
+    request, share = SHARES[title]
+    name = title.split(maxsplit=1)[0]
+
+    def run(side: Side) -> tuple[int, int]:
+        before = faults(side, name)
+        side.origins["origin"].script(HELLO)
+        with Client(side.proxy.ports[name], timeout=30.0) as client:
+            statuses = [client.request(request).status for _ in range(REQUESTS)]
+        assert {*statuses} == {200, 418}
+        return statuses.count(418), faults(side, name) - before
+
+    deviation = (share * (1 - share) * REQUESTS) ** 0.5
+    for aborted, counted in pair.both(run):
+        assert aborted == counted
+        assert abs(aborted - share * REQUESTS) < 5 * deviation
+
+
+def faults(side: Side, name: str) -> int:
+    return side.proxy.stats(f"http.{name}.fault.").get(f"http.{name}.fault.aborts_injected", 0)
+
+
+def test_no_more_faults_at_once_than_may_be(pair: Pair) -> None:
+    slow = get("/", "x-envoy-fault-delay-request: 60000")
+
+    def run(side: Side) -> tuple[int, dict[str, int]]:
+        side.origins["origin"].script(HELLO)
+        port = side.proxy.ports["one"]
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as held:
+            held.sendall(slow)
+            _wait_for(side, 1, "one")
+            status = exchange(port, slow).status
+            stats = side.proxy.stats("http.one.fault.")
+        _wait_for(side, 0, "one")
+        return status, stats
+
+    status, stats = pair.same_value("while one is held", run, settle=0)
+    assert status == 200
+    assert stats["http.one.fault.faults_overflow"] == 1
+
+
+def test_a_limited_response_takes_its_time(pair: Pair) -> None:
+    # 100 KiB/s, of which the first sixteenth of a second is there at once.
+    body = b"x" * 30_000
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+
+    def run(side: Side) -> tuple[bool, bytes, int]:
+        side.origins["origin"].script(answer)
+        started = time.monotonic()
+        reply = exchange(side.proxy.ports["rate"], get(), timeout=10.0)
+        return time.monotonic() - started > 0.2, reply.response.body, reply.status
+
+    with pair.same_stats("http.rate.fault."):
+        assert pair.same_value("a slow body", run, settle=0) == (True, body, 200)
