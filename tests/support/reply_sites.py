@@ -1,4 +1,7 @@
-"""Finds in the source where `%RESPONSE_CODE_DETAILS%` come from: every call that answers or resets a stream."""
+"""Finds in the source where `%RESPONSE_CODE_DETAILS%` come from: every call that answers or resets a stream.
+
+Response flags too: every place that names one.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,6 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("hcm", "router", "filters", "codec", "downstream", "tcp_proxy")
 
 #: What is called or raised → the place of the details among its arguments.
 CALLS = {
@@ -20,19 +22,24 @@ CALLS = {
     "on_upstream_reset_after_response": 0,
     "_note_broken_tunnel": 0,
     "on_downstream_reset": 1,
-    "Rejection": 1,
     "DropReply": 1,
     "ProtocolError": 0,
     "_end_streams": 1,
 }
 #: The same for names that mean other things elsewhere.
 _CALLS_OF = {
-    "hcm": {"abort": 1},
+    "hcm": {"abort": 1, "Rejection": 1},
     "router": {"_fail": 2, "_pass_failure_on": 2, "_try_timed_out": 1},
     "filters": {"_refuse": -1, "_reply": 2, "_close": 0},
 }
 #: Every function that is given details, so that they are found where it is called.
 TAKERS = frozenset({*CALLS, *(name for calls in _CALLS_OF.values() for name in calls)})
+#: What answers wherever it stands. Handed on as a function it would be called where nobody looks.
+_ANSWERS = frozenset(
+    {"local_reply", "on_upstream_failure", "on_upstream_reset_after_response", "on_downstream_reset"}
+)
+#: What has details of its own: the admin server, what reads those of a request, the words of a DNS resolver.
+_APART = ("access_log/", "admin/", "demo/", "upstream/discovery/")
 #: The texts of the codecs go by several ways, so each counts wherever it stands.
 _OF_CODECS = re.compile(r"http[12]?\.[a-z0-9_.]+")
 
@@ -50,21 +57,47 @@ class Site:
 
 @cache
 def sites() -> tuple[Site, ...]:
-    """Every place in the packages of the data path."""
+    """Every place in the source."""
     return tuple(
         site
-        for package in PACKAGES
-        for path in sorted((ROOT / "proxy" / package).rglob("*.py"))
-        for site in _in_module(path, CALLS | _CALLS_OF.get(package, {}))
+        for path, text in _modules()
+        if not path.startswith(_APART)
+        for site in _in_module(path, text, CALLS | _CALLS_OF.get(path.partition("/")[0], {}))
     )
 
 
-def _in_module(path: Path, calls: dict[str, int]) -> Iterator[Site]:
-    tree = ast.parse(path.read_text())
+def flags_given() -> frozenset[str]:
+    """Names of the flags that any place sets or looks at."""
+    return frozenset(
+        name for _, text in _modules() for name in re.findall(r"\bResponseFlag\.([A-Z_]+)", text)
+    )
+
+
+@cache
+def _modules() -> tuple[tuple[str, str], ...]:
+    """Path within `proxy` and text of each module but the one that lists all flags."""
+    root = ROOT / "proxy"
+    everything = sorted(root.rglob("*.py"))
+    return tuple(
+        (str(path.relative_to(root)), path.read_text())
+        for path in everything
+        if path.name != "response_flags.py"
+    )
+
+
+def _in_module(path: str, text: str, calls: dict[str, int]) -> Iterator[Site]:
+    if not re.search(rf"\b({'|'.join(calls)})\b|response_code_details|\bdetails=|\bhttp[12]?\.", text):
+        return
+    tree = ast.parse(text)
     constants = _constants(tree)
+    called: set[int] = set()
     for node, within in _nodes(tree):
-        place = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
-        if isinstance(node, ast.Constant) and _OF_CODECS.fullmatch(str(node.value)):
+        place = f"proxy/{path}:{getattr(node, 'lineno', 0)}"
+        if isinstance(node, ast.Call):
+            called.add(id(node.func))
+        elif id(node) not in called and _hands_on(node):
+            yield Site(place, (), ast.unparse(node), within)
+        elif isinstance(node, ast.Constant) and _OF_CODECS.fullmatch(str(node.value)):
             yield Site(place, (str(node.value),))
         details = _details(node, calls)
         if details is None:
@@ -79,8 +112,18 @@ def _nodes(tree: ast.AST) -> Iterator[tuple[ast.AST, str]]:
     while left:
         node, within = left.pop()
         yield node, within
-        inner = node.name if isinstance(node, ast.FunctionDef) else within
+        inner = node.name if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else within
         left += [(child, inner) for child in ast.iter_child_nodes(node)]
+
+
+def _hands_on(node: ast.AST) -> bool:
+    """Whether it is a function that answers; `config.local_reply` is the config of answers."""
+    match node:
+        case ast.Attribute(value=ast.Name(id="config") | ast.Attribute(attr="config")):
+            return False
+        case ast.Attribute(attr=name, ctx=ast.Load()):
+            return name in _ANSWERS
+    return False
 
 
 def _details(node: ast.AST, calls: dict[str, int]) -> ast.expr | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
-from tests.support.reply_sites import ROOT, TAKERS, sites
+from proxy.base.response_flags import NAMES, ResponseFlag
+from proxy.upstream.pool.api import PoolFailure, ResetReason
+from tests.support.reply_sites import ROOT, TAKERS, flags_given, sites
 
-DOCUMENTED = frozenset(
-    re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs/response_details.md").read_text(), re.MULTILINE)
-)
+TEXT, _, FLAGS = (ROOT / "docs/response_details.md").read_text().partition("\n## Flags\n")
+DOCUMENTED = frozenset(re.findall(r"^\| `([^`]+)` \|", TEXT, re.MULTILINE))
 #: What hands on a text that was given elsewhere, where `sites` finds it; function → source of the argument.
 PASSING = {
     ("_on_protocol_error", "error.details"),
@@ -58,6 +59,23 @@ def test_a_code_that_varies_is_found_where_it_is_given() -> None:
 def test_no_code_is_documented_that_nobody_gives() -> None:
     given = {base(code) for site in sites() for code in site.codes}
     assert sorted(DOCUMENTED - given) == []
+
+
+def test_every_word_in_braces_is_explained() -> None:
+    explained = TEXT.partition("\nIn braces: ")[2].partition("\n\n")[0].replace("|...", "")
+    words = {reason.value.replace(" ", "_") for reason in (*PoolFailure, *ResetReason)}
+    assert sorted(word for word in words if f"`{word}`" not in explained) == []
+
+
+def test_every_flag_that_is_given_has_a_line() -> None:
+    rows = re.findall(r"^\| `([A-Z]+)` \| `([A-Za-z]+)` \|", FLAGS, re.MULTILINE)
+    assert rows == [NAMES[flag] for flag in ResponseFlag if flag.name in flags_given()]
+
+
+def test_flags_of_codes_are_flags() -> None:
+    columns = re.findall(r"^\| `[^`]+` \| ([^|]*) \|", TEXT, re.MULTILINE)
+    named = {name for column in columns for name in re.findall(r"\b[A-Z]{2,}\b", column)}
+    assert sorted(named - {short for short, _ in NAMES.values()}) == []
 
 
 def test_there_is_no_answer_that_the_search_overlooks() -> None:
