@@ -7,7 +7,7 @@ into wall time. Defaults are class attributes, so that creating a `StreamInfo` w
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from proxy.base.address import Address
 
@@ -122,6 +122,13 @@ class ConnectionInfo:
             callback()
 
 
+class WantedHost(NamedTuple):
+    """The host that a request is to go to, by its address as text; `strict`: to no other."""
+
+    address: str
+    strict: bool
+
+
 class StreamInfo:
     """One request and its response, or one TCP connection (then `request` is None)."""
 
@@ -178,6 +185,7 @@ class StreamInfo:
     virtual_cluster_name: str | None = None
     upstream_cluster: Any = None  # proxy.upstream.cluster.Cluster
     upstream_host: Any = None  # proxy.upstream.host.Host
+    wanted_host: WantedHost | None = None  # a filter's choice, before the load balancer's
     upstream_connection: Any = None  # proxy.upstream.pool.api.UpstreamConnection
     upstream_local_address: Address | None = None
     upstream_remote_address: Address | None = None

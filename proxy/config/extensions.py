@@ -39,6 +39,10 @@ envoy.filters.network extensions.filters.network.sni_dynamic_forward_proxy.v3 sn
 envoy.filters.http extensions.filters.http.router.v3 router Router
 envoy.filters.http extensions.filters.http.header_mutation.v3 header_mutation HeaderMutation
 envoy.filters.http extensions.filters.http.health_check.v3 health_check HealthCheck
+envoy.filters.http extensions.filters.http.stateful_session.v3 stateful_session StatefulSession
+envoy.filters.http.per_route extensions.filters.http.stateful_session.v3 stateful_session StatefulSessionPerRoute
+envoy.http.stateful_session extensions.http.stateful_session.cookie.v3 cookie CookieBasedSessionState
+envoy.http.stateful_session extensions.http.stateful_session.header.v3 header HeaderBasedSessionState
 envoy.filters.http extensions.filters.http.cors.v3 cors Cors
 envoy.filters.http extensions.filters.http.buffer.v3 buffer Buffer
 envoy.filters.http extensions.filters.http.grpc_web.v3 grpc_web GrpcWeb
@@ -334,6 +338,9 @@ _SITES: dict[str, tuple[str, ...]] = {
     "envoy.extensions.filters.http.compressor.v3.CompressorOverrides.compressor_library": _COMPRESSOR,
     "envoy.extensions.filters.http.decompressor.v3.Decompressor.decompressor_library": (
         "envoy.compression.decompressor",
+    ),
+    "envoy.extensions.filters.http.stateful_session.v3.StatefulSession.session_state": (
+        "envoy.http.stateful_session",
     ),
     f"{_HCM}.early_header_mutation_extensions": ("envoy.http.early_header_mutation",),
     f"{_HCM}.original_ip_detection_extensions": ("envoy.http.original_ip_detection",),

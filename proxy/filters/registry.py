@@ -58,6 +58,7 @@ _HTTP: Final[Mapping[str, str]] = {
         f"envoy.extensions.filters.http.{name}": f"proxy.filters.http.{module}"
         for name, module in (
             ("buffer.v3.Buffer", "buffer"),
+            ("stateful_session.v3.StatefulSession", "stateful_session"),
             ("compressor.v3.Compressor", "compressor"),
             ("cors.v3.Cors", "cors"),
             ("decompressor.v3.Decompressor", "decompressor"),
@@ -94,6 +95,7 @@ _HTTP_OF_ROUTE: Final[Mapping[str, str]] = {
         ("grpc_json_transcoder.v3.GrpcJsonTranscoder", "grpc_json_transcoder.v3.GrpcJsonTranscoder"),
         ("header_mutation.v3.HeaderMutationPerRoute", "header_mutation.v3.HeaderMutation"),
         ("on_demand.v3.PerRouteConfig", "on_demand.v3.OnDemand"),
+        ("stateful_session.v3.StatefulSessionPerRoute", "stateful_session.v3.StatefulSession"),
     )
 }
 

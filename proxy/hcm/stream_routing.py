@@ -269,7 +269,14 @@ class RoutingPart(StreamState):
         by_stream = cluster.choose_by_stream
         if by_stream is not None:
             info.metadata_match = upstream_plan.choice.metadata_match
-        host = cluster.choose_host(request_hash) if by_stream is None else by_stream(info, request_hash)
+        host = None
+        if self._filters is not None and info.wanted_host is not None:
+            host = cluster.wanted_host(info.wanted_host.address)
+            strict = info.wanted_host.strict
+        else:
+            strict = False
+        if host is None and not strict:
+            host = cluster.choose_host(request_hash) if by_stream is None else by_stream(info, request_hash)
         if host is None:
             cluster.stats.codes[503] += 1
             if upstream_plan.charges is not None:

@@ -122,6 +122,19 @@ def cookie_value(head: RequestHead, name: str) -> str:
     return ""
 
 
+def cookie_suffix(message: Any) -> str:
+    """What stands behind the value of a cookie that is made: lifetime, path, attributes of a `Cookie` message."""
+    seconds = message.ttl.seconds
+    parts = [f"Max-Age={seconds}"] if seconds else []
+    if message.path:
+        parts.append(f"Path={message.path}")
+    parts += [
+        f"{attribute.name}={attribute.value}" if attribute.value else attribute.name
+        for attribute in message.attributes
+    ]
+    return "; ".join([*parts, "HttpOnly"])
+
+
 def _cookie_rule(message: Any) -> Rule:
     name = wire_text(message.name)
     if not message.HasField("ttl"):
@@ -131,15 +144,7 @@ def _cookie_rule(message: Any) -> Rule:
             return hash_text(value) if value else None
 
         return read
-    seconds = message.ttl.seconds
-    parts = [f"Max-Age={seconds}"] if seconds else []
-    if message.path:
-        parts.append(f"Path={message.path}")
-    parts += [
-        f"{attribute.name}={attribute.value}" if attribute.value else attribute.name
-        for attribute in message.attributes
-    ]
-    suffix = "; ".join([*parts, "HttpOnly"])
+    suffix = cookie_suffix(message)
 
     def read_or_make(head: RequestHead, info: StreamInfo, cookies: list[str]) -> int | None:
         value = cookie_value(head, name)

@@ -289,6 +289,21 @@ class Cluster:
         """The base of the back-off in milliseconds, where policies do not say: `upstream.base_retry_backoff_ms`."""
         return self._runtime.integer("upstream.base_retry_backoff_ms", default)
 
+    def wanted_host(self, address: str) -> Host | None:
+        """The host with that address, whatever the balancer would say; None unless its health allows that."""
+        by_key = self._hosts_by_key()
+        for priority in range(len(self.priority_set.sets)):
+            for host in by_key.get((address, priority), ()):
+                if host.status in self.config.override_statuses:
+                    return host
+        return None
+
+    def _hosts_by_key(self) -> dict[HostKey, list[Host]]:
+        if self._by_key is None:
+            self._by_key = {}
+            _add_by_key(self._by_key, self.hosts)
+        return self._by_key
+
     def replace_hosts(self, hosts: Sequence[Host]) -> None:
         """Take the whole list of hosts of a cluster that makes its own."""
         self._install(hosts)
@@ -311,12 +326,10 @@ class Cluster:
     def flags_changed(self, keys: Iterable[HostKey]) -> None:
         """The controller has told of the health of these hosts anew; `host_flags` has it. Unknown ones are fine."""
         self._flags_moved = True
-        if self._by_key is None:
-            self._by_key = {}
-            _add_by_key(self._by_key, self.hosts)
+        by_key = self._hosts_by_key()
         changed = []
         for key in keys:
-            for host in self._by_key.get(key, ()):
+            for host in by_key.get(key, ()):
                 before, kinds = host.flags, (host.healthy, host.degraded, host.excluded)
                 host.take_flags(self._told_of(host))
                 if kinds != (host.healthy, host.degraded, host.excluded):

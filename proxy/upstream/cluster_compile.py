@@ -11,6 +11,7 @@ from proxy.config.durations import seconds
 from proxy.config.resources import ResourceSource
 from proxy.upstream.circuit_breaker import DEFAULT_THRESHOLDS, UNLIMITED, Thresholds
 from proxy.upstream.cluster_config import (
+    OVERRIDE_STATUSES,
     BindConfig,
     ClusterConfig,
     Discovery,
@@ -26,6 +27,7 @@ from proxy.upstream.compile_http_options import compile_http_options
 from proxy.upstream.compile_kind import KINDS, check_names, compile_kind, with_default_names
 from proxy.upstream.compile_lb import compile_lb
 from proxy.upstream.fields import wrapped
+from proxy.upstream.health_flags import Health
 from proxy.upstream.outlier.config import compile_outlier
 from xds_client.resource_types import ResourceType
 
@@ -84,6 +86,7 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
         close_on_host_set_change=message.common_lb_config.close_connections_on_host_set_change,
         health_checks=_health_checks(message, discovery, choice.protocol, path, ctx),
         ignores_unchecked=message.common_lb_config.ignore_new_hosts_until_first_hc,
+        override_statuses=_override_statuses(message.common_lb_config),
         keeps_checked_hosts=bool(message.health_checks) and not message.ignore_health_on_host_removal,
         kind=kind,
     )
@@ -324,3 +327,9 @@ def _sockets(message: Any, path: str, ctx: CompileContext) -> tuple[Any, str, An
         case name:
             ctx.problem(at, f"{name} is not for upstream use")
     return nothing
+
+
+def _override_statuses(message: Any) -> frozenset[Health]:
+    if not message.HasField("override_host_status"):
+        return OVERRIDE_STATUSES
+    return frozenset(map(Health, message.override_host_status.statuses))

@@ -238,6 +238,10 @@ class TransportMatch(Struct, frozen=True):
         return all(name in present and present[name] == value for name, value in self.criteria.items())
 
 
+#: See `ClusterConfig.override_statuses`.
+OVERRIDE_STATUSES: Final = frozenset({Health.UNKNOWN, Health.HEALTHY, Health.DEGRADED})
+
+
 class ClusterConfig(Struct, frozen=True):
     """A cluster, ready to be used. `breakers` is indexed by routing priority (0 default, 1 high).
 
@@ -284,6 +288,8 @@ class ClusterConfig(Struct, frozen=True):
     health_checks: tuple[Any, ...] = ()
     #: Whether hosts count for nothing until they have been checked.
     ignores_unchecked: bool = False
+    #: Of which health a host may be that a request asks for by its address.
+    override_statuses: frozenset[Health] = OVERRIDE_STATUSES
     #: Whether hosts that the control plane leaves out stay while their health checks pass.
     keeps_checked_hosts: bool = False
     #: `OriginalDstConfig` or the like for a cluster without hosts of its own.

@@ -11,10 +11,12 @@ from proxy.base.address import Address
 from proxy.upstream.health_flags import (
     CONFIGURED,
     DEGRADING,
+    DRAINING,
     EXCLUDING,
     FAILING,
     TOLD,
     Health,
+    HealthFlag,
     configured_flags,
     flag_texts,
 )
@@ -33,6 +35,7 @@ class Locality(NamedTuple):
 NO_LOCALITY = Locality()
 
 _LACKING = FAILING | DEGRADING
+_FAILED = frozenset({Health.UNHEALTHY, Health.DRAINING, Health.TIMEOUT})
 
 
 class HostStats:
@@ -167,6 +170,15 @@ class Host:
     def excluded(self) -> bool:
         """Whether the host does not count when availability is reckoned."""
         return bool(self.flags & EXCLUDING)
+
+    @property
+    def status(self) -> Health:
+        """What checks make of what is configured (Envoy's `healthStatus`)."""
+        if self.flags & DRAINING:
+            return Health.UNHEALTHY
+        if self._health in _FAILED or not self.flags & HealthFlag.DEGRADED_ACTIVE_HC:
+            return self._health
+        return Health.DEGRADED
 
     @property
     def health_flags(self) -> str:

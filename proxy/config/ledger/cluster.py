@@ -81,7 +81,7 @@ envoy.config.cluster.v3.Cluster.CommonLbConfig
   + locality_weighted_lb_config consistent_hashing_lb_config
   ~ host changes take effect at once: update_merge_window
   + ignore_new_hosts_until_first_hc
-  ~ only the override_host policy looks at it: override_host_status
+  + override_host_status
 
 envoy.config.cluster.v3.Cluster.CommonLbConfig.ZoneAwareLbConfig
   + routing_enabled min_cluster_size fail_traffic_on_panic

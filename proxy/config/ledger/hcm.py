@@ -154,6 +154,25 @@ envoy.config.core.v3.GrpcMethodList.Service
 envoy.extensions.filters.http.health_check.v3.HealthCheck
   + pass_through_mode cache_time cluster_min_healthy_percentages headers
 
+envoy.extensions.filters.http.stateful_session.v3.StatefulSession
+  + session_state strict
+  - stat_prefix
+
+envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute
+  + disabled stateful_session
+
+envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState
+  + cookie
+
+envoy.type.http.v3.Cookie
+  + name ttl path attributes
+
+envoy.type.http.v3.CookieAttribute
+  + name value
+
+envoy.extensions.http.stateful_session.header.v3.HeaderBasedSessionState
+  + name
+
 envoy.extensions.filters.http.header_mutation.v3.HeaderMutation
   + mutations most_specific_header_mutations_wins
 

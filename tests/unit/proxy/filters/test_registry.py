@@ -56,6 +56,7 @@ def test_each_filter_with_a_config_for_routes_is_found_by_its_type() -> None:
         "grpc_json_transcoder.v3.GrpcJsonTranscoder",
         "header_mutation.v3.HeaderMutationPerRoute",
         "on_demand.v3.PerRouteConfig",
+        "stateful_session.v3.StatefulSessionPerRoute",
     )
     found = {http_filter_of_route_type(prefix + name) for name in of_routes}
     assert found == {one for one in factories(proxy.filters.http) if one.compile_route is not None}
