@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from proxy.upstream.cluster_config import ClusterConfig, EndpointConfig
     from proxy.upstream.health_check.cluster_checks import ClusterChecks, Surroundings
     from proxy.upstream.health_check.session import CheckedHost
+    from proxy.upstream.health_check.stats import HealthCheckStats
 
 Resolved = Sequence[tuple[int, str]]
 _FIRST_ROUND = "health checks"
@@ -199,6 +200,7 @@ class HealthChecks:
             lambda key, flags: self._flags(checked, key, flags),
             lambda key: self._passed(checked, key),
             lambda: warming.settled(what),
+            self._former_stats(config),
         )
         controller = self._controller
         if config.assignment is not None:
@@ -214,6 +216,10 @@ class HealthChecks:
             ]
         checked.checks.set_hosts(hosts)
         checked.checks.start()
+
+    def _former_stats(self, config: ClusterConfig) -> HealthCheckStats | None:
+        active = self._active.get(config.name)
+        return active.checks.stats if active and active.config.stat_name == config.stat_name else None
 
     def _set_hosts(self, checked: _Checked, hosts: list[CheckedHost]) -> None:
         name, health = checked.config.name, self._controller.host_health

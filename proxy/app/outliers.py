@@ -114,13 +114,14 @@ class OutlierDetection:
             return
         message = cluster_pb2.Cluster.FromString(serialized)
         config = compile_outlier(message, "", CompileContext())
+        former = None
         if watched is not None and watched.detector.config != config:
             self._forget(watched)
-            watched = None
+            former, watched = watched, None
         if config is None:
             return
         if watched is None:
-            watched = self._begin(name, message.alt_stat_name or name, config)
+            watched = self._begin(name, message.alt_stat_name or name, config, former)
         for host in added:
             watched.holders.setdefault(host, set()).add(worker.index)
             watched.detector.add(host)
@@ -172,8 +173,12 @@ class OutlierDetection:
             self._forget(watched)
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _begin(self, name: str, stat_name: str, config: OutlierConfig) -> _Watched:
-        stats = stats_of(stat_name)
+    def _begin(self, name: str, stat_name: str, config: OutlierConfig, former: _Watched | None) -> _Watched:
+        if former is not None and former.stat_name == stat_name:
+            stats = former.detector.stats
+            stats.ejections_active = 0
+        else:
+            stats = stats_of(stat_name)
         self._registry.add(f"outlier {name}", stats)
         watched = _Watched(name, stat_name, Detector(config, self._runtime, self._draw, stats))
         self._watched[name] = watched

@@ -105,10 +105,11 @@ class Cluster:
         host_flags: Mapping[HostKey, int] | None = None,
         *,
         reports_load: bool = False,
+        stats: ClusterStats | None = None,
     ) -> None:
         self.name = config.name
         self.config = config
-        self.stats = ClusterStats(config.stat_name)
+        self.stats = ClusterStats(config.stat_name) if stats is None else stats
         self.stats.common_counters = self._common_counters
         self.stats.common_gauges = self._common_gauges
         self.removed = False

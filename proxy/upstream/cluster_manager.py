@@ -13,12 +13,13 @@ from envoy.config.cluster.v3 import cluster_pb2
 
 from proxy.base.runtime import Runtime
 from proxy.base.services import WorkerServices
-from proxy.base.stats import StatRegistry
+from proxy.base.stats import Group, StatRegistry
 from proxy.config.context import CompileContext
 from proxy.upstream.choosers import make_chooser
 from proxy.upstream.circuit_breaker import SharedSlots
 from proxy.upstream.cluster import Cluster, Resolved, compile_cluster
 from proxy.upstream.cluster_config import ClusterConfig
+from proxy.upstream.cluster_stats import ClusterStats, stat_name
 from proxy.upstream.health_flags import HostKey
 from proxy.upstream.host import Host, Locality
 from proxy.upstream.lb.api import Draw
@@ -83,6 +84,7 @@ class ClusterManager:
             if known[1] == index and keeps_connections(known[0], serialized):
                 live.renew(self._compile(name)[0])
                 return
+            live.stats.rest()
             self._drop_live(name)
         if name == self.local_cluster_name and self._live:
             self.get(name)
@@ -92,6 +94,8 @@ class ClusterManager:
         self._known.pop(name, None)
         self._resolved.pop(name, None)
         self._drop_live(name)
+        self._stats.remove(_stats_key(name))
+        self._stats.remove(_tls_key(name))
 
     def update_hosts(self, name: str, resolved: Sequence[Resolved]) -> None:
         """Take the resolved addresses of a DNS cluster, as (endpoint index, IP address) pairs."""
@@ -162,6 +166,7 @@ class ClusterManager:
             local_cluster=local,
             host_flags=self._host_flags.setdefault(name, {}),
             reports_load=self.reports_load,
+            stats=self._former(_stats_key(name), ClusterStats, f"cluster.{stat_name(config.stat_name)}."),
         )
         resolved = self._resolved.get(name)
         if resolved is not None:
@@ -175,9 +180,11 @@ class ClusterManager:
         if name == self.local_cluster_name:
             cluster.watchers.append(self._local_cluster_changed)
             self._local_cluster_changed()
-        self._stats.add(f"cluster.{name}", cluster.stats)
+        self._stats.add(_stats_key(name), cluster.stats)
         if config.encrypts:
             self._add_tls_stats(cluster)
+        else:
+            self._stats.remove(_tls_key(name))
         if config.passes_metadata:
             from proxy.upstream.compile_internal import InternalUpstreamStats  # few clusters need it
 
@@ -196,25 +203,38 @@ class ClusterManager:
         from proxy.connection.tls_stats import SecretStats, SslStats  # needs ssl, which plain text does not
 
         config = cluster.config
-        cluster.ssl_stats = SslStats(f"cluster.{config.stat_name}.ssl.")
+        prefix = f"cluster.{config.stat_name}.ssl."
+        former = self._former(_tls_key(cluster.name), SslStats, prefix)
+        cluster.ssl_stats = SslStats(prefix) if former is None else former
         secrets = SecretStats(f"cluster.{config.stat_name}.client_ssl_socket_factory.")
         if self._worker == 0:
             for transport in (config.transport, *(one.transport for one in config.transport_matches)):
                 secrets.count(transport)
-        self._stats.add(f"cluster.{cluster.name} ssl", cluster.ssl_stats)
+        self._stats.add(_tls_key(cluster.name), cluster.ssl_stats)
         self._stats.add(f"cluster.{cluster.name} secrets", secrets)
 
     def _drop_live(self, name: str) -> None:
         cluster = self._live.pop(name, None)
         if cluster is not None:
             cluster.close()
-            self._stats.remove(f"cluster.{name}")
             if cluster.internal_stats is not None:
                 self._stats.remove(f"cluster.{name} internal")
             if cluster.ssl_stats is not None:
-                self._stats.remove(f"cluster.{name} ssl")
                 self._stats.remove(f"cluster.{name} secrets")
+
+    def _former(self, key: str, kind: type[Group], prefix: str) -> Group | None:
+        """The numbers of the last cluster of a name, where the next one counts under the same names."""
+        group = self._stats.get(key)
+        return group if isinstance(group, kind) and group.prefix == prefix else None
 
     def _host_removed(self, host: Host) -> None:
         if self.on_host_removed is not None:
             self.on_host_removed(host)
+
+
+def _stats_key(name: str) -> str:
+    return f"cluster.{name}"
+
+
+def _tls_key(name: str) -> str:
+    return f"cluster.{name} ssl"

@@ -186,6 +186,15 @@ class ClusterStats(_Counters, _Gauges, _Http1Counters, StatGroup):
         self.internal_rq_time: Histogram | None = None
         self._http2: Http2CodecStats | None = None
 
+    def rest(self) -> None:
+        """No cluster counts here for now; another of the name will go on where the last one ended, as in Envoy.
+
+        Connections and requests of the last one still count.
+        """
+        self.common_counters = self.common_gauges = dict
+        self.rq_dropped = self.rq_drop_overload = 0
+        self.lb_subsets_active = 0
+
     def http2_stats(self) -> Http2CodecStats:
         """The numbers of the codec of HTTP/2, which show from its first connection on."""
         if self._http2 is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ _CHECK = {
     "healthy_threshold": 1,
     "http_health_check": {"path": "/check"},
 }
+_CALM: dict[str, Any] = {"common_lb_config": {"healthy_panic_threshold": {"value": 0}}}
 #: Name of a host to what its endpoint says of its health.
 Endpoints = dict[str, str]
 
@@ -74,11 +76,10 @@ def sides() -> Iterator[list[Side]]:
             origins = {host: stack.enter_context(Origin()) for host in ("a", "b")}
             server, proxy = stack.enter_context(mesh(kind))
             side = Side(server, proxy, origins)
-            calm = {"common_lb_config": {"healthy_panic_threshold": {"value": 0}}}
             side.serve(a="HEALTHY", b="HEALTHY")
             server.set(
-                cluster("keeps", health_checks=[_CHECK], **calm),
-                cluster("lets_go", health_checks=[_CHECK], ignore_health_on_host_removal=True, **calm),
+                cluster("keeps", health_checks=[_CHECK], **_CALM),
+                cluster("lets_go", health_checks=[_CHECK], ignore_health_on_host_removal=True, **_CALM),
                 listener("l", proxy.ports["first"], "r"),
                 route_config("r", {"/lets_go": "lets_go", "/": "keeps"}),
             )
@@ -158,6 +159,33 @@ def test_what_the_control_plane_said_of_a_host_before(
     for side in sides:
         side.serve(b="HEALTHY")
     _come_to(sides, lambda side: side.hosts("keeps"), {**after, "b": "healthy"})
+
+
+def test_numbers_go_on_when_the_cluster_changes(sides: list[Side]) -> None:
+    def requests(side: Side) -> int:
+        return side.proxy.stats("cluster.keeps.")["cluster.keeps.upstream_rq_total"]
+
+    def attempts(side: Side) -> int:
+        return side.proxy.stats("cluster.keeps.")["cluster.keeps.health_check.attempt"]
+
+    for side in sides:
+        for _ in range(10):
+            get(side.proxy.port, "/")
+        before, checked = requests(side), attempts(side)
+        assert before >= 10
+        side.server.set(cluster("keeps", health_checks=[_CHECK], connect_timeout="7s", **_CALM))
+        side.serve(a="HEALTHY", b="HEALTHY")
+        _come_to([side], _timeout, "7s")
+        assert requests(side) == before
+        get(side.proxy.port, "/")
+        _come_to([side], requests, before + 1)
+        _come_to([side], lambda side, checked=checked: attempts(side) > checked, True)
+
+
+def _timeout(side: Side) -> str:
+    dump = json.loads(side.proxy.admin("/config_dump?resource=dynamic_active_clusters")[1])
+    found = {one["cluster"]["name"]: one["cluster"].get("connect_timeout", "") for one in dump["configs"]}
+    return str(found["keeps"])
 
 
 def test_a_host_that_fails_its_checks_leaves_at_once(sides: list[Side]) -> None:

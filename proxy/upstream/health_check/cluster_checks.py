@@ -90,12 +90,13 @@ class ClusterChecks:
         on_flags: Callable[[HostKey, int], None],
         on_pass: Callable[[HostKey], None],
         on_first_round: Callable[[], None],
+        stats: HealthCheckStats | None = None,
     ) -> None:
         self.config = config
         self.env = env
         self.check: HealthCheckConfig = config.health_checks[0]
         self.ignores_unchecked = config.ignores_unchecked
-        self.stats = HealthCheckStats(f"cluster.{config.stat_name}.health_check.")
+        self.stats = stats or HealthCheckStats(f"cluster.{config.stat_name}.health_check.")
         self.sessions: dict[HostKey, HostSession] = {}
         self._on_flags = on_flags
         self._on_pass = on_pass
@@ -140,7 +141,7 @@ class ClusterChecks:
         """Check nobody any longer."""
         self._on_first_round = None
         for session in self.sessions.values():
-            session.close()
+            self._drop(session)
         self.sessions.clear()
 
     def log(self, line: str) -> None:

@@ -266,19 +266,29 @@ def test_a_cluster_to_come_is_checked_beside_the_present_one(bench: Bench) -> No
     assert bench.flags() == {one(1): FAILED, one(2): FAILED}
 
 
-def test_numbers_begin_anew_with_another_cluster(bench: Bench) -> None:
+def test_numbers_go_on_with_another_cluster(bench: Bench) -> None:
     def attempts() -> int:
-        counters: dict[str, int] = collect(bench.registry)["counters"]
-        return counters["cluster.c.health_check.attempt"]
+        return attempts_of(bench)["cluster.c.health_check.attempt"]
+
+    def healthy() -> int:
+        gauges: dict[str, int] = collect(bench.registry)["gauges"]
+        return gauges["cluster.c.health_check.healthy"]
 
     bench.begin(serialized(1))
     bench.answer(WELL)
-    assert attempts() == 1
+    assert (attempts(), healthy()) == (1, 1)
     bench.begin(serialized(1, 2), live=False)
     bench.answer(WELL)
-    assert attempts() == 1
     bench.checks.activate("c")
-    assert attempts() == 2
+    assert (attempts(), healthy()) == (3, 2)
+    bench.begin(serialized(1), live=False)
+    bench.begin(serialized(1, alt_stat_name="other"))
+    assert attempts_of(bench) == {"cluster.other.health_check.attempt": 0}
+
+
+def attempts_of(bench: Bench) -> dict[str, int]:
+    counters: dict[str, int] = collect(bench.registry)["counters"]
+    return {name: value for name, value in counters.items() if name.endswith("health_check.attempt")}
 
 
 def test_a_cluster_to_come_that_is_replaced_is_checked_no_more(bench: Bench) -> None:

@@ -154,6 +154,16 @@ def test_another_config_begins_anew(bench: Bench) -> None:
     assert bench.detection.monitors("c")[ONE].consecutive_5xx == 1
 
 
+def test_numbers_go_on_with_another_config(bench: Bench) -> None:
+    bench.have(0, [ONE, TWO])
+    bench.tell(0, ONE, FAILED, FAILED)
+    bench.configure(consecutive_5xx=3)
+    bench.have(0, [ONE, TWO])
+    counters: dict[str, int] = collect(bench.registry)["counters"]
+    assert counters["cluster.c.outlier_detection.ejections_enforced_total"] == 1
+    assert bench.gauge() == 0
+
+
 def test_what_workers_have_counted_is_judged_at_the_end_of_an_interval(bench: Bench) -> None:
     bench.configure(interval="0.01s", success_rate_minimum_hosts=1, success_rate_request_volume=1)
     bench.have(0, [ONE])

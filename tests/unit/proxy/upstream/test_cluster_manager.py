@@ -2,9 +2,10 @@
 
 import pytest
 from envoy.config.core.v3 import base_pb2
+from envoy.extensions.transport_sockets.tls.v3 import tls_pb2
 
 from proxy.base.runtime import Runtime
-from proxy.base.stats import StatRegistry
+from proxy.base.stats import StatRegistry, collect
 from proxy.config.context import CompileContext
 from proxy.upstream.cluster_manager import ClusterManager
 from tests.support.cluster_messages import cluster, endpoint
@@ -64,6 +65,59 @@ def test_a_changed_config_replaces_the_cluster(manager):
     manager.add("c", message(endpoint(port=2)), 0)
     assert old.removed
     assert manager.get("c").hosts[0].address.port == 2
+
+
+def test_numbers_go_on_with_another_cluster(manager, registry):
+    manager.add("c", message(endpoint(port=1)), 0)
+    old = manager.get("c")
+    old.stats.upstream_rq_total += 3
+    old.stats.upstream_cx_active += 1
+    old.stats.rq_dropped += 1
+    manager.add("c", message(endpoint(port=2)), 0)
+    counters = collect(registry)["counters"]
+    assert counters["cluster.c.upstream_rq_total"] == 3
+    # How many hosts there are is known when it is built.
+    assert "cluster.c.membership_change" not in counters
+    new = manager.get("c")
+    new.stats.upstream_rq_total += 1
+    old.stats.upstream_cx_active -= 1
+    numbers = collect(registry)
+    assert numbers["counters"]["cluster.c.upstream_rq_total"] == 4
+    assert numbers["gauges"]["cluster.c.upstream_cx_active"] == 0
+    assert numbers["shared_gauges"]["cluster.c.membership_total"] == 1
+    # Those of load reports are told of as they come.
+    assert new.stats.rq_dropped == 0
+
+
+def test_numbers_of_another_name_begin_anew(manager, registry):
+    manager.add("c", message(endpoint()), 0)
+    manager.get("c").stats.upstream_rq_total += 3
+    manager.add("c", message(endpoint(), alt_stat_name="other"), 0)
+    manager.get("c")
+    counters = collect(registry)["counters"]
+    assert counters["cluster.other.upstream_rq_total"] == 0
+    assert "cluster.c.upstream_rq_total" not in counters
+
+
+def test_numbers_of_tls_go_on_while_there_is_tls(manager, registry):
+    context = f"type.googleapis.com/{tls_pb2.UpstreamTlsContext.DESCRIPTOR.full_name}"
+    tls = {"transport_socket": {"name": "tls", "typed_config": {"@type": context}}}
+    manager.add("c", message(endpoint(port=1), **tls), 0)
+    manager.get("c").ssl_stats.handshake += 2
+    manager.add("c", message(endpoint(port=2), **tls), 0)
+    assert manager.get("c").ssl_stats.handshake == 2
+    assert collect(registry)["counters"]["cluster.c.ssl.handshake"] == 2
+    manager.add("c", message(endpoint(port=2)), 0)
+    manager.get("c")
+    assert "cluster.c.ssl.handshake" not in collect(registry)["counters"]
+
+
+def test_a_cluster_that_goes_between_two_uses_leaves_no_numbers(manager, registry):
+    manager.add("c", message(endpoint(port=1)), 0)
+    manager.get("c").stats.upstream_rq_total += 3
+    manager.add("c", message(endpoint(port=2)), 0)
+    manager.remove("c")
+    assert registry.groups() == []
 
 
 def test_addresses_that_came_before_first_use_are_there(manager):
