@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final
 
 from proxy.base.headers import HeaderMap
@@ -32,6 +33,14 @@ from proxy.router.upstream_request import UpstreamRequest
 from proxy.upstream.cluster import Cluster
 
 _NO_OVERRIDES: Final[FilterOverrides] = {}
+
+
+@cache
+def hedging() -> Any:
+    """The module of requests that are hedged; few routes do."""
+    from proxy.router import hedged_request
+
+    return hedged_request
 
 
 class RoutingPart(StreamState):
@@ -301,9 +310,7 @@ class RoutingPart(StreamState):
         if retry is not None:
             kind = Attempt
             if retry.hedges:
-                from proxy.router.hedged_request import HedgedAttempt  # few routes hedge
-
-                kind = HedgedAttempt
+                kind = hedging().HedgedAttempt
         if self.plan.upgrade:
             kind = TunnelRequest
         upstream = kind(
@@ -383,9 +390,7 @@ class RoutingPart(StreamState):
         stream: Any = self
         kind: Any = RetryingRequest
         if policy.hedges:
-            from proxy.router.hedged_request import HedgedRequest
-
-            kind = HedgedRequest
+            kind = hedging().HedgedRequest
         request = kind(stream, first, policy, cluster, request_hash, limit)
         self.upstream = request
         return request

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from proxy.codec.grpc import grpc_status
 from proxy.codec.messages import ParsedResponse
 from proxy.router.attempt import Attempt
-from proxy.router.retry_policy import ANY_GRPC, wants_retry_of_response
+from proxy.router.retry_policy import ANY_GRPC, FOR_ANY_STATUS, wants_retry_of_response
 from proxy.router.retrying_request import RetryingRequest
 from proxy.upstream.pool.api import PoolFailure, ResetReason
 
@@ -91,6 +91,9 @@ class HedgedRequest(RetryingRequest):
     def on_upstream_response(self, response: ParsedResponse, body: bytes, end_stream: bool) -> None:
         """See `ResponseSink`."""
         tried = self._try
+        if not self._retries and response.head.status < 400 and not self._policy.on & FOR_ANY_STATUS:
+            self._pass_on(response, body, end_stream)
+            return
         status = grpc_status(response.head.headers) if self._policy.on & ANY_GRPC else None
         if wants_retry_of_response(self._policy, response.head, status):
             if not tried.hedged and self._take_retry():
@@ -155,7 +158,8 @@ class HedgedRequest(RetryingRequest):
         self._win()
 
     def _pass_on(self, response: ParsedResponse, body: bytes, end_stream: bool) -> None:
-        self._win()
+        if len(self._waiting) > 1 or self._retries or self._retry_at:
+            self._win()
         super()._pass_on(response, body, end_stream)
 
     def _win(self) -> None:

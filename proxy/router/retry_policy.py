@@ -96,6 +96,10 @@ GRPC_STATUSES: Final = {
     14: RetryOn.UNAVAILABLE,
 }
 ANY_GRPC: Final = sum(GRPC_STATUSES.values())
+#: Conditions that responses of any status may meet; others ask for 400 or more.
+FOR_ANY_STATUS: Final = (
+    RetryOn.ENVOY_RATELIMITED | RetryOn.RETRIABLE_STATUS_CODES | RetryOn.RETRIABLE_HEADERS | ANY_GRPC
+)
 
 
 class ResetField(Struct, frozen=True):
@@ -260,6 +264,13 @@ def policy_for(policy: RetryPolicy | None, head: RequestHead) -> RetryPolicy | N
             return replace(chosen, on=RetryOn.NONE, most_retries=0)
         return None
     return chosen
+
+
+def within(policy: RetryPolicy, timeout: float) -> RetryPolicy:
+    """The policy of a request that has `timeout` seconds, 0.0 for any time: a try may not have as long."""
+    if timeout and policy.per_try_timeout >= timeout:
+        return replace(policy, per_try_timeout=0.0)
+    return policy
 
 
 def _with_fields(policy: RetryPolicy, headers: HeaderMap) -> RetryPolicy:

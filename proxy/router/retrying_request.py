@@ -17,6 +17,7 @@ from proxy.router.attempt import Attempt
 from proxy.router.retry_policy import (
     ANY_GRPC,
     DEFAULT_BASE,
+    FOR_ANY_STATUS,
     TOO_EARLY,
     RetryPolicy,
     back_off,
@@ -82,13 +83,11 @@ class RetryingRequest:
         self._hash = request_hash
         self._try = first
         self._sample = first
-        self._timers = stream.manager.services.timers
-        self._now = stream.connection.now
         self._left = policy.most_retries
-        #: Whether a try may last only so long.
-        self.limits_tries = bool(policy.per_try_timeout or policy.per_try_idle_timeout)
         self._body: list[bytes] | None = []
-        self._limit = first.cluster.config.buffer_limit if limit is None else limit
+        self._limit = limit
+        #: Not 0.0 if a try may last only so long.
+        self.limits_tries = policy.per_try_timeout or policy.per_try_idle_timeout
         first.owner = self
         first.redirect(self)
 
@@ -186,7 +185,8 @@ class RetryingRequest:
         if self._body is None:
             return True
         self._body_bytes += len(data)
-        if self._body_bytes <= self._limit:
+        limit = self._try.cluster.config.buffer_limit if self._limit is None else self._limit
+        if self._body_bytes <= limit:
             self._body.append(data)
             return True
         self._body = None
@@ -234,6 +234,11 @@ class RetryingRequest:
     def on_upstream_response(self, response: ParsedResponse, body: bytes, end_stream: bool) -> None:
         """See `ResponseSink`."""
         policy = self._policy
+        if response.head.status < 400 and not policy.on & FOR_ANY_STATUS:
+            if self._retries:
+                self._succeed()
+            self._pass_on(response, body, end_stream)
+            return
         by_grpc = policy.on & ANY_GRPC
         status = grpc_status(response.head.headers) if by_grpc else None
         if wants_retry_of_response(policy, response.head, status):
@@ -499,8 +504,11 @@ class RetryingRequest:
 
     def _start_clock(self, tried: Attempt) -> None:
         if self._policy.per_try_timeout and tried.request_began and not self._passed_on and not self._settled:
-            tried.deadline = self._now() + self._policy.per_try_timeout
-            self._arm()
+            tried.deadline = due = self._now() + self._policy.per_try_timeout
+            if self._wake_up is None:
+                self._wake_up = self._stream.manager.services.timers.wake(due, self)
+            else:
+                self._arm()
 
     def _in_flight(self) -> tuple[Attempt, ...]:
         return () if self._retry_at or self._try.over else (self._try,)
@@ -512,7 +520,7 @@ class RetryingRequest:
             due = min(due, slow) if due and slow else due or slow
         if due:
             self._cancel_wake_up()
-            self._wake_up = self._timers.wake(due, self)
+            self._wake_up = self._stream.manager.services.timers.wake(due, self)
 
     def on_wake(self, now: float) -> None:
         """See `Timers`."""
@@ -566,8 +574,12 @@ class RetryingRequest:
 
     def _cancel_wake_up(self) -> None:
         if self._wake_up is not None:
-            self._timers.cancel(self._wake_up)
+            self._stream.manager.services.timers.cancel(self._wake_up)
             self._wake_up = None
+
+    def _now(self) -> float:
+        now: float = self._stream.connection.now()
+        return now
 
     def _wall_time(self) -> float:
         wall: float = self._stream.manager.services.wall_clock.at(self._now())

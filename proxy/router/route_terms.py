@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from proxy.codec.grpc import is_grpc
 from proxy.router.cluster_action import ClusterAction
-from proxy.router.retry_policy import policy_for
+from proxy.router.retry_policy import policy_for, within
 from proxy.router.upstream_head import http1_framing
 from proxy.router.upstream_plan import UpstreamPlan, expected_milliseconds
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from proxy.base.messages import RequestHead
     from proxy.router.cluster_choice import ClusterChoice
     from proxy.router.response_stats import Charges
+    from proxy.router.retry_policy import RetryPolicy
     from proxy.router.route import Route
 
 
@@ -29,6 +30,7 @@ class RouteTerms:
     __slots__ = (
         "_attempts",
         "_expected_timeout",
+        "_retry",
         "_timeout",
         "charges_by_fields",
         "choice",
@@ -48,6 +50,7 @@ class RouteTerms:
         self.choice: ClusterChoice | None = None
         self.leaves_fields_alone = self.charges_by_fields = self.ordinary = False
         self._timeout = 0.0
+        self._retry: RetryPolicy | None = None
         self._expected_timeout = ""
         self._attempts = route.virtual_host.include_request_attempt_count
         if not isinstance(action, ClusterAction) or action.single is None:
@@ -75,7 +78,9 @@ class RouteTerms:
             and (action.retry_policy is None or not action.retry_policy.request_matchers)
         )
         self._timeout = float(action.timeout)
-        expected = expected_milliseconds(self._timeout, action.retry_policy)
+        if action.retry_policy is not None:
+            self._retry = within(action.retry_policy, self._timeout)
+        expected = expected_milliseconds(self._timeout, self._retry)
         if expected and not suppress_envoy_headers:
             self._expected_timeout = str(expected)
 
@@ -108,8 +113,8 @@ class RouteTerms:
             charges,
             None,
             is_grpc(headers.get("content-type", "")),
-            None if action.retry_policy is None else policy_for(action.retry_policy, head),
-            self._attempts,
-            self.route.virtual_host.include_is_timeout_retry_header,
-            bool(self._expected_timeout),
+            retry=None if self._retry is None else policy_for(self._retry, head),
+            tells_attempts=self._attempts,
+            tells_timeouts=self.route.virtual_host.include_is_timeout_retry_header,
+            tells_time=bool(self._expected_timeout),
         )

@@ -23,7 +23,7 @@ from proxy.router.cluster_choice import ClusterChoice
 from proxy.router.grpc_timeout import format_grpc_timeout, grpc_timeout
 from proxy.router.grpc_timeout import stream_duration as stream_duration_of
 from proxy.router.response_stats import Charges
-from proxy.router.retry_policy import RETRY_FIELDS, RetryPolicy, policy_for
+from proxy.router.retry_policy import RETRY_FIELDS, RetryPolicy, policy_for, within
 from proxy.router.route import Route
 from proxy.router.upstream_head import Framing, http1_framing
 
@@ -204,8 +204,8 @@ def plan_upstream(
     head = head.copy()
     headers = head.headers
     timeout = _timeout(head, action, respect_expected_timeout)
-    if retry is not None and timeout and retry.per_try_timeout >= timeout:
-        retry = replace(retry, per_try_timeout=0.0)
+    if retry is not None:
+        retry = within(retry, timeout)
     timeout_status = 504
     stream_duration = None
     if not _CONSUMED.isdisjoint(headers):
