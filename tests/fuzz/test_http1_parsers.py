@@ -21,6 +21,7 @@ from proxy.codec.http1_fields import find_head_end
 from proxy.codec.http1_render import LAST_CHUNK, render_chunk
 from proxy.codec.http1_request import RequestParser
 from proxy.codec.http1_response import ResponseParser
+from tests.fuzz.wire_targets import unchunked
 
 _MORE = int(os.environ.get("OUTRIDER_FUZZ", "0"))
 fuzz = settings(
@@ -244,26 +245,12 @@ def test_responses_raise_nothing_but_protocol_errors(data: bytes) -> None:
 @fuzz
 @given(mutated(st.sampled_from(BODIES)), st.lists(st.integers(1, 20), max_size=30))
 def test_chunks_are_read_alike_in_any_pieces(data: bytes, cuts: list[int]) -> None:
-    def read(pieces: list[bytes]) -> tuple[bytes, bytes, bool, bool]:
-        decoder = ChunkedDecoder(True)
-        payload = rest = b""
-        try:
-            for piece in pieces:
-                if decoder.done:
-                    rest += piece
-                    continue
-                gained, rest = decoder.feed(piece)
-                payload += gained
-        except ProtocolError:
-            return payload + decoder.gained, b"", decoder.done, True
-        return payload, rest, decoder.done, False
-
     pieces, at = [], 0
     for cut in cuts:
         pieces.append(data[at : at + cut])
         at += cut
-    whole = read([data])
-    pieced = read([*pieces, data[at:]])
+    whole = unchunked([data])
+    pieced = unchunked([*pieces, data[at:]])
     assert whole[2:] == pieced[2:]
     # Of a broken body the pieces may have given more before the error was seen.
     assert pieced[0].startswith(whole[0]) if whole[3] else whole == pieced

@@ -123,8 +123,8 @@ def http1_response(data: bytes) -> None:
 )
 def chunked_body(data: bytes) -> None:
     """The same payload, however it is cut, and never more of it than there are bytes."""
-    whole = _unchunked([data])
-    pieced = _unchunked([data[at : at + 1] for at in range(len(data))])
+    whole = unchunked([data])
+    pieced = unchunked([data[at : at + 1] for at in range(len(data))])
     assert whole[2:] == pieced[2:]
     assert len(whole[0]) <= len(data)
     if whole[3]:
@@ -133,7 +133,7 @@ def chunked_body(data: bytes) -> None:
         assert whole == pieced
 
 
-def _unchunked(pieces: Sequence[bytes]) -> tuple[bytes, bytes, bool, bool]:
+def unchunked(pieces: Sequence[bytes]) -> tuple[bytes, bytes, bool, bool]:
     """Payload, rest, whether it ended, whether it broke."""
     decoder = ChunkedDecoder(True)
     payload = rest = b""
