@@ -285,6 +285,8 @@ class Controller:
             options.drain_strategy,
             options.drain_time_s,
         )
+        strategy = f"{reason}; the drain strategy is {options.drain_strategy}"
+        self.events.record("drain_started", {}, strategy, options.drain_time_s)
         self.set_state("DRAINING")
         self.service.stopping(f"draining, at most {options.drain_time_s} s")
         self._announce_drain()
@@ -298,6 +300,7 @@ class Controller:
             return
         logger.info("another process has taken over: draining, at most %d s", seconds)
         self._handed_over = True
+        self.events.record("drain_started", {}, "another process has taken over", seconds)
 
         def stop_accepting() -> None:
             self.served.hand_over(taken, keep=keep)
@@ -335,11 +338,16 @@ class Controller:
         hand_over: bool = False,
     ) -> None:
         self._watch_connections()
+
+        def refuse() -> None:
+            self.events.record("drain_refuses_newcomers", {}, "those who are connected are still served")
+            stop_accepting()
+
         self._drain = DrainSequence(
             self.loop,
             seconds,
             immediate,
-            stop_accepting,
+            refuse,
             lambda silent: self.workers.broadcast(("close_idle", silent)),
             lambda: self.request_exit(0, "drained"),
             hand_over=hand_over,
@@ -370,6 +378,9 @@ class Controller:
 
     def fail_health_checks(self, failed: bool) -> None:
         """`/healthcheck/fail` and `/healthcheck/ok`."""
+        if failed != self.health_failed:
+            what = "readiness_failed" if failed else "readiness_restored"
+            self.events.record(what, {}, f"/healthcheck/{'fail' if failed else 'ok'} was asked for")
         self.health_failed = failed
         if self._drain is None:
             self.set_state("DRAINING" if failed else "LIVE")
@@ -690,6 +701,9 @@ class Controller:
                     self._drain_progress()
             case "outcomes":
                 self.outliers.take(handle, message[1])
+            case "event":
+                what, cluster, why = message[1:]
+                self.events.record(what, {"cluster": cluster}, why)
             case "immediate_failure":
                 self.health_checks.failed_at_once(*message[1:])
             case "outlier_hosts":

@@ -24,6 +24,7 @@ from proxy.upstream.host import Host, Locality
 from proxy.upstream.host_set import HostSet, PrioritySet
 from proxy.upstream.lb.api import ChooseHost, Clock, Draw
 from proxy.upstream.lb.balancer import Balancer, Surroundings, make_balancer
+from proxy.upstream.lb.priority_load import PriorityLoads
 from proxy.upstream.lb.retry_choice import RetryChoice
 
 __all__ = ["Cluster", "Resolved", "compile_cluster"]
@@ -59,6 +60,7 @@ class Cluster:
         "_slices",
         "_slots",
         "_socket_matches",
+        "_told_loads",
         "_unchecked",
         "_updating",
         "_worker",
@@ -174,6 +176,8 @@ class Cluster:
         self._slices: Slices | None = None
         self._updating: Generator[None, None, None] | None = None
         self._flags_moved = False
+        #: How the priorities shared the requests when that was last looked at; None before a worker has begun to.
+        self._told_loads: PriorityLoads | None = None
         self.client_weights: Any = None
         if config.lb.client_weights is not None:
             from proxy.upstream.lb.client_weights import ClientWeights  # few clusters weigh their hosts
@@ -392,6 +396,8 @@ class Cluster:
                 self.outcomes = self.services.outcomes.follow(self.name, self.hosts, split=split)
             if self.config.health_checks:
                 self.immediate_failures = self._fail_at_once
+            if self.hosts:
+                self._told_loads = self.balancer.loads
         if self.client_weights is not None and self.services is not None:
             self.on_wake(self.services.loop.time())
 
@@ -478,8 +484,23 @@ class Cluster:
             return host
 
         self.choose_host = choose_host
+        if self._slices is not None and self.hosts:
+            self._tell_of_loads()
         for watcher in self.watchers:
             watcher()
+
+    def _tell_of_loads(self) -> None:
+        """Panic and failover are events; the first worker that has the cluster tells of them."""
+        before, after = self._told_loads, self.balancer.loads
+        self._told_loads = after
+        if before is None or before == after or self._slots is None:
+            return
+        if self._slots.first_builder(self._index) != self._worker:
+            return
+        from proxy.upstream.lb.load_words import load_changes  # rare
+
+        for what, why in load_changes(before, after, self.priority_set.sets, self._panic_threshold):
+            self.services.outcomes.tell_event(what, self.name, why)
 
     def _choose_in_subset(
         self, info: StreamInfo, request_hash: int | None, retry: RetryChoice | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 
+from tests.support.client import Client, get
 from tests.support.configs import cluster, http_proxy
 from tests.support.origin import HELLO, Origin
 from tests.support.outrider import Outrider
@@ -18,6 +19,12 @@ CHECK = {
     "healthy_threshold": 1,
     "http_health_check": {"path": "/hc"},
 }
+
+
+class TwoWorkers(Outrider):
+    @classmethod
+    def default_arguments(cls) -> list[str]:
+        return ["--concurrency", "2", "-l", "info"]
 
 
 def events(proxy: Outrider, wanted: int) -> list[dict[str, str]]:
@@ -44,3 +51,45 @@ def test_a_host_that_fails_and_recovers() -> None:
             assert failed["reason"] == "its answer has status 500; unhealthy_threshold is 2"
             assert passed["event"] == "health_check_passed"
             assert "health_check_failed cluster=origin" in proxy.log()
+
+
+def test_panic_and_failover() -> None:
+    """Of a cluster that is in use, once however many workers there are."""
+    with Origin() as first, Origin() as second:
+        made = cluster("origin", first.port, health_checks=[CHECK])
+        endpoints = made["load_assignment"]["endpoints"]
+        other = cluster("origin", second.port)["load_assignment"]["endpoints"][0]
+        endpoints.append({**other, "priority": 1})
+        for origin in (first, second):
+            origin.script(HELLO)
+        with TwoWorkers(http_proxy(clusters=[made])) as proxy:
+            for _ in range(10):
+                assert get(proxy.port, "/").status == 200
+            first.script(FAILURE)
+            failed, moved = sorted(events(proxy, 2), key=lambda one: one["event"] == "failover")
+            assert failed["event"] == "health_check_failed"
+            assert (moved["event"], moved["cluster"]) == ("failover", "origin")
+            assert moved["reason"] == "priorities get 0 %, 100 % of the requests, before 100 %, 0 %"
+            second.script(FAILURE)
+            told = events(proxy, 4)[2:]
+            assert {one["event"] for one in told} >= {"panic_entered"}
+            (panic,) = [
+                one for one in told if one["event"] == "panic_entered" and "priority 0" in one["reason"]
+            ]
+            assert "0 of 1 hosts healthy, healthy_panic_threshold is 50 %" in panic["reason"]
+
+
+def test_the_phases_of_a_drain() -> None:
+    with Outrider(http_proxy(clusters=[cluster("origin", 1)]), arguments=["--drain-time-s", "2"]) as proxy:
+        proxy.admin("/healthcheck/fail", method="POST")
+        proxy.admin("/healthcheck/ok", method="POST")
+        assert [one["event"] for one in events(proxy, 2)] == ["readiness_failed", "readiness_restored"]
+        with Client(proxy.port) as client:
+            client.send(b"GET / HTTP/1.1\r\n")
+            proxy.process.terminate()
+            started = events(proxy, 3)[2]
+            assert started["event"] == "drain_started"
+            assert "SIGTERM" in started["reason"]
+            assert started["until"] > started["time"]
+            assert events(proxy, 4)[3]["event"] == "drain_refuses_newcomers"
+        assert proxy.process.wait(10) == 0

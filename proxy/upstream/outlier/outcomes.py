@@ -213,6 +213,11 @@ class OutcomeReporter:
         if not self.line.lagging:
             self.line.send(("immediate_failure", name, key))
 
+    def tell_event(self, what: str, cluster: str, why: str) -> None:
+        """Something for the event log; nothing is told where the controller is far behind."""
+        if not self.line.lagging:
+            self.line.send(("event", what, cluster, why))
+
     def due(self, cluster: ClusterOutcomes, outcomes: HostOutcomes) -> None:
         """Tell of a host soon."""
         if not self._due:
