@@ -136,7 +136,10 @@ _FLAGS: Final = (
     _Flag("bootstrap-version", "number", "API version of the bootstrap: 3 (v2 files are upgraded on load)"),
     _Flag("drain-time-s", "number", "Seconds that a drain may take; default 600"),
     _Flag(
-        "drain-strategy", "text", "'gradual' (default): accept while draining; 'immediate': stop accepting"
+        "drain-strategy",
+        "text",
+        "'gradual' (default): accept for half of a drain on SIGTERM, and tell more and more connections to end in "
+        "a hot restart or /drain_listeners?graceful; 'immediate': stop accepting, and tell all at once",
     ),
     _Flag(
         "parent-shutdown-time-s",

@@ -89,8 +89,10 @@ class ServedListeners:
         self._loop.call_later(_REFUSE_SECONDS, _close, [record.active for record in records])
 
     def drain_gracefully(self, *, inbound_only: bool, stop: bool) -> None:
-        """Responses say `connection: close`; listeners stop after the drain time if `stop`."""
-        self._workers.broadcast(("announce", self._drainable(inbound_only)))
+        """Responses say `connection: close`, by and by if `--drain-strategy` is "gradual"; listeners stop after the
+        drain time if `stop`.
+        """
+        self._announce(self._drainable(inbound_only))
         if stop:
             self._loop.call_later(self._options.drain_time_s, lambda: self.drain(inbound_only=inbound_only))
 
@@ -116,7 +118,7 @@ class ServedListeners:
             if not keep or any(key_of(where) in taken for where in active.bound):
                 active.shared = theirs
                 stopped.append(record.plan.name)
-        self._workers.broadcast(("announce", [record.plan.name for record in self.table]))
+        self._announce([record.plan.name for record in self.table])
         if stopped:
             self._stop_accepting(stopped)
 
@@ -139,6 +141,10 @@ class ServedListeners:
     def taken(self) -> list[str]:
         """The names of all addresses that are accepted on."""
         return [key_of(where) for record in self.table for where in record.active.bound]
+
+    def _announce(self, names: list[str]) -> None:
+        gradual = self._options.drain_strategy == "gradual"
+        self._workers.broadcast(("announce", names, self._options.drain_time_s if gradual else 0))
 
     def _stop_accepting(self, names: list[str]) -> None:
         stopped = [self.table.active[name].active for name in names]

@@ -31,7 +31,7 @@ from proxy.base.runtime import Runtime
 from proxy.base.services import WorkerServices
 from proxy.base.stats import StatRegistry, collect
 from proxy.base.steps import Slices
-from proxy.base.stream_info import DrainState, WallClock
+from proxy.base.stream_info import DrainState, GradualDrain, WallClock
 from proxy.config.context import CompileContext
 from proxy.config.demands import Demands
 from proxy.config.resources import ResourceStore
@@ -412,12 +412,13 @@ class Worker:
             if listener is not None:
                 listener.refuse(shared[name] if shared else ())
 
-    def _announce(self, names: list[str]) -> None:
-        """As `_mark_draining`, for some listeners."""
+    def _announce(self, names: list[str], seconds: int) -> None:
+        """As `_mark_draining`, for some listeners, and for more and more responses in the course of `seconds`."""
+        announced = GradualDrain(seconds, self._loop.time, self.services.random) if seconds else True
         for name in names:
             listener = self._listeners.listeners.get(name)
             if listener is not None:
-                listener.announce_drain(True)
+                listener.announce_drain(announced)
 
     def _close_idle(self, silent: float) -> None:
         self._listeners.close_idle(silent)

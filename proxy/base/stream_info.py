@@ -31,13 +31,35 @@ ONCE: Final = 1
 TRANSITIVE: Final = 2
 
 
+class GradualDrain:
+    """True more and more often: of `seconds`, the share that has passed, and always from then on.
+
+    Clocks and `draw` (an integer from 0 to 2**64-1) as Envoy's drain manager uses them: whole seconds count.
+    """
+
+    __slots__ = ("_clock", "_draw", "_end", "_seconds")
+
+    def __init__(self, seconds: int, clock: Callable[[], float], draw: Callable[[], int]) -> None:
+        self._clock = clock
+        self._draw = draw
+        self._seconds = seconds
+        self._end = clock() + seconds
+
+    def __bool__(self) -> bool:
+        left = self._end - self._clock()
+        return left <= 0 or self._seconds - int(left) > self._draw() % self._seconds
+
+
 class DrainState:
-    """Whether new work is still welcome; one object per listener and one for the whole worker."""
+    """Whether work has to end; one object per listener and one for the whole worker.
+
+    Each response asks `draining` anew: with `GradualDrain` some connections are told to end and others go on.
+    """
 
     __slots__ = ("draining",)
 
     def __init__(self) -> None:
-        self.draining = False
+        self.draining: bool | GradualDrain = False
 
 
 class TlsInfo:

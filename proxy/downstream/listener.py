@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from proxy.base.address import Address
 from proxy.base.services import WorkerServices
-from proxy.base.stream_info import DrainState
+from proxy.base.stream_info import DrainState, GradualDrain
 from proxy.config.context import CompileContext
 from proxy.config.durations import seconds
 from proxy.connection.sockets import ListenAddress, local_address, stop_listening
@@ -380,8 +380,8 @@ class Listener:
         self.announce_drain(True)
         self.stop()
 
-    def announce_drain(self, draining: bool) -> None:
-        """Tell connections to end when they can, or no longer."""
+    def announce_drain(self, draining: bool | GradualDrain) -> None:
+        """Tell connections to end when they can, all or some of them, or no longer."""
         self.drain_state.draining = draining
         for chain in self._chains:
             chain.drain.draining = draining

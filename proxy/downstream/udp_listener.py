@@ -18,7 +18,7 @@ from msgspec import Struct
 from proxy.base.address import Address
 from proxy.base.services import WorkerServices
 from proxy.base.stats import StatGroup
-from proxy.base.stream_info import DrainState
+from proxy.base.stream_info import DrainState, GradualDrain
 from proxy.config.any_unpack import unpack_extension
 from proxy.config.context import CompileContext
 from proxy.connection.sockets import ListenAddress, datagrams_dropped, local_address
@@ -273,7 +273,7 @@ class UdpListener:
         self.announce_drain(True)
         self.stop()
 
-    def announce_drain(self, draining: bool) -> None:
+    def announce_drain(self, draining: bool | GradualDrain) -> None:
         """Note it: a datagram announces nothing."""
         self.drain_state.draining = draining
 

@@ -112,6 +112,9 @@ def _complete(flags: list[str], directory: str) -> tuple[list[str], str]:
     if not options.admin_address_path:
         options.admin_address_path = os.path.join(directory, "admin")
         flags += ["--admin-address-path", options.admin_address_path]
+    if not any(flag.partition("=")[0] == "--drain-strategy" for flag in flags):
+        # The app ends long before a gradual drain has told every client.
+        flags += ["--drain-strategy", "immediate"]
     return flags, options.admin_address_path
 
 

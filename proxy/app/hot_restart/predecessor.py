@@ -6,6 +6,7 @@ What must be known before anything is bound is asked for at once, blocking; the 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 from collections.abc import Callable, Iterator
@@ -93,11 +94,15 @@ class Predecessor:
         raise UsageError(_failed(before, reason))
 
     def take_sockets(self) -> InheritedSockets:
-        """All its listening sockets, which it goes on accepting on. Raises `UsageError`."""
+        """All its listening sockets, which it goes on accepting on; fewer if it dies. Raises `UsageError`."""
         inherited = InheritedSockets()
         try:
             for address, sockets in self._receive_sockets():
                 inherited.add(address, sockets)
+        except ConnectionError as error:
+            logger.warning(
+                "the process of the epoch before has gone; what it has not passed is bound anew: %s", error
+            )
         except (OSError, HotRestartError) as error:
             inherited.close()
             self._connection.close()
@@ -214,7 +219,7 @@ def _failed(epoch: int, reason: str) -> str:
 def _answer(connection: socket.socket) -> tuple[Reply, list[socket.socket]]:
     packet, sockets = receive(connection)
     if not packet:
-        raise HotRestartError("it has ended")
+        raise ConnectionResetError(errno.ECONNRESET, "it has ended")
     try:
         return decode_reply(packet), sockets
     except HotRestartError:

@@ -98,7 +98,7 @@ class HealthCheckFilter(HttpFilter):
         self._asked = self.callbacks.info.health_check = True
         self._handles = (
             not self._config.passes_through
-            or self._services.drain.draining
+            or bool(self._services.drain.draining)
             or (self._cache is not None and self._cache.get() is not None)
         )
         if not self._handles:

@@ -7,6 +7,7 @@ import itertools
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ import pytest
 import uvloop
 
 from proxy.app.command_line import Options, parse
-from proxy.app.hot_restart import names, successor
+from proxy.app.hot_restart import names, restart, successor
 from proxy.app.hot_restart.inherited import InheritedSockets, key_of
-from proxy.app.hot_restart.messages import Hello, Refused, Welcome, decode_reply, encode
+from proxy.app.hot_restart.messages import Hello, Refused, Sockets, Welcome, decode_reply, encode
 from proxy.app.hot_restart.packets import PacketConnection
 from proxy.app.hot_restart.predecessor import NoParentError, Predecessor
 from proxy.app.hot_restart.successor import Numbers, SuccessorGate
@@ -153,6 +154,30 @@ def test_sockets_numbers_and_the_drain_in_order() -> None:
         ("let go", {"127.0.0.1:1"}),
         "hurry",
     ]
+
+
+def test_what_came_before_the_old_process_died_is_used() -> None:
+    where, sockets = listening(1)
+    options = options_of(1)
+    with names.bind_place(options, options.base_id, 0) as waiting:
+        waiting.setblocking(True)
+
+        def die() -> None:
+            connection, _name = waiting.accept()
+            connection.recv(65536)
+            connection.send(encode(Welcome(1.5, 1)))
+            connection.recv(65536)
+            socket.send_fds(connection, [encode(Sockets(key_of(where), 1))], [sockets[0].fileno()])
+            connection.close()
+
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(die)
+            predecessor = Predecessor.meet(options, options.base_id)
+            inherited = predecessor.take_sockets()
+    (taken,) = inherited.open("web", where, 1)
+    assert taken.getsockname() == sockets[0].getsockname()
+    predecessor.close()
+    close(taken, *sockets)
 
 
 def test_many_sockets_of_one_address_come_in_several_packets() -> None:
@@ -326,3 +351,37 @@ def test_workers_share_a_unix_socket_that_came(tmp_path: Path) -> None:
     assert [one.getsockname() for one in mine] == [str(tmp_path / "a")] * 2
     close(*mine)
     inherited.close()
+
+
+def test_who_asks_for_no_hot_restart_does_without_where_another_has_the_base_id(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    number = next(_NUMBERS)
+    monkeypatch.setattr(names, "place_of", lambda *_: f"@outrider_test_{number}")
+    _base_id, first = restart.begin(parse([]))
+    assert first is not None
+    assert restart.begin(parse([])) == (0, None)
+    assert "hot restart is off, because another process has the base id" in caplog.text
+    with pytest.raises(UsageError, match=r"unable to bind domain socket with base_id=0, id=0, errno=98"):
+        restart.begin(parse(["--restart-epoch", "0"]))
+    asyncio.run(first.close())
+
+
+def test_a_missing_process_before_may_be_ignored(caplog: pytest.LogCaptureFixture) -> None:
+    options = options_of(2)
+    with pytest.raises(NoParentError):
+        restart.begin(options)
+    options.skip_hot_restart_on_no_parent = True
+    _base_id, made = restart.begin(options)
+    assert made is not None
+    assert "starting without, as --skip-hot-restart-on-no-parent says" in caplog.text
+    asyncio.run(made.close())
+
+
+def test_a_dynamic_base_id_is_free() -> None:
+    options = parse(["--use-dynamic-base-id"])
+    made = [restart.begin(options) for _ in range(3)]
+    assert len({base_id for base_id, _restart in made}) == 3
+    for _base_id, one in made:
+        assert one is not None
+        asyncio.run(one.close())

@@ -61,7 +61,7 @@ class World:
             alive=lambda: [handle], broadcast=self.broadcast.append, pass_sockets=lambda *passed: None
         )
         loop: Any = SimpleNamespace(call_later=lambda _delay, call, *given: self.later.append((call, given)))
-        options: Any = SimpleNamespace(concurrency=2, drain_time_s=5)
+        options: Any = SimpleNamespace(concurrency=2, drain_time_s=5, drain_strategy="gradual")
         self.stats = ListenerManagerStats("listener_manager.")
         self.served = ServedListeners(loop, options, workers, self.stats)
         self.served.table = Table(records)  # type: ignore[assignment]
@@ -112,7 +112,7 @@ def test_draining_inbound_leaves_outbound_alone(world: World) -> None:
 
 def test_a_graceful_drain_announces_first(world: World) -> None:
     world.served.drain_gracefully(inbound_only=False, stop=True)
-    assert world.broadcast == [("announce", ["in", "out"])]
+    assert world.broadcast == [("announce", ["in", "out"], 5)]
     world.pass_time()
     assert world.broadcast[1:] == [("drain_listeners", ["in", "out"])]
 
@@ -138,7 +138,7 @@ def test_after_a_take_over_nobody_shuts_what_was_taken() -> None:
     world = World(record("web", 80, 81), record("gone", 82))
     world.served.hand_over(frozenset({"127.0.0.1:80"}), keep=False)
     assert world.broadcast == [
-        ("announce", ["web", "gone"]),
+        ("announce", ["web", "gone"], 5),
         ("drain_listeners", ["web", "gone"], {"web": (0,), "gone": ()}),
     ]
     assert [one.active.draining for one in world.served.table] == [True, True]
