@@ -695,7 +695,7 @@ class Controller:
                 if self.workers.all_ready:
                     self._live.set()
             case "connections":
-                _kind, handle.connections, question = message
+                _kind, handle.connections, handle.accepted, question = message
                 if question == self._watched:
                     self._reported.add(handle.generation)
                     self._drain_progress()
@@ -747,7 +747,10 @@ class Controller:
         workers = self.workers.alive()
         if self._drain is not None and all(handle.generation in self._reported for handle in workers):
             waits = self._handed_over and self.hot_restart is not None and self.hot_restart.awaits_numbers
-            self._drain.progress(sum(handle.connections for handle in workers) + waits)
+            self._drain.progress(
+                sum(handle.connections for handle in workers) + waits,
+                sum(handle.accepted for handle in workers),
+            )
 
     def _announce_drain(self) -> None:
         self.workers.broadcast(("drain", self.state == "DRAINING"))

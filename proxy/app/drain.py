@@ -2,7 +2,8 @@
 
 `immediate` stops accepting at once. `gradual` goes on accepting for the first half of the drain time, so that
 clients and load balancers that have not heard of it yet are not refused; every response says `connection:
-close` meanwhile. With either, the stop is complete as soon as no connection is left.
+close` meanwhile. It stops earlier when nobody is connected and nobody comes. With either, the stop is complete as
+soon as no connection is left.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Final
 logger = logging.getLogger("proxy.app.drain")
 
 _ACCEPTING_SHARE: Final = 0.5
+# Where clients have come, others may be on their way until nobody has come for so long.
+_QUIET_SECONDS: Final = 1.0
 # A client that keeps a connection open learns of the drain with its next response; one that stays silent for so
 # long has no use for it. Earlier it may be about to send, and would lose its request.
 IDLE_SECONDS: Final = 5.0
@@ -49,6 +52,8 @@ class DrainSequence:
         self._timers: list[asyncio.TimerHandle] = []
         self._idle_timer: asyncio.TimerHandle | None = None
         self._accepting = True
+        self._accepted: int | None = None
+        self._came_at = 0.0
         longest = _IDLE_SECONDS_IMMEDIATE if immediate else IDLE_SECONDS
         self._idle_seconds = min(longest, seconds / 4)
         self.done = False
@@ -65,15 +70,21 @@ class DrainSequence:
         self._timers.append(self._loop.call_later(self._seconds, self._give_up))
         self._plan_close_idle()
 
-    def progress(self, connections: int) -> None:
-        """Every worker has reported, and all together have so many connections open."""
-        if connections or self.done:
+    def progress(self, connections: int, accepted: int = 0) -> None:
+        """Every worker has reported: all together have so many connections open, and have ever accepted so many."""
+        if self.done:
             return
-        if self._accepting:
+        if not self._accepting:
+            if not connections:
+                self._finish()
+            return
+        now = self._loop.time()
+        idle = self._accepted is None and not connections
+        if accepted != self._accepted:
+            self._accepted, self._came_at = accepted, now
+        if idle or (not connections and now - self._came_at >= _QUIET_SECONDS):
             # Who has connected by now is still served; the next report tells.
             self._refuse()
-        else:
-            self._finish()
 
     def limit(self, seconds: float) -> None:
         """End at most so many seconds from now."""

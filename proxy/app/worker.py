@@ -433,7 +433,10 @@ class Worker:
         self._loop.call_soon(self._report_connections, question)
 
     def _report_connections(self, question: int) -> None:
-        self.channel.send(("connections", self._listeners.active_connections, question))
+        listeners = self._listeners
+        self.channel.send(
+            ("connections", listeners.active_connections, listeners.accepted_connections, question)
+        )
         self._drain_timer = self._loop.call_later(DRAIN_CHECK_SECONDS, self._report_connections, question)
 
     def _stop(self) -> None:

@@ -43,6 +43,7 @@ class WorkerHandle:
         self.connected = False
         self.ready = False
         self.connections = 0
+        self.accepted = 0
         self.channel: Channel
         self.handles: socket.socket
         self.unsent_handles: deque[tuple[bytes, list[int]]] = deque()

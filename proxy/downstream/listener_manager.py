@@ -141,6 +141,11 @@ class ListenerManager:
         open_now = sum(one.active for one in {one.stats: one for one in listeners}.values())
         return open_now + sum(one.pending for one in listeners)
 
+    @property
+    def accepted_connections(self) -> int:
+        """Connections that the listeners have ever accepted in this worker."""
+        return sum(stats.downstream_cx_total for stats in {one.stats for one in self._all()})
+
     def _all(self) -> list[AnyListener]:
         return [*self.listeners.values(), *self.draining]
 

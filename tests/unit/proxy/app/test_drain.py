@@ -13,6 +13,10 @@ class Loop:
 
     def __init__(self) -> None:
         self.timers: list[tuple[float, Callable[[], None]]] = []
+        self.now = 100.0
+
+    def time(self) -> float:
+        return self.now
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Any:
         timer = (delay, callback)
@@ -74,6 +78,18 @@ def test_gradual_ends_as_soon_as_nobody_is_connected_and_nobody_can_come() -> No
     assert events == ["refuse", "finished"]
     drain.progress(0)
     assert events == ["refuse", "finished"]
+
+
+def test_gradual_accepts_for_as_long_as_clients_come() -> None:
+    drain, loop, events = sequence(immediate=False)
+    drain.progress(2, accepted=10)
+    for accepted in range(11, 20):
+        loop.now += 0.9
+        drain.progress(0, accepted)
+    assert events == []
+    loop.now += 1
+    drain.progress(0, accepted)
+    assert events == ["refuse"]
 
 
 def test_a_cancelled_drain_calls_nothing_more() -> None:
