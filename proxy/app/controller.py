@@ -695,7 +695,7 @@ class Controller:
                 if self.workers.all_ready:
                     self._live.set()
             case "connections":
-                _kind, handle.connections, handle.accepted, question = message
+                _kind, handle.connections, handle.accepted, handle.accepted_lately, question = message
                 if question == self._watched:
                     self._reported.add(handle.generation)
                     self._drain_progress()
@@ -750,6 +750,7 @@ class Controller:
             self._drain.progress(
                 sum(handle.connections for handle in workers) + waits,
                 sum(handle.accepted for handle in workers),
+                lately=any(handle.accepted_lately for handle in workers),
             )
 
     def _announce_drain(self) -> None:

@@ -70,8 +70,11 @@ class DrainSequence:
         self._timers.append(self._loop.call_later(self._seconds, self._give_up))
         self._plan_close_idle()
 
-    def progress(self, connections: int, accepted: int = 0) -> None:
-        """Every worker has reported: all together have so many connections open, and have ever accepted so many."""
+    def progress(self, connections: int, accepted: int = 0, *, lately: bool = False) -> None:
+        """Every worker has reported: all together have so many connections open, and have ever accepted so many.
+
+        `lately` says whether they had accepted any in the seconds before.
+        """
         if self.done:
             return
         if not self._accepting:
@@ -79,7 +82,7 @@ class DrainSequence:
                 self._finish()
             return
         now = self._loop.time()
-        idle = self._accepted is None and not connections
+        idle = self._accepted is None and not connections and not lately
         if accepted != self._accepted:
             self._accepted, self._came_at = accepted, now
         if idle or (not connections and now - self._came_at >= _QUIET_SECONDS):

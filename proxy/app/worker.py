@@ -90,6 +90,8 @@ class Worker:
         self._go = False
         self._stopping = False
         self._drain_timer: asyncio.TimerHandle | None = None
+        #: How many connections had been accepted at the last push of numbers but one, and at the last.
+        self._accepted_before = (0, 0)
         self._descriptors = DescriptorWatch()
         runtime = Runtime(settings["runtime"])
         stats = StatRegistry()
@@ -384,6 +386,7 @@ class Worker:
         self._descriptors.check()
         if self._load.wanted and not self.channel.lagging:
             self._begin(self._tell_load(), "tell of the load")
+        self._accepted_before = (self._accepted_before[1], self._listeners.accepted_connections)
         began = time.perf_counter()
         if not self.channel.lagging:
             self.channel.send(("stats", collect(self.services.stats)))
@@ -434,9 +437,9 @@ class Worker:
 
     def _report_connections(self, question: int) -> None:
         listeners = self._listeners
-        self.channel.send(
-            ("connections", listeners.active_connections, listeners.accepted_connections, question)
-        )
+        accepted = listeners.accepted_connections
+        lately = accepted > self._accepted_before[0]
+        self.channel.send(("connections", listeners.active_connections, accepted, lately, question))
         self._drain_timer = self._loop.call_later(DRAIN_CHECK_SECONDS, self._report_connections, question)
 
     def _stop(self) -> None:

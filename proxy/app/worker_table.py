@@ -44,6 +44,7 @@ class WorkerHandle:
         self.ready = False
         self.connections = 0
         self.accepted = 0
+        self.accepted_lately = False
         self.channel: Channel
         self.handles: socket.socket
         self.unsent_handles: deque[tuple[bytes, list[int]]] = deque()

@@ -80,6 +80,15 @@ def test_gradual_ends_as_soon_as_nobody_is_connected_and_nobody_can_come() -> No
     assert events == ["refuse", "finished"]
 
 
+def test_gradual_waits_for_those_who_come_again_and_again() -> None:
+    drain, loop, events = sequence(immediate=False)
+    drain.progress(0, accepted=10, lately=True)
+    assert events == []
+    loop.now += 1
+    drain.progress(0, accepted=10, lately=True)
+    assert events == ["refuse"]
+
+
 def test_gradual_accepts_for_as_long_as_clients_come() -> None:
     drain, loop, events = sequence(immediate=False)
     drain.progress(2, accepted=10)
