@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -21,11 +21,20 @@ ZONE: Zone = {
     "nodata.test": {"A": []},
     "fail.test": "servfail",
     "moving.test": {"A": ["127.0.0.1"]},
+    "silent.test": {"A": ["127.0.0.1"]},
+    "a.test": {"A": ["127.0.0.1"]},
+    "aaaa.test": {"A": ["127.0.0.1"]},
+    "emptied.test": {"A": ["127.0.0.1"]},
 }
 
 
 def _cluster(name: str, hosts: list[str], kind: str = "STRICT_DNS", **fields: Any) -> Json:
-    resolver = {"@type": CARES, "resolvers": [address("{{dns_port}}")]}
+    resolver = {
+        "@type": CARES,
+        "resolvers": [address("{{dns_port}}")],
+        "query_timeout_seconds": 1,
+        "query_tries": 1,
+    }
     endpoints = [{"endpoint": {"address": address(80, host)}} for host in hosts]
     return {
         "name": name,
@@ -53,6 +62,13 @@ CONFIG = bootstrap(
         _cluster("moving", ["moving.test"]),
         _cluster("logical", ["moving.test"], "LOGICAL_DNS"),
         _cluster("logical_unknown", ["unknown.test"], "LOGICAL_DNS"),
+        _cluster("silent", ["silent.test"], dns_lookup_family="V4_ONLY"),
+        _cluster("logical_silent", ["silent.test"], "LOGICAL_DNS", dns_lookup_family="V4_ONLY"),
+        _cluster("without_a", ["a.test"]),
+        # The other way round both queries are answered if the zone changes between them.
+        _cluster("without_aaaa", ["aaaa.test"], dns_lookup_family="V4_PREFERRED"),
+        _cluster("emptied", ["emptied.test"]),
+        _cluster("logical_emptied", ["emptied.test"], "LOGICAL_DNS"),
     ],
 )
 
@@ -122,11 +138,43 @@ def test_a_server_that_fails_changes_nothing(pair: Pair, server: DnsServer) -> N
     _settles(pair, "two", [("127.0.0.1", "two.test"), ("127.0.0.2", "two.test")])
 
 
+@pytest.mark.parametrize("cluster", ["silent", "logical_silent"])
+def test_a_server_that_does_not_answer_changes_nothing(pair: Pair, server: DnsServer, cluster: str) -> None:
+    server.zone["silent.test"] = "silence"
+    name = f"cluster.{cluster}.update_failure"
+    _comes_to(pair, lambda side: side.proxy.stats(name)[name] > 0, True)
+    _settles(pair, cluster, [("127.0.0.1", "silent.test")])
+
+
+@pytest.mark.parametrize("kind", ["A", "AAAA"])
+def test_a_query_of_two_that_is_not_answered_changes_nothing(
+    pair: Pair, server: DnsServer, kind: str
+) -> None:
+    cluster = f"without_{kind.lower()}"
+    server.zone[f"{kind.lower()}.test"] = f"silence {kind}"
+    name = f"cluster.{cluster}.update_failure"
+    _comes_to(pair, lambda side: side.proxy.stats(name)[name] > 0, True)
+    _settles(pair, cluster, [("127.0.0.1", f"{kind.lower()}.test")])
+
+
+def test_a_name_that_has_no_address_any_more(pair: Pair, server: DnsServer) -> None:
+    server.zone["emptied.test"] = {"A": []}
+    _settles(pair, "emptied", [])
+    _settles(pair, "logical_emptied", [("127.0.0.1", "emptied.test")])
+    server.zone["emptied.test"] = {"A": ["127.0.0.6"]}
+    _settles(pair, "logical_emptied", [("127.0.0.6", "emptied.test")])
+    _settles(pair, "emptied", [("127.0.0.6", "emptied.test")])
+
+
 def _settles(pair: Pair, cluster: str, expected: list[tuple[str, str]]) -> None:
     """Both sides come to have exactly these hosts."""
-    deadline = time.monotonic() + 5
+    _comes_to(pair, lambda side: _hosts(side, cluster), expected)
+
+
+def _comes_to(pair: Pair, read: Callable[[Side], Any], expected: Any) -> None:
+    deadline = time.monotonic() + 10
     while True:
-        found = pair.both(lambda side: _hosts(side, cluster))
+        found = pair.both(read)
         if found == (expected, expected):
             return
         assert time.monotonic() < deadline, found

@@ -14,7 +14,8 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
-# Record type → addresses; "servfail"; "silence". A name that is not there does not exist.
+# Record type → addresses; "servfail"; "silence"; "silence A", with an empty answer for other types.
+# A name that is not there does not exist.
 Zone = dict[str, Mapping[str, list[str]] | str]
 
 
@@ -63,12 +64,12 @@ class DnsServer:
         self.asked.append((name, kind))
         found = self.zone.get(name)
         response = dns.message.make_response(query)
-        if found == "silence":
+        if found in ("silence", f"silence {kind}"):
             return None
         if found is None:
             response.set_rcode(dns.rcode.NXDOMAIN)
-        elif isinstance(found, str):
+        elif found == "servfail":
             response.set_rcode(dns.rcode.SERVFAIL)
-        elif found.get(kind):
+        elif not isinstance(found, str) and found.get(kind):
             response.answer.append(dns.rrset.from_text(f"{name}.", self.ttl, "IN", kind, *found[kind]))
         return response.to_wire()

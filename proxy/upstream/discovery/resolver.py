@@ -94,12 +94,15 @@ class Resolver:
         return Answer(True, found) if found else None
 
     async def resolve(self, name: str, config: DnsConfig) -> Answer:
-        """Ask the servers. An answer is complete if any of the queries for it was answered."""
+        """Ask the servers. An answer is complete if it has addresses, or every query for it was answered.
+
+        One lost query must not pass for "has no addresses", or a cluster loses its hosts by it.
+        """
         try:
             client = self._client(config)
         except (dns.exception.DNSException, ValueError, OSError) as error:
             return Answer(False, reason=str(error))
-        complete = False
+        complete = True
         reason = details = ""
         addresses: list[str] = []
         ttls: list[int] = []
@@ -114,14 +117,13 @@ class Resolver:
                     backend=self._backend,
                 )
             except dns.resolver.NXDOMAIN:
-                complete = True
                 details = _NO_NAME
                 continue
             except (dns.exception.DNSException, OSError, ValueError) as error:
                 reason = str(error)
                 details = _words(error)
+                complete = False
                 continue
-            complete = True
             if answer.rrset is None:
                 details = _NO_DATA
                 continue
@@ -129,7 +131,7 @@ class Resolver:
             ttls.append(answer.chaining_result.minimum_ttl)
             if config.family is not DnsFamily.ALL:
                 break
-        if not complete:
+        if not complete and not addresses:
             return Answer(False, reason=reason, details=details)
         unique = tuple(dict.fromkeys(addresses))
         return Answer(True, unique, min(ttls, default=0), details="" if unique else details)

@@ -90,7 +90,12 @@ def test_no_answer_from_any_server_is_incomplete():
     assert not answer.complete
     assert answer.reason
     assert answer.details == "cares_failure:Timeout while contacting DNS servers"
-    assert ask({("svc.test", "AAAA"): failure})[0].complete
+    for kind in ("A", "AAAA"):
+        # The server says that there is nothing of the other kind.
+        assert not ask({("svc.test", kind): failure})[0].complete
+    answer, _ = ask({("svc.test", "AAAA"): failure, ("svc.test", "A"): ["10.0.0.1"]})
+    assert answer.complete
+    assert answer.addresses == ("10.0.0.1",)
 
 
 def test_literals_and_the_hosts_file_ask_nobody(tmp_path):
