@@ -67,8 +67,8 @@ class AdminRunner:
         return key_of(self._plan.where), self._listening
 
     async def go_on(self) -> None:
-        """Accept again: that process has gone. Raises `OSError`."""
-        if self._server is not None and self._listening is not None:
+        """Accept again, if `pause` was called: that process has gone. Raises `OSError`."""
+        if self._passed and self._server is not None and self._listening is not None:
             self._passed = False
             await self._server.start(self._listening.dup())
 

@@ -16,6 +16,9 @@ from typing import Any
 
 import pytest
 
+from proxy.app.command_line import parse
+from proxy.app.hot_restart import names
+from proxy.app.hot_restart.messages import VERSION, Hello, encode
 from tests.support.configs import address, http_proxy, listener, typed
 from tests.support.outrider import ROOT, Outrider
 from tests.support.ports import free_port
@@ -148,11 +151,18 @@ def test_open_connections_stay_with_the_old_process_until_its_time_is_over(row: 
     )
     row.values["echo_port"] = free_port()
     old = row.start(config=config)
+    # One that is lost before it has the admin server must not leave a second one behind.
+    stranger = names.connect_place(parse([]), row.base_id, 0, SECONDS)
+    stranger.send(encode(Hello(VERSION, 1)))
+    assert stranger.recv(4096)
+    stranger.close()
+    assert eventually(lambda: "this process goes on" in old.log())
     with socket.create_connection(("127.0.0.1", int(row.values["echo_port"])), timeout=SECONDS) as held:
         held.sendall(b"one")
         assert held.recv(3) == b"one"
         row.start(config=config, seconds=2)
         assert row.last.stats("server.")["server.parent_connections"] == 1
+        assert {row.last.stats("server.")["server.hot_restart_epoch"] for _ in range(20)} == {1}
         held.sendall(b"two")
         assert held.recv(3) == b"two"
         assert old.process.poll() is None

@@ -30,7 +30,17 @@ def receive(connection: socket.socket) -> tuple[bytes, list[socket.socket]]:
         for descriptor in descriptors:
             os.close(descriptor)
         raise HotRestartError("a packet that is too long")
-    return packet, [socket.socket(fileno=descriptor) for descriptor in descriptors]
+    sockets: list[socket.socket] = []
+    try:
+        for descriptor in descriptors:
+            sockets.append(socket.socket(fileno=descriptor))  # noqa: PERF401 - those before it are to be closed
+    except OSError as error:
+        for one in sockets:
+            one.close()
+        for descriptor in descriptors[len(sockets) :]:
+            os.close(descriptor)
+        raise HotRestartError("a descriptor that is no socket") from error
+    return packet, sockets
 
 
 class PacketConnection:

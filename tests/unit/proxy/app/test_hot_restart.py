@@ -279,6 +279,27 @@ def test_nonsense_ends_the_connection_and_nothing_else(packet: bytes) -> None:
     run(scenario)
 
 
+def test_descriptors_that_are_no_sockets_are_closed() -> None:
+    async def scenario(_old: OldProcess, _gate: SuccessorGate, options: Options) -> None:
+        connection = names.connect_place(options, options.base_id, 0, 5)
+        reading, writing = os.pipe()
+        ours, peer = socket.socketpair()
+        with ours, peer:
+            socket.send_fds(connection, [b"nonsense"], [ours.fileno(), writing, ours.fileno(), writing])
+            os.close(writing)
+            assert await asyncio.to_thread(connection.recv, 1) == b""
+            # The end of both comes only when nobody holds the other side any more.
+            ours.close()
+            peer.settimeout(5)
+            assert await asyncio.to_thread(peer.recv, 1) == b""
+            assert await asyncio.wait_for(asyncio.to_thread(os.read, reading, 1), 5) == b""
+        os.close(reading)
+        connection.close()
+        (await meet(options)).close()
+
+    run(scenario)
+
+
 def test_another_user_is_sent_away_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(_old: OldProcess, _gate: SuccessorGate, options: Options) -> None:
         connection = names.connect_place(options, options.base_id, 0, 5)
