@@ -41,7 +41,7 @@ conformance: $(VENV)/.installed-test
 	$(BIN)/python -m proxy.config.ledger.generate
 
 bench: $(VENV)/.installed-bench
-	$(BIN)/python -m bench.load.run $(or $(ARGS),--rounds 3 --duration 2 --document docs/benchmarks.md)
+	$(BIN)/python -m bench.load.run $(or $(ARGS),--rounds 3 --duration 1 --document docs/benchmarks.md)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .hypothesis

@@ -7,6 +7,7 @@ import contextlib
 import os
 import resource
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -136,6 +137,8 @@ def main() -> int:
     """Run the scenarios; 1 if one of them has no figures."""
     scenarios = all_scenarios()
     given = _parser(scenarios).parse_args()
+    # The proxies and origins are to end with this process, however it ends.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     command = shlex.join(["python", "-m", "bench.load.run", *sys.argv[1:]])
     proxy_cpus, other_cpus = cpus()
     result = Result.begin(command)
