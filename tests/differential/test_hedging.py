@@ -33,10 +33,16 @@ def policy(on: str = "5xx", retries: int = 1, **fields: Any) -> Json:
 ROUTES: Final[dict[str, Json]] = {
     "once": {"retry_policy": policy(), "hedge_policy": HEDGE},
     "thrice": {"retry_policy": policy(retries=3), "hedge_policy": HEDGE},
-    "timed": {"retry_policy": policy(retries=3), "hedge_policy": HEDGE, "timeout": "1.4s"},
+    "timed": {"retry_policy": policy(retries=2), "hedge_policy": HEDGE, "timeout": "2s"},
     "never": {"retry_policy": policy(retries=0), "hedge_policy": HEDGE},
     "4xx": {"retry_policy": policy("retriable-4xx", retries=2), "hedge_policy": HEDGE},
     "no-conditions": {"retry_policy": policy(""), "hedge_policy": HEDGE, "timeout": "1.4s"},
+    "gets-only": {
+        "retry_policy": policy(
+            retriable_request_headers=[{"name": ":method", "string_match": {"exact": "GET"}}]
+        ),
+        "hedge_policy": HEDGE,
+    },
     "calm": {"retry_policy": policy()},
     "ignored": {
         "retry_policy": policy(),
@@ -92,6 +98,7 @@ CASES: Final[dict[str, tuple[bytes, list[Any]]]] = {
     "a reset that is not to be repeated": (request("4xx"), [late(200), RESET]),
     "no conditions": (request("no-conditions"), [late(200)]),
     "no conditions, and no answer": (request("no-conditions"), [late(200, 3)]),
+    "a request that may not be repeated": (request("gets-only", method="POST", body="hello"), [late(200)]),
     "the request asks for it": (request("calm", HEDGES), [late(200), GOOD]),
     "the request does not want it": (
         request("once", "x-envoy-hedge-on-per-try-timeout: false\r\n"),
