@@ -13,7 +13,7 @@ from bench.load.report import ratio_text
 from bench.load.result import Result, ScenarioResult, Spread, ratios, read_result, values
 
 #: Figures of which more is better.
-_RATES: Final = frozenset({"requests_per_second", "gb_per_second"})
+_RATES: Final = ("requests_per_second", "gb_per_second", "rate_", "requests")
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -32,7 +32,7 @@ class Change(msgspec.Struct, frozen=True):
     @property
     def better(self) -> bool:
         """Whether it went the right way."""
-        return (self.growth > 1) == (self.figure in _RATES)
+        return (self.growth > 1) == self.figure.startswith(_RATES)
 
 
 def changes(before: Result, after: Result) -> Iterator[Change]:

@@ -122,7 +122,7 @@ def _take_rounds(
     with contextlib.closing(rounds):
         for samples in rounds:
             share = noise.share()
-            if share > max_noise and not scenario.series:
+            if share > max_noise and not scenario.series and not errors([samples]):
                 noisy.append(share)
                 continue
             found.rounds.append(samples)

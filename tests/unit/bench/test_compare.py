@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bench.compare import changes
 from bench.load.result import Result, ScenarioResult
 from bench.load.settings import Round
@@ -29,10 +31,9 @@ def test_a_slower_machine_is_no_change() -> None:
     assert not list(changes(result((50, 100), (52, 100)), result((100, 200), (104, 200))))
 
 
-def test_more_requests_are_better() -> None:
-    (change,) = changes(
-        result((100, 100), figure="requests_per_second"), result((150, 100), figure="requests_per_second")
-    )
+@pytest.mark.parametrize("figure", ["requests_per_second", "gb_per_second", "rate_growth", "rate_of_2"])
+def test_more_of_a_rate_is_better(figure: str) -> None:
+    (change,) = changes(result((100, 100), figure=figure), result((150, 100), figure=figure))
     assert change.better
 
 
