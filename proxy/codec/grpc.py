@@ -9,6 +9,7 @@ import struct
 from enum import IntEnum
 from typing import Final
 
+from proxy.base.digits import UINT64, whole_number
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import ResponseHead
 
@@ -17,8 +18,6 @@ CONTENT_TYPE: Final = "application/grpc"
 PREFIX_BYTES: Final = 5
 
 _PREFIX: Final = struct.Struct("!BI")
-#: Of the largest number of 64 bits. Python refuses to read thousands.
-_MOST_DIGITS: Final = 20
 
 
 class GrpcStatus(IntEnum):
@@ -98,7 +97,8 @@ def grpc_status(fields: HeaderMap) -> int | None:
     text = fields.get("grpc-status")
     if not text:
         return None
-    return int(text) if len(text) <= _MOST_DIGITS and text.isascii() and text.isdigit() else -1
+    number = whole_number(text, UINT64)
+    return -1 if number is None else number
 
 
 def service_and_method(path: str) -> tuple[str, str] | None:

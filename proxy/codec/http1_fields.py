@@ -14,6 +14,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import Final
 
+from proxy.base.digits import UINT64, whole_number
 from proxy.base.errors import ProtocolError
 from proxy.base.headers import HeaderMap
 
@@ -34,9 +35,6 @@ BLANKS: Final = "".join(map(chr, range(33)))
 _TOKEN_BYTES: Final = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 #: Peers choose the names, so the memo of names has an end.
 _MAX_KNOWN_NAMES: Final = 4096
-#: What fits into 64 bits, as in Envoy. Python's int() refuses more than 4,300 digits with another error.
-_MAX_LENGTH: Final = 2**64 - 1
-_MAX_LENGTH_DIGITS: Final = 20
 
 
 def find_head_end(buffer: bytes, start: int = 0) -> int:
@@ -162,14 +160,8 @@ def body_framing(headers: HeaderMap, allow_chunked_length: bool) -> tuple[int, b
 
 
 def _parse_length(headers: HeaderMap, value: str) -> int:
-    if (
-        not (value.isdigit() and value.isascii())
-        or len(value.lstrip("0")) > _MAX_LENGTH_DIGITS
-        or (headers.repeated is not None and "content-length" in headers.repeated)
-    ):
-        raise ProtocolError(CODEC_ERROR)
-    length = int(value.lstrip("0") or "0")  # zeros count for the limit of int()
-    if length > _MAX_LENGTH:
+    length = whole_number(value, UINT64)
+    if length is None or (headers.repeated is not None and "content-length" in headers.repeated):
         raise ProtocolError(CODEC_ERROR)
     return length
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from proxy.base.digits import INT64, whole_number
 from proxy.base.headers import HeaderMap
 from proxy.codec.http2_frames import ErrorCode, Http2MessageError
 from proxy.codec.http2_render import CONNECTION_FIELDS
@@ -35,8 +36,6 @@ _VALUE: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _AUTHORITY: Final = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:\[\]%]+")
 #: Peers choose the names and authorities, so the memos have an end.
 _MAX_KNOWN: Final = 4096
-_MAX_LENGTH: Final = 2**63 - 1
-_MAX_LENGTH_DIGITS: Final = 19
 
 
 def invalid_field() -> Http2MessageError:
@@ -56,10 +55,8 @@ def over_limit(details: str) -> Http2MessageError:
 
 def parse_length(value: str) -> int:
     """A content-length. Raises `Http2MessageError`."""
-    if not (value.isdigit() and value.isascii()) or len(value.lstrip("0")) > _MAX_LENGTH_DIGITS:
-        raise invalid_field()
-    length = int(value)
-    if length > _MAX_LENGTH:
+    length = whole_number(value, INT64)
+    if length is None:
         raise invalid_field()
     return length
 

@@ -6,11 +6,10 @@ import re
 
 from msgspec import Struct
 
+from proxy.base.digits import UINT64, whole_number
+
 #: Envoy's own expression; `.` does not match a newline, so an argument cannot contain one.
 _COMMAND = re.compile(r"%([A-Z0-9_]+)(?:\((.*?)\))?(?::([0-9]+))?%")
-_MAX_LENGTH = (1 << 64) - 1
-#: Of the same. Python's int() refuses more than 4,300 with another error.
-_MOST_DIGITS = 20
 
 
 class FormatError(Exception):
@@ -41,7 +40,8 @@ def parse(text: str) -> list[str | Command]:
             position = percent + 2
             continue
         match = _COMMAND.match(text, percent)
-        if match is None or (match[3] and not _is_length(match[3])):
+        length = whole_number(match[3], UINT64) if match is not None and match[3] else None
+        if match is None or (match[3] and length is None):
             raise FormatError(
                 f"no valid command at position {percent} of {text!r}"
                 " (a command reads %NAME%, %NAME(ARGUMENT)% or %NAME(ARGUMENT):LENGTH%;"
@@ -50,15 +50,8 @@ def parse(text: str) -> list[str | Command]:
         if literal:
             parts.append(literal)
             literal = ""
-        parts.append(
-            Command(match[1], match[2] or "", int(match[3].lstrip("0") or "0") if match[3] else None)
-        )
+        parts.append(Command(match[1], match[2] or "", length))
         position = match.end()
     if literal:
         parts.append(literal)
     return parts
-
-
-def _is_length(digits: str) -> bool:
-    significant = digits.lstrip("0")
-    return len(significant) <= _MOST_DIGITS and int(significant or "0") <= _MAX_LENGTH

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from proxy.base.digits import UINT32, whole_number
+
 _UNRESERVED: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -19,9 +21,6 @@ _DOTS_WITH_PARAMETERS = re.compile(r"(/\.{1,2});[^/]*")
 #: Characters that leave as %XX although a codec lets them in; HTTP/2 does beyond ASCII.
 _UNSAFE = re.compile(r"[\"<>`{}|^\t\f\x80-\xff]")
 _SLASHES = re.compile(r"/{2,}")
-#: Envoy reads a port as a number of 32 bits; one that does not fit is none.
-_MOST_PORT: Final = 2**32 - 1
-_MOST_PORT_DIGITS: Final = 10
 _ESCAPED_SLASH = re.compile(r"%(?:2[fF]|5[cC])")
 
 
@@ -113,15 +112,9 @@ def split_port(authority: str) -> tuple[str, str]:
 def strip_port(authority: str, only: int | None) -> str:
     """`authority` without its port; with `only` given, just that port is taken off."""
     host, port = split_port(authority)
-    digits = port.removeprefix("+")
-    if not (digits.isascii() and digits.isdigit()):
-        return authority
-    # Zeros count for the limit of int().
-    digits = digits.lstrip("0") or "0"
-    if len(digits) > _MOST_PORT_DIGITS:
-        return authority
-    number = int(digits)
-    return authority if number > _MOST_PORT or (only is not None and number != only) else host
+    # Envoy reads a port as a number of 32 bits; one that does not fit is none.
+    number = whole_number(port.removeprefix("+"), UINT32)
+    return authority if number is None or (only is not None and number != only) else host
 
 
 def strip_trailing_dot(authority: str) -> str:

@@ -11,6 +11,7 @@ from google.protobuf.json_format import MessageToDict
 from msgspec import Struct
 from msgspec.structs import replace
 
+from proxy.base.digits import UINT64, whole_number
 from proxy.base.messages import RequestHead
 from proxy.base.regex import wire_text
 from proxy.base.runtime import Runtime
@@ -115,8 +116,9 @@ class WeightedClusters:
             # Several values could pick different clusters at different proxies: they count as none.
             values = head.headers.values_of(self._random_header)
             text = values[0].strip() if len(values) == 1 else ""
-            if text.isascii() and text.isdigit() and len(text) <= 20 and int(text) < 1 << 64:
-                return int(text)
+            number = whole_number(text, UINT64)
+            if number is not None:
+                return number
         if self._hash_policy is not None:
             number = self._hash_policy.hash(head, info)
             if number is not None:

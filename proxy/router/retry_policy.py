@@ -11,6 +11,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from proxy.base.digits import UINT64, whole_number
 from proxy.base.headers import HeaderMap
 from proxy.base.matchers import compile_header_matchers
 from proxy.base.messages import RequestHead, ResponseHead
@@ -300,7 +301,7 @@ def _with_fields(policy: RetryPolicy, headers: HeaderMap) -> RetryPolicy:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 12 else None
+    return None if text is None else whole_number(text, UINT64)
 
 
 def wants_retry_of_response(policy: RetryPolicy, response: ResponseHead, grpc_status: int | None) -> bool:

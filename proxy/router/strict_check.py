@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from proxy.base.digits import UINT64, whole_number
 from proxy.base.headers import HeaderMap
 
 _RETRY_ON: Final = frozenset(
@@ -25,7 +26,6 @@ _RETRY_ON: Final = frozenset(
 _RETRY_GRPC_ON: Final = frozenset(
     ("cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable")
 )
-_MAX_NUMBER: Final = 2**64
 
 
 def failed_check(headers: HeaderMap, names: tuple[str, ...]) -> str | None:
@@ -38,8 +38,7 @@ def failed_check(headers: HeaderMap, names: tuple[str, ...]) -> str | None:
 
 
 def _is_number(text: str) -> bool:
-    digits = text.removeprefix("+")
-    return digits.isascii() and digits.isdigit() and int(digits) < _MAX_NUMBER
+    return whole_number(text.removeprefix("+"), UINT64) is not None
 
 
 def _are_policies(known: frozenset[str]) -> Callable[[str], bool]:

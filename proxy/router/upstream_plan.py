@@ -11,6 +11,7 @@ from typing import Any, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from proxy.base.digits import INT64, whole_number
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead
 from proxy.base.stream_info import StreamInfo
@@ -292,4 +293,5 @@ def _grpc_timeout(headers: HeaderMap, action: ClusterAction, limit: float) -> fl
 
 
 def _milliseconds(text: str | None) -> float | None:
-    return int(text) / 1000 if text is not None and text.isascii() and text.isdigit() else None
+    number = None if text is None else whole_number(text, INT64)
+    return None if number is None else number / 1000

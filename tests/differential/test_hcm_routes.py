@@ -375,7 +375,7 @@ def test_chains_of_internal_redirects(pair: Pair) -> None:
     follow(pair, get("/redirected", "X-Request-Id: abc", "X-Copy: old"), redirects("http://e/x"), 2)
 
 
-NUMBERS = ["-1", "0", "", "+9000", "50000", "1.5", "18446744073709551615", "18446744073709551616"]
+NUMBERS = ["-1", "0", "", "+9000", "50000", "1.5", "18446744073709551615", "18446744073709551616", "9" * 5000]
 VALUES = {
     **dict.fromkeys(CHECKED[:3], NUMBERS),
     CHECKED[3]: ["5xx", "5xx, reset", "reset-before-request", "5XX", "", "5xx,,reset", ",", "bogus,5xx"],
@@ -401,6 +401,22 @@ def test_expected_timeouts_that_are_respected(pair: Pair, value: str) -> None:
     same_everywhere(
         pair, [(manager, get("/", expected, wanted), HELLO) for manager in ("expected", "internal", "plain")]
     )
+
+
+UNTRUSTED = [*CHECKED[:3], "x-envoy-upstream-stream-duration-ms"]
+LONG = [
+    "9" * 12,
+    "9223372036854775808",
+    "18446744073709551615",
+    "18446744073709551616",
+    "9" * 400,
+    "0" * 5000 + "9",
+]
+
+
+@pytest.mark.parametrize("name", UNTRUSTED)
+def test_numbers_of_any_length(pair: Pair, name: str) -> None:
+    same_everywhere(pair, [("internal", get("/", f"{name}: {value}"), HELLO) for value in LONG])
 
 
 @pytest.mark.parametrize("manager", ["scheme", "early"])

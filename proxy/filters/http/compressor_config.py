@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from proxy.base.digits import UINT64, whole_number
 from proxy.base.headers import HeaderMap
 from proxy.base.stats import StatGroup
 from proxy.compression.api import CompressorLibrary
@@ -89,7 +90,10 @@ class Direction(Struct, frozen=True):
     def long_enough(self, headers: HeaderMap, stats: DirectionStats) -> bool:
         """Whether a message of known length is worth it; too short ones are counted."""
         text = headers.get("content-length")
-        if text is None or (text.isdecimal() and int(text) >= self.min_length):
+        if text is None:
+            return True
+        length = whole_number(text, UINT64)
+        if length is not None and length >= self.min_length:
             return True
         stats.content_length_too_small += 1
         return False

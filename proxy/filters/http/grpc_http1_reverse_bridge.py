@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from proxy.base.digits import UINT64, whole_number
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead, ResponseHead
 from proxy.base.services import WorkerServices
@@ -20,8 +21,6 @@ from proxy.config.context import CompileContext
 from proxy.filters.api import FilterStatus, HttpFilter, HttpFilterFactory, StreamCallbacks
 
 _MAX_SIZE: Final = 2**32
-#: Of the largest number of 64 bits. Python refuses to read thousands.
-_MOST_DIGITS: Final = 20
 
 
 class ReverseBridgeConfig(Struct, frozen=True):
@@ -181,10 +180,7 @@ class GrpcHttp1ReverseBridgeFilter(HttpFilter):
 
 
 def _number(text: str | None) -> int | None:
-    if text is None or not (text.isascii() and text.isdigit()):
-        return None
-    digits = text.lstrip("0") or "0"
-    return int(digits) if len(digits) <= _MOST_DIGITS else None
+    return None if text is None else whole_number(text, UINT64)
 
 
 def _unsupported(content_type: str, status: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from proxy.base.address import parse_ip_port
+from proxy.base.digits import UINT32, whole_number
 from proxy.base.services import WorkerServices
 from proxy.base.stream_info import ConnectionInfo, StreamInfo
 from proxy.config.context import CompileContext
@@ -20,7 +21,7 @@ Make = Callable[[str], Any]
 
 
 def _number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and int(text) < 2**32 else None
+    return whole_number(text, UINT32)
 
 
 def _text(text: str) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-#: Of a port.
-_MOST: Final = 65535
-_MOST_DIGITS: Final = 5
+from proxy.base.digits import whole_number
+
+_MOST_PORT: Final = 65535
 
 
 class HostName(NamedTuple):
@@ -20,10 +20,9 @@ class HostName(NamedTuple):
 def host_name(authority: str, default_port: int) -> HostName:
     """Split an authority (RFC 3986, section 3.2, without user information); brackets of IPv6 go."""
     host, colon, digits = authority.rpartition(":")
-    if colon and "]" not in digits and digits.isascii() and digits.isdigit():
-        significant = digits.lstrip("0") or "0"
-        if len(significant) <= _MOST_DIGITS and int(significant) <= _MOST:
-            return HostName(authority, _bare(host), int(significant))
+    port = whole_number(digits, _MOST_PORT) if colon else None
+    if port is not None:
+        return HostName(authority, _bare(host), port)
     return HostName(f"{authority}:{default_port}", _bare(authority), default_port)
 
 
