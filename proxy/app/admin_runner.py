@@ -50,7 +50,7 @@ class AdminRunner:
         self._server = AdminServer(
             ControllerAdminState(controller),
             plan.config,
-            controller.registry,
+            controller.stats.registry,
             access_log.log if access_log is not None else None,
         )
         bound = await self._listen(self._server, listening)
@@ -67,10 +67,13 @@ class AdminRunner:
         return key_of(self._plan.where), self._listening
 
     async def go_on(self) -> None:
-        """Accept again, if `pause` was called: that process has gone. Raises `OSError`."""
+        """Accept again, if `pause` was called: that process has gone."""
         if self._passed and self._server is not None and self._listening is not None:
             self._passed = False
-            await self._server.start(self._listening.dup())
+            try:
+                await self._server.start(self._listening.dup())
+            except OSError as error:
+                logger.error("the admin server cannot go on: %s", error)
 
     def reopen_logs(self) -> None:
         """After a rotation of the admin's access log."""
@@ -116,7 +119,7 @@ class AdminRunner:
             loop=controller.loop,
             clusters=_NoClusters(),
             runtime=Runtime(controller.runtime.values()),
-            stats=controller.registry,
+            stats=controller.stats.registry,
             wall_clock=WallClock(controller.loop.time),
             timers=TimerQueue(controller.loop),
             access_logs=self._sinks,

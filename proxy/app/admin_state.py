@@ -62,17 +62,16 @@ class ControllerAdminState:
         self._templates: dict[object, StatTemplate] = {}
         #: Those of a cluster, and of its outlier detection if it has any, by its place.
         self._zero_groups: dict[int, list[ZeroGroup]] = {}
-        controller.until_expiry = self.until_first_expiry
+        controller.stats.until_expiry = self.until_first_expiry
 
     def server_facts(self) -> ServerFacts:
         """Version, state, uptime, node and command line."""
         controller = self._controller
-        uptime = controller.loop.time() - controller.started_at
         return ServerFacts(
             version=build_text(),
-            state=controller.state,
-            uptime=uptime,
-            uptime_all_epochs=controller.uptime_all_epochs,
+            state=controller.life.state,
+            uptime=controller.stats.uptime,
+            uptime_all_epochs=controller.stats.uptime_all_epochs,
             hot_restart_version="disabled" if controller.hot_restart is None else HOT_RESTART_VERSION,
             node=controller.bootstrap.node,
             options=_options_message(controller.options),
@@ -80,7 +79,7 @@ class ControllerAdminState:
 
     async def refresh_stats(self) -> StatsSum:
         """The sum over all processes, brought up to date."""
-        return await self._controller.refresh_stats()
+        return await self._controller.stats.refresh()
 
     def zero_groups(self) -> Iterable[ZeroGroup]:
         """The stats of clusters that no worker has in use."""
@@ -199,19 +198,19 @@ class ControllerAdminState:
 
     def log_levels(self) -> Mapping[str, str]:
         """Component → level."""
-        return self._controller.levels.describe()
+        return self._controller.logs.levels.describe()
 
     def set_log_levels(self, levels: Mapping[str, str]) -> None:
         """Change components, here and in the workers."""
-        self._controller.set_log_levels(levels)
+        self._controller.logs.set_levels(levels)
 
     def reset_counters(self) -> None:
         """Make every counter read 0 from here on."""
-        self._controller.stats.reset_counters()
+        self._controller.stats.sum.reset_counters()
 
     def fail_health_checks(self, failed: bool) -> None:
         """`/healthcheck/fail` and `/healthcheck/ok`."""
-        self._controller.fail_health_checks(failed)
+        self._controller.life.fail_health_checks(failed)
 
     def drain_listeners(self, *, graceful: bool, skip_exit: bool, inbound_only: bool) -> None:
         """Stop accepting, now or after the drain time."""
@@ -222,12 +221,12 @@ class ControllerAdminState:
 
     def reopen_logs(self) -> None:
         """As SIGUSR1."""
-        self._controller.reopen_logs()
+        self._controller.logs.reopen()
 
     def quit(self) -> None:
         """End at once; connections are closed, logs flushed."""
         controller = self._controller
-        controller.loop.call_later(0.05, controller.request_exit, 0, "asked to quit by /quitquitquit")
+        controller.loop.call_later(0.05, controller.life.request_exit, 0, "asked to quit by /quitquitquit")
 
     def events(self) -> EventLog:
         """The decisions of all processes."""

@@ -76,7 +76,7 @@ class DiscoveryView:
 
     def section_version(self, kind: ResourceType) -> str:
         """The version of the last update that changed something, of clusters or listeners."""
-        discovery = self._controller.discovery
+        discovery = self._controller.control_planes.discovery
         return "" if discovery is None else discovery.versions.get(kind, "")
 
     def clusters(self) -> Iterator[ConfigResource]:
@@ -137,12 +137,12 @@ class DiscoveryView:
 
     def streams(self) -> Sequence[StreamStatus]:
         """Every connection to a control plane."""
-        discovery = self._controller.discovery
+        discovery = self._controller.control_planes.discovery
         return () if discovery is None else discovery.client.streams()
 
     def types(self) -> Sequence[DiscoveredType]:
         """Every type that is asked for."""
-        discovery = self._controller.discovery
+        discovery = self._controller.control_planes.discovery
         if discovery is None:
             return ()
         return [
@@ -152,7 +152,7 @@ class DiscoveryView:
 
     def resources(self) -> Iterator[Discovered]:
         """Every resource: as the tables have it, else as the client has it."""
-        discovery = self._controller.discovery
+        discovery = self._controller.control_planes.discovery
         if discovery is None:
             return
         known = self._known()
@@ -224,7 +224,7 @@ class DiscoveryView:
         )
 
     def _unconfirmed(self) -> Mapping[ResourceType, frozenset[str]]:
-        surviving = self._controller.surviving
+        surviving = self._controller.control_planes.surviving
         if surviving is None:
             return {}
         return {kind: frozenset(names) for kind, names in surviving.use().unconfirmed.items()}
@@ -232,7 +232,7 @@ class DiscoveryView:
     def _source(self, kind: ResourceType, serialized: bytes) -> str:
         """What the client calls the source, "" for one that it cannot use."""
         known = self._sources.get((kind, serialized))
-        discovery = self._controller.discovery
+        discovery = self._controller.control_planes.discovery
         if known is None and discovery is not None:
             message = config_source_pb2.ConfigSource.FromString(serialized)
             try:
@@ -247,7 +247,7 @@ class DiscoveryView:
     def readiness(self) -> Readiness:
         """What is not here, and why that may be."""
         missing = list(self._missing())
-        if not missing and self._controller.state == "INITIALIZING":
+        if not missing and self._controller.life.state == "INITIALIZING":
             missing.append(Missing("workers", "*", self._controller.loaded_at))
         return Readiness(
             missing,
@@ -273,7 +273,7 @@ class DiscoveryView:
             if entry.error is not None and entry.error.at > at:
                 newest = self._of_entry(entry, unconfirmed)
                 at = entry.error.at
-        discovery = self._controller.discovery
+        discovery = self._controller.control_planes.discovery
         if discovery is not None and any(one.rejected_reason for one in discovery.client.types()):
             # A response that was refused whole never came to a table.
             for one in discovery.client.status().types:
@@ -285,7 +285,7 @@ class DiscoveryView:
 
     def _missing(self) -> Iterator[Missing]:
         controller = self._controller
-        discovery = controller.discovery
+        discovery = controller.control_planes.discovery
         live = controller.live_since
         if discovery is not None:
             for kind, since in discovery.awaited.items():
@@ -303,7 +303,7 @@ class DiscoveryView:
                 yield Missing(what, entry.want.name, entry.since, (), not live or entry.since <= live)
 
     def _snapshot(self) -> Snapshot | None:
-        surviving = self._controller.surviving
+        surviving = self._controller.control_planes.surviving
         if surviving is None:
             return None
         use = surviving.use()

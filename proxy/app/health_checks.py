@@ -89,11 +89,11 @@ class HealthChecks:
             health.forget_cluster(name)
         coming = self._coming.pop(name, None)
         if coming is None:
-            self._controller.registry.remove(_stats_key(name))
+            self._controller.stats.registry.remove(_stats_key(name))
             return
         self._active[name] = coming
         coming.live = True
-        self._controller.registry.add(_stats_key(name), coming.checks.stats)
+        self._controller.stats.registry.add(_stats_key(name), coming.checks.stats)
         for key, session in coming.checks.sessions.items():
             health.change(name, key, add=session.verdict.flags)
         self._keep_again(coming)
@@ -301,7 +301,7 @@ class HealthChecks:
                 time.time,
                 self._runtime,
                 self._sinks.file,
-                lambda name: controller.stats.counted(f"cluster.{name}.upstream_cx_total"),
+                lambda name: controller.stats.sum.counted(f"cluster.{name}.upstream_cx_total"),
                 controller.events.record,
             )
         return self._env

@@ -5,6 +5,7 @@ Source: sd_notify(3), sd_watchdog_enabled(3). Datagrams of `KEY=value` lines go 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
@@ -43,6 +44,14 @@ class ServiceManager:
     def alive(self) -> None:
         """A sign of life, due every `watchdog_seconds`."""
         self._send("WATCHDOG=1")
+
+    def keep_alive(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Give signs of life while the loop runs: that is what a watchdog is for. Workers that die are replaced
+        by that loop.
+        """
+        if self.watchdog_seconds is not None:
+            self.alive()
+            loop.call_later(self.watchdog_seconds, self.keep_alive, loop)
 
     def close(self) -> None:
         """Send no more."""

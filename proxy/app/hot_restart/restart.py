@@ -116,7 +116,7 @@ class HotRestart:
     def start(self, controller: Controller) -> None:
         """Be there for a successor, and hear from the predecessor."""
         self._controller = controller
-        controller.server_stats.hot_restart_generation = self._generation
+        controller.stats.server.hot_restart_generation = self._generation
         self._started = True
         self._gate = SuccessorGate(controller.loop, self._waiting, self._options.restart_epoch, self)
         if self._predecessor is not None:
@@ -190,25 +190,25 @@ class HotRestart:
         return self._predecessor is not None and self._predecessor.alive
 
     def _take_numbers(self, counters: dict[str, int], gauges: dict[str, int]) -> None:
-        stats = self._controller.server_stats
+        stats = self._controller.stats.server
         stats.parent_connections = 0 if self._predecessor is None else self._predecessor.connections
         if not self._options.skip_hot_restart_parent_stats:
             self._has_numbers = True
-            self._controller.stats.update(_SOURCE, carried(counters, gauges))
+            self._controller.stats.sum.update(_SOURCE, carried(counters, gauges))
 
     def _predecessor_gone(self) -> None:
-        self._controller.server_stats.parent_connections = 0
+        self._controller.stats.server.parent_connections = 0
         if self._has_numbers:
             self._has_numbers = False
-            self._controller.stats.lost(_SOURCE)
+            self._controller.stats.sum.lost(_SOURCE)
         self._inherited.close()
-        self._controller.predecessor_gone()
+        self._controller.life.progress()
 
     # -- towards the process after: `proxy.app.hot_restart.successor.HandOver`
 
     def objection(self) -> str:
         """See `HandOver`."""
-        if self._controller.draining:
+        if self._controller.life.ending:
             return "it drains already"
         if not self._controller.served.accepting:
             return "previous envoy process is still initializing"
@@ -233,12 +233,12 @@ class HotRestart:
 
     async def numbers(self) -> Numbers:
         """See `HandOver`."""
-        await self._controller.refresh_stats()
+        await self._controller.stats.refresh()
         return self._numbers()
 
     def drain(self, seconds: int, taken: frozenset[str], *, keep: bool) -> None:
         """See `HandOver`."""
-        self._controller.hand_over(seconds, taken, keep=keep)
+        self._controller.life.hand_over(seconds, taken, keep=keep)
 
     def let_go(self, taken: frozenset[str]) -> None:
         """See `HandOver`."""
@@ -246,7 +246,7 @@ class HotRestart:
 
     def hurry(self) -> None:
         """See `HandOver`."""
-        self._controller.hurry()
+        self._controller.life.hurry()
 
     def go_on(self) -> None:
         """See `HandOver`."""
@@ -256,7 +256,7 @@ class HotRestart:
         task.add_done_callback(self._tasks.discard)
 
     def _numbers(self) -> Numbers:
-        stats = self._controller.stats
+        stats = self._controller.stats.sum
         counters = {name: value for name, value in stats.counters().items() if value}
         gauges = {name: value for name, value in stats.gauges().items() if stats.used(name)}
         return counters, gauges, self._controller.counts.total(0)

@@ -89,11 +89,11 @@ class Bench:
         self.probers: list[Prober] = []
         self.told: list[Any] = []
         self.options = SimpleNamespace(file_flush_interval_msec=1000)
-        self.stats = SimpleNamespace(counted=lambda _name: False)
+        self.registry = StatRegistry()
+        self.stats = SimpleNamespace(sum=SimpleNamespace(counted=lambda _name: False), registry=self.registry)
         self.events = EventLog(lambda: 0.0)
         self.bootstrap = SimpleNamespace(node=None)
         self.secrets: dict[str, Any] = {}
-        self.registry = StatRegistry()
         self.host_health = HostHealth(lambda _call: None, self.told.append)
         self.addresses: list[tuple[int, str]] = []
         self.names = SimpleNamespace(addresses=lambda _name: self.addresses)
