@@ -274,13 +274,9 @@ class Cluster:
         """The same for a further try of a request."""
         if self.retry_by_stream is not None:
             return self.retry_by_stream(info, request_hash, retry)
-        host: Host | None
-        if self.choose_by_stream is not None:
-            for _ in range(retry.attempts + 1):
-                host = self.choose_by_stream(info, request_hash)
-                if host is None or retry.allows(host):
-                    break
-            return host
+        choose_by_stream = self.choose_by_stream
+        if choose_by_stream is not None:
+            return retry.first_allowed(lambda _attempt: choose_by_stream(info, request_hash))
         host = self.balancer.choose_again(request_hash, retry)
         if host is None:
             self.stats.upstream_cx_none_healthy += 1

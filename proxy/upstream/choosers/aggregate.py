@@ -61,10 +61,7 @@ class Aggregate:
             drawn = self._cluster.draw() % 100
             _, member, priority, degraded = next(part for part in parts if drawn < part[0])
             pick = member.balancer.level(priority, degraded)
-            for attempt in range(retry.attempts + 1):
-                host = pick(request_hash, attempt)
-                if host is None or retry.allows(host):
-                    break
+            host = retry.first_allowed(lambda attempt: pick(request_hash, attempt))
         if host is None:
             self._cluster.stats.upstream_cx_none_healthy += 1
         return host

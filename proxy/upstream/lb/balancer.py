@@ -75,14 +75,13 @@ class Balancer(ABC):
         return None
 
     def choose_again(self, request_hash: int | None, retry: RetryChoice) -> Host | None:
-        """The host for a retry: the first that it allows, or the last of as many picks as there may be."""
-        host: Host | None = None
-        for _ in range(retry.attempts + 1):
+        """The host for a retry; see `RetryChoice.first_allowed`."""
+
+        def pick(_attempt: int) -> Host | None:
             loads = retry.loads(self.priorities.sets, self.loads)
-            host = self.choose(request_hash) if loads is self.loads else self.choose_by(loads, request_hash)
-            if host is None or retry.allows(host):
-                break
-        return host
+            return self.choose(request_hash) if loads is self.loads else self.choose_by(loads, request_hash)
+
+        return retry.first_allowed(pick)
 
     def level(self, priority: int, degraded: bool) -> Callable[[int | None, int], Host | None]:
         """How to choose within the healthy or the degraded hosts of a priority."""

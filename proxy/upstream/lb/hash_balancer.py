@@ -26,14 +26,8 @@ class HashBalancer(Balancer):
 
     def choose_again(self, request_hash: int | None, retry: RetryChoice) -> Host | None:
         """See `Balancer`. As in Envoy, the priority remains that of the hash."""
-        if request_hash is None:
-            request_hash = self.around.draw()
-        host: Host | None = None
-        for attempt in range(retry.attempts + 1):
-            host = self.choose_by(self.loads, request_hash, attempt)
-            if host is None or retry.allows(host):
-                break
-        return host
+        drawn = self.around.draw() if request_hash is None else request_hash
+        return retry.first_allowed(lambda attempt: self.choose_by(self.loads, drawn, attempt))
 
     def make_level(self, priority: int, degraded: bool) -> Callable[[int | None, int], Host | None]:
         """See `Balancer`."""

@@ -21,13 +21,13 @@ def own_priority(host: Host) -> int:
 class RetryChoice:
     """The hosts that one request has tried. `predicates` refuse hosts, up to `attempts` times for a retry."""
 
-    __slots__ = ("_predicates", "_priorities", "_tried", "attempts")
+    __slots__ = ("_attempts", "_predicates", "_priorities", "_tried")
 
     def __init__(
         self, predicates: tuple[HostPredicate, ...], attempts: int, priorities: PreviousPriorities | None
     ) -> None:
         self._predicates = predicates
-        self.attempts = attempts
+        self._attempts = attempts
         self._priorities = priorities
         self._tried: tuple[Host, ...] = ()
 
@@ -37,10 +37,18 @@ class RetryChoice:
         if self._priorities is not None:
             self._priorities.note(host)
 
-    def allows(self, host: Host) -> bool:
-        """Whether the next try may go to this host."""
+    def first_allowed(self, pick: Callable[[int], Host | None]) -> Host | None:
+        """The first host that the next try may go to, or the last of as many picks as there may be.
+
+        `pick` is told how many hosts were not wanted; None from it ends the search.
+        """
         tried = self._tried
-        return all(allows(host, tried) for allows in self._predicates)
+        host: Host | None = None
+        for attempt in range(self._attempts + 1):
+            host = pick(attempt)
+            if host is None or all(allows(host, tried) for allows in self._predicates):
+                break
+        return host
 
     def loads(
         self, sets: Sequence[HostSet], usual: PriorityLoads, place_of: PlaceOf = own_priority
