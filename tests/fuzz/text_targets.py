@@ -12,6 +12,7 @@ import re2
 
 from iptables import observe, observe_nft
 from iptables.errors import CaptureError
+from proxy.base.cookies import cookie_value
 from proxy.base.errors import ConfigError, Problem, UsageError
 from proxy.base.headers import HeaderMap
 from proxy.base.matchers import parse_query
@@ -22,7 +23,6 @@ from proxy.formatter.compile import compile_format
 from proxy.hcm import normalize
 from proxy.hcm.forwarding import last_xff_address
 from proxy.router import uri_template
-from proxy.router.hash_policy import cookie_value
 from proxy.transcoding.http_template import TemplateError as HttpTemplateError
 from proxy.transcoding.http_template import Unescape, unescape
 from proxy.transcoding.json_reader import JsonObject, JsonReader

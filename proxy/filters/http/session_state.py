@@ -14,10 +14,10 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 from msgspec import Struct
 
+from proxy.base.cookies import cookie_suffix, cookie_value
 from proxy.base.messages import RequestHead, ResponseHead
 from proxy.config.any_unpack import unpack_extension
 from proxy.config.context import CompileContext
-from proxy.router.hash_policy import cookie_suffix, cookie_value
 
 _PREFIX: Final = "envoy.extensions.http.stateful_session."
 

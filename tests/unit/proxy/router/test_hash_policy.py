@@ -6,7 +6,7 @@ import pytest
 import xxhash
 
 from proxy.base.messages import RequestHead
-from proxy.router.hash_policy import HashPolicy, cookie_value
+from proxy.router.hash_policy import HashPolicy
 from tests.unit.proxy.router.tables import one, problems_of, request, stream
 from tests.unit.proxy.router.test_cluster_choice import action_of
 
@@ -70,22 +70,6 @@ def test_rules_combine_by_rotation_and_terminal_ends() -> None:
     assert hashed([_HEADER, query], head) == rotated ^ xx("b")
     assert hashed([{**_HEADER, "terminal": True}, query], head) == xx("a")
     assert hashed([{**_HEADER, "terminal": True}, query], request("/?q=b")) == xx("b")
-
-
-@pytest.mark.parametrize(
-    ("cookie", "value"),
-    [
-        ("c=1", "1"),
-        ("a=b; c=1; d", "1"),
-        ('c="1"', "1"),
-        ("cc=1", ""),
-        ("c", ""),
-        ("", ""),
-        ("c=1; c=2", "1"),
-    ],
-)
-def test_cookie_values(cookie: str, value: str) -> None:
-    assert cookie_value(request("/", ("cookie", cookie)), "c") == value
 
 
 def test_a_cookie_without_ttl_is_only_read() -> None:
