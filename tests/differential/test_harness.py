@@ -9,12 +9,16 @@ import pytest
 from tests.support import known_differences
 from tests.support.client import get
 from tests.support.compare import Difference, DiffersError
-from tests.support.configs import http_proxy
+from tests.support.configs import cluster, http_proxy, route
 from tests.support.differential import Pair, pair_fixture
 from tests.support.known_differences import Entry, KnownDifferences
 from tests.support.origin import Answer
 
-pair = pair_fixture(http_proxy())
+# A connection that was kept is given up and the request sent again when it is reset, so what resets stands apart.
+pair = pair_fixture(
+    http_proxy(routes=[route("resetting", "/reset"), route()], clusters=[cluster(), cluster("resetting")]),
+    origins=("origin", "resetting"),
+)
 
 REQUEST = b"GET /a HTTP/1.1\r\nHost: example.com\r\n\r\n"
 
@@ -38,7 +42,10 @@ def test_different_answers_are_told_apart(pair: Pair) -> None:
 
 
 def test_an_origin_that_resets_is_answered_alike(pair: Pair) -> None:
-    assert pair.same(REQUEST, Answer(b"", end="reset")).status == 503
+    request = REQUEST.replace(b"/a", b"/reset")
+    outcome = pair.same(request, Answer(b"", end="reset"))
+    assert outcome.status == 503
+    assert outcome.request.target == "/reset"
 
 
 def test_every_entry_of_the_list_names_a_test() -> None:
