@@ -14,9 +14,10 @@ from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 
-from tests.support import istio
 from tests.support.certs import Authority
 from tests.support.client import get
+from tests.support.istio import clusters, listeners
+from tests.support.istio.bootstrap import FLAGS, bootstrap
 from tests.support.mesh import parsed
 from tests.support.origin import Origin
 from tests.support.outrider import Outrider
@@ -35,7 +36,7 @@ class PilotAgentProxy(Outrider):
 
     @classmethod
     def default_arguments(cls) -> list[str]:
-        return list(istio.FLAGS)
+        return list(FLAGS)
 
 
 class Sidecar:
@@ -48,9 +49,7 @@ class Sidecar:
         self.sds = XdsServer(address=str(directory / "SDS"))
         self.app = app
         self._secrets = secrets(authority, identity)
-        self._config = istio.bootstrap(
-            str(directory / "XDS"), str(directory / "SDS"), self.status_port, app.port
-        )
+        self._config = bootstrap(str(directory / "XDS"), str(directory / "SDS"), self.status_port, app.port)
         self.proxy: Any = None
 
     def __enter__(self) -> Self:
@@ -87,20 +86,20 @@ def cluster(tree: dict[str, Any]) -> Any:
 
 def inbound(sidecar: Sidecar) -> list[Any]:
     return [
-        *map(cluster, istio.builtin_clusters()),
-        cluster(istio.inbound_cluster("inbound|80||", sidecar.app.port)),
-        parsed(listener_pb2.Listener(), istio.virtual_inbound(sidecar.mesh_port, "inbound|80||")),
+        *map(cluster, clusters.builtin_clusters()),
+        cluster(clusters.inbound_cluster("inbound|80||", sidecar.app.port)),
+        parsed(listener_pb2.Listener(), listeners.virtual_inbound(sidecar.mesh_port, "inbound|80||")),
     ]
 
 
 def outbound(sidecar: Sidecar, port: int, *, tls: bool = True) -> list[Any]:
     return [
-        *map(cluster, istio.builtin_clusters()),
-        cluster(istio.service_cluster(SERVICE, [SERVER])),
-        parsed(endpoint_pb2.ClusterLoadAssignment(), istio.service_endpoints(SERVICE, port, tls=tls)),
-        parsed(listener_pb2.Listener(), istio.virtual_outbound(free_port())),
-        parsed(listener_pb2.Listener(), istio.outbound("0.0.0.0_80", sidecar.outbound_port, "80")),
-        parsed(route_pb2.RouteConfiguration(), istio.routes("80", SERVICE)),
+        *map(cluster, clusters.builtin_clusters()),
+        cluster(clusters.service_cluster(SERVICE, [SERVER])),
+        parsed(endpoint_pb2.ClusterLoadAssignment(), clusters.service_endpoints(SERVICE, port, tls=tls)),
+        parsed(listener_pb2.Listener(), listeners.virtual_outbound(free_port())),
+        parsed(listener_pb2.Listener(), listeners.outbound("0.0.0.0_80", sidecar.outbound_port, "80")),
+        parsed(route_pb2.RouteConfiguration(), clusters.routes("80", SERVICE)),
     ]
 
 

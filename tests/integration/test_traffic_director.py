@@ -23,7 +23,7 @@ from envoy.service.runtime.v3 import rtds_pb2
 
 from tests.support.certs import Authority
 from tests.support.client import get
-from tests.support.istio import socket_address, typed
+from tests.support.configs import address, typed
 from tests.support.mesh import parsed
 from tests.support.origin import Origin
 from tests.support.outrider import ROOT, Outrider
@@ -106,7 +106,7 @@ def interception_listener(port: int) -> Any:
 
     tree = {
         "name": "TRAFFICDIRECTOR_INTERCEPTION_PORT",
-        "address": socket_address("0.0.0.0", port),
+        "address": address(port, "0.0.0.0"),
         "use_original_dst": True,
         "filter_chains": [chain("10.0.0.1"), chain("127.0.0.1")],
     }
@@ -139,7 +139,7 @@ def endpoints(first: int, second: int) -> Any:
     """Two zones; all of the traffic belongs to the first, as far as weights say."""
 
     def zone(name: str, weight: int, port: int) -> dict[str, Any]:
-        host = {"endpoint": {"address": socket_address("127.0.0.1", port)}, "health_status": "HEALTHY"}
+        host = {"endpoint": {"address": address(port)}, "health_status": "HEALTHY"}
         return {
             "locality": {"region": "us-central1", "zone": name, "sub_zone": "jf:us-central1-a_1_neg"},
             "load_balancing_weight": weight,
