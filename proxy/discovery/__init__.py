@@ -4,7 +4,7 @@ In the order of a resource's way: `client` makes the xDS client that the bootstr
 to the tables; `accept` reads and checks the bytes of a resource; `clusters` and `listeners` hold those that a
 control plane lists by itself, `wanted` those that another resource refers to by name (`checks` knows their types);
 `warming` is the wait of one resource for others, `turns` cuts long work into pieces, `places` are those in shared
-memory.
+memory; `changes` is what a reload makes of the bootstrap's clusters and listeners.
 
 Between client and tables: `unknown_fields` looks for what no proto knows, `surviving_client` keeps what was
 accepted (its subscriptions are `surviving_watch`, what it has of one type `kept_part`) in `snapshot_store`, whose

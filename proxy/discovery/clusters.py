@@ -19,6 +19,7 @@ from proxy.base.errors import ConfigError
 from proxy.config.context import CompileContext
 from proxy.config.resources import ResourceWant
 from proxy.discovery.accept import Broadcast, Reading, UpdateError, reason_of, refuse, tell
+from proxy.discovery.changes import Changes
 from proxy.discovery.places import Places
 from proxy.discovery.shapes import ClusterShape, cluster_shape
 from proxy.discovery.turns import Turns
@@ -58,26 +59,17 @@ class ClusterRecord(Struct):
     number: int = field(default_factory=itertools.count().__next__)
 
 
-class ClusterChanges:
-    """Of the bootstrap's clusters: records with the config of those whose hosts have names, and names."""
+class ClusterChanges(Changes[tuple[ClusterRecord, ClusterConfig | None]]):
+    """Records with the config of those whose hosts have names."""
 
     def __init__(self, places: Places) -> None:
-        self._places = places
-        self.records: list[tuple[ClusterRecord, ClusterConfig | None]] = []
-        self.added: list[str] = []
-        self.removed: list[str] = []
-
-    @property
-    def summary(self) -> str:
-        """Counts."""
-        changed = len(self.records) - len(self.added)
-        return f"{len(self.added)} added, {changed} changed, {len(self.removed)} removed"
+        super().__init__("cluster", places)
 
     def discard(self) -> None:
-        """They are not taken."""
+        """See `Changes`."""
         for record, _ in self.records:
             if not record.keeps_place:
-                self._places.give_back(record.place)
+                self.places.give_back(record.place)
 
 
 class ClusterTable:
@@ -150,16 +142,14 @@ class ClusterTable:
             for name, serialized in clusters:
                 names.add(name)
                 before = self.warming.get(name) or self.active.get(name)
-                if before is not None and before.dynamic:
-                    raise ConfigError(f"cluster '{name}' is one of the control plane's; choose another name")
+                changes.refuse_discovered(name, before)
                 if before is None or before.serialized != serialized:
                     changes.records.append(self._prepared(name, serialized, context()))
         except ConfigError:
             changes.discard()
             raise
         static = {name: one for one in (self.warming, self.active) for name in one if not one[name].dynamic}
-        changes.added = [record.name for record, _ in changes.records if record.name not in static]
-        changes.removed = [name for name in static if name not in names]
+        changes.compare((record.name for record, _ in changes.records), static, names)
         return changes
 
     def take(self, changes: ClusterChanges) -> list[Warming]:

@@ -19,6 +19,7 @@ from proxy.config.context import CompileContext
 from proxy.config.resources import ResourceWant
 from proxy.connection.sockets import open_sockets
 from proxy.discovery.accept import Reading, UpdateError, reason_of, refuse, tell
+from proxy.discovery.changes import Changes
 from proxy.discovery.places import Places
 from proxy.discovery.turns import Turns
 from proxy.discovery.wanted import WantedResources
@@ -50,28 +51,19 @@ class ListenerRecord(Struct):
         return self.active.plan
 
 
-class ListenerChanges:
-    """Of the bootstrap's listeners; `kept_columns` are those of listeners that change in place."""
+class ListenerChanges(Changes[ListenerRecord]):
+    """`kept_columns` are those of listeners that change in place."""
 
     def __init__(self, places: Places) -> None:
-        self._places = places
-        self.records: list[ListenerRecord] = []
+        super().__init__("listener", places)
         self.kept_columns: set[int] = set()
-        self.added: list[str] = []
-        self.removed: list[str] = []
-
-    @property
-    def summary(self) -> str:
-        """Counts."""
-        changed = len(self.records) - len(self.added)
-        return f"{len(self.added)} added, {changed} changed, {len(self.removed)} removed"
 
     def discard(self) -> None:
-        """They are not taken."""
+        """See `Changes`."""
         for record in self.records:
             record.active.close()
             if record.column not in self.kept_columns:
-                self._places.give_back(record.column)
+                self.places.give_back(record.column)
 
 
 class ListenerTable:
@@ -141,22 +133,14 @@ class ListenerTable:
             for plan in plans:
                 names.add(plan.name)
                 before = self.warming.get(plan.name) or self.active.get(plan.name)
-                if before is not None and before.dynamic:
-                    raise ConfigError(
-                        f"listener '{plan.name}' is one of the control plane's; choose another name"
-                    )
+                changes.refuse_discovered(plan.name, before)
                 if before is None or before.plan.serialized != plan.serialized:
                     self._prepare(plan, context(), changes)
         except ConfigError:
             changes.discard()
             raise
-        static = {
-            record.plan.name
-            for record in (*self.active.values(), *self.warming.values())
-            if not record.dynamic
-        }
-        changes.added = [record.plan.name for record in changes.records if record.plan.name not in static]
-        changes.removed = sorted(static - names)
+        static = {name: one for one in (self.active, self.warming) for name in one if not one[name].dynamic}
+        changes.compare((record.plan.name for record in changes.records), static, names)
         return changes
 
     def take(self, changes: ListenerChanges) -> None:
