@@ -278,13 +278,9 @@ class RoutingPart(StreamState):
         by_stream = cluster.choose_by_stream
         if by_stream is not None:
             info.metadata_match = upstream_plan.choice.metadata_match
-        host = None
-        if self._filters is not None and info.wanted_host is not None:
-            host = cluster.wanted_host(info.wanted_host.address)
-            strict = info.wanted_host.strict
-        else:
-            strict = False
-        if host is None and not strict:
+        wanted = info.wanted_host if self._filters is not None else None
+        host = None if wanted is None else cluster.wanted_host(wanted.address)
+        if wanted is None or (host is None and not wanted.strict):
             host = cluster.choose_host(request_hash) if by_stream is None else by_stream(info, request_hash)
         if host is None:
             cluster.stats.codes[503] += 1
