@@ -94,9 +94,9 @@ class Consumer(Protocol):
         """
         ...
 
-    def missing(self, name: str) -> None:
-        """The server has no such resource: it did not come in `initial_fetch_timeout`, or was not in an answer
-        that had to hold it. It may still come later. Not called for wildcards.
+    def missing(self, name: str, *, said: bool = False) -> None:
+        """The server has no such resource: it did not come in `initial_fetch_timeout`, or, if the server has
+        `said` so, was not in an answer that had to hold it. It may still come later. Not called for wildcards.
         """
         ...
 

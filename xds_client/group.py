@@ -252,7 +252,7 @@ class Group:
             for watch in self.watches.wanting(name):
                 if watch.waiting.pop(name, None) is not None and not watch.closed:
                     watch.settled = True
-                    watch.consumer.missing(name)
+                    watch.consumer.missing(name, said=True)
 
     def _catch_up(self, change: Change) -> None:
         """Deliver to those who came while the change was being applied."""

@@ -61,7 +61,9 @@ def _has_config(message: Any) -> bool:
 
 _NEEDS_CONFIG: dict[str, Callable[[Any], bool]] = {
     "envoy.config.accesslog.v3.AccessLog": _has_config,
-    "envoy.config.listener.v3.Filter": _has_config,
+    "envoy.config.listener.v3.Filter": lambda message: (
+        message.HasField("config_discovery") or _has_config(message)
+    ),
     extensions.HTTP_FILTER: lambda message: (
         message.is_optional or message.HasField("config_discovery") or _has_config(message)
     ),

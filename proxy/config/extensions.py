@@ -299,7 +299,11 @@ _SITES: dict[str, tuple[str, ...]] = {
     "envoy.config.core.v3.Http1ProtocolOptions.HeaderKeyFormat.stateful_formatter": (
         "envoy.http.stateful_header_formatters",
     ),
-    "envoy.config.core.v3.ExtensionConfigSource.default_config": ("envoy.filters.http",),
+    "envoy.config.core.v3.ExtensionConfigSource.default_config": (
+        "envoy.filters.http",
+        "envoy.filters.listener",
+        "envoy.filters.network",
+    ),
     "envoy.config.core.v3.SubstitutionFormatString.formatters": ("envoy.formatter",),
     "envoy.config.listener.v3.Filter.typed_config": ("envoy.filters.network",),
     "envoy.config.listener.v3.FilterChain.transport_socket": _DOWNSTREAM_SOCKET,

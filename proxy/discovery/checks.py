@@ -91,7 +91,7 @@ def _check_layer(body: bytes, name: str, ctx: CompileContext) -> bytes:
 
 
 def _check_extension(body: bytes, name: str, ctx: CompileContext) -> bytes:
-    from proxy.hcm.discovered_filter import check_extension
+    from proxy.filters.discovered import check_extension
 
     message = read_message(extension_pb2.TypedExtensionConfig, body)
     if message.name != name:

@@ -228,7 +228,7 @@ class ClusterTable:
         )
         return rejections
 
-    def missing(self, name: str) -> None:
+    def missing(self, name: str, *, said: bool = False) -> None:
         """See `xds_client.api.Consumer`."""
 
     def failed(self, reason: str) -> None:

@@ -135,12 +135,12 @@ class VirtualHostsConsumer(GatheredConsumer):
         for name in names:
             self.subscription.remove(sorted(self._demanded.pop(name, ())))
 
-    def missing(self, name: str) -> None:
+    def missing(self, name: str, *, said: bool = False) -> None:
         """See `Consumer`."""
         if name in self._awaited:
             self._came((name,))
         else:
-            super().missing(name)
+            super().missing(name, said=said)
 
     def _came(self, names: Sequence[str]) -> None:
         for name in names:

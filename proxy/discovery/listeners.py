@@ -206,7 +206,7 @@ class ListenerTable:
         self._count()
         return rejections
 
-    def missing(self, name: str) -> None:
+    def missing(self, name: str, *, said: bool = False) -> None:
         """See `xds_client.api.Consumer`."""
 
     def failed(self, reason: str) -> None:

@@ -36,7 +36,8 @@ class NamedConsumer:
         self.subscription.remove(names)
 
     async def apply(self, update: Update) -> Sequence[Rejection]:
-        """See `Consumer`. What is removed stays in use while somebody refers to it, as in Envoy.
+        """See `Consumer`. What is removed stays in use while somebody refers to it, except a filter's config, as in
+        Envoy.
 
         As in Envoy, one that breaks a rule of its proto has all of them refused.
         """
@@ -67,12 +68,15 @@ class NamedConsumer:
                 rejections.append(Rejection(one.want.name, reason))
             if turns.over:
                 await turns.next()
+        if self._kind is ResourceType.EXTENSION_CONFIG:
+            for name in update.removed:
+                wanted.take_away(self._kind, self._source, name)
         wanted.sweep()
         return rejections
 
-    def missing(self, name: str) -> None:
+    def missing(self, name: str, *, said: bool = False) -> None:
         """See `Consumer`."""
-        self._wanted.missing(self._kind, self._source, name)
+        self._wanted.missing(self._kind, self._source, name, said=said)
 
     def failed(self, reason: str) -> None:
         """See `Consumer`."""

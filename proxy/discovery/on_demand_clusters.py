@@ -92,7 +92,7 @@ class _Consumer:
             self._demands.answer(rejection.name)
         return rejections
 
-    def missing(self, name: str) -> None:
+    def missing(self, name: str, *, said: bool = False) -> None:  # noqa: ARG002
         """See `Consumer`."""
         logger.debug("odcds: there is no cluster %s", name)
         self._demands.answer(name)

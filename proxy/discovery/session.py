@@ -144,7 +144,7 @@ class ListConsumer:
         finally:
             self.first.set()
 
-    def missing(self, name: str) -> None:
+    def missing(self, name: str, *, said: bool = False) -> None:
         """See `Consumer`: nothing was asked for by name."""
 
     def failed(self, reason: str) -> None:

@@ -128,20 +128,20 @@ class Watch:
         self._client.store.note_change()
         return rejections
 
-    def missing(self, name: str) -> None:
+    def missing(self, name: str, *, said: bool = False) -> None:
         """See `Consumer`. A server that cannot be heard does not say that there is no such resource."""
         if self._may_stand_in(name):
-            self._client.deliver(self, lambda: self._still_missing(name))
+            self._client.deliver(self, lambda: self._still_missing(name, said=said))
             return
         self.waiting.pop(name, None)
         self.part.unconfirmed.pop(name, None)
         self.part.accepted.pop(name, None)
-        self._consumer.missing(name)
+        self._consumer.missing(name, said=said)
 
-    def _still_missing(self, name: str) -> None:
+    def _still_missing(self, name: str, *, said: bool) -> None:
         if not self._closed and name in self.waiting:
             del self.waiting[name]
-            self._consumer.missing(name)
+            self._consumer.missing(name, said=said)
 
     def failed(self, reason: str) -> None:
         """See `Consumer`. It is told of it only if the snapshot does not help."""

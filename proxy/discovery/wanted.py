@@ -137,7 +137,7 @@ class WantedResources:
         #: How resources are asked for where it is not by their names alone, by type.
         self.consumers: dict[ResourceType, type[NamedConsumer]] = {}
         self._unheld: set[str] = set()
-        self._untold: list[tuple[str, bytes]] = []
+        self._untold: list[tuple[str, bytes | None]] = []
         self._untold_bytes = 0
         #: What workers have of route tables that they get in parts.
         self._tables: dict[str, CutTable] = {}
@@ -315,16 +315,16 @@ class WantedResources:
         amend = self.amenders.get(entry.want.type)
         return value if amend is None else amend(entry, value)
 
-    def _publish_told(self, entry: Wanted, told: bytes) -> None:
+    def _publish_told(self, entry: Wanted, told: bytes | None) -> None:
         entry.told = told
         observer = self.observers.get(entry.want.type)
         if observer is not None:
             observer(entry)
         self._tell(entry, told)
 
-    def _tell(self, entry: Wanted, value: bytes) -> None:
+    def _tell(self, entry: Wanted, value: bytes | None) -> None:
         key = entry.want.key
-        if _comes_in_parts(entry, value):
+        if value is not None and _comes_in_parts(entry, value):
             self.flush()
             table = self._tables.setdefault(key, CutTable())
             for part in table.update(value, SLICE_BYTES):
@@ -334,7 +334,7 @@ class WantedResources:
         if not self._untold:
             asyncio.get_running_loop().call_soon(self.flush)
         self._untold.append((key, value))
-        self._untold_bytes += len(value)
+        self._untold_bytes += len(value or b"")
         if self._untold_bytes >= SLICE_BYTES:
             self.flush()
 
@@ -384,11 +384,29 @@ class WantedResources:
         self.flush()
         self._broadcast(("demanded", key, name))
 
-    def missing(self, kind: ResourceType, source: bytes, name: str) -> None:
-        """The server says that there is no such resource, or says nothing."""
+    def take_away(self, kind: ResourceType, source: bytes, name: str) -> None:
+        """The server says that there is no such resource (any more); what has come is not to be used."""
+        entry = self.entries.get(resource_key(kind, name, source))
+        if entry is None:
+            return
+        if entry.warming is not None:
+            entry.warming.cancel()
+            entry.warming = entry.pending = None
+        gone, entry.held, entry.refers = entry.held, _NOTHING, _NOTHING
+        self.release(gone.values(), _holder(entry))
+        if entry.value is not None:
+            entry.value = None
+            self._publish_told(entry, None)
+        self._do_without(entry)
+
+    def missing(self, kind: ResourceType, source: bytes, name: str, *, said: bool = False) -> None:
+        """The server has `said` that there is no such resource, or says nothing."""
         entry = self.entries.get(resource_key(kind, name, source))
         if entry is not None and not entry.settled:
-            self._give_up(entry)
+            if said:
+                self._do_without(entry)
+            else:
+                self._give_up(entry)
         self.sweep()
 
     def failed(self, kind: ResourceType, source: bytes) -> None:
@@ -397,6 +415,16 @@ class WantedResources:
             if entry.want.type is kind and entry.want.source == source and not entry.settled:
                 self._give_up(entry)
         self.sweep()
+
+    def _do_without(self, entry: Wanted) -> None:
+        entry.attempts += 1
+        entry.successes += 1
+        entry.reloads += entry.want.type is ResourceType.EXTENSION_CONFIG
+        want = entry.want
+        logger.warning(
+            "%s %s does not exist, says the server; going on without it", want.type.name.lower(), want.name
+        )
+        self._settle(entry)
 
     def _give_up(self, entry: Wanted) -> None:
         want = entry.want

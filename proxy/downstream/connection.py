@@ -17,10 +17,8 @@ from proxy.base.services import WorkerServices
 from proxy.base.stream_info import ConnectionInfo, DrainState, StreamInfo
 from proxy.connection.replay import replay
 from proxy.connection.sockets import ListenAddress
-from proxy.downstream.filter_chain import FilterChain
-from proxy.downstream.late_gates import guarded
 from proxy.downstream.listener_stats import ListenerStats
-from proxy.filters.api import ConnectionGate, ListenerFacts
+from proxy.downstream.live_chain import LiveChain
 
 GLOBAL_LIMIT_KEY = "overload.global_downstream_max_connections"
 
@@ -60,69 +58,6 @@ class LocalCounter:
     def total(self) -> int:
         """See `ConnectionCounter`."""
         return self._count
-
-
-class LiveChain:
-    """A filter chain with its filters made.
-
-    `dial_early` is that of a terminal filter that has one, where nothing stands before it: a gate may refuse a
-    connection or say where it goes.
-
-    `connections` are the numbers of those that it serves, `drain` tells them to end when they can.
-    """
-
-    __slots__ = ("config", "connections", "create_protocol", "dial_early", "drain", "gates", "tls")
-
-    def __init__(
-        self,
-        config: FilterChain,
-        gates: tuple[ConnectionGate, ...],
-        create_protocol: Callable[[ConnectionInfo], asyncio.Protocol] | None,
-        tls: Any,
-        dial_early: Any = None,
-    ) -> None:
-        self.config = config
-        self.connections: set[int] = set()
-        self.drain = DrainState()
-        self.gates = gates
-        self.create_protocol = create_protocol
-        self.tls = tls
-        self.dial_early = dial_early
-
-    @classmethod
-    def create(cls, config: FilterChain, services: WorkerServices, facts: ListenerFacts) -> LiveChain:
-        """Make the filters of a chain."""
-        made = [(one.factory, one.factory.create(one.config, services, facts)) for one in config.gates]
-        first = next((i for i, (factory, _) in enumerate(made) if factory.on_data), len(made))
-        patient = next((i for i, (factory, _) in enumerate(made) if factory.waits), len(made))
-        plain = [not factory.after_handshake and not factory.on_data for factory, _ in made]
-        gates = tuple(gate for i, (_, gate) in enumerate(made) if plain[i] and i < patient)
-        held = tuple(gate for i, (_, gate) in enumerate(made) if plain[i] and i >= patient)
-        late = tuple(gate for factory, gate in made[:first] if factory.after_handshake)
-        deciding = tuple(gate for factory, gate in made[first:] if factory.on_data or factory.after_handshake)
-        terminal = config.terminal
-        create_protocol = dial_early = None
-        if terminal is not None:
-            live = terminal.factory.create(terminal.config, services, facts)
-            create_protocol = live.create_protocol
-            if not config.gates and config.tls is None:
-                dial_early = getattr(live, "dial_early", None)
-            if deciding:
-                from proxy.downstream.data_gates import undecided  # few chains have such filters
-
-                create_protocol = undecided(deciding, create_protocol)
-            if late:
-                create_protocol = guarded(late, create_protocol, services)
-            if held:
-                from proxy.downstream.waiting_gates import waiting  # few chains have such filters
-
-                create_protocol = waiting(held, create_protocol)
-        tls = None
-        if config.tls is not None:
-            from proxy.downstream.handshake import DownstreamTls  # needs ssl, which plain text does not
-
-            tls = DownstreamTls(config.tls, config.connect_timeout, services, facts)
-        return cls(config, gates, create_protocol, tls, dial_early)
 
 
 class AcceptedConnection(ConnectionInfo):

@@ -11,6 +11,7 @@ from proxy.config.any_unpack import unpack_extension
 from proxy.config.context import CompileContext
 from proxy.config.durations import seconds
 from proxy.filters.api import NetworkFilterFactory
+from proxy.filters.discovered import NETWORK, DiscoveredFilter, compile_discovered
 from proxy.filters.registry import network_filter
 
 RAW_BUFFER = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
@@ -25,10 +26,13 @@ class NetworkFilterConfig(Struct, frozen=True):
     config: Any
 
 
+NetworkFilter = NetworkFilterConfig | DiscoveredFilter
+
+
 class FilterChain(Struct, frozen=True, eq=False):
     """One chain. `number` is its place in `ListenerConfig.chains`.
 
-    `terminal` is None for a chain without filters: its connections are closed at once, as in Envoy.
+    The connections of a chain without `filters` are closed at once, as in Envoy.
     `tls` is a `proxy.connection.tls.DownstreamTlsConfig`, or None for plain text.
     `connect_timeout` bounds the TLS handshake in seconds; 0 means that the config sets none. `fingerprint` is equal
     for equal messages.
@@ -36,8 +40,7 @@ class FilterChain(Struct, frozen=True, eq=False):
 
     number: int
     name: str
-    gates: tuple[NetworkFilterConfig, ...]
-    terminal: NetworkFilterConfig | None
+    filters: tuple[NetworkFilter, ...]
     tls: Any = None
     connect_timeout: float = 0.0
     metadata: Any = None
@@ -46,15 +49,17 @@ class FilterChain(Struct, frozen=True, eq=False):
 
 def compile_filter_chain(message: Any, number: int, path: str, ctx: CompileContext) -> FilterChain:
     """A `listener.v3.FilterChain`."""
-    filters = [_compile_filter(one, f"{path}.filters[{i}]", ctx) for i, one in enumerate(message.filters)]
+    last = len(message.filters) - 1
+    filters = [
+        _compile_filter(one, f"{path}.filters[{i}]", i == last, ctx) for i, one in enumerate(message.filters)
+    ]
     known = [one for one in filters if one is not None]
     if len(known) == len(filters):
         _check_order(message.filters, known, path, ctx)
     return FilterChain(
         number=number,
         name=message.name,
-        gates=tuple(one for one in known if not one.factory.terminal and not one.factory.passive),
-        terminal=known[-1] if known and known[-1].factory.terminal else None,
+        filters=tuple(known),
         tls=_compile_transport_socket(message, path, ctx),
         connect_timeout=seconds(message, "transport_socket_connect_timeout", 0.0),
         metadata=message.metadata if message.HasField("metadata") else None,
@@ -67,10 +72,9 @@ def fingerprint(message: Any) -> bytes:
     return xxhash.xxh3_128_digest(message.SerializeToString(deterministic=True))
 
 
-def _compile_filter(message: Any, path: str, ctx: CompileContext) -> NetworkFilterConfig | None:
+def _compile_filter(message: Any, path: str, last: bool, ctx: CompileContext) -> NetworkFilter | None:
     if message.WhichOneof("config_type") == "config_discovery":
-        ctx.problem(f"{path}.config_discovery", "filter configuration discovery is not supported")
-        return None
+        return compile_discovered(NETWORK, message, path, last, ctx)
     unpacked = unpack_extension(message, path, ctx)
     if unpacked is None:
         return None
@@ -82,10 +86,12 @@ def _compile_filter(message: Any, path: str, ctx: CompileContext) -> NetworkFilt
     return NetworkFilterConfig(factory, factory.compile(unpacked, f"{path}.typed_config", ctx))
 
 
-def _check_order(messages: Any, filters: list[NetworkFilterConfig], path: str, ctx: CompileContext) -> None:
+def _check_order(messages: Any, filters: list[NetworkFilter], path: str, ctx: CompileContext) -> None:
     """Envoy's rule: the last filter is terminal and no other is."""
     last = len(filters) - 1
     for i, one in enumerate(filters):
+        if isinstance(one, DiscoveredFilter):
+            continue  # checked with its config
         at = f"{path}.filters[{i}]"
         called = f"filter named {messages[i].name} of type {one.factory.name}"
         if one.factory.terminal and i != last:

@@ -16,14 +16,19 @@ from proxy.base.stream_info import DrainState, GradualDrain
 from proxy.config.context import CompileContext
 from proxy.config.durations import seconds
 from proxy.connection.sockets import ListenAddress, local_address, stop_listening
-from proxy.downstream.connection import Acceptor, ConnectionCounter, LiveChain, LocalCounter
+from proxy.downstream.connection import Acceptor, ConnectionCounter, LocalCounter
 from proxy.downstream.directory import ListenerDirectory
 from proxy.downstream.filter_chain import FilterChain, compile_filter_chain, fingerprint
 from proxy.downstream.filter_chain_match import FilterChainIndex
 from proxy.downstream.internal_listener import is_internal
 from proxy.downstream.listen_address import compile_listen_addresses, is_udp
-from proxy.downstream.listener_filters import ListenerFilterConfig, compile_listener_filters
+from proxy.downstream.listener_filters import (
+    AnyListenerFilter,
+    ListenerFilterConfig,
+    compile_listener_filters,
+)
 from proxy.downstream.listener_stats import ListenerStats
+from proxy.downstream.live_chain import LiveChain
 from proxy.filters.api import ListenerFacts
 
 INBOUND = 1
@@ -63,7 +68,7 @@ class ListenerConfig(Struct, frozen=True):
     only_chain: FilterChain | None
     access_logs: tuple[Any, ...]
     metadata: Any = None
-    filters: tuple[ListenerFilterConfig, ...] = ()
+    filters: tuple[AnyListenerFilter, ...] = ()
     filters_timeout: float = _DEFAULT_FILTERS_TIMEOUT
     continue_on_timeout: bool = False
     hand_off: bool = False
@@ -132,13 +137,15 @@ def compile_listener(message: Any, path: str, ctx: CompileContext) -> ListenerCo
     )
 
 
-def _frame(message: Any, filters: tuple[ListenerFilterConfig, ...]) -> bytes:
+def _frame(message: Any, filters: tuple[AnyListenerFilter, ...]) -> bytes:
     """See `ListenerConfig`; the filters are told apart because chains may ask for one more."""
     rest = type(message)()
     rest.CopyFrom(message)
     rest.ClearField("filter_chains")
     rest.ClearField("default_filter_chain")
-    return fingerprint(rest) + b"".join(one.factory.name.encode() for one in filters)
+    return fingerprint(rest) + b"".join(
+        one.factory.name.encode() for one in filters if isinstance(one, ListenerFilterConfig)
+    )
 
 
 def _only_chain(message: Any, chains: tuple[FilterChain, ...]) -> FilterChain | None:
@@ -231,7 +238,7 @@ class Listener:
             config.traffic_direction,
             config.buffer_limit,
         )
-        self._chains = tuple(LiveChain.create(chain, services, facts) for chain in config.chains)
+        self._chains = tuple(LiveChain(chain, services, facts) for chain in config.chains)
         self._acceptor_facts = (
             config,
             self._chains,
@@ -282,7 +289,7 @@ class Listener:
         self._chains = tuple(
             former.pop(chain.fingerprint)
             if chain.fingerprint in former
-            else LiveChain.create(chain, self._services, self._facts)
+            else LiveChain(chain, self._services, self._facts)
             for chain in config.chains
         )
         self.config = config
@@ -311,20 +318,14 @@ class Listener:
         return made
 
     def _sniffing_rules(self, facts: ListenerFacts) -> Any:
-        from proxy.downstream.sniffing import LiveListenerFilter, LoopStats, SniffingRules
+        from proxy.downstream.live_listener_filters import LiveListenerFilters
+        from proxy.downstream.sniffing import LoopStats, SniffingRules
 
         config, services = self.config, self._services
         prefix = config.stat_prefix
         loop_stats = services.stats.shared(LoopStats, prefix) if config.hand_off else LoopStats(prefix)
         return SniffingRules(
-            tuple(
-                LiveListenerFilter(
-                    one.factory.create(one.config, services, facts),
-                    one.disabled,
-                    one.factory.only_detects is not None and one.factory.only_detects(one.config),
-                )
-                for one in config.filters
-            ),
+            LiveListenerFilters(config.filters, services, facts),
             config.filters_timeout,
             config.continue_on_timeout,
             config.hand_off,

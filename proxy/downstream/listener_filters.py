@@ -10,6 +10,7 @@ from msgspec import Struct
 from proxy.base.stream_info import ConnectionInfo
 from proxy.config.any_unpack import unpack_extension
 from proxy.config.context import CompileContext
+from proxy.filters.discovered import LISTENER, DiscoveredFilter, compile_discovered
 from proxy.filters.listener.api import ListenerFilterFactory
 from proxy.filters.registry import listener_filter
 
@@ -28,10 +29,26 @@ class ListenerFilterConfig(Struct, frozen=True):
     config: Any
     disabled: Matches | None = None
 
+    def may_be(self, type_name: str) -> bool:
+        """Whether it is of that type."""
+        return self.factory.type_name == type_name
 
-def compile_listener_filters(
-    message: Any, path: str, ctx: CompileContext
-) -> tuple[ListenerFilterConfig, ...]:
+
+class DiscoveredListenerFilter(Struct, frozen=True):
+    """One whose config a control plane brings; otherwise as `ListenerFilterConfig`."""
+
+    found: DiscoveredFilter
+    disabled: Matches | None
+
+    def may_be(self, type_name: str) -> bool:
+        """Whether what comes may be of that type."""
+        return type_name in self.found.types
+
+
+AnyListenerFilter = ListenerFilterConfig | DiscoveredListenerFilter
+
+
+def compile_listener_filters(message: Any, path: str, ctx: CompileContext) -> tuple[AnyListenerFilter, ...]:
     """The listener filters of a `Listener` in order, with those that other fields ask for behind them."""
     added = _asked_for(message)
     needs_tls_inspector = _needs_tls_inspector(message)
@@ -42,7 +59,7 @@ def compile_listener_filters(
         for i, one in enumerate(message.listener_filters)
     ]
     known = [one for one in filters if one is not None]
-    if needs_tls_inspector and not any(one.factory.type_name == _TLS_INSPECTOR for one in known):
+    if needs_tls_inspector and not any(one.may_be(_TLS_INSPECTOR) for one in known):
         ctx.warning(
             f"{path}.listener_filters",
             "filter chain match rules require the TLS inspector, which is not among them: it is added",
@@ -64,12 +81,14 @@ def _asked_for(message: Any) -> list[str]:
     return added
 
 
-def _restores_destination(filters: list[ListenerFilterConfig]) -> bool:
+def _restores_destination(filters: list[AnyListenerFilter]) -> bool:
     """Whether a further original_dst would find nothing new: since the last one, protocols are detected only.
 
     It would seem to be something to wait for; see `proxy.downstream.server_first`.
     """
     for one in reversed(filters):
+        if isinstance(one, DiscoveredListenerFilter):
+            return False
         if one.factory.type_name == _ORIGINAL_DST and one.disabled is None:
             return True
         if one.factory.only_detects is None or not one.factory.only_detects(one.config):
@@ -95,10 +114,13 @@ def _default(type_name: str, path: str, ctx: CompileContext) -> ListenerFilterCo
     return ListenerFilterConfig(factory, factory.compile(made(), path, ctx))
 
 
-def _compile_one(message: Any, path: str, ctx: CompileContext) -> ListenerFilterConfig | None:
+def _compile_one(message: Any, path: str, ctx: CompileContext) -> AnyListenerFilter | None:
+    disabled = None
+    if message.HasField("filter_disabled"):
+        disabled = compile_predicate(message.filter_disabled, f"{path}.filter_disabled", ctx)
     if message.WhichOneof("config_type") == "config_discovery":
-        ctx.problem(f"{path}.config_discovery", "filter configuration discovery is not supported")
-        return None
+        found = compile_discovered(LISTENER, message, path, last=False, ctx=ctx)
+        return DiscoveredListenerFilter(found, disabled)
     unpacked = unpack_extension(message, path, ctx)
     if unpacked is None:
         return None
@@ -106,9 +128,6 @@ def _compile_one(message: Any, path: str, ctx: CompileContext) -> ListenerFilter
     if factory is None:
         ctx.problem(f"{path}.typed_config", f"{unpacked.DESCRIPTOR.full_name} is not a listener filter")
         return None
-    disabled = None
-    if message.HasField("filter_disabled"):
-        disabled = compile_predicate(message.filter_disabled, f"{path}.filter_disabled", ctx)
     return ListenerFilterConfig(factory, factory.compile(unpacked, f"{path}.typed_config", ctx), disabled)
 
 

@@ -8,9 +8,10 @@ from itertools import count
 from typing import TYPE_CHECKING, TypeAlias
 
 from proxy.base.services import WorkerServices
-from proxy.downstream.connection import ConnectionCounter, LiveChain, LocalCounter
+from proxy.downstream.connection import ConnectionCounter, LocalCounter
 from proxy.downstream.directory import ListenerDirectory
 from proxy.downstream.listener import INBOUND, MODIFY_ONLY, Listener, ListenerConfig, stats_of
+from proxy.downstream.live_chain import LiveChain
 
 if TYPE_CHECKING:
     from proxy.downstream.udp_listener import UdpListener

@@ -36,6 +36,7 @@ class ListenerStats(StatGroup):
     downstream_listener_filter_error: int
     downstream_listener_filter_remote_close: int
     downstream_pre_cx_timeout: int
+    extension_config_missing: int
     network_extension_config_missing: int
     no_filter_chain_match: int
     downstream_cx_active: int

@@ -16,9 +16,9 @@ from proxy.base.stats import StatGroup
 from proxy.base.stream_info import LOOP, ConnectionInfo
 from proxy.downstream.connection import AcceptedConnection, Acceptor
 from proxy.downstream.directory import ListenerDirectory
-from proxy.downstream.listener_filters import Matches
+from proxy.downstream.live_listener_filters import LiveListenerFilter, LiveListenerFilters
 from proxy.downstream.server_first import ServerFirst, ServerFirstStats, Watch
-from proxy.filters.listener.api import DONE, REJECT, Decision, Inspection, ListenerFilter
+from proxy.filters.listener.api import DONE, REJECT, Decision, Inspection
 
 
 class LoopStats(StatGroup):
@@ -29,14 +29,6 @@ class LoopStats(StatGroup):
     downstream_cx_loop: int
 
 
-class LiveListenerFilter(Struct, frozen=True):
-    """A filter of a listener in a worker."""
-
-    filter: ListenerFilter
-    disabled: Matches | None
-    only_detects: bool = False
-
-
 class SniffingRules(Struct, frozen=True):
     """What a listener with listener filters does before it chooses a chain.
 
@@ -44,7 +36,7 @@ class SniffingRules(Struct, frozen=True):
     With `hand_off` a connection goes to the listener of its restored destination.
     """
 
-    filters: tuple[LiveListenerFilter, ...]
+    live: LiveListenerFilters
     timeout: float
     continue_on_timeout: bool
     hand_off: bool
@@ -61,12 +53,6 @@ class SniffingAcceptor(Acceptor):
         self.timers = self._services.timers
         self.now = self._now
         self._server_first: ServerFirst | None = None
-        # From which filter on nothing is waited for but the detection of a protocol, which has a default.
-        self._detection = len(rules.filters)
-        while (
-            rules.continue_on_timeout and self._detection and rules.filters[self._detection - 1].only_detects
-        ):
-            self._detection -= 1
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `Acceptor`."""
@@ -84,17 +70,28 @@ class SniffingAcceptor(Acceptor):
     def _sniff(
         self, transport: asyncio.Transport, connection: AcceptedConnection, data: bytes, hand_off: bool
     ) -> None:
+        filters = self.rules.live.filters
+        if filters is None:
+            self.stats.extension_config_missing += 1
+            transport.abort()
+            return
         self._transports[connection.id] = transport
         self.stats.downstream_pre_cx_active += 1
         self._own_count.increase()
         self._global_count.increase()
-        Sniffer(self, transport, connection, data, hand_off).start()
+        Sniffer(self, filters, transport, connection, data, hand_off).start()
 
     def watch(
-        self, connection: AcceptedConnection, number: int, hand_off: bool, spoke: Callable[[], None]
+        self,
+        connection: AcceptedConnection,
+        remaining: tuple[LiveListenerFilter, ...],
+        hand_off: bool,
+        spoke: Callable[[], None],
     ) -> Watch | None:
-        """Watch who speaks first on a connection for which filter `number` waits, if that can matter."""
-        if number < self._detection:
+        """Watch who speaks first on a connection for which the first of `remaining` waits, if that can matter:
+        nothing may be waited for but the detection of a protocol, which has a default.
+        """
+        if not self.rules.continue_on_timeout or not all(one.only_detects for one in remaining):
             return None
         chain = self._only
         if chain is None:
@@ -160,6 +157,7 @@ class Sniffer(asyncio.Protocol):
         "_acceptor",
         "_connection",
         "_data",
+        "_filters",
         "_hand_off",
         "_inspection",
         "_needed",
@@ -172,12 +170,14 @@ class Sniffer(asyncio.Protocol):
     def __init__(
         self,
         acceptor: SniffingAcceptor,
+        filters: tuple[LiveListenerFilter, ...],
         transport: asyncio.Transport,
         connection: AcceptedConnection,
         data: bytes,
         hand_off: bool,
     ) -> None:
         self._acceptor = acceptor
+        self._filters = filters
         self._transport: asyncio.Transport | None = transport
         self._connection = connection
         self._data = data
@@ -199,7 +199,7 @@ class Sniffer(asyncio.Protocol):
 
     def _run(self) -> None:
         """Go on from the next filter."""
-        filters = self._acceptor.rules.filters
+        filters = self._filters
         connection = self._connection
         while self._next < len(filters):
             one = filters[self._next]
@@ -216,7 +216,7 @@ class Sniffer(asyncio.Protocol):
             if not self._data:
                 if self._watch is None:
                     self._watch = self._acceptor.watch(
-                        connection, self._next - 1, self._hand_off, self._server_spoke
+                        connection, filters[self._next - 1 :], self._hand_off, self._server_spoke
                     )
                 return
             if not self._inspect():

@@ -88,7 +88,7 @@ def _compile_filter(
     message: Any, path: str, ctx: CompileContext
 ) -> tuple[UdpListenerFilterFactory, Any] | None:
     if message.WhichOneof("config_type") == "config_discovery":
-        ctx.problem(f"{path}.config_discovery", "filter configuration discovery is not supported")
+        ctx.problem(f"{path}.config_discovery", "is not supported for filters of UDP listeners")
         return None
     if message.HasField("filter_disabled"):
         ctx.problem(f"{path}.filter_disabled", "is not supported for filters of UDP listeners")

@@ -8,7 +8,7 @@ from proxy.config.any_unpack import unpack
 from proxy.config.context import CompileContext
 from proxy.config.extensions import is_registered
 from proxy.filters.registry import http_filter
-from proxy.hcm.discovered_filter import CompiledHttpFilter, HttpFilterConfig, compile_discovered
+from proxy.hcm.discovered_filter import CompiledHttpFilter, HttpFilterConfig, compile_discovered_http
 
 
 def compile_http_filters(
@@ -33,7 +33,7 @@ def compile_http_filters(
             break
         if message.HasField("config_discovery"):
             discovered = index == len(messages) - 1
-            filters.append(compile_discovered(message, where, discovered, context))
+            filters.append(compile_discovered_http(message, where, discovered, context))
             continue
         compiled, is_router = _compile_one(message, where, context)
         if is_router:

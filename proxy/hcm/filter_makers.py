@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from proxy.base.services import WorkerServices
-from proxy.config.context import CompileContext
 from proxy.config.resources import ResourceSource
 from proxy.filters.api import HttpFilter, HttpFilterFactory, StreamCallbacks
+from proxy.filters.discovered import context_in
 from proxy.hcm.config import HcmConfig
 from proxy.hcm.discovered_filter import (
     CompiledHttpFilter,
@@ -106,9 +106,7 @@ class FilterMakers:
         self, filters: Iterable[HttpFilterConfig], before: dict[int, tuple[CompiledHttpFilter, _Maker]]
     ) -> _Makers:
         services = self._services
-        context = CompileContext(
-            services.runtime, services.wall_clock, node=services.node, resources=services.resources
-        )
+        context = context_in(services)
         makers: list[tuple[HttpFilterConfig, _Maker]] = []
         misses = False
         for one in filters:

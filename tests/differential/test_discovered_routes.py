@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import socket
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,12 +15,8 @@ from envoy.service.discovery.v3 import discovery_pb2
 from tests.support.client import get
 from tests.support.configs import address, connection_manager, file_log, typed
 from tests.support.configs import listener as listener_tree
-from tests.support.envoy import Envoy
-from tests.support.mesh import ADS, cluster, endpoints, mesh, parsed, route_config
-from tests.support.origin import Origin
-from tests.support.outrider import subject
-from tests.support.proxy_process import ProxyProcess
-from tests.support.xds_server import XdsServer
+from tests.support.mesh import ADS, cluster, endpoints, parsed, route_config
+from tests.support.mesh_sides import Side, agree, logged, push, same_stats, sides
 from xds_client.resource_types import ResourceType
 
 SCOPES, VHDS, CDS = ResourceType.SCOPED_ROUTE, ResourceType.VIRTUAL_HOST, ResourceType.CLUSTER
@@ -55,49 +47,6 @@ TENANT_A = "x-tenant: z,a\r\nx-attributes: b=2;zone=1\r\n"
 TENANT_B = "x-tenant: z,b\r\nx-attributes: zone=1\r\n"
 
 
-@dataclass
-class Side:
-    server: XdsServer
-    proxy: ProxyProcess
-    origin: Origin
-    pool: ThreadPoolExecutor
-
-    def serve(self, *resources: Any) -> None:
-        """Have these, and a cluster of the origin."""
-        self.server.set(cluster("c"), endpoints("c", self.origin.port), *resources)
-        self.proxy.wait_ready(20)
-
-    def listener(self, **fields: Any) -> Any:
-        filters = fields.pop("http_filters", [ROUTER])
-        log = file_log(LOG)
-        log["typed_config"]["path"] = str(self.proxy.values["access_log"])
-        manager = connection_manager({}, access_log=[log], http_filters=filters, **fields)
-        manager["typed_config"].pop("route_config", None)
-        tree = {**listener_tree([manager], "l"), "address": address(self.proxy.ports["first"])}
-        return parsed(listener_pb2.Listener(), tree)
-
-    def get(self, target: str = "/", **options: Any) -> int:
-        """The status, 0 while nobody listens."""
-        try:
-            return get(self.proxy.port, target, **options).status
-        except OSError:
-            return 0
-
-    def ask(self, target: str = "/", **options: Any) -> Any:
-        """A request in the background."""
-        return self.pool.submit(self.get, target, **options)
-
-
-def sides(delta: bool) -> Iterator[list[Side]]:
-    with ExitStack() as stack:
-        made = []
-        for kind in (Envoy, subject()):
-            origin = stack.enter_context(Origin())
-            server, proxy = stack.enter_context(mesh(kind, delta=delta))
-            made.append(Side(server, proxy, origin, stack.enter_context(ThreadPoolExecutor(4))))
-        yield made
-
-
 @pytest.fixture(params=[False, True], ids=["sotw", "delta"])
 def both(request: pytest.FixtureRequest) -> Iterator[list[Side]]:
     yield from sides(request.param)
@@ -113,46 +62,14 @@ def delta() -> Iterator[list[Side]]:
     yield from sides(True)
 
 
-def same(sides: list[Side], look: Callable[[Side], Any]) -> Any:
-    """What both sides show, at the latest in some seconds."""
-    deadline = time.monotonic() + 10
-    while True:
-        envoy, ours = (look(side) for side in sides)
-        if envoy == ours or time.monotonic() > deadline:
-            assert ours == envoy
-            return envoy
-        time.sleep(0.05)
-
-
-def same_stats(sides: list[Side], prefix: str, *names: str) -> None:
-    """The stats below `prefix` have the same names, and those `names` the same values."""
-
-    def look(side: Side) -> tuple[set[str], dict[str, int | None]]:
-        stats = side.proxy.stats(prefix)
-        return set(stats) - {f"{prefix}update_failure"}, {name: stats.get(prefix + name) for name in names}
-
-    same(sides, look)
-
-
-def push(sides: list[Side], change: Callable[[Side], None]) -> None:
-    for side in sides:
-        change(side)
-
-
-def agree(sides: list[Side], look: Callable[[Side], Any], expected: Any) -> None:
-    """Wait until both sides show what is expected."""
-    deadline = time.monotonic() + 10
-    for side in sides:
-        while (found := look(side)) != expected:
-            assert time.monotonic() < deadline, f"{side.proxy.name} shows {found}, not {expected}"
-            time.sleep(0.05)
-
-
-def logged(sides: list[Side], lines: int) -> list[str]:
-    """So many lines of the access log, which both sides wrote alike."""
-    envoy, ours = (side.proxy.access_log(lines)[:lines] for side in sides)
-    assert ours == envoy
-    return envoy
+def listener(side: Side, **fields: Any) -> Any:
+    filters = fields.pop("http_filters", [ROUTER])
+    log = file_log(LOG)
+    log["typed_config"]["path"] = str(side.proxy.values["access_log"])
+    manager = connection_manager({}, access_log=[log], http_filters=filters, **fields)
+    manager["typed_config"].pop("route_config", None)
+    tree = {**listener_tree([manager], "l"), "address": address(side.proxy.ports["first"])}
+    return parsed(listener_pb2.Listener(), tree)
 
 
 def scope(name: str, table: str, *key: str, **fields: Any) -> Any:
@@ -179,7 +96,7 @@ def test_the_scope_chooses_the_table(both: list[Side]) -> None:
             scope("two", "r2", "b", "1"),
             answers("r1", 201),
             answers("r2", 202),
-            side.listener(scoped_routes=SCOPED),
+            listener(side, scoped_routes=SCOPED),
         )
 
     def statuses(side: Side) -> list[int]:
@@ -210,7 +127,7 @@ def test_the_scope_chooses_the_table(both: list[Side]) -> None:
 
 def test_scopes_change_and_go(both: list[Side]) -> None:
     def start(side: Side) -> None:
-        side.serve(scope("one", "r1", "a", "1"), answers("r1", 201), side.listener(scoped_routes=SCOPED))
+        side.serve(scope("one", "r1", "a", "1"), answers("r1", 201), listener(side, scoped_routes=SCOPED))
 
     def look(side: Side) -> list[int]:
         return [side.get(fields=TENANT_A), side.get(fields=TENANT_B)]
@@ -229,7 +146,7 @@ def test_scopes_change_and_go(both: list[Side]) -> None:
 
 def test_scopes_with_one_key_are_refused(both: list[Side]) -> None:
     def start(side: Side) -> None:
-        side.serve(scope("one", "r1", "a", "1"), answers("r1", 201), side.listener(scoped_routes=SCOPED))
+        side.serve(scope("one", "r1", "a", "1"), answers("r1", 201), listener(side, scoped_routes=SCOPED))
 
     push(both, start)
     push(both, lambda side: side.server.set(scope("two", "r1", "b", "1"), scope("three", "r1", "b", "1")))
@@ -255,7 +172,7 @@ def test_scopes_that_stand_in_the_listener(both: list[Side]) -> None:
         }
     ]
     inline["scoped_route_configurations_list"] = {"scoped_route_configurations": scopes}
-    push(both, lambda side: side.serve(side.listener(scoped_routes=inline)))
+    push(both, lambda side: side.serve(listener(side, scoped_routes=inline)))
     agree(both, lambda side: [side.get(fields=TENANT_A), side.get(fields=TENANT_B)], [200, 404])
 
 
@@ -272,7 +189,7 @@ def test_a_scope_on_demand(both: list[Side]) -> None:
         side.serve(
             scope("one", "r1", "a", "1", on_demand=True),
             answers("r1", 201),
-            side.listener(scoped_routes=SCOPED, http_filters=[on_demand(), ROUTER]),
+            listener(side, scoped_routes=SCOPED, http_filters=[on_demand(), ROUTER]),
         )
 
     push(both, start)
@@ -304,7 +221,7 @@ def test_virtual_hosts_that_the_server_brings(delta: list[Side]) -> None:
 
     def start(side: Side) -> None:
         side.serve(
-            vhds_table("r", virtual_hosts=[own]), host("r/one", "one.example"), side.listener(rds=rds("r"))
+            vhds_table("r", virtual_hosts=[own]), host("r/one", "one.example"), listener(side, rds=rds("r"))
         )
 
     def look(side: Side) -> list[int]:
@@ -323,7 +240,7 @@ def test_a_virtual_host_on_demand(delta: list[Side]) -> None:
     def start(side: Side) -> None:
         filters = [on_demand(), ROUTER]
         side.serve(
-            vhds_table("r"), host("r/one", "one.example"), side.listener(rds=rds("r"), http_filters=filters)
+            vhds_table("r"), host("r/one", "one.example"), listener(side, rds=rds("r"), http_filters=filters)
         )
         side.server.hold(VHDS)
 
@@ -347,7 +264,7 @@ def test_a_virtual_host_that_does_not_exist(delta: list[Side]) -> None:
     def start(side: Side) -> None:
         filters = [on_demand(), ROUTER]
         side.serve(
-            vhds_table("r"), host("r/one", "one.example"), side.listener(rds=rds("r"), http_filters=filters)
+            vhds_table("r"), host("r/one", "one.example"), listener(side, rds=rds("r"), http_filters=filters)
         )
         side.server.hold(VHDS)
 
@@ -374,7 +291,7 @@ def by_header(name: str = "r") -> Any:
 def test_a_cluster_on_demand(delta: list[Side]) -> None:
     def start(side: Side) -> None:
         filters = [on_demand(source=ADS, timeout="2s"), ROUTER]
-        side.serve(by_header(), side.listener(rds=rds("r"), http_filters=filters))
+        side.serve(by_header(), listener(side, rds=rds("r"), http_filters=filters))
         side.server.hold(CDS)
 
     def bring(side: Side) -> int:
@@ -449,7 +366,9 @@ def test_a_filter_that_the_server_brings(both: list[Side]) -> None:
     def start(side: Side) -> None:
         filters = [discovered("f"), ROUTER]
         side.serve(
-            header_filter("f", "1"), route_config("r", "c"), side.listener(rds=rds("r"), http_filters=filters)
+            header_filter("f", "1"),
+            route_config("r", "c"),
+            listener(side, rds=rds("r"), http_filters=filters),
         )
 
     push(both, start)
@@ -476,14 +395,14 @@ def test_a_filter_that_does_not_come(sotw: list[Side]) -> None:
 
     def start(side: Side) -> None:
         filters = [discovered("f", config_source=source), discovered("g", config_source=source), ROUTER]
-        side.serve(route_config("r", "c"), side.listener(rds=rds("r"), http_filters=filters))
+        side.serve(route_config("r", "c"), listener(side, rds=rds("r"), http_filters=filters))
 
     def fall_back(side: Side) -> None:
         filters = [
             discovered("h", default_config=default, apply_default_config_without_warming=True),
             ROUTER,
         ]
-        side.server.set(side.listener(rds=rds("r"), http_filters=filters, server_name="other"))
+        side.server.set(listener(side, rds=rds("r"), http_filters=filters, server_name="other"))
 
     push(sotw, start)
     agree(sotw, seen, (500, ""))
@@ -504,7 +423,7 @@ def test_a_router_that_the_server_brings(both: list[Side]) -> None:
         side.serve(
             parsed(extension_pb2.TypedExtensionConfig(), router),
             route_config("r", "c"),
-            side.listener(rds=rds("r"), http_filters=[discovered("router", "router.v3.Router")]),
+            listener(side, rds=rds("r"), http_filters=[discovered("router", "router.v3.Router")]),
         )
 
     def look(side: Side) -> tuple[int, bool]:

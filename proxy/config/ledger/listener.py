@@ -39,8 +39,7 @@ envoy.config.listener.v3.FilterChainMatch
   - Envoy has not implemented it either: address_suffix suffix_len
 
 envoy.config.listener.v3.ListenerFilter
-  + name typed_config filter_disabled
-  - only HTTP filters may be discovered: config_discovery
+  + name typed_config filter_disabled config_discovery
 
 envoy.config.listener.v3.ListenerFilterChainMatchPredicate
   + or_match and_match not_match any_match destination_port_range
@@ -77,8 +76,7 @@ envoy.config.core.v3.ProxyProtocolPassThroughTLVs
   + match_type tlv_type
 
 envoy.config.listener.v3.Filter
-  + name typed_config
-  - only HTTP filters may be discovered: config_discovery
+  + name typed_config config_discovery
 
 envoy.extensions.filters.network.echo.v3.Echo
 

@@ -75,7 +75,7 @@ class Recorder:
         names = [resource.name for resource in update.added]
         return [Rejection(name, self.refuse[name]) for name in names if name in self.refuse]
 
-    def missing(self, name: str) -> None:
+    def missing(self, name: str, *, said: bool = False) -> None:
         self.events.append(("missing", name))
 
     def failed(self, reason: str) -> None:

@@ -80,7 +80,7 @@ class View:
     def wants(self, name: str) -> bool:
         return self.watch is None or name in self.watch.names or WILDCARD in self.watch.names
 
-    def missing(self, name: str) -> None:
+    def missing(self, name: str, *, said: bool = False) -> None:
         assert self.wants(name)
 
     def failed(self, reason: str) -> None:

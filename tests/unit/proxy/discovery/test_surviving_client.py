@@ -121,7 +121,7 @@ class Table:
                 self.here[one.name] = one.body
         return [Rejection(one.name, "no") for one in update.added if one.name == "bad"]
 
-    def missing(self, name: str) -> None:
+    def missing(self, name: str, *, said: bool = False) -> None:
         self.gone.append(name)
 
     def failed(self, reason: str) -> None:

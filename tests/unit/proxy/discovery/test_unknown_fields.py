@@ -42,7 +42,7 @@ class Table:
         self.applied.append([one.name for one in update.added])
         return ()
 
-    def missing(self, name: str) -> None:
+    def missing(self, name: str, *, said: bool = False) -> None:
         raise AssertionError(name)
 
     def failed(self, reason: str) -> None:

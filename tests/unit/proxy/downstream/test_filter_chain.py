@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+from proxy.downstream.filter_chain import NetworkFilterConfig
 from tests.support.listeners import chain, compiled, echo, listener, network_filter
 
 
-def test_gates_come_before_the_terminal_filter() -> None:
+def test_filters_are_in_order() -> None:
     limit = network_filter("connection_limit.v3.ConnectionLimit", stat_prefix="x", max_connections=1)
     config = compiled(
         listener(chain(limit, limit, echo(), name="c", transport_socket_connect_timeout="2.5s"))
     )
     found = config.chains[0]
-    assert [gate.factory.name for gate in found.gates] == ["envoy.filters.network.connection_limit"] * 2
-    assert found.terminal is not None
-    assert found.terminal.factory.name == "envoy.filters.network.echo"
+    names = [cast("NetworkFilterConfig", one).factory.name for one in found.filters]
+    assert names == ["envoy.filters.network.connection_limit"] * 2 + ["envoy.filters.network.echo"]
     assert found.connect_timeout == 2.5
     assert found.tls is None
 

@@ -146,4 +146,4 @@ def test_every_problem_is_named_at_once() -> None:
 
 def test_a_chain_without_filters_is_accepted() -> None:
     config = compiled({**listener(), "filter_chains": [{}]})
-    assert config.chains[0].terminal is None
+    assert config.chains[0].filters == ()

@@ -58,7 +58,7 @@ def listener(*filters: Json, **fields: Any) -> Json:
             {"listener_filters": [{**proxy(), "filter_disabled": {"any_match": True}}]},
             "listener.listener_filters[0].filter_disabled: is not supported",
         ),
-        ({"listener_filters": [{"name": "x", "config_discovery": {}}]}, "filter configuration discovery"),
+        ({"listener_filters": [{"name": "x", "config_discovery": {}}]}, "config_discovery: is not supported"),
     ],
 )
 def test_what_a_listener_for_datagrams_cannot_be(fields: Json, problem: str) -> None:

@@ -9,8 +9,9 @@ from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 
 from proxy.config.context import CompileContext
+from proxy.filters.discovered import check_extension
 from proxy.filters.http.buffer import BufferConfig
-from proxy.hcm.discovered_filter import DiscoveredHttpFilter, check_extension
+from proxy.hcm.discovered_filter import DiscoveredHttpFilter
 from proxy.hcm.filter_config import compile_http_filters
 
 BUFFER = "envoy.extensions.filters.http.buffer.v3.Buffer"
@@ -74,7 +75,7 @@ def test_the_config_is_what_came_last() -> None:
 
 def test_the_default_stands_in_for_what_has_not_come_or_does_not_fit() -> None:
     one, _, _ = compiled(discovered(BUFFER, default=buffer(9)), router())
-    assert one.default.config == BufferConfig(9)
+    assert one.found.default.config == BufferConfig(9)
     assert size_of(one) == 9
     one.source.set(brought(buffer(1)))
     assert size_of(one) == 1
@@ -93,7 +94,7 @@ def test_a_listener_waits_for_it_unless_the_default_is_good_enough(without_warmi
     compile_http_filters([discovered(BUFFER, CORS), router()], "", ctx)
     (want,) = ctx.resources.wants.values()
     assert want.waits
-    assert want.terms == {((BUFFER,), False), ((BUFFER, CORS), False)}
+    assert want.terms == {("http_filter", (BUFFER,), False), ("http_filter", (BUFFER, CORS), False)}
 
 
 @pytest.mark.parametrize(
@@ -117,11 +118,12 @@ def test_what_does_not_fit_is_refused(messages: list[Any], reason: str) -> None:
 
 def test_what_comes_must_fit_everybody_who_refers_to_it() -> None:
     ctx = CompileContext()
-    ctx.terms = frozenset([((BUFFER, CORS), False), ((CORS,), False)])
+    ctx.terms = frozenset([("http_filter", (BUFFER, CORS), False), ("http_filter", (CORS,), False)])
     check_extension(extension_pb2.TypedExtensionConfig.FromString(brought(buffer(1))), ctx)
     (problem,) = ctx.problems
     assert problem.reason == f"Error: filter config has type URL {BUFFER} but expect {CORS}."
     ctx = CompileContext()
+    ctx.terms = frozenset([("http_filter", (BUFFER,), False)])
     check_extension(extension_pb2.TypedExtensionConfig(name="f"), ctx)
     assert len(ctx.problems) == 1
 

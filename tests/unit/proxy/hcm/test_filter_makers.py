@@ -27,7 +27,8 @@ def buffer(size: int) -> Any:
 
 def static(name: str, *, disabled: bool = False) -> CompiledHttpFilter:
     one, _, _ = compiled(discovered(BUFFER, default=buffer(9)), router())
-    return CompiledHttpFilter(name, one.default.factory, one.default.config, disabled)
+    default = one.found.default
+    return CompiledHttpFilter(name, default.factory, default.config, disabled)
 
 
 def dynamic() -> DiscoveredHttpFilter:

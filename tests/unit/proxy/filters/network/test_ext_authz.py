@@ -49,7 +49,7 @@ class Bench:
     def __init__(self, client: Client | None = None, **fields: Any) -> None:
         self.client = client or Client()
         self.services = make_services()
-        (gate,) = compiled(config(**fields)).chains[0].gates
+        gate, _ = compiled(config(**fields)).chains[0].filters
         made = gate.factory.create(gate.config, self.services, None)  # type: ignore[arg-type]
         made._client = self.client
         address = Address("127.0.0.1", 1)

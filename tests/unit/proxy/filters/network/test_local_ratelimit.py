@@ -30,7 +30,7 @@ def limit(**fields: Any) -> dict[str, Any]:
 
 
 def made(of: WorkerServices, **fields: Any) -> LocalRateLimitFilter:
-    config = compiled(listener(chain(limit(**fields), echo()))).chains[0].gates[0].config
+    config = compiled(listener(chain(limit(**fields), echo()))).chains[0].filters[0].config
     gate: LocalRateLimitFilter = FACTORY.create(config, of, ListenerFacts("l", "a", "listener.l."))
     return gate
 

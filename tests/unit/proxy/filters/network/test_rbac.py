@@ -39,7 +39,7 @@ def policy(permissions: Any = ANY, principals: Any = ANY) -> dict[str, Any]:
 
 
 def made(of: WorkerServices, **fields: Any) -> RbacFilter:
-    config = compiled(listener(chain(rbac(**fields), echo()))).chains[0].gates[0].config
+    config = compiled(listener(chain(rbac(**fields), echo()))).chains[0].filters[0].config
     gate: RbacFilter = FACTORY.create(config, of, ListenerFacts("l", "a", "listener.l."))
     return gate
 

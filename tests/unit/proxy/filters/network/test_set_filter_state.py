@@ -30,7 +30,7 @@ def connection(server_name: str = "", **state: Any) -> ConnectionInfo:
 
 def passed(one: dict[str, Any], through: ConnectionInfo) -> dict[str, Any]:
     """The filter state after the filter has let the connection pass."""
-    gate = compiled(listener(chain(one, echo()))).chains[0].gates[0]
+    gate = compiled(listener(chain(one, echo()))).chains[0].filters[0]
     assert gate.factory.create(gate.config, services(), FACTS).on_new_connection(through)
     return dict(through.filter_state)
 
