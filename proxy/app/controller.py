@@ -119,6 +119,7 @@ class Controller:
         self.host_health.watchers.append(lambda name, _keys: self.names.count_healthy(name))
         self.names.flags_of = self.host_health.of_cluster
         self.health_checks = HealthChecks(self, random_draw(), self.runtime.view)
+        self.names.is_well = self.health_checks.is_well
         self.logs.on_reopen.append(self.health_checks.reopen_logs)
         self.secrets = FollowedSecrets(loop, self.bootstrap, registry, config.secrets, self._secret_changed)
         self.dns_caches = DnsCaches(loop, registry, random_draw(), broadcast)

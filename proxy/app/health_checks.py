@@ -48,6 +48,8 @@ class HealthChecks:
         self._runtime = runtime
         self._active: dict[str, _Checked] = {}
         self._coming: dict[str, _Checked] = {}
+        #: Whose endpoints a control plane brings, by the key of these.
+        self._sharing: dict[str, list[_Checked]] = {}
         self._env: Surroundings | None = None
         self._sinks: Any = None
         self._secrets: Any = None
@@ -85,7 +87,7 @@ class HealthChecks:
         before = self._active.pop(name, None)
         health = self._controller.host_health
         if before is not None:
-            before.checks.close()
+            self._end(before)
             health.forget_cluster(name)
         coming = self._coming.pop(name, None)
         if coming is None:
@@ -102,7 +104,7 @@ class HealthChecks:
         """The cluster has gone; unknown names are fine."""
         coming = self._coming.pop(name, None)
         if coming is not None:
-            coming.checks.close()
+            self._end(coming)
         self.activate(name)
 
     def flush(self) -> None:
@@ -114,6 +116,8 @@ class HealthChecks:
         for table in (self._active, self._coming):
             checked = table.get(name)
             if checked is not None:
+                if checked.live:
+                    self._note_kept(checked, self._controller.names.kept(name))
                 self._set_hosts(checked, _named(checked.config, resolved))
 
     def with_kept_endpoints(self, entry: Wanted, value: bytes) -> bytes:
@@ -123,33 +127,30 @@ class HealthChecks:
         """
         if entry.told is None or len(entry.holders) != 1:
             return value
-        for checked in self._active.values():
-            source = checked.config.assignment
-            if source is not None and source.key == entry.want.key and checked.config.keeps_checked_hosts:
+        for checked in self._sharing.get(entry.want.key, ()):
+            if checked.live and checked.config.keeps_checked_hosts:
                 from proxy.upstream.kept_endpoints import with_kept
 
-                return with_kept(value, entry.told, partial(self._is_well, checked))
+                is_well = partial(self.is_well, checked.config.name)
+                return with_kept(value, entry.told, checked.checks.sessions, is_well)
         return value
 
-    def _is_well(self, checked: _Checked, key: HostKey) -> bool:
-        flags = self._controller.host_health.flags(checked.config.name, key)
-        return key in checked.checks.sessions and not flags & FAILING
+    def is_well(self, name: str, key: HostKey) -> bool:
+        """Whether a host of a cluster is checked and nothing is wrong with it."""
+        checked = self._active.get(name)
+        if checked is None or key not in checked.checks.sessions:
+            return False
+        return not self._controller.host_health.flags(name, key) & FAILING
 
     def endpoints_came(self, entry: Wanted) -> None:
         """A control plane has brought endpoints, which workers are told of next."""
-        for table in (self._active, self._coming):
-            for checked in list(table.values()):
-                source = checked.config.assignment
-                if source is not None and source.key == entry.want.key:
-                    if checked.live:
-                        self._note_kept(checked, entry)
-                    self._set_hosts(checked, _discovered(entry.told if checked.live else entry.value))
+        for checked in tuple(self._sharing.get(entry.want.key, ())):
+            if checked.live:
+                self._note_kept(checked, _kept(entry))
+            self._set_hosts(checked, _discovered(entry.told if checked.live else entry.value))
 
-    def _note_kept(self, checked: _Checked, entry: Wanted) -> None:
+    def _note_kept(self, checked: _Checked, kept: set[HostKey]) -> None:
         name, health = checked.config.name, self._controller.host_health
-        kept: set[HostKey] = set()
-        if entry.told != entry.value:
-            kept = _keys(entry.told) - _keys(entry.value)
         for key in checked.checks.sessions:
             if key in kept:
                 health.change(name, key, add=_PENDING_REMOVAL)
@@ -183,6 +184,7 @@ class HealthChecks:
             for checked in table.values():
                 checked.checks.close()
             table.clear()
+        self._sharing.clear()
         if self._sinks is not None:
             self._sinks.close()
 
@@ -192,8 +194,10 @@ class HealthChecks:
         name = config.name
         before = self._coming.pop(name, None)
         if before is not None:
-            before.checks.close()
+            self._end(before)
         checked = self._coming[name] = _Checked(config)
+        if config.assignment is not None:
+            self._sharing.setdefault(config.assignment.key, []).append(checked)
         checked.checks = ClusterChecks(
             config,
             self._surroundings(),
@@ -216,6 +220,15 @@ class HealthChecks:
             ]
         checked.checks.set_hosts(hosts)
         checked.checks.start()
+
+    def _end(self, checked: _Checked) -> None:
+        checked.checks.close()
+        source = checked.config.assignment
+        if source is not None:
+            sharing = self._sharing[source.key]
+            sharing.remove(checked)
+            if not sharing:
+                del self._sharing[source.key]
 
     def _former_stats(self, config: ClusterConfig) -> HealthCheckStats | None:
         active = self._active.get(config.name)
@@ -250,7 +263,10 @@ class HealthChecks:
     def _keep_again(self, checked: _Checked) -> None:
         """Which hosts that are not listed any more stay may be decided in another way now."""
         source = checked.config.assignment
-        entry = None if source is None else self._controller.wanted.entries.get(source.key)
+        if source is None:
+            self._controller.names.drop_failed(checked.config.name)
+            return
+        entry = self._controller.wanted.entries.get(source.key)
         if entry is not None and entry.told != entry.value:
             self._controller.wanted.amend_again(entry)
 
@@ -350,6 +366,11 @@ def _discovered(value: bytes | None) -> list[CheckedHost]:
         for endpoint in compile_endpoints(message, Discovery.EDS, "", CompileContext())
         if not endpoint.check.disabled
     ]
+
+
+def _kept(entry: Wanted) -> set[HostKey]:
+    """The hosts that workers were told of and that the control plane has left out."""
+    return _keys(entry.told) - _keys(entry.value) if entry.told != entry.value else set()
 
 
 def _keys(value: bytes | None) -> set[HostKey]:

@@ -43,6 +43,8 @@ class NameResolution:
         self._discovery: DnsDiscovery | None = None
         #: What is known of the health of a cluster's hosts; for the numbers of members.
         self.flags_of: Callable[[str], Mapping[HostKey, int]] = lambda _name: {}
+        #: Whether the active health checks of a cluster's host pass.
+        self.is_well: Callable[[str, HostKey], bool] = lambda _name, _key: False
 
     async def start(self, clusters: Sequence[tuple[str, bytes]]) -> None:
         """Resolve the DNS clusters of the bootstrap; returns when those that start-up waits for were tried once."""
@@ -96,6 +98,15 @@ class NameResolution:
         """The present list of one cluster."""
         return list(self._discovery.resolved(name)) if self._discovery is not None else []
 
+    def kept(self, name: str) -> set[HostKey]:
+        """The hosts of a cluster that are resolved no longer and stay because their checks pass."""
+        return set() if self._discovery is None else self._discovery.kept(name)
+
+    def drop_failed(self, name: str) -> None:
+        """Checks of hosts of a cluster have failed; unknown names are fine."""
+        if self._discovery is not None:
+            self._discovery.drop_failed(name)
+
     def _started(self) -> DnsDiscovery:
         if self._discovery is None:
             # dnspython costs 8 MB, and most sidecars have no DNS cluster.
@@ -103,7 +114,13 @@ class NameResolution:
             from proxy.upstream.discovery.resolver import Resolver
 
             self._discovery = DnsDiscovery(
-                self._loop, Resolver(), self._draw, self._changed, self._stats, flags_of=self.flags_of
+                self._loop,
+                Resolver(),
+                self._draw,
+                self._changed,
+                self._stats,
+                flags_of=self.flags_of,
+                is_well=self.is_well,
             )
         return self._discovery
 

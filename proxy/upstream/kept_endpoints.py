@@ -5,7 +5,7 @@ Source: Envoy's `BaseDynamicClusterImpl::updateDynamicHostList`, and `ignore_hea
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from envoy.config.endpoint.v3 import endpoint_pb2
@@ -16,15 +16,20 @@ from proxy.upstream.compile_endpoints import compile_endpoints
 from proxy.upstream.health_flags import HealthFlag, HostKey, configured_flags
 
 
-def with_kept(value: bytes, former: bytes, stays: Callable[[HostKey], bool]) -> bytes:
+def with_kept(
+    value: bytes, former: bytes, hosts: Iterable[HostKey], stays: Callable[[HostKey], bool]
+) -> bytes:
     """The `ClusterLoadAssignment` of `value`, with the endpoints of `former` that it leaves out and that stay.
 
+    Only `hosts` can. Mostly there is none to keep, and `former` is not looked at.
     One that `former` says is unhealthy does not stay (one that it drains does, as in Envoy), nor does one whose
     address has come under another priority. Each goes to its own locality; one that `value` has not has no weight.
     """
-    before = endpoint_pb2.ClusterLoadAssignment.FromString(former)
     after = endpoint_pb2.ClusterLoadAssignment.FromString(value)
     listed = {address for address, _ in keys_of(after)}
+    if not any(key[0] not in listed and stays(key) for key in hosts):
+        return value
+    before = endpoint_pb2.ClusterLoadAssignment.FromString(former)
     kept = False
     for group in before.endpoints:
         alone = endpoint_pb2.ClusterLoadAssignment(endpoints=[group])

@@ -3,6 +3,9 @@
 Every name has its own timer. What resolves is reported as a cluster's whole list; what fails keeps the last
 good addresses and is tried again after a back-off. A name that has no records empties its part of a
 STRICT_DNS cluster and counts as a failure for LOGICAL_DNS, as in Envoy.
+
+An address of a STRICT_DNS cluster that is resolved no longer stays while the active health checks of its host pass
+(Envoy's `BaseDynamicClusterImpl::updateDynamicHostList`), unless `ignore_health_on_host_removal` says otherwise.
 """
 
 from __future__ import annotations
@@ -67,15 +70,19 @@ class DnsClusterStats(StatGroup):
 
 
 class _Target:
-    """One name of a cluster: the endpoint that it stands for and what it last resolved to."""
+    """One name of a cluster: the endpoint that it stands for and what it last resolved to.
 
-    __slots__ = ("addresses", "cluster", "index", "name", "timer")
+    `addresses` are in use; those of them that are `kept` have not been resolved any more.
+    """
+
+    __slots__ = ("addresses", "cluster", "index", "kept", "name", "timer")
 
     def __init__(self, cluster: _DnsCluster, index: int, name: str) -> None:
         self.cluster = cluster
         self.index = index
         self.name = name
         self.addresses: tuple[str, ...] = ()
+        self.kept: tuple[str, ...] = ()
         self.timer: asyncio.TimerHandle | None = None
 
 
@@ -100,6 +107,16 @@ class _DnsCluster:
     def resolved(self) -> list[Resolved]:
         return [(target.index, address) for target in self.targets for address in target.addresses]
 
+    @property
+    def keeps(self) -> bool:
+        """Whether hosts that are resolved no longer may stay."""
+        return self.config.keeps_checked_hosts and not self.logical
+
+    def key(self, target: _Target, ip: str) -> HostKey:
+        """What the host of an address is known by."""
+        endpoint = self.config.endpoints[target.index]
+        return Address(ip, endpoint.address.port).text, endpoint.priority
+
     def heaviest(self) -> int:
         weights = zip(self.config.endpoints, self.targets, strict=True)
         return max((endpoint.weight for endpoint, target in weights if target.addresses), default=1)
@@ -110,8 +127,7 @@ class _DnsCluster:
         excluded = 0
         for endpoint, target in zip(self.config.endpoints, self.targets, strict=True):
             for ip in target.addresses:
-                key = (Address(ip, endpoint.address.port).text, endpoint.priority)
-                flags = configured_flags(endpoint.health) | told.get(key, 0)
+                flags = configured_flags(endpoint.health) | told.get(self.key(target, ip), 0)
                 health.append(coarse(flags))
                 excluded += bool(flags & EXCLUDING)
         stats.membership_total = len(health)
@@ -136,7 +152,9 @@ class DnsDiscovery:
         stats: StatRegistry,
         concurrency: int = 64,
         flags_of: Callable[[str], Mapping[HostKey, int]] = lambda _name: {},
+        is_well: Callable[[str, HostKey], bool] = lambda _name, _key: False,
     ) -> None:
+        """`is_well` says whether the active health checks of a cluster's host pass."""
         self._loop = loop
         self._resolver = resolver
         self._draw = draw
@@ -144,6 +162,7 @@ class DnsDiscovery:
         self._stats = stats
         self._concurrency = concurrency
         self._flags_of = flags_of
+        self._is_well = is_well
         self._clusters: dict[str, _DnsCluster] = {}
         self._waiting: deque[_Target] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -184,6 +203,20 @@ class DnsDiscovery:
         """The present list of a cluster, for a worker that has just started."""
         cluster = self._clusters.get(name)
         return cluster.resolved() if cluster is not None else ()
+
+    def kept(self, name: str) -> set[HostKey]:
+        """The hosts of a cluster that are there only because their checks pass."""
+        cluster = self._clusters.get(name)
+        if cluster is None:
+            return set()
+        return {cluster.key(target, ip) for target in cluster.targets for ip in target.kept}
+
+    def drop_failed(self, name: str) -> None:
+        """Hosts of a cluster fail their checks now: those that were only kept go."""
+        cluster = self._clusters.get(name)
+        for target in () if cluster is None else cluster.targets:
+            if target.kept:
+                self._use(target, [ip for ip in target.addresses if ip not in target.kept])
 
     def count_healthy(self, name: str) -> None:
         """The health of hosts has changed."""
@@ -262,13 +295,29 @@ class DnsDiscovery:
         target.timer = self._loop.call_later(delay, self._enqueue, target)
 
     def _take(self, target: _Target, addresses: tuple[str, ...]) -> None:
+        if not self._use(target, addresses):
+            target.cluster.stats.update_no_rebuild += 1
+
+    def _use(self, target: _Target, addresses: Sequence[str]) -> bool:
+        """Use the addresses and what is to be kept of the former ones; whether that changes anything."""
         cluster = target.cluster
+        name = cluster.config.name
+        kept: tuple[str, ...] = ()
+        if cluster.keeps:
+            kept = tuple(
+                ip
+                for ip in target.addresses
+                if ip not in addresses and self._is_well(name, cluster.key(target, ip))
+            )
         # A server that rotates its answer changes nothing.
-        if set(addresses) == set(target.addresses):
-            cluster.stats.update_no_rebuild += 1
-            return
-        kept = [address for address in target.addresses if address in addresses]
-        target.addresses = (*kept, *(address for address in addresses if address not in kept))
-        cluster.stats.membership_change += 1
-        cluster.count_members(self._flags_of(cluster.config.name))
-        self._on_hosts(cluster.config.name, cluster.resolved())
+        if {*addresses, *kept} == set(target.addresses) and set(kept) == set(target.kept):
+            return False
+        stay = [ip for ip in target.addresses if ip in addresses or ip in kept]
+        changed = len(stay) < len(target.addresses)
+        came = [ip for ip in addresses if ip not in stay]
+        target.addresses = (*stay, *came)
+        target.kept = kept
+        cluster.stats.membership_change += changed or bool(came)
+        cluster.count_members(self._flags_of(name))
+        self._on_hosts(name, cluster.resolved())
+        return True

@@ -96,7 +96,13 @@ class Bench:
         self.secrets: dict[str, Any] = {}
         self.host_health = HostHealth(lambda _call: None, self.told.append)
         self.addresses: list[tuple[int, str]] = []
-        self.names = SimpleNamespace(addresses=lambda _name: self.addresses)
+        self.kept: set[HostKey] = set()
+        self.dropped: list[str] = []
+        self.names = SimpleNamespace(
+            addresses=lambda _name: self.addresses,
+            kept=lambda _name: self.kept,
+            drop_failed=self.dropped.append,
+        )
         self.amended: list[Wanted] = []
         self.wanted = SimpleNamespace(
             entries={}, of_type=lambda _type: [], amend_again=self.amended.append
@@ -333,6 +339,24 @@ def test_hosts_follow_the_addresses_of_a_name(bench: Bench) -> None:
     assert bench.hear() == [("health", "c", {first: None})]
     bench.checks.resolved("unknown", [(0, "10.0.0.3")])
     assert bench.flags() == {second: FAILED}
+
+
+def test_a_host_that_is_resolved_no_longer_and_stays_leaves_when_it_fails(bench: Bench) -> None:
+    named = cluster(endpoint("a.test"), type="STRICT_DNS", health_checks=[CHECK]).SerializeToString()
+    bench.addresses = [(0, "10.0.0.1"), (0, "10.0.0.2")]
+    bench.begin(named)
+    first, second = ("10.0.0.1:80", 0), ("10.0.0.2:80", 0)
+    bench.answer(WELL)
+    assert bench.checks.is_well("c", first)
+    bench.kept = {first}
+    bench.checks.resolved("c", bench.addresses)
+    assert bench.flags() == {first: PENDING, second: 0}
+    bench.dropped.clear()
+    bench.checks.failed_at_once("c", second)
+    assert bench.dropped == []
+    bench.checks.failed_at_once("c", first)
+    assert bench.dropped == ["c"]
+    assert not bench.checks.is_well("c", first)
 
 
 def test_hosts_follow_the_endpoints_of_a_control_plane(bench: Bench) -> None:

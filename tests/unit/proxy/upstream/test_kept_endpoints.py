@@ -32,7 +32,8 @@ def assignment(*groups):
 
 
 def kept(value, former, stays=lambda _key: True):
-    message = endpoint_pb2.ClusterLoadAssignment.FromString(with_kept(value, former, stays))
+    hosts = keys_of(endpoint_pb2.ClusterLoadAssignment.FromString(former))
+    message = endpoint_pb2.ClusterLoadAssignment.FromString(with_kept(value, former, hosts, stays))
     return [
         (
             group.priority,
@@ -62,5 +63,6 @@ def test_an_address_that_has_another_priority_now_leaves_the_former():
 
 def test_with_nothing_to_keep_the_bytes_are_the_same():
     value = assignment((0, "a", [1]))
-    assert with_kept(value, assignment((0, "a", [1, -2])), lambda _key: True) is value
+    hosts = [("10.0.0.1:1", 0), ("10.0.0.1:2", 0)]
+    assert with_kept(value, assignment((0, "a", [1, -2])), hosts, lambda _key: True) is value
     assert keys_of(endpoint_pb2.ClusterLoadAssignment.FromString(value)) == {("10.0.0.1:1", 0)}

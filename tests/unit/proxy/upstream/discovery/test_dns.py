@@ -57,8 +57,16 @@ class Running:
         self.names = names
         self.registry = StatRegistry()
         self.updates = []
+        #: Hosts whose health checks pass.
+        self.well = set()
         self.discovery = DnsDiscovery(
-            loop, names, lambda: 0, lambda *update: self.updates.append(update), self.registry, concurrency
+            loop,
+            names,
+            lambda: 0,
+            lambda *update: self.updates.append(update),
+            self.registry,
+            concurrency,
+            is_well=lambda _name, key: key in self.well,
         )
 
     def run(self, seconds):
@@ -121,6 +129,60 @@ def test_names_are_asked_again_at_the_refresh_rate_and_rotation_changes_nothing(
     assert len(names.asked) == 3
     assert len(running.updates) == 1
     assert running.stat("update_no_rebuild") == 2
+
+
+CHECKED = {
+    "health_checks": [
+        {
+            "timeout": "1s",
+            "interval": "1s",
+            "unhealthy_threshold": 1,
+            "healthy_threshold": 1,
+            "tcp_health_check": {},
+        }
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    ("fields", "stays"),
+    [
+        (CHECKED, True),
+        ({}, False),
+        ({**CHECKED, "ignore_health_on_host_removal": True}, False),
+    ],
+)
+def test_an_address_that_is_resolved_no_longer_stays_while_its_checks_pass(start, fields, stays):
+    names = Names(a=good("10.0.0.1", "10.0.0.2", "10.0.0.3"))
+    running = start(names)
+    running.well = {("10.0.0.1:80", 0), ("10.0.0.2:80", 0)}
+    running.discovery.add(strict("a.test", **fields))
+    running.run(1)
+    names.answers["a.test"] = good("10.0.0.2")
+    running.run(5)
+    kept = [(0, "10.0.0.1")] if stays else []
+    assert running.discovery.resolved("c") == [*kept, (0, "10.0.0.2")]
+    assert running.discovery.kept("c") == ({("10.0.0.1:80", 0)} if stays else set())
+    running.well.clear()
+    running.discovery.drop_failed("c")
+    assert running.discovery.resolved("c") == [(0, "10.0.0.2")]
+    assert running.updates[-1] == ("c", [(0, "10.0.0.2")])
+
+
+def test_a_kept_address_that_is_resolved_again_is_like_any_other(start):
+    names = Names(a=good("10.0.0.1", "10.0.0.2"))
+    running = start(names)
+    running.well = {("10.0.0.1:80", 0)}
+    running.discovery.add(strict("a.test", **CHECKED))
+    running.run(1)
+    names.answers["a.test"] = good("10.0.0.2")
+    running.run(5)
+    names.answers["a.test"] = good("10.0.0.1", "10.0.0.2")
+    running.run(5)
+    assert running.discovery.kept("c") == set()
+    running.well.clear()
+    running.discovery.drop_failed("c")
+    assert running.discovery.resolved("c") == [(0, "10.0.0.1"), (0, "10.0.0.2")]
 
 
 def test_the_ttl_is_followed_when_asked_to(start):
