@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from envoy.config.bootstrap.v3 import bootstrap_pb2
 
 from proxy.app.bootstrap_extensions import internal_buffer_bytes
+from proxy.app.breaker_events import BreakerEvents
 from proxy.app.command_line import Options
 from proxy.app.config_loading import LoadedConfig
 from proxy.app.connection_counts import SharedCounts
@@ -167,6 +168,7 @@ class Controller:
             opener=open_sockets if hot_restart is None else hot_restart.open_sockets,
         )
         self.events = EventLog(time.time)
+        self.breakers = BreakerEvents(self.events, time.monotonic)
         self.outliers = OutlierDetection(
             loop,
             self.workers,

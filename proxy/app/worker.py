@@ -39,6 +39,7 @@ from proxy.connection.timers import TimerQueue
 from proxy.downstream.listener import compile_listener
 from proxy.downstream.listener_manager import ListenerManager
 from proxy.router.table_parts import Slice, TableUpdates
+from proxy.upstream.breaker_watch import BreakerWatch
 from proxy.upstream.circuit_breaker import SharedSlots
 from proxy.upstream.cluster_manager import ClusterManager
 from proxy.upstream.dns_cache.view import DnsCacheViews
@@ -150,6 +151,12 @@ class Worker:
         )
         self.channel = Channel(self.on_message, self.on_controller_lost)
         self._outcomes = self.services.outcomes = OutcomeReporter(loop, self.channel)
+        self.services.breaker_watch = BreakerWatch(
+            self.services.timers,
+            loop.time,
+            lambda key, why: self.channel.send(("breaker_opened", key, why)),
+            lambda key, refused: self.channel.send(("breaker_closed", key, refused)),
+        )
 
     def start(self) -> None:
         """Say hello and begin to listen to the controller."""

@@ -89,6 +89,10 @@ class WorkerMessages:
             case "event":
                 what, cluster, why = message[1:]
                 controller.events.record(what, {"cluster": cluster}, why)
+            case "breaker_opened":
+                controller.breakers.opened(handle.index, *message[1:])
+            case "breaker_closed":
+                controller.breakers.closed(handle.index, *message[1:])
             case "immediate_failure":
                 controller.health_checks.failed_at_once(*message[1:])
             case "outlier_hosts":
@@ -107,6 +111,7 @@ class WorkerMessages:
         controller.counts.clear_worker(handle.index)
         controller.stats.sum.lost(handle.index)
         controller.outliers.worker_lost(handle.index)
+        controller.breakers.worker_lost(handle.index)
         controller.control_planes.worker_lost(handle.index)
         if not controller.life.exit.done():
             controller.stats.workers.worker_restarted += 1

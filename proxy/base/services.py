@@ -93,5 +93,7 @@ class WorkerServices(Struct):
     slices: Slices | None = None
     #: Tells the controller what comes of requests: an `OutcomeReporter`, see `proxy.upstream.outlier.outcomes`.
     outcomes: Any = None
+    #: Hears of what circuit breakers refuse: a `proxy.upstream.breaker_watch.BreakerWatch`.
+    breaker_watch: Any = None
     #: What several filters or clusters have together, by a key that begins with its kind.
     shared: dict[Any, Any] = field(default_factory=dict)

@@ -363,6 +363,7 @@ class RetryingRequest:
         breaker = cluster.breakers[self._try.priority]
         if not breaker.acquire_retry(int(self._try.over and self._try.request_began)):
             stats.upstream_rq_retry_overflow += 1
+            breaker.refused("retries")
             if self._try.charges is not None:
                 self._try.charges.retry("upstream_rq_retry_overflow")
             self.info.flags |= ResponseFlag.UPSTREAM_OVERFLOW

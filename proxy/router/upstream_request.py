@@ -248,6 +248,7 @@ class UpstreamRequest:
         cluster = self.cluster
         if not cluster.breakers[self.priority].requests.try_acquire():
             cluster.stats.upstream_rq_active_overflow += 1
+            cluster.breakers[self.priority].refused("requests")
             connection.release()
             self._fail_before_response(PoolFailure.OVERFLOW, "")
             return

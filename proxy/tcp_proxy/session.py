@@ -229,6 +229,7 @@ class TcpSession(asyncio.Protocol):
         self.cluster = cluster
         if not cluster.breakers[0].connections.available:
             cluster.stats.upstream_cx_overflow += 1
+            cluster.breakers[0].refused("connections")
             self._refuse(ResponseFlag.UPSTREAM_OVERFLOW, 2)
             return
         if self.attempts >= owner.config.max_attempts:

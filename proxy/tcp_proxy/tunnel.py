@@ -113,6 +113,7 @@ class TunnelUpstream:
             return
         if not self.cluster.breakers[0].requests.try_acquire():
             self.stats.upstream_rq_pending_overflow += 1
+            self.cluster.breakers[0].refused("requests")
             connection.release()
             self._failed(DialFailure.LOCAL)
             return

@@ -17,6 +17,7 @@ from proxy.base.stream_info import StreamInfo
 from proxy.connection.reset import reset as cut
 from proxy.connection.stepping import Steps
 from proxy.tcp_proxy.splice import LARGE, LARGE_READS, Relay, begin
+from proxy.upstream.circuit_breaker import PER_HOST
 from proxy.upstream.pool.connect import ConnectError, open_connection, reason_of
 
 if TYPE_CHECKING:
@@ -96,11 +97,13 @@ class Upstream(asyncio.Protocol):
         limits, stats, host_stats = self._limits, self.stats, self.host.stats
         if not limits.pending_requests.try_acquire():
             stats.upstream_rq_pending_overflow += 1
+            limits.refused("pending_requests")
             self._report(None, DialFailure.LOCAL, "")
             return
         if host_stats.cx_active >= limits.max_connections_per_host:
             limits.pending_requests.release()
             stats.upstream_cx_overflow += 1
+            limits.refused(PER_HOST)
             self._report(None, DialFailure.LOCAL, "")
             return
         stats.upstream_rq_pending_total += 1

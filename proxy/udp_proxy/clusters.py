@@ -92,6 +92,7 @@ class ClusterSessions:
             if host is None:
                 return None
         if not self._limit.available:
+            self.cluster.breakers[0].refused("connections")
             self._refuse(end, peer, now)
             return None
         try:

@@ -11,15 +11,21 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
 from proxy.base.runtime import Runtime
 
+if TYPE_CHECKING:
+    from proxy.upstream.breaker_watch import BreakerWatch
+
 UNLIMITED: Final = 2**64 - 1
 
 PRIORITIES: Final = ("default", "high")  # core.v3.RoutingPriority 0 and 1
+
+#: The kind of what is refused for the sake of one host.
+PER_HOST: Final = "connections_per_host"
 
 # Slots per (worker, cluster): the kinds of both priorities, then one that says "built in this worker".
 _KINDS: Final = ("connections", "pending_requests", "requests", "retries", "connection_pools")
@@ -199,12 +205,15 @@ class ResourceManager:
         "_budget_keys",
         "_thresholds",
         "_workers",
+        "cluster_name",
         "connection_pools",
         "connections",
         "max_connections_per_host",
         "pending_requests",
+        "priority",
         "requests",
         "retries",
+        "watch",
     )
 
     def __init__(
@@ -216,6 +225,10 @@ class ResourceManager:
         cluster_index: int = 0,
         worker: int = 0,
     ) -> None:
+        self.cluster_name = cluster_name
+        self.priority = PRIORITIES[priority]
+        #: The worker's, which hears of refusals; None where there is no worker.
+        self.watch: BreakerWatch | None = None
         self._thresholds = thresholds
         self._budget = thresholds.retry_budget
         prefix = f"circuit_breakers.{cluster_name}.{PRIORITIES[priority]}.max_"
@@ -269,6 +282,33 @@ class ResourceManager:
             return False
         self.retries.acquire()
         return True
+
+    def refused(self, kind: str) -> None:
+        """To be called where something of a kind ("requests") is refused because of these limits."""
+        if self.watch is not None:
+            self.watch.refused(self, kind)
+
+    def why_refused(self, kind: str) -> str:
+        """The limit of a kind, and what is in use, in words."""
+        if kind == PER_HOST:
+            share = "" if self._workers == 1 else f", {self.max_connections_per_host} of them in each worker"
+            return f"max_connections of a host is {self._thresholds.max_connections_per_host}{share}"
+        resource: ResourceLimit = getattr(self, kind)
+        if kind == "retries" and self._budget is not None:
+            percent, least = self._budget
+            active = self.requests.total() + self.pending_requests.total()
+            return (
+                f"the retry budget is {percent:g} % of {active} requests, but at least {least}, and "
+                f"{resource.total()} retries are under way"
+            )
+        return f"max_{kind} is {resource.limit}, and {resource.total()} are in use"
+
+    def has_room(self, kind: str) -> bool:
+        """Whether one more of a kind would be let through now, as far as is known."""
+        if kind == PER_HOST or (kind == "retries" and self._budget is not None):
+            return True
+        resource: ResourceLimit = getattr(self, kind)
+        return resource.available
 
     def gauges(self, prefix: str) -> dict[str, int]:
         """`cx_open` and the like (1 when nothing more fits), and `remaining_*` if tracked."""

@@ -172,6 +172,9 @@ class ClusterManager:
         if resolved is not None:
             cluster.update_resolved(resolved)
         cluster.services = self.services
+        if self.services is not None:
+            for breaker in cluster.breakers:
+                breaker.watch = self.services.breaker_watch
         cluster.start()
         chooser = make_chooser(cluster, self, self.services)
         if chooser is not None:

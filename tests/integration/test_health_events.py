@@ -93,3 +93,32 @@ def test_the_phases_of_a_drain() -> None:
             assert started["until"] > started["time"]
             assert events(proxy, 4)[3]["event"] == "drain_refuses_newcomers"
         assert proxy.process.wait(10) == 0
+
+
+def test_a_circuit_breaker_that_opens_and_closes() -> None:
+    limits = {"thresholds": [{"max_requests": 1, "max_pending_requests": 1}]}
+    with Origin() as origin:
+        origin.script(lambda connection, request: None)
+        made = cluster("origin", origin.port, circuit_breakers=limits)
+        with TwoWorkers(http_proxy(clusters=[made])) as proxy, Client(proxy.port) as first:
+            first.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            deadline = time.monotonic() + 10
+            while not origin.requests and time.monotonic() < deadline:
+                time.sleep(0.02)
+            for _ in range(4):
+                assert get(proxy.port, "/").status == 503
+            first.close()
+            (opened,) = events(proxy, 1)
+            assert opened["event"] == "circuit_breaker_opened"
+            assert (opened["cluster"], opened["priority"], opened["resource"]) == (
+                "origin",
+                "default",
+                "requests",
+            )
+            assert opened["reason"] == "max_requests is 1, and 1 are in use"
+            deadline = time.monotonic() + 20
+            while len(events(proxy, 2)) < 2 and time.monotonic() < deadline:
+                pass
+            closed = events(proxy, 2)[1]
+            assert closed["event"] == "circuit_breaker_closed"
+            assert closed["reason"].startswith("4 refused in ")

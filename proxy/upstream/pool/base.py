@@ -11,7 +11,7 @@ from proxy.base.services import Timers
 from proxy.codec.proxy_protocol import ProxyData
 from proxy.connection.tls_named import NamedTls
 from proxy.connection.upstream_source import UpstreamSource
-from proxy.upstream.circuit_breaker import ResourceManager
+from proxy.upstream.circuit_breaker import PER_HOST, ResourceManager
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.cluster_config import ClusterConfig
 from proxy.upstream.host import Host
@@ -159,6 +159,7 @@ class ConnectionPool:
         limits = self._limits
         if not limits.pending_requests.try_acquire():
             self.stats.upstream_rq_pending_overflow += 1
+            limits.refused("pending_requests")
             request.on_pool_failure(PoolFailure.OVERFLOW, "")
             return
         self.stats.upstream_rq_pending_total += 1
@@ -195,6 +196,7 @@ class ConnectionPool:
         per_host = self.host.stats.cx_active >= limits.max_connections_per_host
         if per_host or not limits.connections.try_acquire():
             self.stats.upstream_cx_overflow += 1
+            limits.refused(PER_HOST if per_host else "connections")
             # Envoy opens one connection even beyond the limit, or the pool could never make progress.
             if self._connections or self._connecting:
                 return
