@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tests.support.configs import (
+    Json,
     bootstrap,
     cluster,
     connection_manager,
@@ -19,7 +20,7 @@ from tests.support.differential import Pair, Side, pair_fixture
 from tests.support.origin import Answer
 
 TABLE = {"name": "local", "virtual_hosts": [virtual_host([route()])]}
-UPGRADES = {"upgrade_configs": [{"upgrade_type": "websocket"}]}
+UPGRADES: Json = {"upgrade_configs": [{"upgrade_type": "websocket"}], "delayed_close_timeout": "0.1s"}
 LOG = file_log("%REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %BYTES_SENT%")
 CONFIG = bootstrap(
     [

@@ -39,7 +39,13 @@ LISTENERS: dict[str, tuple[str, list[str]]] = {
 def secured(name: str, context: Json) -> Json:
     codec_type, alpn = LISTENERS[name]
     table = {"name": "local", "virtual_hosts": [virtual_host([route()])]}
-    manager = connection_manager(table, codec_type=codec_type, stat_prefix=name, access_log=[file_log(LOG)])
+    manager = connection_manager(
+        table,
+        codec_type=codec_type,
+        stat_prefix=name,
+        access_log=[file_log(LOG)],
+        delayed_close_timeout="0.1s",
+    )
     made = listener([manager], name)
     common = {**context, "alpn_protocols": alpn}
     made["filter_chains"][0]["transport_socket"] = {

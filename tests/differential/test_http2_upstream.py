@@ -24,7 +24,8 @@ BYTES = tuple(
 )
 
 pair = pair_fixture(
-    http_proxy(hcm={"access_log": [LOG]}, clusters=[http2_cluster()]), origins={"origin": Http2Origin}
+    http_proxy(hcm={"access_log": [LOG], "delayed_close_timeout": "0.1s"}, clusters=[http2_cluster()]),
+    origins={"origin": Http2Origin},
 )
 
 

@@ -189,9 +189,9 @@ ENDS = tuple(
 LARGE = 8 << 20
 
 
-def answer(connection: OriginConnection) -> None:
-    """An echo and a mark at the end; for "g", a lot."""
-    while data := connection.receive():
+def answer(connection: OriginConnection, patience: float = 10.0) -> None:
+    """An echo and a mark at the end, or after so many seconds without a word; for "g", a lot."""
+    while data := connection.receive(patience):
         connection.send(b"x" * LARGE if data == b"g" else b"<" + data + b">")
     connection.send(b"end")
 
@@ -289,7 +289,12 @@ def test_internal_connections_may_be_encrypted(tmp_path: Path) -> None:
         [cluster(), to_internal("secured", "secure", transport_socket=SECURED)],
         bootstrap_extensions=[EXTENSION],
     )
-    with Pair(config, listeners=["secured"], origins={"origin": origins()["origin"]}) as pair:
+
+    def impatient() -> Origin:
+        # A client that leaves is no end for the host here: the tunnel ends when the host has had enough.
+        return Origin(take_over=lambda connection: answer(connection, 2.0))
+
+    with Pair(config, listeners=["secured"], origins={"origin": impatient}) as pair:
         before = pair.lines_logged()
 
         def talk_and_read(side: Side) -> int:

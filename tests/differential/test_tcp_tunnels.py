@@ -30,7 +30,7 @@ from tests.support.differential import Pair, Side
 from tests.support.http2_origin import Http2Origin
 from tests.support.origin import Origin, OriginConnection
 from tests.support.ports import free_port
-from tests.support.tunnels import Arrivals, FarText, TextEnd
+from tests.support.tunnels import Arrivals, FarFrames, FarText, TextEnd
 
 TCP_PROXY = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 LOG = (
@@ -189,10 +189,9 @@ def _echo(connection: OriginConnection) -> None:
 class Try:
     """One connection through one side."""
 
-    far: Any
-
     def __init__(self, port: int, arrivals: Arrivals) -> None:
         self.near = Client(port)
+        self.far: Any = None
         self._arrivals = arrivals
 
     def arrive(self) -> Any:
@@ -281,6 +280,9 @@ class Tunnels:
                 attempt.near.reset()
             attempt.near.close()
             time.sleep(0.03)  # who closes first is counted
+            if isinstance(attempt.far, FarFrames):
+                # The connection of an HTTP/1 host ends by itself.
+                attempt.far.reset()
             arrivals.release()
 
 

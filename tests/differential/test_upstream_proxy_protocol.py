@@ -23,6 +23,7 @@ from tests.support.configs import (
     virtual_host,
 )
 from tests.support.differential import Pair, Side
+from tests.support.http_text import parse_responses
 from tests.support.origin import Origin, OriginConnection
 
 TCP_PROXY = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
@@ -136,8 +137,8 @@ def given(kind: str) -> bytes:
     return b""
 
 
-def _told(side: Side, name: str, send: bytes) -> bytes:
-    """What the origin got, without what differs from side to side."""
+def _told(side: Side, name: str, send: bytes, responses: int = 0) -> bytes:
+    """What the origin got, without what differs from side to side; an end is waited for unless `responses` are."""
     with socket.create_connection(("127.0.0.1", side.proxy.ports[name]), 5) as client:
         client.sendall(send)
         client.settimeout(1.5)
@@ -145,6 +146,9 @@ def _told(side: Side, name: str, send: bytes) -> bytes:
         try:
             while more := client.recv(1 << 16):
                 data += more
+                found, _ = parse_responses(data, ["GET"] * responses)
+                if responses and sum(one.complete for one in found) == responses:
+                    break
         except TimeoutError:
             pass
         port = client.getsockname()[1]
@@ -184,7 +188,7 @@ REQUEST = b"GET / HTTP/1.1\r\nhost: a\r\nx-forwarded-for: 9.9.9.9\r\n\r\n"
 @pytest.mark.parametrize("name", ["http_first", "http_all", "trusting"])
 def test_http(pair: Pair, name: str, kind: str) -> None:
     send = given(kind) + REQUEST
-    envoy, outrider = pair.both(lambda side: _told(side, name, send).partition(b"GET")[0])
+    envoy, outrider = pair.both(lambda side: _told(side, name, send, 1).partition(b"GET")[0])
     assert outrider == envoy
     assert outrider
 
@@ -193,7 +197,7 @@ def test_a_connection_tells_of_one_client(pair: Pair) -> None:
     """Two requests of one client share a connection, those of two clients do not."""
 
     def told(side: Side, send: bytes) -> tuple[bool, bool]:
-        got = _told(side, "http_first", send)
+        got = _told(side, "http_first", send, 2)
         return b"content-length: 5\r\n" in got, got.endswith(b"again")
 
     for _ in range(2):

@@ -127,6 +127,12 @@ class Http2OriginConnection(Http2Peer):
             self.changed.wait_for(lambda: condition() or self.end != "open", timeout)
             return condition()
 
+    def settle(self, timeout: float = 1.0) -> bool:
+        """A PING there and back: everything sent before has been handled. False if the connection ended."""
+        payload = b"%08d" % (len(self.acked_pings) + 20_000_000)
+        self.send(h2.ping(payload))
+        return self.wait(lambda: payload in self.acked_pings, timeout)
+
     def stream_window(self, stream_id: int) -> int:
         """What may be sent on the stream, the connection's window aside."""
         return self.windows.setdefault(

@@ -53,6 +53,7 @@ def managers(
                     **{
                         "stat_prefix": name,
                         "access_log": [file_log(log)],
+                        "delayed_close_timeout": "0.1s",
                         **{key: value for key, value in own.items() if key != "route_config"},
                     },
                 )

@@ -204,6 +204,7 @@ class FarFrames(End):
 
     def __init__(self, stream: OriginStream) -> None:
         self.stream = stream
+        self._finished = False
 
     def answer(self, status: int, fields: Fields = (), *, end: bool = False) -> None:
         self.stream.head(status, fields, end=end)
@@ -220,6 +221,7 @@ class FarFrames(End):
         return self.stream.wait(lambda view: bytes(view.body) == data, _PATIENCE)
 
     def finish(self) -> None:
+        self._finished = True
         self.stream.data(b"", end=True)
 
     def reset(self) -> None:
@@ -230,10 +232,12 @@ class FarFrames(End):
             self.stream.connection.socket.shutdown(socket.SHUT_RDWR)
 
     def view(self, *, ends: bool = True) -> tuple[object, ...]:
-        if ends:
-            self.stream.wait(lambda view: view.reset is not None, 1.0)
-        else:
+        if not ends:
             time.sleep(_SILENCE)
+        elif self._finished and self.stream.wait(lambda view: view.done, 1.0):
+            self.stream.connection.settle()
+        else:
+            self.stream.wait(lambda view: view.reset is not None, 1.0)
         return (*self.stream.view.summary(), self.stream.connection.end)
 
 
