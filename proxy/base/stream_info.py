@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from proxy.base.address import Address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from proxy.base.headers import HeaderMap
     from proxy.base.messages import RequestHead, ResponseHead
@@ -208,6 +208,7 @@ class StreamInfo:
     upstream_cluster: Any = None  # proxy.upstream.cluster.Cluster
     upstream_host: Any = None  # proxy.upstream.host.Host
     wanted_host: WantedHost | None = None  # a filter's choice, before the load balancer's
+    named_hosts: Iterator[str] | None = None  # what `override_host` has not tried yet
     upstream_connection: Any = None  # proxy.upstream.pool.api.UpstreamConnection
     upstream_local_address: Address | None = None
     upstream_remote_address: Address | None = None

@@ -172,6 +172,11 @@ class Cluster:
 
             self.balancer = SubsetBalancer(config.lb, around, self.priority_set)
             self.choose_by_stream = self.retry_by_stream = self._choose_in_subset
+        if config.lb.host_sources:
+            from proxy.upstream.choosers.override_host import OverrideHost  # few clusters let requests choose
+
+            override = OverrideHost(self, config.lb.host_sources)
+            self.choose_by_stream, self.retry_by_stream = override.choose, override.choose_again
         #: What is done in slices between requests; None before there is a loop.
         self._slices: Slices | None = None
         self._updating: Generator[None, None, None] | None = None
@@ -277,6 +282,10 @@ class Cluster:
         choose_by_stream = self.choose_by_stream
         if choose_by_stream is not None:
             return retry.first_allowed(lambda _attempt: choose_by_stream(info, request_hash))
+        return self.choose_host_again(request_hash, retry)
+
+    def choose_host_again(self, request_hash: int | None, retry: RetryChoice) -> Host | None:
+        """The balancer's own choice for a further try."""
         host = self.balancer.choose_again(request_hash, retry)
         if host is None:
             self.stats.upstream_cx_none_healthy += 1
@@ -297,6 +306,15 @@ class Cluster:
             for host in by_key.get((address, priority), ()):
                 if host.status in self.config.override_statuses:
                     return host
+        return None
+
+    def host_at(self, address: str) -> Host | None:
+        """The host with that address, whatever its health."""
+        by_key = self._hosts_by_key()
+        for priority in range(len(self.priority_set.sets)):
+            found = by_key.get((address, priority))
+            if found:
+                return found[0]
         return None
 
     def _hosts_by_key(self) -> dict[HostKey, list[Host]]:

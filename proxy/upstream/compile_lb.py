@@ -14,7 +14,7 @@ from proxy.config.extensions import type_name_of
 from proxy.upstream.compile_hash_lb import compile_hashing, compile_legacy_hashing
 from proxy.upstream.compile_subset import compile_subset
 from proxy.upstream.fields import wrapped
-from proxy.upstream.lb.api import LbConfig, LbPolicy, SlowStartConfig, ZoneAwareConfig
+from proxy.upstream.lb.api import HostSource, LbConfig, LbPolicy, SlowStartConfig, ZoneAwareConfig
 from proxy.upstream.lb.client_weights import ClientWeightsConfig
 
 _PREFIX: Final = "envoy.extensions.load_balancing_policies."
@@ -160,6 +160,7 @@ def _hashing(policy: LbPolicy, config: Any, base: LbConfig, path: str, ctx: Comp
 
 def _subset(config: Any, base: LbConfig, path: str, ctx: CompileContext, depth: int) -> LbConfig:
     child = _from_list(config.subset_lb_policy, base, f"{path}.subset_lb_policy", ctx, depth)
+    _refuse_override(child, f"{path}.subset_lb_policy", ctx)
     if child.subset is not None:
         ctx.problem(f"{path}.subset_lb_policy", "subsets cannot be divided into subsets")
     return replace(child, subset=compile_subset(config, path, ctx))
@@ -193,6 +194,27 @@ def _client_weights(config: Any, base: LbConfig, path: str, ctx: CompileContext,
     return _with_slow_start(config, replace(base, policy=policy, client_weights=weights), path, ctx)
 
 
+def _override_host(config: Any, base: LbConfig, path: str, ctx: CompileContext, depth: int) -> LbConfig:
+    sources = []
+    for index, source in enumerate(config.override_host_sources):
+        where = f"{path}.override_host_sources[{index}]"
+        has_metadata = source.HasField("metadata")
+        if not source.header and not has_metadata:
+            ctx.problem(where, "Empty override source")
+        if source.header and has_metadata:
+            ctx.problem(where, "Only one override source must be set")
+        names = (source.metadata.key, *(segment.key for segment in source.metadata.path))
+        sources.append(HostSource(source.header.lower(), names if has_metadata else ()))
+    child = _from_list(config.fallback_policy, base, f"{path}.fallback_policy", ctx, depth)
+    _refuse_override(child, f"{path}.fallback_policy", ctx)
+    return replace(child, host_sources=tuple(sources))
+
+
+def _refuse_override(child: LbConfig, path: str, ctx: CompileContext) -> None:
+    if child.host_sources:
+        ctx.problem(path, "override_host is supported as the outermost policy only")
+
+
 _EXTENSIONS: Final[dict[str, Callable[[Any, LbConfig, str, CompileContext, int], LbConfig]]] = {
     _PREFIX + "round_robin.v3.RoundRobin": _round_robin,
     _PREFIX + "least_request.v3.LeastRequest": _least,
@@ -202,6 +224,7 @@ _EXTENSIONS: Final[dict[str, Callable[[Any, LbConfig, str, CompileContext, int],
     _PREFIX + "subset.v3.Subset": _subset,
     _PREFIX + "wrr_locality.v3.WrrLocality": _wrr_locality,
     _PREFIX + "client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin": _client_weights,
+    _PREFIX + "override_host.v3.OverrideHost": _override_host,
     _PROVIDED: _provided,
 }
 #: Envoy has these, and so takes none that a list names after them.
@@ -210,7 +233,6 @@ _ONLY_ENVOYS: Final = frozenset(
     for name in (
         "dynamic_modules.v3.DynamicModulesLoadBalancerConfig",
         "load_aware_locality.v3.LoadAwareLocality",
-        "override_host.v3.OverrideHost",
     )
 )
 

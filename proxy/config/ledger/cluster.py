@@ -249,6 +249,12 @@ envoy.extensions.load_balancing_policies.common.v3.ConsistentHashingLbConfig
 
 envoy.extensions.load_balancing_policies.cluster_provided.v3.ClusterProvided
 
+envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost
+  + override_host_sources fallback_policy
+
+envoy.extensions.load_balancing_policies.override_host.v3.OverrideHost.OverrideHostSource
+  + header metadata
+
 envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash
   + hash_function minimum_ring_size maximum_ring_size use_hostname_for_hashing hash_balance_factor
   + consistent_hashing_lb_config locality_weighted_lb_config

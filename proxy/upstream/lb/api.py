@@ -111,6 +111,13 @@ class SubsetConfig(Struct, frozen=True):
     allow_redundant_keys: bool = False
 
 
+class HostSource(Struct, frozen=True):
+    """Where a request names the hosts that it wants: a header field, or a place in the dynamic metadata."""
+
+    header: str
+    path: tuple[str, ...]
+
+
 class LbConfig(Struct, frozen=True):
     """A policy and its numbers.
 
@@ -132,6 +139,8 @@ class LbConfig(Struct, frozen=True):
     subset: SubsetConfig | None = None
     #: A `client_weights.ClientWeightsConfig`, or None.
     client_weights: Any = None
+    #: Of `override_host`: where to look before the policy is asked.
+    host_sources: tuple[HostSource, ...] = ()
 
     def bias(self, runtime: Runtime) -> float:
         """The bias in force; Envoy takes 1.0 for a negative one."""

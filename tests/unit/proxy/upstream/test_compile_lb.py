@@ -25,6 +25,17 @@ def policies(*configs):
     }
 
 
+OUTER = "c.load_balancing_policy.policies[0].typed_extension_config.typed_config"
+
+
+def override_host(*sources):
+    return {
+        "@type": PREFIX + "override_host.v3.OverrideHost",
+        "override_host_sources": list(sources),
+        "fallback_policy": policies({"@type": PREFIX + "random.v3.Random"}),
+    }
+
+
 @pytest.mark.parametrize("name", ["ROUND_ROBIN", "LEAST_REQUEST", "RANDOM", "RING_HASH", "MAGLEV"])
 def test_the_old_field(name):
     assert compiled(lb_policy=name).lb.policy is LbPolicy[name]
@@ -150,11 +161,25 @@ def test_subsets_in_both_spellings():
         (
             {
                 "load_balancing_policy": policies(
-                    {"@type": PREFIX + "override_host.v3.OverrideHost"},
-                    {"@type": PREFIX + "random.v3.Random"},
+                    override_host({"header": "a", "metadata": {"key": "k", "path": [{"key": "p"}]}})
                 )
             },
-            "c.load_balancing_policy.policies[0].typed_extension_config.typed_config",
+            f"{OUTER}.override_host_sources[0]",
+        ),
+        (
+            {"load_balancing_policy": policies(override_host({}))},
+            f"{OUTER}.override_host_sources[0]",
+        ),
+        (
+            {
+                "load_balancing_policy": policies(
+                    {
+                        **override_host({"header": "a"}),
+                        "fallback_policy": policies(override_host({"header": "a"})),
+                    }
+                )
+            },
+            f"{OUTER}.fallback_policy",
         ),
         (
             {"lb_policy": "LEAST_REQUEST", "least_request_lb_config": {"choice_count": 1}},
