@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.load import loads
 from bench.load.bed import bed
-from bench.load.processes import cpu_by_process
+from bench.load.processes import cpu_by_process, tree
 from bench.load.scenario import Scenario, all_scenarios
 
 _SAMPLES_PER_SECOND = 500
@@ -26,9 +26,9 @@ def profile(scenario: Scenario, seconds: float, output: Path) -> None:
     """Raises RuntimeError with the words of py-spy if it cannot."""
     with bed(scenario) as made:
         subject = made.start("outrider")
-        before = cpu_by_process(subject.pid)
+        before = cpu_by_process(tree(subject.pid))
         loads.run(scenario.load, subject.port, _MARGIN, 32)
-        spent = {pid: used - before.get(pid, 0.0) for pid, used in cpu_by_process(subject.pid).items()}
+        spent = {pid: used - before.get(pid, 0.0) for pid, used in cpu_by_process(tree(subject.pid)).items()}
         worker = max(spent, key=lambda pid: spent[pid])
         load = threading.Thread(
             target=loads.run, args=(scenario.load, subject.port, seconds + 2 * _MARGIN, 32), daemon=True

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from bench.load.processes import cpu_by_process, memory
+from bench.load.processes import cpu_by_process, memory, tree
 from proxy.base.errors import UsageError
 from proxy.launch.admin_client import AdminPlace, ask, parse_place
 
@@ -40,7 +40,7 @@ class Observer:
 
     def look(self) -> Observation:
         """What is there now; raises `UsageError` if the admin server is gone."""
-        by_process = {} if self._pid is None else cpu_by_process(self._pid)
+        by_process = {} if self._pid is None else cpu_by_process(tree(self._pid))
         return Observation(by_process, self._stats())
 
     def _stats(self) -> dict[str, int]:

@@ -15,13 +15,15 @@ _ROUTER = "envoy.extensions.filters.http.router.v3.Router"
 PASSED_NAME = "localhost"
 _FILE_LOG = "envoy.extensions.access_loggers.file.v3.FileAccessLog"
 
-_HEAD = """\
+_START = """\
 admin:
   address: {{socket_address: {{address: 127.0.0.1, port_value: {admin_port}}}}}
 static_resources:
   listeners:
   - name: ingress
     address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
+"""
+_HTTP = """\
     filter_chains:
     - {chain}filters:
       - name: envoy.filters.network.http_connection_manager
@@ -37,12 +39,6 @@ static_resources:
             virtual_hosts:
 """
 _PASSTHROUGH = """\
-admin:
-  address: {{socket_address: {{address: 127.0.0.1, port_value: {admin_port}}}}}
-static_resources:
-  listeners:
-  - name: ingress
-    address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
     listener_filters:
     - name: envoy.filters.listener.tls_inspector
       typed_config:
@@ -59,12 +55,6 @@ static_resources:
   clusters:
 """
 _TCP = """\
-admin:
-  address: {{socket_address: {{address: 127.0.0.1, port_value: {admin_port}}}}}
-static_resources:
-  listeners:
-  - name: ingress
-    address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
     filter_chains:
     - filters:
       - name: envoy.filters.network.tcp_proxy
@@ -137,7 +127,7 @@ _HTTP2 = """\
 
 def _head(port: int, admin_port: int, log_path: str | None = None, chain: str = "") -> str:
     access_log = _ACCESS_LOG.format(type=_FILE_LOG, path=log_path) if log_path else ""
-    return _HEAD.format(
+    return (_START + _HTTP).format(
         port=port, admin_port=admin_port, hcm=_HCM, router=_ROUTER, access_log=access_log, chain=chain
     )
 
@@ -200,7 +190,7 @@ def _routes(config: Config) -> str:
 def tcp(port: int, admin_port: int, origin_port: int, max_connections: int = 0) -> str:
     """One listener whose bytes go to one cluster as they are."""
     return (
-        _TCP.format(port=port, admin_port=admin_port, tcp_proxy=_TCP_PROXY)
+        (_START + _TCP).format(port=port, admin_port=admin_port, tcp_proxy=_TCP_PROXY)
         + _CLUSTER.format(name="origin", port=origin_port)
         + (_BREAKER.format(count=max_connections) if max_connections else "")
     )
@@ -214,7 +204,9 @@ def tcp_request(host: str) -> bytes:
 def passthrough(port: int, admin_port: int, origin_port: int) -> str:
     """One listener that looks at the ClientHello; the bytes for `PASSED_NAME` go to one cluster as they are."""
     return (
-        _PASSTHROUGH.format(port=port, admin_port=admin_port, tcp_proxy=_TCP_PROXY, name=PASSED_NAME)
+        (_START + _PASSTHROUGH).format(
+            port=port, admin_port=admin_port, tcp_proxy=_TCP_PROXY, name=PASSED_NAME
+        )
         + _CLUSTER.format(name="origin", port=origin_port)
         + _CLUSTER.format(name="nowhere", port=1)
     )

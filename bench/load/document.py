@@ -107,7 +107,7 @@ def _summary(measured: Mapping[str, ScenarioResult], scenarios: Mapping[str, Sce
             continue
         for figure, verdict, shown in verdicts(measured[name], scenario):
             met += verdict.met
-            end = "met" if verdict.met else f"**missed by {verdict.by:.0%}**"
+            end = "met" if verdict.met else f"**missed by {verdict.by:.1%}**"
             rows.append((verdict.met, f"| `{name}` | {_words(figure)} | {verdict.text} | {shown} | {end} |"))
     if not rows:
         return []
@@ -182,7 +182,7 @@ def _table(found: ScenarioResult, scenario: Scenario) -> list[str]:
     by_subject = {name: values(found.rounds, name) for name in names}
     judged: dict[str, list[str]] = {}
     for figure, verdict, _ in verdicts(found, scenario):
-        end = "met" if verdict.met else f"**missed by {verdict.by:.0%}**"
+        end = "met" if verdict.met else f"**missed by {verdict.by:.1%}**"
         judged.setdefault(figure, []).append(f"{verdict.text}: {end}")
     head = ["", *names, *(["Outrider / Envoy"] if compared else []), *(["asked"] if judged else [])]
     lines = [

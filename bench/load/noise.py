@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.load.processes import cpu_seconds, tree
+from bench.load.processes import cpu_by_process, cpu_seconds, tree
 
 _TICK = os.sysconf("SC_CLK_TCK")
 #: Fields of a `cpu` line of /proc/stat: user, nice, system, and what the hypervisor took.
@@ -53,12 +53,5 @@ class Noise:
 
 
 def _others(own: set[int]) -> dict[int, float]:
-    found = {}
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit() and (pid := int(entry.name)) not in own:
-            try:
-                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-            except OSError:
-                continue
-            found[pid] = sum(int(fields[index]) for index in (11, 12, 13, 14)) / _TICK
-    return found
+    pids = (int(name) for name in os.listdir("/proc") if name.isdigit())
+    return cpu_by_process(pid for pid in pids if pid not in own)

@@ -80,14 +80,8 @@ def _ratios(path: Path, picture: Bars) -> None:
 
 def _subjects(path: Path, picture: Panels) -> None:
     """One panel per scenario, one bar per subject, sorted; a subject far out is cut and named with its value."""
-    figure, panels = pyplot.subplots(
-        1,
-        len(picture.groups),
-        figsize=(3.2 * len(picture.groups) + 0.6, 2.9),
-        layout="constrained",
-        squeeze=False,
-    )
-    for axes, (name, values) in zip(panels[0], picture.groups.items(), strict=True):
+    figure, panels = _panels(len(picture.groups), 3.2, 2.9)
+    for axes, (name, values) in zip(panels, picture.groups.items(), strict=True):
         ordered = sorted(values.items(), key=lambda pair: pair[1])
         cut = 4 * max(values.get("envoy", 0), values.get("outrider", 0)) or ordered[-1][1]
         for place, (subject, value) in enumerate(ordered[::-1]):
@@ -111,14 +105,8 @@ def _subjects(path: Path, picture: Panels) -> None:
 
 def _percentiles(path: Path, picture: Lines) -> None:
     """Scenario → subject → percentile → milliseconds, as lines over the percentiles."""
-    figure, panels = pyplot.subplots(
-        1,
-        len(picture.groups),
-        figsize=(3.4 * len(picture.groups) + 0.6, 3.1),
-        layout="constrained",
-        squeeze=False,
-    )
-    for axes, (name, by_subject) in zip(panels[0], picture.groups.items(), strict=True):
+    figure, panels = _panels(len(picture.groups), 3.4, 3.1)
+    for axes, (name, by_subject) in zip(panels, picture.groups.items(), strict=True):
         for subject, values in by_subject.items():
             axes.plot(
                 list(values), list(values.values()), marker="o", label=subject, color=_COLOURS.get(subject)
@@ -131,6 +119,14 @@ def _percentiles(path: Path, picture: Lines) -> None:
         axes.legend(fontsize=8.5)
     figure.suptitle(picture.title, fontsize=11)
     _save(figure, path)
+
+
+def _panels(count: int, width: float, height: float) -> tuple[Any, Any]:
+    """A figure, and the axes of so many panels beside each other; sizes of one in inches."""
+    figure, panels = pyplot.subplots(
+        1, count, figsize=(width * count + 0.6, height), layout="constrained", squeeze=False
+    )
+    return figure, panels[0]
 
 
 def _save(figure: Any, path: Path) -> None:

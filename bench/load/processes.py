@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -36,10 +37,10 @@ def tree(root: int) -> list[int]:
     return found
 
 
-def cpu_by_process(root: int) -> dict[int, float]:
-    """User and system time in seconds of each process of the tree, with ended children that it waited for."""
+def cpu_by_process(pids: Iterable[int]) -> dict[int, float]:
+    """User and system time in seconds of each process that is there, with ended children that it waited for."""
     found = {}
-    for pid in tree(root):
+    for pid in pids:
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
         except OSError:
@@ -49,8 +50,8 @@ def cpu_by_process(root: int) -> dict[int, float]:
 
 
 def cpu_seconds(root: int) -> float:
-    """The same of the whole tree."""
-    return sum(cpu_by_process(root).values())
+    """The same of a whole tree."""
+    return sum(cpu_by_process(tree(root)).values())
 
 
 def memory(root: int) -> TreeMemory:

@@ -27,7 +27,7 @@ def table(rounds: Sequence[Round], scenario: Scenario) -> str:
             for verdict in scenario.asked[figure].judge(
                 ratio.median if ratio else None, own[figure].median if own else None
             ):
-                met = "met" if verdict.met else f"MISSED by {verdict.by:.0%}"
+                met = "met" if verdict.met else f"MISSED by {verdict.by:.1%}"
                 line += f"   asked {verdict.text}: {met}"
         lines.append(line)
     return "\n".join(lines)

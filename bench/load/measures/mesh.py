@@ -40,7 +40,7 @@ def _origin(size: int = 300) -> contextlib.AbstractContextManager[int]:
 class _Mesh:
     """A proxy that has taken everything from a control plane of its own, with two origins to choose from."""
 
-    def __init__(self, name: str, count: int, origin_port: int, *, table: int = 0) -> None:
+    def __init__(self, name: str, count: int, origin_port: int) -> None:
         self.count = count
         self._stack = contextlib.ExitStack()
         self.origin_port = origin_port
@@ -49,13 +49,13 @@ class _Mesh:
         self.server = self._stack.enter_context(ControlPlane())
         self.server.set(mesh_resources.CLUSTERS, mesh_resources.clusters(count))
         self.server.set(mesh_resources.ENDPOINTS, mesh_resources.endpoints(range(count), count, origin_port))
-        self.server.set(mesh_resources.ROUTES, mesh_resources.routes(table or count))
+        self.server.set(mesh_resources.ROUTES, mesh_resources.routes(count))
 
         def config(port: int, admin_port: int) -> str:
             self.server.set(mesh_resources.LISTENERS, mesh_resources.listener(port))
             return configs.discovered(port, admin_port, self.server.port)
 
-        last = mesh_resources.host_name((table or count) - 1)
+        last = mesh_resources.host_name(count - 1)
         with contextlib.ExitStack() as cleanup:
             cleanup.callback(self.close)
             self.subject = Subject(name, envoy_like(name, config), Probe(host=last))
@@ -98,37 +98,44 @@ class _Mesh:
         self._stack.close()
 
 
+def _rounds(
+    settings: Settings, count: int, origin_port: int, measure: Callable[[_Mesh], Sample]
+) -> Generator[Round]:
+    """What `measure` finds, for each subject in turn, once it has taken `count` services."""
+    for number in range(settings.rounds):
+        samples: Round = {}
+        for name in order(settings, number):
+            with contextlib.closing(_Mesh(name, count, origin_port)) as mesh:
+                mesh.settle()
+                samples[name] = measure(mesh)
+        yield samples
+
+
 def first_push(_scenario: Scenario, settings: Settings) -> Generator[Round]:
     """Start of the process to its first answer, and memory when everything has been taken."""
     with _origin() as origin_port:
-        for number in range(settings.rounds):
-            samples: Round = {}
-            for name in order(settings, number):
-                mesh = _Mesh(name, settings.clusters, origin_port)
-                with contextlib.closing(mesh):
-                    mesh.settle()
-                    used = memory(mesh.subject.pid)
-                    samples[name] = {
-                        "seconds_to_answer": mesh.subject.seconds_to_answer,
-                        "cpu_seconds": cpu_seconds(mesh.subject.pid),
-                        "rss_mib": used.rss,
-                        "pss_mib": used.pss,
-                        "errors": 0,
-                    }
-            yield samples
+        yield from _rounds(settings, settings.clusters, origin_port, _first_sample)
+
+
+def _first_sample(mesh: _Mesh) -> Sample:
+    used = memory(mesh.subject.pid)
+    return {
+        "seconds_to_answer": mesh.subject.seconds_to_answer,
+        "cpu_seconds": cpu_seconds(mesh.subject.pid),
+        "rss_mib": used.rss,
+        "pss_mib": used.pss,
+        "errors": 0,
+    }
 
 
 def one_endpoint(_scenario: Scenario, settings: Settings) -> Generator[Round]:
     """Milliseconds until a changed endpoint gets requests: the slowest of some changes."""
     with _origin(_SIZES[1]) as origin_port, _origin(_SIZES[0]) as other_port:
-        for number in range(settings.rounds):
-            samples: Round = {}
-            for name in order(settings, number):
-                mesh = _Mesh(name, settings.clusters, origin_port)
-                with contextlib.closing(mesh):
-                    mesh.settle()
-                    samples[name] = {"milliseconds": _changes(mesh, (other_port, origin_port)), "errors": 0}
-            yield samples
+
+        def sample(mesh: _Mesh) -> Sample:
+            return {"milliseconds": _changes(mesh, (other_port, origin_port)), "errors": 0}
+
+        yield from _rounds(settings, settings.clusters, origin_port, sample)
 
 
 def _changes(mesh: _Mesh, ports: tuple[int, int]) -> float:
@@ -152,14 +159,9 @@ def _has_length(length: str, response: http.client.HTTPResponse) -> bool:
 def push_under_load(_scenario: Scenario, settings: Settings) -> Generator[Round]:
     """Latency while every cluster changes, beside the latency before."""
     with _origin() as origin_port:
-        for number in range(settings.rounds):
-            samples: Round = {}
-            for name in order(settings, number):
-                mesh = _Mesh(name, settings.clusters, origin_port)
-                with contextlib.closing(mesh):
-                    mesh.settle()
-                    samples[name] = _push_sample(mesh, settings)
-            yield samples
+        yield from _rounds(
+            settings, settings.clusters, origin_port, lambda mesh: _push_sample(mesh, settings)
+        )
 
 
 def _push_sample(mesh: _Mesh, settings: Settings) -> Sample:
@@ -194,19 +196,15 @@ def many_hosts(_scenario: Scenario, settings: Settings) -> Generator[Round]:
     """All endpoints of another cluster than the one that is asked, which is in use too, change again and again."""
     versions = [mesh_resources.many_hosts(1, settings.clusters, 1, version) for version in (0, 1)]
     with _origin() as origin_port:
-        for number in range(settings.rounds):
-            samples: Round = {}
-            for name in order(settings, number):
-                mesh = _Mesh(name, 3, origin_port)
-                with contextlib.closing(mesh):
-                    mesh.server.push(mesh_resources.ENDPOINTS, versions[1])
-                    mesh.settle()
-                    mesh.seconds_until(1, lambda _response: True)
-                    samples[name] = _many_hosts_sample(mesh, versions, settings)
-            yield samples
+        yield from _rounds(
+            settings, 3, origin_port, lambda mesh: _many_hosts_sample(mesh, versions, settings)
+        )
 
 
 def _many_hosts_sample(mesh: _Mesh, versions: list[bytes], settings: Settings) -> Sample:
+    mesh.server.push(mesh_resources.ENDPOINTS, versions[1])
+    mesh.settle()
+    mesh.seconds_until(1, lambda _response: True)
     quiet = mesh.load(settings)
     ended = threading.Event()
     pushes = 0
@@ -240,18 +238,13 @@ def frequent_routes(_scenario: Scenario, settings: Settings) -> Generator[Round]
     """Latency, CPU and memory growth while a table is replaced a hundred times a second."""
     tables = [mesh_resources.routes(_FREQUENT_TABLE, str(number)) for number in range(_UPDATES_PER_SECOND)]
     with _origin() as origin_port:
-        for number in range(settings.rounds):
-            samples: Round = {}
-            for name in order(settings, number):
-                mesh = _Mesh(name, _FREQUENT_TABLE, origin_port)
-                with contextlib.closing(mesh):
-                    mesh.settle()
-                    mesh.load(settings)
-                    samples[name] = _frequent_sample(mesh, tables, settings)
-            yield samples
+        yield from _rounds(
+            settings, _FREQUENT_TABLE, origin_port, lambda mesh: _frequent_sample(mesh, tables, settings)
+        )
 
 
 def _frequent_sample(mesh: _Mesh, tables: list[bytes], settings: Settings) -> Sample:
+    mesh.load(settings)
     ended = threading.Event()
     count = 0
 

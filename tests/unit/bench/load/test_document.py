@@ -37,7 +37,7 @@ def test_what_is_missed_comes_first_with_its_share() -> None:
     )
     assert "2 of the 3 figures that were asked and measured are met" in text
     missed = text.index(
-        "| `tcp` | cpu us per request | <= 0.85 x Envoy | 1.70 (1.70-1.70) | **missed by 100%** |"
+        "| `tcp` | cpu us per request | <= 0.85 x Envoy | 1.70 (1.70-1.70) | **missed by 100.0%** |"
     )
     assert missed < text.index("| `keepalive` | cpu us per request | <= 0.6 x Envoy")
     (overview,) = pictures

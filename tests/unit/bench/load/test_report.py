@@ -47,6 +47,6 @@ def test_the_table_shows_medians_and_ratios() -> None:
 
 def test_what_was_asked_stands_beside_what_was_measured() -> None:
     assert "asked <= 0.5 x Envoy: met" in table(ROUNDS, scenario(cpu=Limit(ratio_at_most=0.5)))
-    assert "asked <= 0.4 x Envoy: MISSED by 25%" in table(ROUNDS, scenario(cpu=Limit(ratio_at_most=0.4)))
-    assert "asked <= 20: MISSED by 100%" in table(ROUNDS, scenario(cpu=Limit(at_most=20)))
-    assert "asked >= 50: MISSED by 20%" in table(ROUNDS, scenario(cpu=Limit(at_least=50)))
+    assert "asked <= 0.4 x Envoy: MISSED by 25.0%" in table(ROUNDS, scenario(cpu=Limit(ratio_at_most=0.4)))
+    assert "asked <= 20: MISSED by 100.0%" in table(ROUNDS, scenario(cpu=Limit(at_most=20)))
+    assert "asked >= 50: MISSED by 20.0%" in table(ROUNDS, scenario(cpu=Limit(at_least=50)))
