@@ -8,5 +8,6 @@ memory; `changes` is what a reload makes of the bootstrap's clusters and listene
 
 Between client and tables: `unknown_fields` looks for what no proto knows, `surviving_client` keeps what was
 accepted (its subscriptions are `surviving_watch`, what it has of one type `kept_part`) in `snapshot_store`, whose
-file is `snapshot_file`; `snapshot_secrets` tells what may not be written in the clear.
+file is `snapshot_file`; `snapshot_secrets` tells what may not be written in the clear. Both clients are a
+`forwarding_client`.
 """

@@ -14,11 +14,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from msgspec import Struct
 
+from proxy.discovery.forwarding_client import ForwardingClient
 from proxy.discovery.kept_part import Part
 from proxy.discovery.snapshot_file import Section
 from proxy.discovery.snapshot_store import SnapshotStore
@@ -27,11 +27,7 @@ from xds_client.api import (
     WILDCARD,
     Client,
     Consumer,
-    Status,
-    StreamCounters,
-    StreamStatus,
     Subscription,
-    TypeStatus,
 )
 from xds_client.resource_types import ResourceType
 
@@ -60,8 +56,8 @@ class SnapshotUse(Struct, frozen=True):
     unconfirmed: dict[ResourceType, tuple[str, ...]]
 
 
-class SurvivingClient:
-    """See module; implements `xds_client.api.Client` on top of `client`.
+class SurvivingClient(ForwardingClient):
+    """See module.
 
     `ads_config` is the `core.v3.ApiConfigSource` of the bootstrap. `clock` gives Unix seconds.
     `started` tells whether start-up is complete, after which nothing that it needs is asked for any more.
@@ -76,9 +72,9 @@ class SurvivingClient:
         clock: Callable[[], float],
         started: Callable[[], bool],
     ) -> None:
+        super().__init__(client)
         self.loop = loop
         self.store = store
-        self._client = client
         self._ads_config = ads_config
         self._clock = clock
         self._parts: dict[tuple[ResourceType, bytes, str], Part] = {}
@@ -118,30 +114,6 @@ class SurvivingClient:
         self.look_soon(watch)
         return watch
 
-    def pause(self, *types: ResourceType) -> AbstractContextManager[None]:
-        """See `Client.pause`."""
-        return self._client.pause(*types)
-
-    def status(self) -> Status:
-        """See `Client.status`."""
-        return self._client.status()
-
-    def streams(self) -> tuple[StreamStatus, ...]:
-        """See `Client.streams`."""
-        return self._client.streams()
-
-    def types(self) -> tuple[TypeStatus, ...]:
-        """See `Client.types`."""
-        return self._client.types()
-
-    def stream_status(self, type: ResourceType, source: Any) -> StreamStatus:  # noqa: A002
-        """See `Client.stream_status`."""
-        return self._client.stream_status(type, source)
-
-    def stream_counters(self) -> dict[str, StreamCounters]:
-        """See `Client.stream_counters`."""
-        return self._client.stream_counters()
-
     async def close(self) -> None:
         """End the client, then write what is to be kept."""
         if self._timer is not None:
@@ -152,7 +124,7 @@ class SurvivingClient:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.store.close()
-        await self._client.close()
+        await super().close()
 
     def use(self) -> SnapshotUse:
         """For admin pages."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from functools import cache, lru_cache
 from typing import Any, Final
 
@@ -20,6 +19,7 @@ from msgspec.structs import replace
 
 from proxy.admin.redact import known_class
 from proxy.config.extensions import TYPED_STRUCTS, type_name_of
+from proxy.discovery.forwarding_client import ForwardingClient
 from proxy.discovery.turns import Turns
 from xds_client.api import (
     Client,
@@ -27,11 +27,7 @@ from xds_client.api import (
     RefusedWhole,
     Rejection,
     Resource,
-    Status,
-    StreamCounters,
-    StreamStatus,
     Subscription,
-    TypeStatus,
     Update,
 )
 from xds_client.resource_types import ResourceType
@@ -145,14 +141,14 @@ def _holds_any(descriptor: Descriptor) -> bool:
     return False
 
 
-class UnknownFieldsClient:
+class UnknownFieldsClient(ForwardingClient):
     """A `Client` that looks at what `client` brings before anybody applies it.
 
     `count` is called for each unknown field set that was not seen before, unless they are refused (`reject`).
     """
 
     def __init__(self, client: Client, count: Callable[[], None], *, reject: bool) -> None:
-        self._client = client
+        super().__init__(client)
         self._count = count
         self._reject = reject
         self._seen: set[str] = set()
@@ -166,34 +162,6 @@ class UnknownFieldsClient:
     ) -> Subscription:
         """See `Client.subscribe`."""
         return self._client.subscribe(type, source, names, _Inspector(self, consumer))
-
-    def pause(self, *types: ResourceType) -> AbstractContextManager[None]:
-        """See `Client.pause`."""
-        return self._client.pause(*types)
-
-    def status(self) -> Status:
-        """See `Client.status`."""
-        return self._client.status()
-
-    def streams(self) -> tuple[StreamStatus, ...]:
-        """See `Client.streams`."""
-        return self._client.streams()
-
-    def types(self) -> tuple[TypeStatus, ...]:
-        """See `Client.types`."""
-        return self._client.types()
-
-    def stream_status(self, type: ResourceType, source: Any) -> StreamStatus:  # noqa: A002
-        """See `Client.stream_status`."""
-        return self._client.stream_status(type, source)
-
-    def stream_counters(self) -> dict[str, StreamCounters]:
-        """See `Client.stream_counters`."""
-        return self._client.stream_counters()
-
-    async def close(self) -> None:
-        """See `Client.close`."""
-        await self._client.close()
 
     def look(self, kind: ResourceType, resource: Resource) -> tuple[str, bool]:
         """Why a resource is refused, "" if it is not, and whether all that came with it is."""

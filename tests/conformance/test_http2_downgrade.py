@@ -7,14 +7,7 @@ import pytest
 from tests.conformance.http2_downgrade import TABLES
 from tests.support.batch import BATCH_FIELDS, BATCH_LOG, run_http2_batch
 from tests.support.configs import file_log, http_proxy
-from tests.support.corpus import CorpusPair, corpus_fixture, note_corpus
-from tests.support.http_text import Message
-
-
-def answer(request: Message) -> bytes:
-    body = b"" if request.method == "HEAD" else request.target.encode("latin-1")
-    return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body
-
+from tests.support.corpus import CorpusPair, corpus_fixture, note_corpus, told_target
 
 corpus = corpus_fixture(
     http_proxy(
@@ -27,7 +20,7 @@ corpus = corpus_fixture(
             "http_protocol_options": {"enable_trailers": True},
         },
     ),
-    answer,
+    told_target,
     batch=run_http2_batch,
 )
 

@@ -8,7 +8,7 @@ from tests.conformance.request_corpus import cases
 from tests.conformance.request_smuggling import TABLES
 from tests.support.batch import BATCH_FIELDS, BATCH_LOG
 from tests.support.configs import file_log, http_proxy
-from tests.support.corpus import CorpusPair, corpus_fixture, note_corpus
+from tests.support.corpus import CorpusPair, corpus_fixture, note_corpus, told_target
 from tests.support.http_text import Message
 
 _ANSWERS = {
@@ -21,8 +21,7 @@ def answer(request: Message) -> bytes:
     told = _ANSWERS.get(request.target)
     if told is not None and request.get("upgrade"):
         return told
-    body = b"" if request.method == "HEAD" else request.target.encode("latin-1")
-    return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+    return told_target(request)
 
 
 corpus = corpus_fixture(

@@ -9,7 +9,7 @@ import pytest
 from tests.support.configs import Json, route
 from tests.support.differential import Pair
 from tests.support.origin import Answer
-from tests.support.stories import HOST, Stories, Story
+from tests.support.stories import HOST, Stories, Story, flags_in_order
 
 FAST: Final = {"base_interval": "0.001s", "max_interval": "0.001s"}
 LOG: Final = (
@@ -149,12 +149,6 @@ COUNTERS: Final = (
     "upstream_rq_active",
     "retry.",
 )
-
-
-def flags_in_order(line: str) -> str:
-    """Envoy names flags in the order in which they came to it, and we in that of their numbers."""
-    host, code, flags, rest = line.split(" ", 3)
-    return f"{host} {code} {','.join(sorted(flags.split(',')))} {rest}"
 
 
 def story(sent: bytes, answers: Any) -> Story:

@@ -11,7 +11,7 @@ from tests.support.client import exchange
 from tests.support.configs import Json, address, route
 from tests.support.differential import Pair, Side
 from tests.support.origin import Answer
-from tests.support.stories import Stories, Story
+from tests.support.stories import Stories, Story, flags_in_order
 
 FAST: Final = {"base_interval": "0.001s", "max_interval": "0.001s"}
 COUNTS: Final = {
@@ -318,12 +318,6 @@ COUNTERS: Final = (
     "retry",
     "circuit_breakers.default.rq_retry_open",
 )
-
-
-def flags_in_order(line: str) -> str:
-    """Envoy names flags in the order in which they came to it, and we in that of their numbers."""
-    host, code, flags, rest = line.split(" ", 3)
-    return f"{host} {code} {','.join(sorted(flags.split(',')))} {rest}"
 
 
 stories = Stories(

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support import http2_frames as h2
+from tests.support import tunnel_ends as ends
 from tests.support.compare import Difference
 from tests.support.configs import (
     Json,
@@ -321,45 +322,6 @@ METHOD = pytest.mark.parametrize("kind", ["connect", "post"])
 # -- who ends
 
 
-def _near_closes(tunnel: Try) -> Any:
-    tunnel.near.close()
-    return tunnel.far.view()
-
-
-def _near_resets(tunnel: Try) -> Any:
-    tunnel.near.reset()
-    return tunnel.far.view()
-
-
-def _near_finishes(tunnel: Try) -> Any:
-    tunnel.near.finish()
-    time.sleep(0.1)
-    tunnel.far.send(b"more")
-    return tunnel.views(near=False, far=False)
-
-
-def _near_finishes_then_far(tunnel: Try) -> Any:
-    tunnel.near.finish()
-    time.sleep(0.1)
-    tunnel.far.finish()
-    return tunnel.views()
-
-
-def _far_closes(tunnel: Try) -> Any:
-    tunnel.far.close()
-    return tunnel.near.view()
-
-
-def _far_resets(tunnel: Try) -> Any:
-    tunnel.far.reset()
-    return tunnel.near.view()
-
-
-def _far_finishes(tunnel: Try) -> Any:
-    tunnel.far.finish()
-    return tunnel.views(far=False)
-
-
 def _far_finishes_and_hears_more(tunnel: Try) -> Any:
     tunnel.far.finish()
     time.sleep(0.1)
@@ -376,13 +338,13 @@ def _far_finishes_then_near(tunnel: Try) -> Any:
 
 
 ENDS = (
-    _near_closes,
-    _near_resets,
-    _near_finishes,
-    _near_finishes_then_far,
-    _far_closes,
-    _far_resets,
-    _far_finishes,
+    ends.near_closes,
+    ends.near_resets,
+    ends.near_finishes,
+    ends.near_finishes_then_far,
+    ends.far_closes,
+    ends.far_resets,
+    ends.far_finishes,
     _far_finishes_and_hears_more,
     _far_finishes_then_near,
 )
@@ -396,7 +358,7 @@ def test_how_tunnels_end(tunnels: Tunnels, kind: str, host: str, end: Any) -> No
         tunnel.open()
         return end(tunnel)
 
-    if (kind, host) == CRASHING and end.__name__.startswith("_far"):
+    if (kind, host) == CRASHING and end.__name__.strip("_").startswith("far"):
         tunnels.as_connect(play)
     else:
         tunnels.same(play, kind, host)

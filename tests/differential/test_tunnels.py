@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support import http2_frames as h2
+from tests.support import tunnel_ends as ends
 from tests.support.compare import Difference
 from tests.support.configs import (
     Json,
@@ -237,45 +238,6 @@ KINDS = pytest.mark.parametrize("protocol", ["websocket", ""], ids=["websocket",
 # -- who ends
 
 
-def _near_closes(tunnel: Tunnel) -> Any:
-    tunnel.near.close()
-    return tunnel.far.view()
-
-
-def _near_resets(tunnel: Tunnel) -> Any:
-    tunnel.near.reset()
-    return tunnel.far.view()
-
-
-def _near_finishes(tunnel: Tunnel) -> Any:
-    tunnel.near.finish()
-    time.sleep(0.1)
-    tunnel.far.send(b"more")
-    return tunnel.views(near=False, far=False)
-
-
-def _near_finishes_then_far(tunnel: Tunnel) -> Any:
-    tunnel.near.finish()
-    time.sleep(0.1)
-    tunnel.far.finish()
-    return tunnel.views()
-
-
-def _far_closes(tunnel: Tunnel) -> Any:
-    tunnel.far.close()
-    return tunnel.near.view()
-
-
-def _far_resets(tunnel: Tunnel) -> Any:
-    tunnel.far.reset()
-    return tunnel.near.view()
-
-
-def _far_finishes(tunnel: Tunnel) -> Any:
-    tunnel.far.finish()
-    return tunnel.views(far=False)
-
-
 def _far_finishes_then_near(tunnel: Tunnel) -> Any:
     tunnel.far.finish()
     time.sleep(0.1)
@@ -290,13 +252,13 @@ def _far_speaks_and_closes(tunnel: Tunnel) -> Any:
 
 
 ENDS = (
-    _near_closes,
-    _near_resets,
-    _near_finishes,
-    _near_finishes_then_far,
-    _far_closes,
-    _far_resets,
-    _far_finishes,
+    ends.near_closes,
+    ends.near_resets,
+    ends.near_finishes,
+    ends.near_finishes_then_far,
+    ends.far_closes,
+    ends.far_resets,
+    ends.far_finishes,
     _far_finishes_then_near,
     _far_speaks_and_closes,
 )

@@ -26,6 +26,12 @@ _QUIET_LOG_SECONDS = 0.15
 _SECOND_LOOK = {"parallel": 8, "patience": 3.0, "quiet": 1.0}
 
 
+def told_target(request: Message) -> bytes:
+    """An origin's answer that tells which request it is to."""
+    body = b"" if request.method == "HEAD" else request.target.encode("latin-1")
+    return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+
+
 @dataclass
 class _Side:
     proxy: ProxyProcess

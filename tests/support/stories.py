@@ -51,6 +51,12 @@ class Told(NamedTuple):
     line: str
 
 
+def flags_in_order(line: str) -> str:
+    """A line of the log; Envoy names flags in the order in which they came to it, and we in that of their bits."""
+    host, code, flags, rest = line.split(" ", 3)
+    return f"{host} {code} {','.join(sorted(flags.split(',')))} {rest}"
+
+
 class Stories:
     """All stories of a module. Use `pair` and `told` as its fixtures of these names, and `same` in the test.
 
