@@ -70,9 +70,11 @@ class AdminRunner:
         """Accept again, if `pause` was called: that process has gone."""
         if self._passed and self._server is not None and self._listening is not None:
             self._passed = False
+            listening = self._listening.dup()
             try:
-                await self._server.start(self._listening.dup())
+                await self._server.start(listening)
             except OSError as error:
+                listening.close()
                 logger.error("the admin server cannot go on: %s", error)
 
     def reopen_logs(self) -> None:
