@@ -33,7 +33,7 @@ class Loop:
 class World:
     """A process of two workers that accepts. `told` is what they hear, `refused` how they stopped accepting."""
 
-    def __init__(self) -> None:
+    def __init__(self, strategy: str = "immediate") -> None:
         self.loop = Loop()
         self.told: list[Any] = []
         self.refused: list[Any] = []
@@ -47,7 +47,7 @@ class World:
         )
         self.life = Lifecycle(
             self.loop,  # type: ignore[arg-type]
-            parse(["-c", "x.yaml", "--drain-strategy", "immediate", "--drain-time-s", "20"]),
+            parse(["-c", "x.yaml", "--drain-strategy", strategy, "--drain-time-s", "20"]),
             SimpleNamespace(alive=lambda: self.handles, broadcast=self.told.append),  # type: ignore[arg-type]
             self.served,  # type: ignore[arg-type]
             self.events,
@@ -91,6 +91,19 @@ def test_a_report_from_before_everybody_stopped_accepting_does_not_count(world: 
     assert not world.over
     world.report(0, 0, question=2)
     world.report(1, 1, question=2)
+    assert not world.over
+    world.report(1, 0, question=2)
+    assert world.over
+
+
+def test_everybody_is_asked_anew_once_nobody_accepts() -> None:
+    world = World("gradual")
+    world.life.begin_drain("SIGTERM")
+    assert world.refused == []
+    world.report(0, 0, question=1)
+    world.report(1, 0, question=1)
+    assert world.refused == [("drain", False)]
+    world.report(0, 0, question=2)
     assert not world.over
     world.report(1, 0, question=2)
     assert world.over
