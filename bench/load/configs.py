@@ -55,11 +55,17 @@ _PASSTHROUGH = """\
   clusters:
 """
 _TCP = """\
-    filter_chains:
+{listener_filters}    filter_chains:
     - filters:
       - name: envoy.filters.network.tcp_proxy
         typed_config: {{"@type": type.googleapis.com/{tcp_proxy}, stat_prefix: ingress, cluster: origin}}
   clusters:
+"""
+_ORIGINAL_DST = """\
+    listener_filters:
+    - name: envoy.filters.listener.original_dst
+      typed_config:
+        "@type": type.googleapis.com/envoy.extensions.filters.listener.original_dst.v3.OriginalDst
 """
 _ACCESS_LOG = """\
           access_log:
@@ -137,7 +143,12 @@ def bootstrap(
 ) -> Callable[[int, int], str]:
     """The bootstrap of a config, as a function of the listener's and the admin's port."""
     if config.kind == "tcp":
-        return partial(tcp, origin_port=origin_port, max_connections=config.max_connections)
+        return partial(
+            tcp,
+            origin_port=origin_port,
+            max_connections=config.max_connections,
+            original_dst=config.original_dst,
+        )
     if config.kind == "tls_passthrough":
         return partial(passthrough, origin_port=origin_port)
     if config.kind == "mesh":
@@ -187,10 +198,15 @@ def _routes(config: Config) -> str:
     )
 
 
-def tcp(port: int, admin_port: int, origin_port: int, max_connections: int = 0) -> str:
-    """One listener whose bytes go to one cluster as they are."""
+def tcp(
+    port: int, admin_port: int, origin_port: int, max_connections: int = 0, *, original_dst: bool = False
+) -> str:
+    """One listener whose bytes go to one cluster as they are; it may ask where connections wanted to go."""
+    filters = _ORIGINAL_DST if original_dst else ""
     return (
-        (_START + _TCP).format(port=port, admin_port=admin_port, tcp_proxy=_TCP_PROXY)
+        (_START + _TCP).format(
+            port=port, admin_port=admin_port, tcp_proxy=_TCP_PROXY, listener_filters=filters
+        )
         + _CLUSTER.format(name="origin", port=origin_port)
         + (_BREAKER.format(count=max_connections) if max_connections else "")
     )

@@ -45,7 +45,7 @@ def _parser(scenarios: Mapping[str, Scenario]) -> argparse.ArgumentParser:
         action="append",
         choices=[*scenarios, "all"],
         metavar="NAME",
-        help="may be repeated; `all` is all but the soak (default: the short set)",
+        help="may be repeated; `all` is all but the soaks (default: the short set)",
     )
     add("--rounds", type=int, default=defaults.rounds)
     add("--duration", type=float, default=defaults.duration, help="seconds per sample")
@@ -68,7 +68,7 @@ def _chosen(names: list[str] | None, scenarios: Mapping[str, Scenario]) -> list[
     if not names:
         return [scenario for scenario in scenarios.values() if scenario.short]
     if "all" in names:
-        return [scenario for scenario in scenarios.values() if scenario.name != "soak"]
+        return [scenario for scenario in scenarios.values() if not scenario.series]
     return [scenarios[name] for name in names]
 
 

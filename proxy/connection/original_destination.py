@@ -31,13 +31,18 @@ def original_destination(connection: Any, local: Address) -> Address | None:
         if six
         else (socket.IPPROTO_IP, _SOCKADDR_IN, socket.AF_INET)
     )
-    with suppress(OSError):
+    try:
         port, packed = layout.unpack(connection.getsockopt(level, _SO_ORIGINAL_DST, layout.size))
-        return Address(socket.inet_ntop(family, packed), port)
-    with suppress(OSError):
-        if connection.getsockopt(level, _IPV6_TRANSPARENT if six else _IP_TRANSPARENT):
-            return local
-    return None
+    except OSError:
+        return local if _is_transparent(connection, level, six) else None
+    return Address(socket.inet_ntop(family, packed), port)
+
+
+def _is_transparent(connection: Any, level: int, six: bool) -> bool:
+    try:
+        return bool(connection.getsockopt(level, _IPV6_TRANSPARENT if six else _IP_TRANSPARENT))
+    except OSError:
+        return False
 
 
 def is_local(ip: str) -> bool:

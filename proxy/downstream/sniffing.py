@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 from msgspec import Struct
 
@@ -75,11 +75,19 @@ class SniffingAcceptor(Acceptor):
             self.stats.extension_config_missing += 1
             transport.abort()
             return
+        waits, decision = _ask(filters, 0, connection, transport)
+        if decision is None:
+            self._pass_on(transport, connection, data, hand_off)
+            return
+        if decision is Decision.REJECT:
+            self._log(connection, None)
+            transport.abort()
+            return
         self._transports[connection.id] = transport
         self.stats.downstream_pre_cx_active += 1
         self._own_count.increase()
         self._global_count.increase()
-        Sniffer(self, filters, transport, connection, data, hand_off).start()
+        Sniffer(self, filters, transport, connection, data, hand_off).start(waits, decision)
 
     def watch(
         self,
@@ -123,8 +131,14 @@ class SniffingAcceptor(Acceptor):
     def passed(
         self, transport: asyncio.Transport, connection: AcceptedConnection, data: bytes, hand_off: bool
     ) -> None:
-        """Every filter is content: choose who serves the connection."""
+        """Every filter has become content."""
         self._leave(connection)
+        self._pass_on(transport, connection, data, hand_off)
+
+    def _pass_on(
+        self, transport: asyncio.Transport, connection: AcceptedConnection, data: bytes, hand_off: bool
+    ) -> None:
+        """Choose who serves the connection."""
         if connection.local_address_restored:
             directory = self.rules.directory
             connection.destination_is_proxy = directory.owns(connection.local_address)
@@ -150,8 +164,28 @@ class SniffingAcceptor(Acceptor):
         transport.abort()
 
 
+def _ask(
+    filters: tuple[LiveListenerFilter, ...],
+    first: int,
+    connection: AcceptedConnection,
+    transport: asyncio.Transport,
+) -> tuple[int, Inspection | Literal[Decision.REJECT] | None]:
+    """Ask the filters from the `first` on: the place of one that wants bytes or refuses, and what it says.
+
+    None for the latter says that all of them are content.
+    """
+    for place in range(first, len(filters)):
+        one = filters[place]
+        if one.disabled is not None and one.disabled(connection):
+            continue
+        decision = one.filter.accept(connection, transport)
+        if decision is not Decision.CONTINUE:
+            return place, decision
+    return len(filters), None
+
+
 class Sniffer(asyncio.Protocol):
-    """One connection in the hands of the listener filters."""
+    """One connection in the hands of a listener filter that wants to see bytes."""
 
     __slots__ = (
         "_acceptor",
@@ -188,9 +222,12 @@ class Sniffer(asyncio.Protocol):
         self._timer: Any = None
         self._watch: Watch | None = None
 
-    def start(self) -> None:
-        """Ask the filters; wait for bytes if one needs them."""
-        self._run()
+    def start(self, place: int, inspection: Inspection) -> None:
+        """Wait for the bytes that the filter at a place needs, unless they are here."""
+        self._next = place + 1
+        self._inspection = inspection
+        if self._looked():
+            self._run()
         if self._transport is not None:
             self._transport.set_protocol(self)
             acceptor = self._acceptor
@@ -199,29 +236,29 @@ class Sniffer(asyncio.Protocol):
 
     def _run(self) -> None:
         """Go on from the next filter."""
-        filters = self._filters
-        connection = self._connection
-        while self._next < len(filters):
-            one = filters[self._next]
-            self._next += 1
-            if one.disabled is not None and one.disabled(connection):
-                continue
-            decision = one.filter.accept(connection, cast("asyncio.Transport", self._transport))
-            if decision is Decision.CONTINUE:
-                continue
+        while True:
+            transport = cast("asyncio.Transport", self._transport)
+            place, decision = _ask(self._filters, self._next, self._connection, transport)
+            self._next = place + 1
+            if decision is None:
+                self._pass()
+                return
             if decision is Decision.REJECT:
                 self._refuse()
                 return
             self._inspection = decision
-            if not self._data:
-                if self._watch is None:
-                    self._watch = self._acceptor.watch(
-                        connection, filters[self._next - 1 :], self._hand_off, self._server_spoke
-                    )
+            if not self._looked():
                 return
-            if not self._inspect():
-                return
-        self._pass()
+
+    def _looked(self) -> bool:
+        """Show the present filter what has come, if anything; whether the next one has its turn."""
+        if self._data:
+            return self._inspect()
+        if self._watch is None:
+            self._watch = self._acceptor.watch(
+                self._connection, self._filters[self._next - 1 :], self._hand_off, self._server_spoke
+            )
+        return False
 
     def _inspect(self) -> bool:
         """Show the present filter what has come; whether the next one has its turn."""

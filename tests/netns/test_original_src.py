@@ -6,6 +6,7 @@ import contextlib
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.client import HTTPResponse
 
 import pytest
 
@@ -104,7 +105,9 @@ class World:
             with socket.create_connection(where, 10, source_address=(source, 0)) as connection:
                 connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
                 with contextlib.suppress(ConnectionResetError):
-                    return connection.recv(1 << 16).decode().rpartition("\r\n")[2]
+                    answer = HTTPResponse(connection)
+                    answer.begin()
+                    return answer.read().decode()
             return ""
 
         return self.client.call(run)
@@ -146,4 +149,5 @@ def test_requests_of_one_client_never_travel_on_a_connection_of_another(
     for _ in range(3):
         for source in sources:
             assert world.ask(version, HTTP, source) == source
-    assert len(world.origin.connections) - before == len(sources)
+    # Each has one of its own, which may be there already.
+    assert len(world.origin.connections) - before <= len(sources)

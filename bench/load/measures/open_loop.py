@@ -77,12 +77,20 @@ def _sample(subject: Subject, scenario: Scenario, settings: Settings, rate: int)
 
 
 def paced(
-    port: int, scenario: Scenario, settings: Settings, rate: int, connections: int = _CONNECTIONS
+    port: int,
+    scenario: Scenario,
+    settings: Settings,
+    rate: int,
+    connections: int = _CONNECTIONS,
+    *,
+    new_connections: bool = False,
 ) -> dict[str, Any]:
-    """Everything that `outrider bench` says of a load at this rate."""
+    """Everything that `outrider bench` says of a load at this rate; a connection may carry one request only."""
     kind = scenario.config.kind
     scheme = "tcp" if kind == "tcp" else "h2c" if scenario.load.kind == "http2" else "http"
     options = ["-c", str(scenario.load.connections or connections), "-d", f"{settings.duration:g}"]
+    if new_connections:
+        options.append("--new-connection")
     if scheme == "tcp":
         request = tcp_request(HOST)
         options += ["--body-hex", request.hex(), "--expect-bytes", str(scenario.origin.size)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from typing import Final
 
-from bench.load.measures import idle, mesh, micro, open_loop, soak, start, throughput, workers
+from bench.load.measures import idle, mesh, micro, open_loop, redirect, soak, start, throughput, workers
 from bench.load.scenario import Scenario
 from bench.load.settings import Round, Settings
 
@@ -27,5 +27,7 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "mesh_hosts": mesh.many_hosts,
     "mesh_frequent_routes": mesh.frequent_routes,
     "micro": micro.micro,
+    "redirected": redirect.redirected,
+    "redirect_soak": redirect.soak,
     "soak": soak.soak,
 }
