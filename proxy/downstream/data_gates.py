@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import cast
 
 from proxy.base.stream_info import ConnectionInfo
-from proxy.connection.replay import replay
+from proxy.downstream.gated_connection import GatedConnection
 from proxy.filters.api import ConnectionGate, DataGate, Pending
 
 CreateProtocol = Callable[[ConnectionInfo], asyncio.Protocol]
@@ -32,7 +32,7 @@ def undecided(
     return create
 
 
-class UndecidedConnection(asyncio.Protocol):
+class UndecidedConnection(GatedConnection[DataGate]):
     """A connection that waits for its gates. `inner` is the terminal filter's protocol."""
 
     def __init__(
@@ -41,16 +41,9 @@ class UndecidedConnection(asyncio.Protocol):
         inner: asyncio.Protocol,
         connection: ConnectionInfo,
     ) -> None:
-        self._gates = gates
+        super().__init__(gates, connection)
         self._inner = inner
-        self._connection = connection
-        self._transport: asyncio.Transport | None = None
-        self._next = 0
         self._started = False
-        self._waiting: Pending | None = None
-        self._held = b""
-        self._ended = False
-        self._paused = False
 
     # -- asyncio.Protocol
 
@@ -86,10 +79,7 @@ class UndecidedConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
-        self._transport = None
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
-            waiting.cancel()
+        self._lose()
         self._inner.connection_lost(exc)
 
     # -- the gates
@@ -99,35 +89,10 @@ class UndecidedConnection(asyncio.Protocol):
             self._started = True
             self._go_on()
 
-    def on_decided(self, passes: bool) -> None:
-        """The gate that was asked last has decided; see `Undecided`."""
-        self._waiting = None
-        transport = self._transport
-        if transport is None:
-            return
-        if passes:
-            self._go_on()
-        else:
-            transport.abort()
-
-    def _go_on(self) -> None:
-        """Ask the gates that have not been asked."""
-        while self._next < len(self._gates):
-            gate = self._gates[self._next]
-            self._next += 1
-            decision: bool | Pending
-            if isinstance(gate, DataGate):
-                decision = gate.on_first_data(self._connection, self)
-            else:
-                decision = gate.on_new_connection(self._connection)
-            if decision is True:
-                continue
-            if not isinstance(decision, bool):
-                self._waiting = decision
-            elif self._transport is not None:
-                self._transport.abort()
-            return
-        self._pass()
+    def _ask(self, gate: DataGate | ConnectionGate) -> bool | Pending:
+        if isinstance(gate, DataGate):
+            return gate.on_first_data(self._connection, self)
+        return gate.on_new_connection(self._connection)
 
     def _pass(self) -> None:
         transport = self._transport
@@ -135,11 +100,6 @@ class UndecidedConnection(asyncio.Protocol):
             return
         self._transport = None
         transport.set_protocol(self._inner)
-        held, self._held = self._held, b""
         if self._paused:
             transport.resume_reading()
-        if held:
-            replay(transport, held)
-        protocol = cast("asyncio.Protocol", transport.get_protocol())
-        if self._ended and not transport.is_closing() and not protocol.eof_received():
-            transport.close()
+        self._hand_on(transport)

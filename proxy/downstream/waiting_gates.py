@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import cast
 
 from proxy.base.stream_info import ConnectionInfo
-from proxy.connection.replay import replay
+from proxy.downstream.gated_connection import GatedConnection
 from proxy.filters.api import ConnectionGate, Pending, WaitingGate
 
 CreateProtocol = Callable[[ConnectionInfo], asyncio.Protocol]
@@ -27,7 +27,7 @@ def waiting(
     return create
 
 
-class HeldConnection(asyncio.Protocol):
+class HeldConnection(GatedConnection[WaitingGate]):
     """A connection that waits for its gates, and is not listened to meanwhile."""
 
     def __init__(
@@ -36,15 +36,8 @@ class HeldConnection(asyncio.Protocol):
         create_protocol: CreateProtocol,
         connection: ConnectionInfo,
     ) -> None:
-        self._gates = gates
+        super().__init__(gates, connection)
         self._create_protocol = create_protocol
-        self._connection = connection
-        self._transport: asyncio.Transport | None = None
-        self._next = 0
-        self._paused = False
-        self._pending: Pending | None = None
-        self._held = b""
-        self._ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
@@ -64,49 +57,22 @@ class HeldConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         del exc
-        self._transport = None
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            pending.cancel()
+        self._lose()
         self._connection.on_closed()
 
-    def on_decided(self, passes: bool) -> None:
-        """The gate that was asked last has decided; see `Undecided`."""
-        self._pending = None
-        transport = self._transport
-        if transport is None:
-            return
-        if passes:
-            self._go_on()
-        else:
-            transport.abort()
+    def _ask(self, gate: WaitingGate | ConnectionGate) -> bool | Pending:
+        if isinstance(gate, WaitingGate):
+            return gate.on_connection(self._connection, self)
+        return gate.on_new_connection(self._connection)
 
-    def _go_on(self) -> None:
-        """Ask the gates that have not been asked."""
-        transport = self._transport
+    def _wait(self) -> None:
+        if not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _pass(self) -> None:
+        transport, self._transport = self._transport, None
         assert transport is not None
-        while self._next < len(self._gates):
-            gate = self._gates[self._next]
-            self._next += 1
-            decision: bool | Pending
-            if isinstance(gate, WaitingGate):
-                decision = gate.on_connection(self._connection, self)
-            else:
-                decision = gate.on_new_connection(self._connection)
-            if decision is True:
-                continue
-            if isinstance(decision, bool):
-                transport.abort()
-                return
-            self._pending = decision
-            if not self._paused:
-                self._paused = True
-                transport.pause_reading()
-            return
-        self._pass(transport)
-
-    def _pass(self, transport: asyncio.Transport) -> None:
-        self._transport = None
         if transport.is_closing():
             # Its end is still to be told, and nobody else will hear of it.
             return
@@ -115,8 +81,4 @@ class HeldConnection(asyncio.Protocol):
         if self._paused:
             transport.resume_reading()
         protocol.connection_made(transport)
-        if self._held and not transport.is_closing():
-            replay(transport, self._held)
-        taker = cast("asyncio.Protocol", transport.get_protocol())
-        if self._ended and not transport.is_closing() and not taker.eof_received():
-            transport.close()
+        self._hand_on(transport)
