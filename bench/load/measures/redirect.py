@@ -63,7 +63,7 @@ def soak(scenario: Scenario, settings: Settings) -> Generator[Round]:
             port = free_port()
             redirect(port, subject.port)
             loads.run(scenario.load, port, 1, settings.connections)
-            for number in range(settings.rounds):
+            for number in range(scenario.rounds or settings.rounds):
                 cpu = cpu_seconds(subject.pid)
                 found = paced(port, scenario, minute, _RATE, new_connections=True)
                 entries, lost = tracked()
