@@ -22,6 +22,7 @@ from xds_client.api import (
     Update,
 )
 from xds_client.delta import DeltaState
+from xds_client.names import collection_of, is_collection
 from xds_client.resource_types import ResourceType
 from xds_client.sotw import SotwState
 from xds_client.state import Change, TypeState
@@ -284,8 +285,13 @@ class Group:
 
     def _cached(self, name: str) -> bool:
         wire = self.watches.wire_name(name)
-        if wire.endswith(WILDCARD):
+        if wire == WILDCARD:
             return self.state.answered and wire in self.state.names
+        if is_collection(wire):
+            return any(
+                record.resource is not None and collection_of(name) == wire
+                for name, record in self.state.records.items()
+            )
         return self.state.accepted(wire) is not None
 
     async def _deliver_cached(self, watch: Watch) -> None:
@@ -294,7 +300,7 @@ class Group:
             return
         found: dict[str, Resource] = {}
         for name in watch.waiting:
-            if self.watches.wire_name(name).endswith(WILDCARD):
+            if is_collection(self.watches.wire_name(name)):
                 for record in self.state.records.values() if self._cached(name) else ():
                     if record.resource is not None and self.watches.wants_it(watch, record.resource):
                         found[record.resource.name] = record.resource
@@ -302,7 +308,7 @@ class Group:
                 watch, resource
             ):
                 found[name] = resource
-        wildcard = any(self._cached(name) for name in watch.waiting if name.endswith(WILDCARD))
+        wildcard = any(self._cached(name) for name in watch.waiting if is_collection(name))
         if not found and not wildcard:
             return
         update = Update(
@@ -368,7 +374,7 @@ class Group:
         if not watch.settled:
             self._fail(watch, f"initial fetch timed out for {self.kind.type_url}")
         for name in late:
-            if not name.endswith(WILDCARD) and not watch.closed:
+            if not is_collection(name) and not watch.closed:
                 watch.consumer.missing(name)
 
     async def _expire(self, names: Sequence[str]) -> None:

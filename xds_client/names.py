@@ -5,15 +5,30 @@ Source: xDS TP1, "xDS structured resource names"; `xds.core.v3.ResourceName`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Final
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from msgspec import Struct
 
 SCHEME: Final = "xdstp://"
 
-_PATH_SAFE: Final = "/:@!$&'()*+,;="
-_PARAMETER_SAFE: Final = "/:@!$'()*+,;"
+
+def _escaper(reserved: str) -> Callable[[str], str]:
+    """Percent-encodes what Envoy does: these, controls, and all from `~` up. Bytes that are no UTF-8 are kept."""
+    escapes = {
+        code: f"%{code:02X}" for code in range(256) if not 0x20 <= code < 0x7E or chr(code) in reserved
+    }
+    return lambda text: text.encode("utf-8", "surrogateescape").decode("latin-1").translate(escapes)
+
+
+_authority: Final = _escaper("%/?#")
+_id: Final = _escaper("%:?#[]")
+_parameter: Final = _escaper("%#[]&=")
+
+
+def _unescaped(text: str) -> str:
+    return unquote(text, errors="surrogateescape")
 
 
 class ResourceName(Struct, frozen=True):
@@ -25,16 +40,15 @@ class ResourceName(Struct, frozen=True):
     context: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
-        text = (
-            f"{SCHEME}{quote(self.authority, safe=_PATH_SAFE)}/{self.type}/{quote(self.id, safe=_PATH_SAFE)}"
-        )
+        text = f"{SCHEME}{_authority(self.authority)}/{self.type}/{_id(self.id)}"
         if not self.context:
             return text
-        pairs = (
-            f"{quote(key, safe=_PARAMETER_SAFE)}={quote(value, safe=_PARAMETER_SAFE)}"
-            for key, value in self.context
-        )
-        return f"{text}?{'&'.join(pairs)}"
+        return f"{text}?{'&'.join(sorted(f'{_parameter(key)}={_parameter(value)}' for key, value in self.context))}"
+
+    def within(self, context: Mapping[str, str]) -> ResourceName:
+        """The same with further parameters; its own prevail."""
+        merged = {**context, **dict(self.context)}
+        return ResourceName(self.authority, self.type, self.id, tuple(sorted(merged.items())))
 
     @property
     def collection(self) -> ResourceName:
@@ -63,8 +77,8 @@ def parse(name: str) -> ResourceName:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise ValueError(f"{name!r} has a context parameter that is not key=value: {pair!r}")
-        context[unquote(key)] = unquote(value)
-    return ResourceName(unquote(authority), kind, unquote(identifier), tuple(sorted(context.items())))
+        context[_unescaped(key)] = _unescaped(value)
+    return ResourceName(_unescaped(authority), kind, _unescaped(identifier), tuple(sorted(context.items())))
 
 
 def normal(name: str) -> str:
@@ -85,3 +99,10 @@ def collection_of(name: str) -> str:
         return str(parse(name).collection)
     except ValueError:
         return ""
+
+
+def is_collection(name: str) -> bool:
+    """Whether a name stands for many resources: the wildcard, or a glob collection."""
+    if not name.startswith(SCHEME):
+        return name == "*"
+    return name.partition("#")[0].partition("?")[0].endswith("/*")

@@ -12,7 +12,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 
 from xds_client.api import WILDCARD, Rejection, Resource
 from xds_client.messages import body_name, is_wrapper, same_type, set_error
-from xds_client.names import normal
+from xds_client.names import collection_of, is_collection, normal
 from xds_client.resource_types import ResourceType
 from xds_client.state import Change, TypeState, wrapped
 
@@ -159,9 +159,12 @@ class SotwState(TypeState):
 
     def _find_gone(self, change: Change, present: set[str]) -> None:
         for name, record in self.records.items():
-            if name in present or name.endswith(WILDCARD):
+            if name in present or is_collection(name):
                 continue
             if record.resource is not None:
                 change.removed.append(name)
             elif name in self.names:
+                change.absent.append(name)
+        for name in self.names:
+            if name != WILDCARD and is_collection(name) and name not in map(collection_of, present):
                 change.absent.append(name)

@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 from xds_client.api import WILDCARD, ClientStatus, Rejection, Resource, ResourceStatus
 from xds_client.messages import seconds
-from xds_client.names import collection_of
+from xds_client.names import collection_of, is_collection
 from xds_client.resource_types import ResourceType
 
 
@@ -162,7 +162,7 @@ class TypeState(ABC):
         for name in fresh:
             self._parked.pop(name, None)
             self.names[name] = None
-            if name != WILDCARD and name not in self.records:
+            if not is_collection(name) and name not in self.records:
                 self.records[name] = Record(now)
         self._parked.update(dict.fromkeys(dropped))
 
@@ -171,7 +171,7 @@ class TypeState(ABC):
         parked = list(self._parked)
         self._parked.clear()
         self.answered = self.answered and WILDCARD in self.names
-        if any(name.endswith(WILDCARD) for name in parked):
+        if any(is_collection(name) for name in parked):
             parked = list(self.records)
         for name in parked:
             if not self.wants(name):

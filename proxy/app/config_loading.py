@@ -312,6 +312,11 @@ def _check_rest(bootstrap: Any, context: CompileContext) -> None:
     compile_plan(bootstrap, context)
     _check_secrets(bootstrap.static_resources.secrets, context)
     _check_dynamic(bootstrap.dynamic_resources, context)
+    dynamic = bootstrap.dynamic_resources
+    if dynamic.lds_resources_locator or dynamic.cds_resources_locator or bootstrap.node_context_params:
+        from proxy.discovery.collections import check_locators  # few bootstraps have any
+
+        check_locators(bootstrap, context)
     if bootstrap.cluster_manager.HasField("load_stats_config"):
         load_stats = bootstrap.cluster_manager.load_stats_config
         check_grpc_source(load_stats, "cluster_manager.load_stats_config", context)

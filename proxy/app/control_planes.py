@@ -16,6 +16,7 @@ from proxy.app.discovery_client import open_client
 from proxy.app.process_stats import ProcessStats
 from proxy.app.worker_table import WorkerHandle, WorkerTable
 from proxy.discovery.clusters import ClusterTable
+from proxy.discovery.collections import list_names
 from proxy.discovery.listeners import ListenerTable
 from proxy.discovery.session import Discovery
 from proxy.discovery.wanted import WantedResources
@@ -78,6 +79,7 @@ class ControlPlanes:
         )
         self.discovery = Discovery(
             self._bootstrap.dynamic_resources,
+            list_names(self._bootstrap),
             client,
             self.clusters,
             self.listeners,

@@ -15,6 +15,7 @@ from typing import Any, Final, Generic, TypeVar
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from msgspec import Struct
 
+from proxy.base.stat_names import stat_name
 from proxy.config.config_source import refuse_version_2
 from proxy.config.context import CompileContext
 from xds_client.resource_types import ResourceType
@@ -114,7 +115,7 @@ def named_secret(message: Any, kind: str, path: str, ctx: CompileContext) -> Sec
             refuse_version_2(message.sds_config, at, ctx)
             plan = SecretPlan(f"file/{file}/{message.name}", message.name, kind, file)
         else:
-            prefix = f"sds.{message.name.replace(':', '_')}."
+            prefix = f"sds.{stat_name(message.name)}."
             wanted = ctx.resources.want(
                 ResourceType.SECRET, message.name, message.sds_config, at, ctx, prefix
             )

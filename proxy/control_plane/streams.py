@@ -13,6 +13,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf import any_pb2
 from msgspec import Struct, field
 
+from xds_client.names import collection_of, normal
 from xds_client.resource_types import ResourceType, resource_type
 
 _COMPLETE: Final = {ResourceType.CLUSTER, ResourceType.LISTENER, ResourceType.SCOPED_ROUTE}
@@ -65,6 +66,15 @@ class Subscribed(Struct):
     nonce: str = ""
     sent_version: str = ""
     asked: set[str] | None = None
+
+    def wants(self, name: str) -> bool:
+        """Whether a resource was asked for: by its name, by its collection or with everything."""
+        return (
+            self.wildcard
+            or name in self.names
+            or normal(name) in self.names
+            or collection_of(name) in self.names
+        )
 
 
 class ServerStream:
@@ -143,7 +153,7 @@ class ServerStream:
         state.wildcard = (state.wildcard or "*" in subscribe) and "*" not in dropped
         state.names = (state.names | subscribe - {"*"}) - dropped
         if not state.wildcard:
-            state.sent = {name: version for name, version in state.sent.items() if name in state.names}
+            state.sent = {name: version for name, version in state.sent.items() if state.wants(name)}
         if not first:
             for name in subscribe:
                 state.sent.pop(name, None)
@@ -162,11 +172,7 @@ class ServerStream:
 
     def _send_sotw(self, kind: ResourceType, state: Subscribed) -> None:
         resources = self._resources
-        found = {
-            name: entry
-            for name, entry in resources.by_type[kind].items()
-            if state.wildcard or name in state.names
-        }
+        found = {name: entry for name, entry in resources.by_type[kind].items() if state.wants(name)}
         if not found and not state.wildcard and kind not in _COMPLETE:
             return
         response = discovery_pb2.DiscoveryResponse(
@@ -186,12 +192,14 @@ class ServerStream:
         )
         response.control_plane.identifier = self._resources.identifier
         for name, (version, _) in resources.items():
-            if (state.wildcard or name in state.names) and state.sent.get(name) != version:
+            if state.wants(name) and state.sent.get(name) != version:
                 ttl = self._resources.ttls.get((kind, name), 0.0)
                 response.resources.append(self._resources.wrapper(kind, name, ttl))
                 state.sent[name] = version
         gone = [name for name in state.sent if name not in resources]
-        gone += [name for name in asked if name != "*" and name not in resources and name not in gone]
+        # A collection that has no members is said to be missing, too.
+        known = {*resources, *map(collection_of, resources), "*"}
+        gone += [name for name in asked if name not in known and name not in gone]
         for name in gone:
             state.sent.pop(name, None)
         response.removed_resources.extend(gone)

@@ -7,6 +7,7 @@ from typing import Any
 
 from proxy.discovery.snapshot_file import Section
 from xds_client.api import WILDCARD, RefusedWhole, Rejection, Resource, Update
+from xds_client.names import collection_of, is_collection
 from xds_client.resource_types import ResourceType
 
 
@@ -40,8 +41,9 @@ class Part:
             return [self.kept[name]] if name in self.kept else []
         if name == WILDCARD:
             return list(self.kept.values())
-        start = name.removesuffix(WILDCARD).removesuffix("/") + "/"
-        return [resource for key, resource in self.kept.items() if key.startswith(start)]
+        if is_collection(name):
+            return [resource for key, resource in self.kept.items() if collection_of(key) == name]
+        return [resource for key, resource in self.kept.items() if key.startswith(f"{name}/")]
 
     def note(self, update: Update, rejections: Sequence[Rejection]) -> None:
         """What an update leaves accepted."""
@@ -66,4 +68,4 @@ class Part:
 
 def lists(kind: ResourceType, name: str) -> bool:
     """Whether a name stands for many resources: a wildcard, a collection, the virtual hosts of a route table."""
-    return name.endswith(WILDCARD) or (kind is ResourceType.VIRTUAL_HOST and "/" not in name)
+    return is_collection(name) or (kind is ResourceType.VIRTUAL_HOST and "/" not in name)

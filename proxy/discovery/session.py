@@ -15,7 +15,6 @@ from proxy.discovery.listeners import ListenerTable
 from proxy.discovery.wanted import STATIC, WantedResources
 from proxy.discovery.warming import Warming
 from xds_client.api import (
-    WILDCARD,
     Client,
     RefusedWhole,
     Rejection,
@@ -144,8 +143,10 @@ class ListConsumer:
         finally:
             self.first.set()
 
-    def missing(self, name: str, *, said: bool = False) -> None:
-        """See `Consumer`: nothing was asked for by name."""
+    def missing(self, name: str, *, said: bool = False) -> None:  # noqa: ARG002 - there is one name
+        """See `Consumer`. A collection that the server says to be empty is an answer."""
+        if said:
+            self.first.set()
 
     def failed(self, reason: str) -> None:
         """See `Consumer`."""
@@ -154,11 +155,14 @@ class ListConsumer:
 
 
 class Discovery:
-    """See module. `dynamic` is the `dynamic_resources` of the bootstrap."""
+    """See module. `dynamic` is the `dynamic_resources` of the bootstrap; `names` has what stands for all listeners
+    and all clusters there.
+    """
 
     def __init__(
         self,
         dynamic: Any,
+        names: Mapping[ResourceType, str],
         client: Client,
         clusters: ClusterTable,
         listeners: ListenerTable,
@@ -166,6 +170,7 @@ class Discovery:
         stats: StatRegistry,
     ) -> None:
         self._dynamic = dynamic
+        self._names = names
         self.client = client
         self._clusters = clusters
         self._listeners = listeners
@@ -215,7 +220,7 @@ class Discovery:
             consumer = self._consumers[kind] = ListConsumer(table, self.client, needs)
             self.awaited[kind] = time.time()
             source = getattr(self._dynamic, field)
-            consumer.subscription = self.client.subscribe(kind, source, (WILDCARD,), consumer)
+            consumer.subscription = self.client.subscribe(kind, source, (self._names[kind],), consumer)
             self._stats.add(prefix, SubscriptionStats(prefix, consumer.subscription.counters))
             await consumer.first.wait()
             del self.awaited[kind]

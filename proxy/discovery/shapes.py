@@ -14,6 +14,7 @@ from typing import Any, Final
 from envoy.config.cluster.v3 import cluster_pb2
 from msgspec import Struct
 
+from proxy.base.stat_names import stat_name
 from proxy.config.resources import ResourceWant
 from xds_client.resource_types import ResourceType
 
@@ -38,7 +39,7 @@ class ClusterShape(Struct, frozen=True):
             ResourceType.ENDPOINT,
             self.service_name or self.name,
             like.source,
-            f"cluster.{(self.stat_name or self.name).replace(':', '_')}.",
+            f"cluster.{stat_name(self.stat_name or self.name)}.",
             like.terms,
             like.waits,
         )

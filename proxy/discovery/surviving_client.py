@@ -24,11 +24,11 @@ from proxy.discovery.snapshot_file import Section
 from proxy.discovery.snapshot_store import SnapshotStore
 from proxy.discovery.surviving_watch import Watch
 from xds_client.api import (
-    WILDCARD,
     Client,
     Consumer,
     Subscription,
 )
+from xds_client.names import is_collection
 from xds_client.resource_types import ResourceType
 
 logger = logging.getLogger("outrider.config")
@@ -99,7 +99,7 @@ class SurvivingClient(ForwardingClient):
         wanted = list(names)
         if source.WhichOneof("config_source_specifier") not in {"ads", "api_config_source"}:
             return self._client.subscribe(type, source, wanted, consumer)
-        collection = next((name for name in wanted if name.endswith(WILDCARD)), "")
+        collection = next((name for name in wanted if is_collection(name)), "")
         serialized = source.SerializeToString(deterministic=True)
         part = self._parts.get((type, serialized, collection))
         if part is None:

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from proxy.base.address import Address
 from proxy.base.services import WorkerServices
+from proxy.base.stat_names import stat_name
 from proxy.base.stream_info import DrainState, GradualDrain
 from proxy.config.context import CompileContext
 from proxy.config.durations import seconds
@@ -165,7 +166,7 @@ def _stat_prefix(message: Any, addresses: tuple[ListenAddress, ...]) -> str:
         or internal
         or (addresses[0].address.text if addresses else "invalid_address_listener")
     )
-    return f"listener.{scope.replace(':', '_')}."
+    return f"listener.{stat_name(scope)}."
 
 
 def _compile_chains(

@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from proxy.access_log.compile import CompiledAccessLog, compile_access_logs
+from proxy.base.stat_names import stat_name
 from proxy.codec.http1_request import UnderscoresAction
 from proxy.codec.http2_options import Http2Options
 from proxy.config import durations
@@ -26,7 +27,7 @@ from proxy.hcm.discovered_filter import HttpFilterConfig
 from proxy.hcm.filter_config import compile_http_filters
 from proxy.hcm.local_reply import LocalReplyMapper, compile_local_reply
 from proxy.router.discovered_table import discovered_table
-from proxy.router.route_table import RouteTable, compile_route_table, stat_name
+from proxy.router.route_table import RouteTable, compile_route_table
 from proxy.router.scope_list import ScopedRoutes, compile_scoped_routes
 from xds_client.resource_types import ResourceType
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
+from proxy.base.stat_names import stat_name
 from proxy.base.stats import StatGroup, StatRegistry
 from proxy.router.route import Route
-from proxy.upstream.cluster_stats import ClusterStats, CodeCounts, stat_name
+from proxy.upstream.cluster_stats import ClusterStats, CodeCounts
 
 
 class RequestStats(StatGroup):

@@ -9,6 +9,7 @@ from envoy.config.route.v3 import route_components_pb2, route_pb2
 from proxy.base.matchers import ascii_lower
 from proxy.base.messages import RequestHead
 from proxy.base.regex import wire_text
+from proxy.base.stat_names import stat_name
 from proxy.config.context import CompileContext
 from proxy.config.resources import ResourceSource
 from proxy.router.direct_response import DEFAULT_MAX_BODY
@@ -169,11 +170,6 @@ def _duplicate(domain: str, table: str) -> str:
     return (
         f"Only unique values for domains are permitted. Duplicate entry of domain {domain} in route {table}"
     )
-
-
-def stat_name(name: str) -> str:
-    """A table's name in the names of its stats, behind "rds."."""
-    return name.replace(":", "_")
 
 
 def compile_route_table(message: Any, path: str, ctx: CompileContext, *, eager: bool = False) -> RouteTable:

@@ -13,10 +13,11 @@ from envoy.config.core.v3 import config_source_pb2
 from msgspec import Struct
 
 from proxy.base.messages import RequestHead
+from proxy.base.stat_names import stat_name
 from proxy.config.context import CompileContext
 from proxy.config.resources import DEMANDED, ResourceSource
 from proxy.router.rewrite import first_value
-from proxy.router.route_table import RouteTable, compile_route_table, stat_name
+from proxy.router.route_table import RouteTable, compile_route_table
 from xds_client.api import WILDCARD
 from xds_client.resource_types import ResourceType
 

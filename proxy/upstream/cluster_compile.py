@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from proxy.base.address import Address
+from proxy.base.stat_names import stat_name
 from proxy.config.any_unpack import unpack
 from proxy.config.context import CompileContext
 from proxy.config.durations import seconds
@@ -150,7 +151,7 @@ def _endpoints(
         eds.eds_config,
         f"{path}.eds_cluster_config.eds_config",
         ctx,
-        f"cluster.{(message.alt_stat_name or message.name).replace(':', '_')}.",
+        f"cluster.{stat_name(message.alt_stat_name or message.name)}.",
     )
     return (), source
 

@@ -13,13 +13,14 @@ from envoy.config.cluster.v3 import cluster_pb2
 
 from proxy.base.runtime import Runtime
 from proxy.base.services import WorkerServices
+from proxy.base.stat_names import stat_name
 from proxy.base.stats import Group, StatRegistry
 from proxy.config.context import CompileContext
 from proxy.upstream.choosers import make_chooser
 from proxy.upstream.circuit_breaker import SharedSlots
 from proxy.upstream.cluster import Cluster, Resolved, compile_cluster
 from proxy.upstream.cluster_config import ClusterConfig
-from proxy.upstream.cluster_stats import ClusterStats, stat_name
+from proxy.upstream.cluster_stats import ClusterStats
 from proxy.upstream.health_flags import HostKey
 from proxy.upstream.host import Host, Locality
 from proxy.upstream.lb.api import Draw

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
+from proxy.base.stat_names import stat_name
 from proxy.base.stats import Histogram, StatGroup
 from proxy.codec.http2_stats import Http2CodecStats
 from proxy.upstream.circuit_breaker import PRIORITIES
@@ -134,11 +135,6 @@ _SHARED = frozenset(
         *(f"circuit_breakers.{one}.remaining_{name}" for one in PRIORITIES for name in _REMAINING),
     ]
 )
-
-
-def stat_name(name: str) -> str:
-    """A cluster name as it stands in stat names: Envoy writes "_" for ":"."""
-    return name.replace(":", "_")
 
 
 class ClusterStats(_Counters, _Gauges, _Http1Counters, StatGroup):

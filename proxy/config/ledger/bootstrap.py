@@ -11,11 +11,10 @@ envoy.config.bootstrap.v3.Bootstrap
   ~ names are resolved by our own resolver: typed_dns_resolver_config
   ~ there is one kind of socket: default_socket_interface
   ~ header lookup needs no declaration: inline_headers
-  ~ only xDS resource names carry them: node_context_params
   ~ there are no performance traces: perf_tracing_file_path
   ~ the memory allocator is Python's: memory_allocator_manager
   ~ no gRPC client is in use yet: grpc_async_client_manager_config
-  + dynamic_resources
+  + dynamic_resources node_context_params
   - comes with xDS: hds_config config_sources default_config_source xds_delegate_extension
   - comes with xDS: xds_config_tracker_extension
   - comes with stats sinks: stats_sinks stats_eviction_interval
@@ -48,8 +47,7 @@ envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectio
   + max_active_downstream_connections
 
 envoy.config.bootstrap.v3.Bootstrap.DynamicResources
-  + lds_config cds_config ads_config
-  - comes with xDS: lds_resources_locator cds_resources_locator
+  + lds_config cds_config ads_config lds_resources_locator cds_resources_locator
 
 envoy.config.bootstrap.v3.Bootstrap.StaticResources
   + listeners clusters secrets

@@ -17,9 +17,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from proxy.base.address import Address
+from proxy.base.stat_names import stat_name
 from proxy.base.stats import StatGroup, StatRegistry
 from proxy.upstream.cluster_config import ClusterConfig, Discovery, DnsConfig
-from proxy.upstream.cluster_stats import stat_name
 from proxy.upstream.discovery.schedule import Answer, BackOff, refresh_delay
 from proxy.upstream.health_flags import EXCLUDING, Health, HostKey, coarse, configured_flags
 from proxy.upstream.lb.api import Draw

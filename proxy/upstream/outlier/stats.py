@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from proxy.base.stat_names import stat_name
 from proxy.base.stats import StatGroup
-from proxy.upstream.cluster_stats import stat_name
 
 _CAUSES = (
     "consecutive_5xx",

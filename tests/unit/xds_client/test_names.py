@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from xds_client.names import collection_of, normal, parse
+from xds_client.names import collection_of, is_collection, normal, parse
 
 
-def test_parameters_are_sorted_and_escapes_kept() -> None:
-    assert normal("xdstp://a/t.T/x%20y/z?b=2&a=1%26") == "xdstp://a/t.T/x%20y/z?a=1%26&b=2"
+def test_parameters_are_sorted_and_needed_escapes_kept() -> None:
+    assert normal("xdstp://a/t.T/x%20y/z?b=2&a=1%26") == "xdstp://a/t.T/x y/z?a=1%26&b=2"
 
 
 def test_the_collection_of_a_resource() -> None:
@@ -20,3 +20,20 @@ def test_what_is_no_structured_name(name: str) -> None:
     with pytest.raises(ValueError, match="xdstp"):
         parse(name)
     assert normal(name) == name
+
+
+def test_what_is_escaped_is_what_envoy_escapes() -> None:
+    assert normal('xdstp://a~b/t.T/x:y/[z]?k={"n":1}&l=%C3%A9%FF%2F') == (
+        'xdstp://a%7Eb/t.T/x%3Ay/%5Bz%5D?k={"n":1}&l=%C3%A9%FF/'
+    )
+
+
+def test_parameters_are_in_the_order_of_their_text() -> None:
+    assert normal("xdstp://a/t.T/x?a=1&a!=2") == "xdstp://a/t.T/x?a!=2&a=1"
+
+
+def test_a_collection_is_known_by_the_end_of_its_path() -> None:
+    assert is_collection("*")
+    assert is_collection("xdstp://a/t.T/x/*?p=q")
+    assert not is_collection("xdstp://a/t.T/x/y?p=*")
+    assert not is_collection("plain/*")

@@ -203,3 +203,17 @@ def test_an_error_of_the_server_is_shown() -> None:
     accept(state, response)
     status = state.records["a"].describe("a")
     assert (status.client_status, status.rejected_reason) == (ClientStatus.RECEIVED_ERROR, "not for you")
+
+
+def test_a_collection_without_members_is_known_to_be_empty() -> None:
+    collection = "xdstp://a/envoy.config.cluster.v3.Cluster/x/*?p=q"
+    member = "xdstp://a/envoy.config.cluster.v3.Cluster/x/one?p=q"
+    state = started(collection)
+    assert list(state.request().resource_names) == [collection]
+    assert accept(state, sotw()).absent == [collection]
+    change = accept(state, sotw(cluster(member), cluster("xdstp://a/envoy.config.cluster.v3.Cluster/y")))
+    assert [resource.name for resource in change.added] == [member]
+    assert not change.absent
+    change = accept(state, sotw())
+    assert (change.removed, change.absent) == ([member], [collection])
+    assert not state.records

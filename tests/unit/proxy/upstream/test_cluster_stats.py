@@ -1,10 +1,6 @@
 """Envoy's names of a cluster's numbers."""
 
-from proxy.upstream.cluster_stats import ClusterStats, stat_name
-
-
-def test_a_colon_in_the_name_becomes_an_underscore():
-    assert stat_name("outbound|80||a:b") == "outbound|80||a_b"
+from proxy.upstream.cluster_stats import ClusterStats
 
 
 def test_everything_starts_at_zero_and_codes_are_absent():
