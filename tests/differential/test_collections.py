@@ -160,3 +160,28 @@ def test_a_member_that_is_refused_leaves_the_others(sides: list[Side]) -> None:
         return side.active(), side.get(), side.proxy.stats("cluster_manager.cds.update_rejected")
 
     both(sides, refuse)
+
+
+def test_an_empty_collection_is_an_answer_in_both_protocols(sides: list[Side]) -> None:
+    """Envoy passes an empty state of the world over: it waits for members, and keeps those that are gone."""
+    sotw = "StreamAggregatedResources"
+
+    def begin(side: Side) -> bool:
+        side.server.release(*TYPES)
+        side.server.wait_for(lambda: side.server.requests)
+        try:
+            side.proxy.wait_ready(3)
+        except AssertionError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(2) as pool:
+        envoy, outrider = pool.map(begin, sides)
+    heard = sides[0].server.requests[0].method.rpartition("/")[2] != sotw
+    assert (envoy, outrider) == (heard, True)
+
+    fill(sides[1])
+    sides[1].eventually(lambda: sides[1].active()[1]["listener_manager.total_listeners_active"])
+    assert sides[1].get() == 200
+    sides[1].server.remove(LDS, member(LISTENERS, "l"))
+    sides[1].eventually(lambda: not sides[1].active()[1]["listener_manager.total_listeners_active"])

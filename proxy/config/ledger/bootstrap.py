@@ -15,7 +15,9 @@ envoy.config.bootstrap.v3.Bootstrap
   ~ the memory allocator is Python's: memory_allocator_manager
   ~ no gRPC client is in use yet: grpc_async_client_manager_config
   + dynamic_resources node_context_params
-  - comes with xDS: hds_config config_sources default_config_source xds_delegate_extension
+  - comes with xDS: hds_config xds_delegate_extension
+  - sources are not looked up by authority, name one where the resource is named: config_sources
+  - sources are not looked up by authority, name one where the resource is named: default_config_source
   - comes with xDS: xds_config_tracker_extension
   - comes with stats sinks: stats_sinks stats_eviction_interval
   ~ no spans are recorded: tracing

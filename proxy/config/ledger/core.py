@@ -69,7 +69,7 @@ envoy.config.core.v3.TcpKeepalive
 envoy.config.core.v3.ConfigSource
   + path path_config_source resource_api_version api_config_source ads initial_fetch_timeout
   - name the source itself: self
-  - xdstp names are not supported yet: authorities
+  - sources are not looked up by authority, name one where the resource is named: authorities
 
 envoy.config.core.v3.PathConfigSource
   + path watched_directory

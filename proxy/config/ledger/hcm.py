@@ -50,7 +50,7 @@ envoy.extensions.filters.network.http_connection_manager.v3.ScopedRouteConfigura
 
 envoy.extensions.filters.network.http_connection_manager.v3.ScopedRds
   + scoped_rds_config_source
-  - xdstp names are not supported yet: srds_resources_locator
+  - only listeners and clusters of the bootstrap come by a locator: srds_resources_locator
 
 envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.InternalAddressConfig
   + unix_sockets cidr_ranges
@@ -91,7 +91,7 @@ envoy.extensions.filters.http.on_demand.v3.PerRouteConfig
 
 envoy.extensions.filters.http.on_demand.v3.OnDemandCds
   + source timeout
-  - xdstp names are not supported yet: resources_locator
+  - only listeners and clusters of the bootstrap come by a locator: resources_locator
 
 envoy.extensions.filters.http.buffer.v3.Buffer
   + max_request_bytes

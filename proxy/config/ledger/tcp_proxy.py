@@ -11,7 +11,7 @@ envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
 
 envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.OnDemand
   + odcds_config timeout
-  - xdstp names are not supported yet: resources_locator
+  - only listeners and clusters of the bootstrap come by a locator: resources_locator
 
 envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TunnelingConfig
   + hostname use_post post_path headers_to_add propagate_response_headers propagate_response_trailers
