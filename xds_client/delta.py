@@ -12,7 +12,7 @@ from typing import Any
 from envoy.service.discovery.v3 import discovery_pb2
 
 from xds_client.api import WILDCARD
-from xds_client.messages import body_name, same_type, set_error
+from xds_client.messages import body_name, lifetime, same_type, set_error
 from xds_client.names import normal
 from xds_client.resource_types import ResourceType
 from xds_client.state import Change, TypeState, wrapped
@@ -150,7 +150,7 @@ class DeltaState(TypeState):
             change.unchanged.append(name)
             change.lifetimes[name] = None
             if wrapper.HasField("ttl"):
-                change.lifetimes[name] = wrapper.ttl.seconds + wrapper.ttl.nanos / 1e9
+                change.lifetimes[name] = lifetime(wrapper.ttl)
         elif wrapper.aliases:
             change.absent.extend(alias for alias in wrapper.aliases if alias in self.names)
         elif not wrapper.HasField("ttl"):

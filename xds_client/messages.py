@@ -18,6 +18,11 @@ INTERNAL: Final = 13
 MAX_ERROR_DETAIL: Final = 4096
 """Bytes of a NACK's message: what Envoy leaves of it, since servers limit the size of metadata and logs."""
 
+MAX_LIFETIME: Final = 9_223_372_035
+"""Seconds of a TTL: the most that any nanoseconds may follow in 64 bits of them, which is where Envoy ends."""
+
+_MAX_NANOS: Final = 999_999_999
+
 _LONG_DETAIL: Final = "...(truncated)"
 
 
@@ -68,6 +73,19 @@ def seconds(duration: Any) -> float:
     """A `google.protobuf.Duration` in seconds."""
     value: float = duration.seconds + duration.nanos / 1e9
     return value
+
+
+def lifetime(duration: Any) -> float:
+    """A `discovery.v3.Resource.ttl` in seconds. Raises ValueError for what Envoy refuses as a duration."""
+    if duration.seconds < 0 or duration.nanos < 0:
+        raise ValueError(f"Invalid duration: Expected positive duration: {_plain(duration)}")
+    if duration.nanos > _MAX_NANOS or duration.seconds > MAX_LIFETIME:
+        raise ValueError(f"Invalid duration: Duration out-of-range: {_plain(duration)}")
+    return seconds(duration)
+
+
+def _plain(duration: Any) -> str:
+    return f"seconds: {duration.seconds} nanos: {duration.nanos}"
 
 
 def set_error(request: Any, reason: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from xds_client.api import WILDCARD, ClientStatus, Rejection, Resource, ResourceStatus
-from xds_client.messages import seconds
+from xds_client.messages import lifetime
 from xds_client.names import collection_of, is_collection
 from xds_client.resource_types import ResourceType
 
@@ -275,13 +275,13 @@ def _reasons(rejections: Sequence[Rejection]) -> list[str]:
 
 
 def wrapped(wrapper: Any, name: str, version: str) -> Resource:
-    """The resource in a `discovery.v3.Resource`."""
+    """The resource in a `discovery.v3.Resource`. Raises ValueError for a TTL that is no lifetime."""
     return Resource(
         name,
         version,
         wrapper.resource.value,
         wrapper.resource.type_url,
-        seconds(wrapper.ttl) if wrapper.HasField("ttl") else None,
+        lifetime(wrapper.ttl) if wrapper.HasField("ttl") else None,
         tuple(wrapper.aliases),
         wrapper.metadata.SerializeToString() if wrapper.HasField("metadata") else b"",
     )
