@@ -73,6 +73,7 @@ class SniffingAcceptor(Acceptor):
         filters = self.rules.live.filters
         if filters is None:
             self.stats.extension_config_missing += 1
+            self._log(connection, None)
             transport.abort()
             return
         waits, decision = _ask(filters, 0, connection, transport)

@@ -179,7 +179,7 @@ def test_a_network_filter_that_does_not_come(sotw: list[Side]) -> None:
     push(sotw, start)
     agree(sotw, heard, b"")
     listener_stats(sotw, "network_extension_config_missing", "downstream_cx_total", "downstream_cx_active")
-    logged(sotw, 1)
+    assert len(logged(sotw, 1)) == 1
 
     def fall_back(side: Side) -> None:
         options = {"default_config": default, "apply_default_config_without_warming": True}
@@ -271,6 +271,7 @@ def test_a_listener_filter_that_does_not_come(sotw: list[Side]) -> None:
     push(sotw, start)
     agree(sotw, heard, b"")
     listener_stats(sotw, "extension_config_missing", "downstream_cx_total", "downstream_pre_cx_active")
+    assert len(logged(sotw, 1)) == 1
     push(sotw, lambda side: side.server.set(brought("f", INSPECTOR)))
     agree(sotw, lambda side: heard(side, b"GET / HTTP/1.1\r\n\r\n"), b"hello")
 
