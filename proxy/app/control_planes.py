@@ -16,7 +16,6 @@ from proxy.app.discovery_client import open_client
 from proxy.app.process_stats import ProcessStats
 from proxy.app.worker_table import WorkerHandle, WorkerTable
 from proxy.discovery.clusters import ClusterTable
-from proxy.discovery.collections import list_names
 from proxy.discovery.listeners import ListenerTable
 from proxy.discovery.session import Discovery
 from proxy.discovery.wanted import WantedResources
@@ -68,6 +67,8 @@ class ControlPlanes:
 
     def start(self) -> Discovery:
         """Be ready to ask."""
+        from proxy.discovery.collections import list_names
+
         client, self.surviving = open_client(
             self._loop,
             self._bootstrap,

@@ -7,7 +7,8 @@ Source: `Bootstrap.DynamicResources.lds_resources_locator`, `Bootstrap.node_cont
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import attrgetter
 from typing import Any, Final
 
 from google.protobuf import json_format
@@ -15,12 +16,6 @@ from google.protobuf import json_format
 from xds_client.api import WILDCARD
 from xds_client.names import SCHEME, parse
 from xds_client.resource_types import ResourceType
-
-_FIELDS: Final = frozenset({"id", "cluster", "user_agent_name", "user_agent_version"})
-_LOCALITY: Final = frozenset({"region", "zone", "sub_zone"})
-_OTHERS: Final = frozenset(
-    {"metadata", "user_agent_build_version.version", "user_agent_build_version.metadata"}
-)
 
 #: Type and fields of `dynamic_resources`: source and locator.
 LISTS: Final = (
@@ -42,7 +37,7 @@ def list_names(bootstrap: Any) -> dict[ResourceType, str]:
 def check_locators(bootstrap: Any, context: Any) -> None:
     """What is wrong with the locators of a bootstrap and with what goes into them goes to a `CompileContext`."""
     for index, param in enumerate(bootstrap.node_context_params):
-        if not _means_something(param):
+        if param not in _PARAMETERS:
             context.warning(
                 f"node_context_params[{index}]", f"{param!r} is nothing of a node; it is left out"
             )
@@ -78,25 +73,31 @@ def node_context(node: Any, params: Iterable[str]) -> dict[str, str]:
     """The context parameters that tell of a `core.v3.Node`; names that mean nothing are left out, as in Envoy."""
     context: dict[str, str] = {}
     for param in params:
-        key = f"xds.node.{param}"
-        place, _, field = param.partition(".")
-        if param in _FIELDS:
-            context[key] = getattr(node, param)
-        elif place == "locality" and field in _LOCALITY:
-            context[key] = getattr(node.locality, field)
-        elif param == "metadata":
-            context |= _metadata(node.metadata, key)
-        elif param == "user_agent_build_version.version":
-            version = node.user_agent_build_version.version
-            context[key] = f"{version.major_number}.{version.minor_number}.{version.patch}"
-        elif param == "user_agent_build_version.metadata":
-            context |= _metadata(node.user_agent_build_version.metadata, key)
+        read = _PARAMETERS.get(param)
+        if read is not None:
+            found = read(node)
+            key = f"xds.node.{param}"
+            context |= {key: found} if isinstance(found, str) else _metadata(found, key)
     return context
 
 
-def _means_something(param: str) -> bool:
-    place, _, field = param.partition(".")
-    return param in _FIELDS or param in _OTHERS or (place == "locality" and field in _LOCALITY)
+def _build_version(node: Any) -> str:
+    version = node.user_agent_build_version.version
+    return f"{version.major_number}.{version.minor_number}.{version.patch}"
+
+
+#: What of a node a parameter tells: a text, or metadata whose fields are parameters of their own.
+_PARAMETERS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    **{
+        path: attrgetter(path)
+        for path in (
+            *("id", "cluster", "user_agent_name", "user_agent_version"),
+            *("locality.region", "locality.zone", "locality.sub_zone"),
+            *("metadata", "user_agent_build_version.metadata"),
+        )
+    },
+    "user_agent_build_version.version": _build_version,
+}
 
 
 def _metadata(metadata: Any, key: str) -> dict[str, str]:

@@ -173,7 +173,7 @@ class Cluster:
             self.balancer = SubsetBalancer(config.lb, around, self.priority_set)
             self.choose_by_stream = self.retry_by_stream = self._choose_in_subset
         if config.lb.host_sources:
-            from proxy.upstream.choosers.override_host import OverrideHost  # few clusters let requests choose
+            from proxy.upstream.lb.override_host import OverrideHost  # few clusters let requests choose
 
             override = OverrideHost(self, config.lb.host_sources)
             self.choose_by_stream, self.retry_by_stream = override.choose, override.choose_again

@@ -168,6 +168,7 @@ def _subset(config: Any, base: LbConfig, path: str, ctx: CompileContext, depth: 
 
 def _wrr_locality(config: Any, base: LbConfig, path: str, ctx: CompileContext, depth: int) -> LbConfig:
     child = _from_list(config.endpoint_picking_policy, base, f"{path}.endpoint_picking_policy", ctx, depth)
+    _refuse_override(child, f"{path}.endpoint_picking_policy", ctx)
     if child.policy is not LbPolicy.CLIENT_SIDE_WEIGHTED_ROUND_ROBIN and not ctx.problems:
         ctx.problem(
             f"{path}.endpoint_picking_policy",

@@ -39,6 +39,13 @@ def test_a_breaker_of_tcp_takes_more_connections_when_asked() -> None:
     assert cluster["circuit_breakers"]["thresholds"][0]["max_connections"] == 5000
 
 
+def test_only_a_listener_for_redirected_connections_asks_where_they_were_going() -> None:
+    (listener,) = resources(Config(kind="tcp", original_dst=True))["listeners"]
+    assert [one["name"] for one in listener["listener_filters"]] == ["envoy.filters.listener.original_dst"]
+    (listener,) = resources(Config(kind="tcp"))["listeners"]
+    assert "listener_filters" not in listener
+
+
 def test_a_mesh_has_a_virtual_host_for_each_cluster() -> None:
     made = yaml.safe_load(configs.mesh(1, 2, 3, 50))["static_resources"]
     manager = made["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
