@@ -17,6 +17,7 @@ import pytest
 from tests.support.certs import Authority, Issued
 from tests.support.configs import Json, address, file_log, typed
 from tests.support.differential import Pair, Side, same_verdict
+from tests.support.managers import logging_apart
 
 NETWORK = "envoy.extensions.filters.network."
 TLS = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
@@ -255,9 +256,21 @@ def test_tls(pair: Pair, authority: Authority) -> None:
 def test_a_client_with_the_right_name(pair: Pair, authority: Authority, version: ssl.TLSVersion) -> None:
     context = authority.client_context(authority.issue("spiffe://good/a"))
     context.maximum_version = version
+    # What clients prefer by default depends on who built their Python.
+    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
     with logged(pair, hide_port) as lines, pair.same_stats("listener.mutual."):
         assert pair.same_value("tls", handshakes("mutual", context), settle=0)[3] == "x"
     assert "spiffe://good/a" in lines[0]
+
+
+@pytest.mark.parametrize("first", ["", "ECDHE-ECDSA-AES256-GCM-SHA384:"], ids=["most", "more"])
+def test_a_client_that_prefers_another_cipher(pair: Pair, authority: Authority, first: str) -> None:
+    context = authority.client_context()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(f"{first}ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES128-GCM-SHA256")
+    attempt = handshakes("tls", context)
+    with logging_apart(pair, 1):
+        pair.same_value("cipher", lambda side: attempt(side)[1], settle=0)
 
 
 def test_a_client_with_another_name_gets_nothing(pair: Pair, authority: Authority) -> None:
