@@ -7,8 +7,8 @@ import pytest
 
 from proxy.admin.commands import Commands
 from proxy.admin.config import AdminConfig
+from proxy.admin.connection import is_local
 from proxy.admin.http import parse_target
-from proxy.admin.server import is_local
 from proxy.base.address import Address
 from tests.support.admin_state import FakeAdminState, ask, collected
 

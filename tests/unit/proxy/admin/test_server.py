@@ -8,6 +8,7 @@ from typing import Any
 import h11
 import pytest
 
+from proxy.admin import connection as connection_module
 from proxy.admin import server as server_module
 from proxy.admin.server import AdminServer
 from proxy.base.stats import StatRegistry, ZeroGroup, collect
@@ -142,7 +143,7 @@ def test_a_request_that_is_no_http_is_refused_and_closed(request_bytes: bytes, s
 
 
 def test_a_body_over_the_limit_is_refused_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "MAX_BODY_BYTES", 10)
+    monkeypatch.setattr(connection_module, "MAX_BODY_BYTES", 10)
     state = FakeAdminState()
     server = AdminServer(state)
     data = _talk(
@@ -158,13 +159,13 @@ def test_a_body_over_the_limit_is_refused_and_closed(monkeypatch: pytest.MonkeyP
     "request_bytes", [b"", b"GET /ready HT", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"]
 )
 def test_a_silent_client_is_cut_off(monkeypatch: pytest.MonkeyPatch, request_bytes: bytes) -> None:
-    monkeypatch.setattr(server_module, "IDLE_TIMEOUT", 0.01)
-    monkeypatch.setattr(server_module, "REQUEST_TIMEOUT", 0.01)
+    monkeypatch.setattr(connection_module, "IDLE_TIMEOUT", 0.01)
+    monkeypatch.setattr(connection_module, "REQUEST_TIMEOUT", 0.01)
     assert _talk(AdminServer(FakeAdminState()), request_bytes, eof=False) == b""
 
 
 def test_a_client_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "WRITE_TIMEOUT", 0.01)
+    monkeypatch.setattr(connection_module, "WRITE_TIMEOUT", 0.01)
     server = AdminServer(FakeAdminState())
     _talk(server, _READY, eof=False, stuck=True)
     assert server.http_stats.downstream_cx_active == 0
