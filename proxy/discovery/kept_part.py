@@ -12,13 +12,16 @@ from xds_client.resource_types import ResourceType
 
 
 class Part:
-    """One section: what is accepted, and what the snapshot still has of it."""
+    """One section: what is accepted, and what the snapshot still has of it. `server` is whom it is asked of."""
 
-    def __init__(self, kind: ResourceType, source: Any, serialized: bytes, collection: str) -> None:
+    def __init__(
+        self, kind: ResourceType, source: Any, serialized: bytes, collection: str, server: str
+    ) -> None:
         self.type = kind
         self.message = source
         self.source = serialized
         self.collection = collection
+        self.server = server
         self.accepted: dict[str, Resource] = {}
         self.version = ""
         self.answered = False
@@ -60,7 +63,10 @@ class Part:
         """What is to be kept. What expires is left out: it must not outlive its time."""
         if self.answered and connected:
             self.confirmed = now
-        resources = self.accepted if self.answered else {**self.kept, **self.accepted}
+        resources = {
+            **self.kept,
+            **self.accepted,
+        }  # once it is answered, only what is still waited for is left
         kept = tuple(one for one in resources.values() if one.ttl is None)
         version = self.version if self.answered else self.version or self.kept_version
         return Section(self.type, self.source, self.collection, version, self.confirmed, kept)

@@ -2,8 +2,9 @@
 
 It sits between the tables and the client proper. Resources of the snapshot reach a table as an update like any
 other, so they pass the same checks; what the control plane then sends replaces them, and what it no longer has is
-removed. A section of the snapshot (one type of one source) is used when the stream of its source has failed, or
-`ANSWER_SECONDS` after it was asked for, and only until the first answer. Files are not kept: they are there.
+removed. A section of the snapshot (one type of one source) is used when the stream of its source has failed, or its
+server is silent for longer than `Patience` has it, and only until the first answer; in a start, a name that this
+answer leaves out is taken from the snapshot too. Files are not kept: they are there.
 
 A delta stream is not resumed from the versions of the snapshot: a server that was set up anew may use the same
 versions for other contents, and only a full answer shows it.
@@ -20,6 +21,7 @@ from msgspec import Struct
 
 from proxy.discovery.forwarding_client import ForwardingClient
 from proxy.discovery.kept_part import Part
+from proxy.discovery.patience import ANSWER_SECONDS, Patience
 from proxy.discovery.snapshot_file import Section
 from proxy.discovery.snapshot_store import SnapshotStore
 from proxy.discovery.surviving_watch import Watch
@@ -32,13 +34,6 @@ from xds_client.names import is_collection
 from xds_client.resource_types import ResourceType
 
 logger = logging.getLogger("outrider.config")
-
-ANSWER_SECONDS: Final = 5.0
-"""How long a control plane that is connected, or still connecting, has for its first answer.
-
-A restart then costs seconds rather than the 15 s of Envoy's `initial_fetch_timeout`, and a healthy server that is
-merely busy has answered by then.
-"""
 
 _LOOK_SECONDS: Final = 0.1
 
@@ -81,6 +76,7 @@ class SurvivingClient(ForwardingClient):
         self._watches: list[Watch] = []
         self._others: dict[tuple[ResourceType, bytes, str], Section] = {}
         self._started = started
+        self._patience = Patience()
         self._loaded = not store.exists
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -103,8 +99,9 @@ class SurvivingClient(ForwardingClient):
         serialized = source.SerializeToString(deterministic=True)
         part = self._parts.get((type, serialized, collection))
         if part is None:
-            part = Part(type, source, serialized, collection)
+            part = Part(type, source, serialized, collection, self._server_of(source))
             part.since = self.loop.time()
+            self._patience.begin(part.since)
             self._parts[part.key] = part
             self._adopt(part)
         watch = Watch(self, part, consumer, wanted, delta=self._is_delta(source))
@@ -147,14 +144,23 @@ class SurvivingClient(ForwardingClient):
         if watch in self._watches:
             self._watches.remove(watch)
 
+    def heard(self, part: Part) -> None:
+        """The server of a section has answered."""
+        self._patience.heard(part.server)
+
+    def let_go(self, part: Part) -> None:
+        """Forget what the snapshot has of a section that is answered and that nobody waits for."""
+        if part.kept and not self._is_awaited(part):
+            part.kept.clear()
+
     def look_soon(self, watch: Watch) -> None:
         """The watch waits for something that the snapshot may have."""
-        if watch.part.answered or (self._loaded and not watch.part.kept):
+        if not self._may_help(watch):
             return
         if watch.part.released:
             self.deliver(watch)
         elif self._timer is None:
-            self._timer = self.loop.call_later(_LOOK_SECONDS, self._look)
+            self._timer = self.loop.call_later(0, self._look)
 
     def deliver(self, watch: Watch, then: Callable[[], None] | None = None) -> None:
         """Give a watch what the snapshot has of what it waits for, then call `then`."""
@@ -176,10 +182,33 @@ class SurvivingClient(ForwardingClient):
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _is_delta(self, source: Any) -> bool:
+    def _api(self, source: Any) -> Any:
+        """The `core.v3.ApiConfigSource` of a config source, None for ADS without one."""
         ads = source.WhichOneof("config_source_specifier") == "ads"
-        api = self._ads_config if ads else source.api_config_source
+        return self._ads_config if ads else source.api_config_source
+
+    def _is_delta(self, source: Any) -> bool:
+        api = self._api(source)
         return api is not None and api.api_type in {api.DELTA_GRPC, api.AGGREGATED_DELTA_GRPC}
+
+    def _server_of(self, source: Any) -> str:
+        """What the config calls the server of a source: streams of several types may lead to one."""
+        api = self._api(source)
+        for service in () if api is None else api.grpc_services:
+            return str(service.envoy_grpc.cluster_name or service.google_grpc.target_uri)
+        return "" if api is None else ",".join(api.cluster_names)
+
+    def _may_help(self, watch: Watch) -> bool:
+        """Whether the snapshot may have something that a watch waits for.
+
+        Once its server has answered, it may for what the answer leaves out, and only in order to start.
+        """
+        part = watch.part
+        if not watch.waiting or (part.answered and self._started()):
+            return False
+        return not self._loaded or (
+            any(map(part.kept_for, watch.waiting)) if part.answered else bool(part.kept)
+        )
 
     def _look(self) -> None:
         """Release the sections whose server has failed or is late."""
@@ -187,17 +216,18 @@ class SurvivingClient(ForwardingClient):
         waiting = False
         for watch in list(self._watches):
             part = watch.part
-            if part.answered or part.released or not watch.waiting or (self._loaded and not part.kept):
+            if not self._may_help(watch) or (part.released and not part.answered):
                 continue
             reason = self._why_silent(part)
-            if reason:
+            if reason and part.answered:
+                self.deliver(watch)
+            elif reason:
                 part.released = True
                 self._announce(reason)
                 for other in self._watches:
                     if other.part is part:
                         self.deliver(other)
-            else:
-                waiting = True
+            waiting = waiting or not reason
         if waiting:
             self._timer = self.loop.call_later(_LOOK_SECONDS, self._look)
 
@@ -205,7 +235,8 @@ class SurvivingClient(ForwardingClient):
         stream = self._client.stream_status(part.type, part.message)
         if stream.last_error and not stream.connected:
             return stream.last_error
-        return f"no answer in {ANSWER_SECONDS:g} s" if self.loop.time() >= part.since + ANSWER_SECONDS else ""
+        late = self._patience.ended(part.server, part.since, self.loop.time(), starting=not self._started())
+        return f"no answer in {ANSWER_SECONDS:g} s" if late else ""
 
     def _announce(self, reason: str) -> None:
         if not self._told:
@@ -230,10 +261,13 @@ class SurvivingClient(ForwardingClient):
 
     def _adopt(self, part: Part) -> None:
         section = self._others.pop(part.key, None)
-        if section is not None and not part.answered:
-            part.kept = {resource.name: resource for resource in section.resources}
+        if section is not None and (not part.answered or self._is_awaited(part)):
+            part.kept = {one.name: one for one in section.resources if one.name not in part.accepted}
             part.kept_version = section.version
-            part.confirmed = section.confirmed
+            part.confirmed = max(part.confirmed, section.confirmed)
+
+    def _is_awaited(self, part: Part) -> bool:
+        return any(watch.part is part and watch.waiting for watch in self._watches)
 
     async def _sections(self) -> list[Section]:
         # What has not been asked for or answered yet must not be lost by the first writing.

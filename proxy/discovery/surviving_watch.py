@@ -93,11 +93,11 @@ class Watch:
         part = self.part
         async with self._turn:
             part.answered = True
+            self._client.heard(part)
             for name in (*(one.name for one in update.added), *update.removed, *self._lists()):
                 self.waiting.pop(name, None)
                 part.unconfirmed.pop(name, None)
-            if not self.waiting:
-                part.kept.clear()
+            self._client.let_go(part)
             gone: list[str] = []
             if any(part.unconfirmed.values()):
                 if self._delta:
@@ -130,6 +130,8 @@ class Watch:
 
     def missing(self, name: str, *, said: bool = False) -> None:
         """See `Consumer`. A server that cannot be heard does not say that there is no such resource."""
+        if not said and name in self.part.unconfirmed:
+            return  # what came from the snapshot goes on
         if self._may_stand_in(name):
             self._client.deliver(self, lambda: self._still_missing(name, said=said))
             return

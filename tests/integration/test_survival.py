@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import ssl
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +16,21 @@ import pytest
 from envoy.config.listener.v3 import listener_pb2
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 
+from proxy.discovery.patience import ANSWER_SECONDS
 from tests.integration.test_mesh import eventually
 from tests.support.certs import Authority
 from tests.support.client import exchange, get
 from tests.support.configs import typed
-from tests.support.mesh import ADS, cluster, endpoints, listener, mesh_bootstrap, parsed, route_config
+from tests.support.mesh import (
+    ADS,
+    cluster,
+    endpoints,
+    listener,
+    mesh_bootstrap,
+    parsed,
+    route_config,
+    stream_of_its_own,
+)
 from tests.support.origin import Origin
 from tests.support.outrider import Outrider
 from tests.support.ports import free_port
@@ -140,16 +153,99 @@ def missing(proxy: ProxyProcess) -> list[str]:
     return [f"{one['kind']} {one['name']}" for one in found]
 
 
-def test_a_control_plane_that_says_nothing_is_waited_for_for_seconds(tmp_path: Path, origin: Origin) -> None:
+def serve_at(server: XdsServer, port: int, origin: Origin, source: Any) -> None:
+    """Like `fill`, with a config source that is not the aggregated stream."""
+    eds = {"type": "EDS", "eds_cluster_config": {"eds_config": source}}
+    server.set(
+        cluster("c", **eds),
+        endpoints("c", origin.port),
+        route_config("r", "c"),
+        listener("l", port, "r", source),
+    )
+
+
+EVERYTHING, ALL_BUT_LISTENERS, SECOND_LEVEL = (CDS, LDS, EDS, RDS), (CDS, EDS, RDS), (EDS, RDS)
+
+
+@pytest.mark.parametrize(
+    ("aggregated", "delta", "silent"),
+    [
+        pytest.param(True, False, EVERYTHING, id="ads-sotw-all"),
+        pytest.param(True, True, EVERYTHING, id="ads-delta-all"),
+        pytest.param(False, False, EVERYTHING, id="streams-sotw-all"),
+        pytest.param(False, True, EVERYTHING, id="streams-delta-all"),
+        pytest.param(True, False, ALL_BUT_LISTENERS, id="ads-sotw-all-but-listeners"),
+        pytest.param(False, True, ALL_BUT_LISTENERS, id="streams-delta-all-but-listeners"),
+        pytest.param(True, True, SECOND_LEVEL, id="ads-delta-second-level"),
+        pytest.param(False, False, SECOND_LEVEL, id="streams-sotw-second-level"),
+    ],
+)
+def test_all_that_a_silent_control_plane_leaves_out_is_waited_for_once(
+    tmp_path: Path, origin: Origin, aggregated: bool, delta: bool, silent: tuple[ResourceType, ...]
+) -> None:
     port = free_port()
+    source = ADS if aggregated else stream_of_its_own(delta=delta)
     with XdsServer() as server:
-        fill(server, port, origin)
-        with proxy_at(server.port, tmp_path) as proxy:
+        config = mesh_bootstrap(server.port, delta=delta)
+        config["dynamic_resources"].update(cds_config=source, lds_config=source)
+        arguments = ["--state-dir", str(tmp_path)]
+        serve_at(server, port, origin, source)
+        with Outrider(config, listeners=("unused",), arguments=arguments) as proxy:
             proxy.stop()
-        server.hold(CDS, LDS, EDS, RDS)
-        with proxy_at(server.port, tmp_path) as proxy:
-            assert "no answer in 5 s" in proxy.log()
+        server.hold(*silent)
+        started = time.monotonic()
+        with Outrider(config, listeners=("unused",), arguments=arguments) as proxy:
             assert get(port).status == 200
+            # One time after the other was 10 to 20 s.
+            assert time.monotonic() - started < ANSWER_SECONDS + 4
+            assert "no answer in 5 s" in proxy.log()
+            ready = json.loads(proxy.admin("/ready?format=json")[1])
+            assert (ready["ready"], ready["snapshot"]["in_use"]) == (True, True)
+            server.set(route_config("r", {"/only": "c"}))
+            server.release(*silent)
+            eventually(lambda: get(port).status == 404, 10)
+            assert get(port, "/only").status == 200
+            eventually(lambda: not json.loads(proxy.admin("/ready?format=json")[1])["snapshot"]["in_use"], 15)
+
+
+@pytest.mark.parametrize("aggregated", [True, False], ids=["ads", "streams"])
+@pytest.mark.parametrize("accepts", [True, False], ids=["mute", "hole"])
+def test_a_control_plane_that_takes_connections_and_never_speaks(
+    tmp_path: Path, origin: Origin, aggregated: bool, accepts: bool
+) -> None:
+    port = free_port()
+    source = ADS if aggregated else stream_of_its_own(delta=False)
+    with XdsServer() as server:
+        config = mesh_bootstrap(server.port)
+        config["dynamic_resources"].update(cds_config=source, lds_config=source)
+        arguments = ["--state-dir", str(tmp_path)]
+        serve_at(server, port, origin, source)
+        with Outrider(config, listeners=("unused",), arguments=arguments) as proxy:
+            proxy.stop()
+        server.stop()
+        with silence(server.port, accepts=accepts):
+            started = time.monotonic()
+            with Outrider(config, listeners=("unused",), arguments=arguments) as proxy:
+                assert get(port).status == 200
+                assert time.monotonic() - started < ANSWER_SECONDS + 4
+                assert json.loads(proxy.admin("/ready?format=json")[1])["snapshot"]["in_use"] is True
+
+
+@contextmanager
+def silence(port: int, *, accepts: bool) -> Iterator[None]:
+    """Something listens and never says a word; with `accepts` false nobody takes the connections either."""
+    with ExitStack() as stack:
+        listening = stack.enter_context(socket.socket())
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", port))
+        listening.listen(128 if accepts else 0)
+        if not accepts:
+            # A full queue: the kernel drops what else comes.
+            for _ in range(3):
+                filler = stack.enter_context(socket.socket())
+                filler.setblocking(False)
+                filler.connect_ex(("127.0.0.1", port))
+        yield
 
 
 def test_nothing_is_kept_where_it_is_not_wanted(tmp_path: Path, origin: Origin) -> None:

@@ -22,6 +22,16 @@ from tests.support.xds_server import XdsServer
 ADS = {"resource_api_version": "V3", "ads": {}}
 
 
+def stream_of_its_own(*, delta: bool, cluster_name: str = "xds") -> dict[str, Any]:
+    """A `core.v3.ConfigSource` that is not the aggregated stream."""
+    api = {
+        "api_type": "DELTA_GRPC" if delta else "GRPC",
+        "transport_api_version": "V3",
+        "grpc_services": [{"envoy_grpc": {"cluster_name": cluster_name}}],
+    }
+    return {"resource_api_version": "V3", "api_config_source": api}
+
+
 def mesh_bootstrap(xds_port: int, *, delta: bool = False, **fields: Any) -> dict[str, Any]:
     """A bootstrap that takes everything from an aggregated stream."""
     service = {"envoy_grpc": {"cluster_name": "xds"}}
@@ -85,11 +95,11 @@ def route_config(name: str, clusters: Mapping[str, str] | str, domains: Sequence
     return parsed(route_pb2.RouteConfiguration(), {"name": name, "virtual_hosts": [host]})
 
 
-def listener(name: str, port: int, routes: str, **fields: Any) -> Any:
-    """An HTTP listener with discovered routes."""
+def listener(name: str, port: int, routes: str, source: Mapping[str, Any] = ADS, **fields: Any) -> Any:
+    """An HTTP listener with routes that `source` brings."""
     manager = connection_manager({}, **fields)
     config = manager["typed_config"]
     config.pop("route_config", None)
-    config["rds"] = {"route_config_name": routes, "config_source": ADS}
+    config["rds"] = {"route_config_name": routes, "config_source": source}
     tree = {**listener_tree([manager], name), "address": address(port)}
     return parsed(listener_pb2.Listener(), tree)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from envoy.config.core.v3 import config_source_pb2
 
-from proxy.discovery import surviving_client, surviving_watch
+from proxy.discovery import patience, surviving_client, surviving_watch
 from proxy.discovery.snapshot_file import Section
 from proxy.discovery.surviving_client import SurvivingClient
 from xds_client.api import (
@@ -209,10 +209,51 @@ def test_a_server_that_is_silent_is_waited_for_only_so_long(monkeypatch: pytest.
     async def test() -> None:
         world = World(section(CDS, "*", "a"))
         world.server.connected = True
-        monkeypatch.setattr(surviving_client, "ANSWER_SECONDS", 0.0)
+        monkeypatch.setattr(patience, "ANSWER_SECONDS", 0.0)
+        monkeypatch.setattr(patience, "LATE_SECONDS", 0.0)
         world.subscribe(CDS, "*")
         await world.settle()
         assert set(world.table.here) == {"a"}
+
+    asyncio.run(test())
+
+
+def test_what_the_snapshot_gave_outlives_the_time_limit_of_the_fetch() -> None:
+    async def test() -> None:
+        world = World(section(EDS, "", "a"))
+        world.subscribe(EDS, "a")
+        await world.settle()
+        world.server.asked[EDS].consumer.missing("a")
+        await world.settle()
+        assert (set(world.table.here), world.table.gone) == ({"a"}, [])
+        assert world.client.use().unconfirmed == {EDS: ("a",)}
+        assert await world.kept() == {(EDS, ""): (900.0, ["a"])}
+        world.server.asked[EDS].consumer.missing("a", said=True)
+        assert world.table.gone == ["a"]
+        assert world.client.use().unconfirmed == {}
+
+    asyncio.run(test())
+
+
+def test_a_name_that_the_first_answer_leaves_out_is_taken_from_the_snapshot_in_a_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test() -> None:
+        world = World(section(EDS, "", "a", "b", "c"))
+        world.server.connected = True
+        monkeypatch.setattr(patience, "LATE_SECONDS", 0.0)
+        watch = world.subscribe(EDS, "a", "b")
+        await world.server.answer(EDS, resource("b", b"2", EDS))
+        await world.settle()
+        assert world.table.here == {"b": b"2"}
+        monkeypatch.setattr(patience, "ANSWER_SECONDS", 0.0)
+        await world.settle()
+        assert world.table.here == {"a": b"1", "b": b"2"}
+        assert world.client.use().unconfirmed == {EDS: ("a",)}
+        world.started = True
+        watch.add(["c"])
+        await world.settle()
+        assert set(world.table.here) == {"a", "b"}
 
     asyncio.run(test())
 
