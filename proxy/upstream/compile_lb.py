@@ -275,7 +275,7 @@ def _with_locality(config: Any, base: LbConfig) -> LbConfig:
     return replace(
         base,
         locality_weighted=locality.HasField("locality_weighted_lb_config"),
-        zone_aware=_zone_aware(locality.zone_aware_lb_config),
+        zone_aware=_zone_aware_of_extension(locality.zone_aware_lb_config),
     )
 
 
@@ -283,12 +283,17 @@ def _zone_aware(config: Any) -> ZoneAwareConfig:
     enabled = 100
     if config.HasField("routing_enabled"):
         enabled = int(config.routing_enabled.value + 0.5)
-    return ZoneAwareConfig(
-        enabled,
-        wrapped(config, "min_cluster_size", 6),
-        config.fail_traffic_on_panic,
-        getattr(config, "force_locality_direct_routing", False),
-    )
+    least = wrapped(config, "min_cluster_size", 6)
+    return ZoneAwareConfig(enabled, least, config.fail_traffic_on_panic)
+
+
+def _zone_aware_of_extension(config: Any) -> ZoneAwareConfig:
+    """With what the older `common_lb_config` lacks."""
+    force = 1 if config.force_locality_direct_routing else None
+    if config.HasField("force_local_zone"):
+        force = wrapped(config.force_local_zone, "min_size", 1)
+    by_weight = config.locality_basis == config.HEALTHY_HOSTS_WEIGHT
+    return replace(_zone_aware(config), force_local=force, by_weight=by_weight)
 
 
 def _with_slow_start(config: Any, base: LbConfig, path: str, ctx: CompileContext) -> LbConfig:

@@ -33,6 +33,25 @@ def _zones(name: str, zones: dict[str, list[int]], **common: Any) -> Json:
     )
 
 
+def _by_extension(name: str, zones: dict[str, list[int]], **zone_aware: Any) -> Json:
+    made = _zones(name, zones)
+    del made["common_lb_config"]
+    locality = {"zone_aware_lb_config": {"min_cluster_size": 2, **zone_aware}}
+    package = "envoy.extensions.load_balancing_policies.random.v3"
+    policy = {"@type": f"type.googleapis.com/{package}.Random", "locality_lb_config": locality}
+    made["load_balancing_policy"] = {
+        "policies": [{"typed_extension_config": {"name": "r", "typed_config": policy}}]
+    }
+    return made
+
+
+def _weighing(made: Json, weight: int) -> Json:
+    """The hosts of the first zone get a weight."""
+    for host in made["load_assignment"]["endpoints"][0]["lb_endpoints"]:
+        host["load_balancing_weight"] = weight
+    return made
+
+
 #: This proxy is in zone a, with two of four proxies.
 LOCAL = _zones("local", {"a": [1, 2], "b": [3], "c": [4]})
 #: Cluster, and where it sends what share of the requests.
@@ -44,6 +63,22 @@ CASES: list[tuple[Json, dict[int, float]]] = [
     (_zones("off", {"a": [1], "b": [2]}, routing_enabled={"value": 0}), {1: 0.5, 2: 0.5}),
     (_zones("one_zone", {"b": [1, 2]}), {1: 0.5, 2: 0.5}),
     (_zones("sick", {"a": [1, -2], "b": [3, 4]}), {1: 2 / 3, 3: 1 / 6, 4: 1 / 6}),
+    (_by_extension("forced", {"a": [1], "b": [2, 3, 4]}, force_local_zone={}), {1: 1.0}),
+    (
+        _by_extension("enough", {"a": [1, 2], "b": [3, 4, 5]}, force_local_zone={"min_size": 2}),
+        {1: 0.5, 2: 0.5},
+    ),
+    (
+        _by_extension("too_few", {"a": [1], "b": [2, 3, 4]}, force_local_zone={"min_size": 2}),
+        {1: 0.5, 2: 1 / 6, 3: 1 / 6, 4: 1 / 6},
+    ),
+    (_by_extension("old_name", {"a": [1], "b": [2, 3, 4]}, force_locality_direct_routing=True), {1: 1.0}),
+    (
+        _weighing(
+            _by_extension("weights", {"a": [1], "b": [2, 3]}, locality_basis="HEALTHY_HOSTS_WEIGHT"), 2
+        ),
+        {1: 1.0},
+    ),
     (_zones("panic", {"a": [1, -2], "b": [-3, -4]}), {1: 0.25, 2: 0.25, 3: 0.25, 4: 0.25}),
 ]
 CONFIG = {

@@ -234,9 +234,11 @@ envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig
   + zone_aware_lb_config locality_weighted_lb_config
 
 envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.ZoneAwareLbConfig
-  + routing_enabled min_cluster_size fail_traffic_on_panic force_locality_direct_routing
-  - use force_locality_direct_routing: force_local_zone
-  - zones are compared by healthy hosts: locality_basis
+  + routing_enabled min_cluster_size fail_traffic_on_panic force_locality_direct_routing force_local_zone
+  + locality_basis
+
+envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.ZoneAwareLbConfig.ForceLocalZone
+  + min_size
 
 envoy.extensions.load_balancing_policies.common.v3.LocalityLbConfig.LocalityWeightedLbConfig
 

@@ -57,12 +57,17 @@ class SlowStartConfig(Struct, frozen=True):
 
 
 class ZoneAwareConfig(Struct, frozen=True):
-    """Routing within the own zone; see `proxy.upstream.lb.zone_routing`."""
+    """Routing within the own zone; see `proxy.upstream.lb.zone_routing`.
+
+    With `force_local` or more healthy hosts there, the own zone gets everything; None forces nothing. Zones weigh
+    what their hosts do together if `by_weight`, else as many as they are.
+    """
 
     routing_enabled: int = 100
     min_cluster_size: int = 6
     fail_traffic_on_panic: bool = False
-    force_direct: bool = False
+    force_local: int | None = None
+    by_weight: bool = False
 
 
 class HashingConfig(Struct, frozen=True):

@@ -113,9 +113,9 @@ class ZoneAwareBalancer(Balancer):
             zones = self.config.zone_aware
             runtime = self.around.runtime
             least = runtime.integer("upstream.zone_routing.min_cluster_size", zones.min_cluster_size)
-            key = "upstream.zone_routing.force_locality_direct_routing"
-            direct = runtime.boolean(key, zones.force_direct)
-            self._zones = zone_route(self.priorities.sets[0], local, least, direct, stats)
+            key = "upstream.zone_routing.force_local_zone.min_size"
+            force = runtime.integer(key, 0) or zones.force_local
+            self._zones = zone_route(self.priorities.sets[0], local, least, force, zones.by_weight, stats)
         super()._decide()
 
     def _pick(self, key: _Key) -> ChooseHost:

@@ -7,7 +7,7 @@ architecture overview; it concerns priority 0 only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from proxy.upstream.host import Host, Locality
@@ -41,14 +41,22 @@ class ZoneRouteStats:
 
 
 def zone_route(
-    hosts: HostSet, local: HostSet, min_cluster_size: int, force_direct: bool, stats: ZoneRouteStats
+    hosts: HostSet,
+    local: HostSet,
+    min_cluster_size: int,
+    force_local: int | None,
+    by_weight: bool,
+    stats: ZoneRouteStats,
 ) -> ZoneRoute | None:
-    """The route for the hosts of priority 0; None if zones do not matter."""
+    """The route for the hosts of priority 0; None if zones do not matter.
+
+    `force_local` and `by_weight` are those of `proxy.upstream.lb.api.ZoneAwareConfig`.
+    """
     upstream = hosts.localities
     if len(upstream.healthy) < 2:
         return None
     ours = local.localities
-    if len(ours.hosts) < 2 and not force_direct:
+    if len(ours.hosts) < 2 and force_local is None:
         return None
     if not ours.local or not ours.hosts[0]:
         stats.lb_local_cluster_not_ok += 1
@@ -56,10 +64,12 @@ def zone_route(
     if len(hosts.healthy) < min_cluster_size:
         stats.lb_zone_cluster_too_small += 1
         return None
-    counts = {group[0].locality: len(group) for group in ours.healthy if group}
-    local_shares, upstream_shares = _shares(upstream.healthy, counts)
+    measure = _weight if by_weight else len
+    counts = {group[0].locality: measure(group) for group in ours.healthy if group}
+    local_shares, upstream_shares = _shares(upstream.healthy, counts, measure)
     if upstream.local and (
-        force_direct or (upstream_shares[0] > 0 and upstream_shares[0] >= local_shares[0])
+        (force_local is not None and len(upstream.healthy[0]) >= force_local)
+        or (upstream_shares[0] > 0 and upstream_shares[0] >= local_shares[0])
     ):
         return ZoneRoute(True)
     share = 0
@@ -90,12 +100,18 @@ def choose_zone(route: ZoneRoute, draw: Draw, stats: ZoneRouteStats) -> int:
     return next(place for place, bound in enumerate(route.residual) if drawn < bound)
 
 
-def _shares(groups: Sequence[Sequence[Host]], counts: dict[Locality, int]) -> tuple[list[int], list[int]]:
+def _weight(hosts: Sequence[Host]) -> int:
+    return sum(host.weight for host in hosts)
+
+
+def _shares(
+    groups: Sequence[Sequence[Host]], counts: dict[Locality, int], measure: Callable[[Sequence[Host]], int]
+) -> tuple[list[int], list[int]]:
     ours = sum(counts.values())
-    total = sum(len(group) for group in groups)
+    total = sum(map(measure, groups))
     local_shares, upstream_shares = [], []
     for group in groups:
         here = counts.get(group[0].locality, 0) if group else 0
         local_shares.append(_WHOLE * here // ours if ours else 0)
-        upstream_shares.append(_WHOLE * len(group) // total if total else 0)
+        upstream_shares.append(_WHOLE * measure(group) // total if total else 0)
     return local_shares, upstream_shares

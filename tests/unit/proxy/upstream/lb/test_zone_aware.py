@@ -128,6 +128,6 @@ def test_a_local_cluster_in_panic_is_not_believed():
     ill = [host(8)] + [host(port, Health.UNHEALTHY, locality=WEST) for port in range(5)]
     local = HostSet(ill, own_locality=EAST)
     members = [host(1), host(2), host(3, locality=WEST)]
-    balancer = made(*members, local=local, zone_aware=ZoneAwareConfig(min_cluster_size=1, force_direct=True))
+    balancer = made(*members, local=local, zone_aware=ZoneAwareConfig(min_cluster_size=1, force_local=1))
     assert set(counted(balancer, 60)) == {1, 2, 3}
     assert balancer.around.stats.lb_local_cluster_not_ok == 60

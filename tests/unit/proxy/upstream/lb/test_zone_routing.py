@@ -14,18 +14,18 @@ from proxy.upstream.lb.zone_routing import ZoneRoute, choose_zone, zone_route
 OWN = Locality("r", "a")
 
 
-def hosts(**zones):
+def hosts(weight=1, **zones):
     members = [
-        Host(Address("10.0.0.1", port), locality=Locality("r", zone))
+        Host(Address("10.0.0.1", port), weight=weight if zone == "a" else 1, locality=Locality("r", zone))
         for zone, count in zones.items()
         for port in range(count)
     ]
     return HostSet(members, own_locality=OWN)
 
 
-def route(upstream, local, least=1, force=False):
+def route(upstream, local, least=1, force=None, by_weight=False):
     stats = ClusterStats("c")
-    return zone_route(upstream, local, least, force, stats), stats
+    return zone_route(upstream, local, least, force, by_weight, stats), stats
 
 
 def test_all_stays_in_a_zone_that_has_enough_hosts():
@@ -74,4 +74,15 @@ def test_small_clusters_are_not_divided():
 
 
 def test_the_own_zone_may_be_forced():
-    assert route(hosts(a=1, b=5), hosts(a=1), force=True)[0] == ZoneRoute(True)
+    assert route(hosts(a=1, b=5), hosts(a=1), force=1)[0] == ZoneRoute(True)
+
+
+def test_the_own_zone_is_forced_from_so_many_hosts_on():
+    assert route(hosts(a=2, b=5), hosts(a=2, b=1), force=2)[0] == ZoneRoute(True)
+    found = route(hosts(a=2, b=5), hosts(a=2, b=1), force=3)[0]
+    assert (found.direct, found.local_share) == (False, 2857 * 10000 // 6666)
+
+
+def test_zones_may_weigh_what_their_hosts_do():
+    assert route(hosts(a=1, b=2), hosts(a=1, b=1))[0].local_share == 3333 * 10000 // 5000
+    assert route(hosts(weight=2, a=1, b=2), hosts(a=1, b=1), by_weight=True)[0] == ZoneRoute(True)
