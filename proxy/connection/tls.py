@@ -90,6 +90,8 @@ def compile_downstream_tls(message: Any, path: str, ctx: CompileContext) -> Down
         return _downstream(message, path, ctx)
     rotating = RotatingTls(sources, lambda at: _downstream(_with_secrets(message, sources), path, at))
     rotating.prepare(ctx)
+    if not rotating.ready:
+        _check_what_is_here(message, path, ctx)
     return rotating
 
 
@@ -107,6 +109,8 @@ def compile_upstream_tls(
         sources, lambda at: _upstream(_with_secrets(message, sources), path, at, default_alpn)
     )
     rotating.prepare(ctx)
+    if not rotating.ready:
+        _check_what_is_here(message, path, ctx)
     return rotating
 
 
@@ -180,6 +184,23 @@ def _with_secrets(message: Any, sources: tuple[SecretSource, ...]) -> Any:
     if _has_ticket_keys_by_name(made):
         made.session_ticket_keys.CopyFrom(next(values).session_ticket_keys)
     return made
+
+
+def _check_what_is_here(message: Any, path: str, ctx: CompileContext) -> None:
+    """Problems of a context that do not depend on the secrets it waits for."""
+    common, path = message.common_tls_context, f"{path}.common_tls_context"
+    parameters = common.tls_params
+    fixed = common.HasField("validation_context") and not common.validation_context.HasField(
+        "watched_directory"
+    )
+    # A context takes time to make, and in a mesh thousands of clusters wait for secrets.
+    if not (fixed or parameters.cipher_suites or parameters.ecdh_curves or parameters.signature_algorithms):
+        return
+    context = TlsContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    apply_parameters(context, parameters, f"{path}.tls_params", ctx, ssl.TLSVersion.TLSv1_3)
+    if fixed:
+        _Validation(common.validation_context, f"{path}.validation_context", ctx).apply(context, ctx)
 
 
 # -- contexts

@@ -35,7 +35,7 @@ envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig
 
 envoy.extensions.transport_sockets.tls.v3.Secret
   + name tls_certificate validation_context session_ticket_keys
-  - no filter reads secrets yet: generic_secret
+  ~ no filter reads such secrets: generic_secret
 
 envoy.extensions.transport_sockets.tls.v3.TlsSessionTicketKeys
   + keys

@@ -153,3 +153,26 @@ def test_what_follows_from_a_problem_of_reading_is_not_told(tmp_path: Path) -> N
     )
     found = problems(Options(config_path=str(path)))
     assert [line.split(":")[1] for line in found] == ["3", "4"]
+
+
+@pytest.mark.parametrize(
+    ("beside", "problem"),
+    [
+        ("validation_context: {trusted_ca: {filename: /nowhere/ca.crt}}", "cannot read '/nowhere/ca.crt'"),
+        ("validation_context: {trusted_ca: {inline_string: nonsense}}", "failed to load trusted CA"),
+        ("tls_params: {cipher_suites: [NONE-SUCH]}", "failed to initialize cipher suites NONE-SUCH"),
+    ],
+)
+def test_what_is_wrong_beside_a_secret_to_come_is_found_at_load(beside: str, problem: str) -> None:
+    kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+    secret = (
+        "tls_certificate_sds_secret_configs: [{name: s, sds_config: {ads: {}, resource_api_version: V3}}]"
+    )
+    tls = f"{{'@type': {kind}, common_tls_context: {{{secret}, {beside}}}}}"
+    named = cluster("a").removesuffix("}") + f", transport_socket: {{name: tls, typed_config: {tls}}}}}"
+    grpc = "{api_type: GRPC, transport_api_version: V3, grpc_services: [{envoy_grpc: {cluster_name: x}}]}"
+    ads = f"dynamic_resources: {{ads_config: {grpc}}}"
+    server = cluster("x").removesuffix("}") + ", http2_protocol_options: {}}"
+    text = config(clusters=(server, named))
+    found = problems(Options(config_yaml=f"{text}\n{ads}\nnode: {{id: one, cluster: c}}\n"))
+    assert [problem in one for one in found] == [True]
