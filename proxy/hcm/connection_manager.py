@@ -34,7 +34,6 @@ from proxy.hcm.stats import Http1CodecStats, HttpStats, ListenerHttpStats
 from proxy.hcm.stream_state import StreamState
 from proxy.router.cluster_action import ClusterAction
 from proxy.router.discovered_table import discovered_table
-from proxy.router.hash_policy import HashPolicy
 from proxy.router.route import Route, overrides_of
 from proxy.router.route_terms import RouteTerms
 from proxy.router.scope_tables import ScopeTables
@@ -315,10 +314,6 @@ class ConnectionManager:
         if not isinstance(action, ClusterAction) or action.single is None:
             return True
         return self._filters.any_on(overrides_of(route, action.single))
-
-    def request_hash(self, policy: HashPolicy, stream: StreamState) -> int | None:
-        """The hash of a request under a route's policy."""
-        return policy.hash(stream.head, stream.info)
 
     def pools(self, cluster: Cluster, host: Host, key: PoolKey) -> Any:
         """Make the pool of a host; see `PoolLookup`."""

@@ -101,6 +101,8 @@ class ResponsePart(StreamState):
         virtual_host = self.plan.route.virtual_host if self.plan.route is not None else None
         if virtual_host is not None and virtual_host.include_attempt_count_in_response:
             head.headers.set("x-envoy-attempt-count", str(info.attempt_count))
+        for cookie in upstream_plan.cookies:
+            head.headers.add("set-cookie", cookie)
         if (
             self.plan.upgrade == "websocket"
             and status < 400

@@ -273,8 +273,9 @@ class RoutingPart(StreamState):
             info.virtual_cluster_name = upstream_plan.charges.virtual_cluster
         if cluster.drop_overload and self._refused(cluster, upstream_plan):
             return
-        hash_policy = action.hash_policy
-        request_hash = None if hash_policy is None else manager.request_hash(hash_policy, self)
+        request_hash = None
+        if cluster.hashes:
+            request_hash, upstream_plan = self._hash(cluster, upstream_plan)
         by_stream = cluster.choose_by_stream
         if by_stream is not None:
             info.metadata_match = upstream_plan.choice.metadata_match
@@ -366,6 +367,17 @@ class RoutingPart(StreamState):
             self.early_body = None
             end_stream = self.early_end
         upstream.start(manager.pools, end_stream=end_stream)
+
+    def _hash(self, cluster: Cluster, upstream_plan: UpstreamPlan) -> tuple[int | None, UpstreamPlan]:
+        """The hash for the balancer, and the plan with the cookies that the client gets for it."""
+        policy = cluster.hash_policy_for(upstream_plan.action.hash_policy)
+        if policy is None:
+            return None, upstream_plan
+        cookies: list[str] = []
+        number = policy.hash(self.head, self.info, cookies)
+        if cookies:
+            self.upstream_plan = upstream_plan = upstream_plan.with_cookies(cookies)
+        return number, upstream_plan
 
     def _time_from_here(self) -> None:
         """Filters have held the request back, which counts as no time of the upstream's."""

@@ -120,7 +120,7 @@ class WeightedClusters:
             if number is not None:
                 return number
         if self._hash_policy is not None:
-            number = self._hash_policy.hash(head, info)
+            number = self._hash_policy.hash(head, info, [])
             if number is not None:
                 return number
         return draw()

@@ -38,22 +38,19 @@ class HashPolicy:
     def __init__(self, rules: tuple[tuple[Rule, bool], ...]) -> None:
         self._rules = rules
 
-    def hash(self, head: RequestHead, info: StreamInfo, cookies: list[str] | None = None) -> int | None:
+    def hash(self, head: RequestHead, info: StreamInfo, cookies: list[str]) -> int | None:
         """The hash of a request, None if no rule applies.
 
         A cookie rule with a ttl makes a cookie for a client that has none: its Set-Cookie value is appended
         to `cookies` and must go out with the response.
         """
-        wanted: list[str] = []
         combined: int | None = None
         for rule, terminal in self._rules:
-            found = rule(head, info, wanted)
+            found = rule(head, info, cookies)
             if found is not None:
                 combined = found if combined is None else _rotated(combined) ^ found
             if terminal and combined is not None:
                 break
-        if cookies is not None:
-            cookies.extend(wanted)
         return combined
 
 

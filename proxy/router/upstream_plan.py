@@ -6,6 +6,7 @@ else, the result is kept and reused (see `proxy.hcm.request_plan`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from msgspec import Struct
@@ -83,6 +84,8 @@ class UpstreamPlan(Struct):
     tells_timeouts: bool = False
     tells_time: bool = False
     tells_grpc_time: bool = False
+    #: Set-Cookie values for the client of this request, which its hash was made from.
+    cookies: tuple[str, ...] = ()
     #: What was rendered: the whole head, or for `_like` all but the target.
     _http1: HeadTemplate | None = None
     _http2: HeadTemplate | None = None
@@ -112,6 +115,10 @@ class UpstreamPlan(Struct):
             tells_time=self.tells_time,
             tells_grpc_time=self.tells_grpc_time,
         )
+
+    def with_cookies(self, cookies: Sequence[str]) -> UpstreamPlan:
+        """The plan of one request whose response brings cookies: it is like no other response."""
+        return replace(self, cookies=tuple(cookies), response_key=0)
 
     def for_attempt(self, number: int, elapsed: float, *, timed_out: bool) -> UpstreamPlan:
         """The plan of another try of the same request, the `number`th, `elapsed` seconds after the request came."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from proxy.base.stream_info import ConnectionInfo, StreamInfo
+from proxy.tcp_proxy.client_hash import client_hash
 from proxy.tcp_proxy.upstream import DialFailure, Upstream
 
 if TYPE_CHECKING:
@@ -147,13 +148,13 @@ def dial_early(
     cluster = owner.clusters.get(config.cluster_for(connection, owner.draw))
     if cluster is None or not cluster.breakers[0].connections.available:
         return None
-    client_hash = config.hash(connection) if config.hash is not None else None
+    hashed = client_hash(config, connection, cluster)
     if cluster.choose_by_stream is None:
-        host = cluster.choose_host(client_hash)
+        host = cluster.choose_host(hashed)
     else:
         info = StreamInfo(connection, connection.start_time)
         info.metadata_match = getattr(config, "metadata_match", {}).get(cluster.name)
-        host = cluster.choose_by_stream(info, client_hash)
+        host = cluster.choose_by_stream(info, hashed)
     if host is None or host.cluster.config.transport_of(host.metadata) is not None:
         return None
     if host.cluster.config.proxy_header_of(host.metadata) is not None:

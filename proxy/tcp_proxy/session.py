@@ -13,6 +13,7 @@ from proxy.base.response_flags import ResponseFlag
 from proxy.base.stream_info import ConnectionInfo, StreamInfo
 from proxy.codec.proxy_protocol import FILTER_STATE, ProxyData
 from proxy.connection.reset import reset
+from proxy.tcp_proxy.client_hash import client_hash
 from proxy.tcp_proxy.log_entry import log_entry
 from proxy.tcp_proxy.on_demand import ClusterWait
 from proxy.tcp_proxy.splice import LARGE, LARGE_READS, Relay, begin
@@ -236,14 +237,13 @@ class TcpSession(asyncio.Protocol):
             cluster.stats.upstream_cx_connect_attempts_exceeded += 1
             self._refuse(ResponseFlag.UPSTREAM_RETRY_LIMIT_EXCEEDED, 0)
             return
-        policy = owner.config.hash
-        client_hash = policy(connection) if policy is not None else None
+        hashed = client_hash(owner.config, connection, cluster)
         if cluster.choose_by_stream is None:
-            host = cluster.choose_host(client_hash)
+            host = cluster.choose_host(hashed)
         else:
             info = StreamInfo(connection, connection.start_time)
             info.metadata_match = owner.config.metadata_match.get(cluster.name)
-            host = cluster.choose_by_stream(info, client_hash)
+            host = cluster.choose_by_stream(info, hashed)
         if host is None:
             self._refuse(ResponseFlag.NO_HEALTHY_UPSTREAM, 1)
             return

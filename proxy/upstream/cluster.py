@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
@@ -22,10 +22,13 @@ from proxy.upstream.endpoint_change import change_to, retire_in_steps
 from proxy.upstream.health_flags import DRAINING, HealthFlag, HostKey
 from proxy.upstream.host import Host, Locality
 from proxy.upstream.host_set import HostSet, PrioritySet
-from proxy.upstream.lb.api import ChooseHost, Clock, Draw
+from proxy.upstream.lb.api import HASHING, ChooseHost, Clock, Draw
 from proxy.upstream.lb.balancer import Balancer, Surroundings, make_balancer
 from proxy.upstream.lb.priority_load import PriorityLoads
 from proxy.upstream.lb.retry_choice import RetryChoice
+
+if TYPE_CHECKING:
+    from proxy.router.hash_policy import HashPolicy
 
 __all__ = ["Cluster", "Resolved", "compile_cluster"]
 
@@ -74,10 +77,12 @@ class Cluster:
         "draw",
         "drop_overload",
         "endpoint_metrics",
+        "hashes",
         "host_flags",
         "immediate_failures",
         "internal_stats",
         "local_cluster",
+        "member_hash_policy",
         "name",
         "outcomes",
         "priority_set",
@@ -198,6 +203,10 @@ class Cluster:
             if self.client_weights is not None:
                 self.client_weights.reader = self.endpoint_metrics
         self._panic_threshold = self.balancer.panic_threshold()
+        #: Whether the balancer asks for the hash of a request; see `hash_policy_for`.
+        self.hashes = config.lb.policy in HASHING
+        #: Takes the place of the cluster's own answer in `hash_policy_for`; None for none.
+        self.member_hash_policy: Callable[[HashPolicy | None], HashPolicy | None] | None = None
         for breaker in self.breakers:
             breaker.apply_runtime(runtime)
         if slots is not None:
@@ -268,6 +277,14 @@ class Cluster:
     def hosts(self) -> tuple[Host, ...]:
         """All current hosts, usable or not."""
         return self.priority_set.hosts
+
+    def hash_policy_for(self, of_route: HashPolicy | None) -> HashPolicy | None:
+        """What the hash of a request is made by, given the route's policy: the balancer's own counts first."""
+        if self.member_hash_policy is not None:
+            return self.member_hash_policy(of_route)
+        config = self.config
+        policy: HashPolicy | None = config.lb.hashing.policy or config.hash_policy or of_route
+        return policy
 
     def host_for(self, info: StreamInfo, request_hash: int | None = None) -> Host | None:
         """The host for one stream or TCP connection, None when there is none to use."""

@@ -73,6 +73,7 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
         http=choice.http,
         http2=choice.http2,
         auto_sni=choice.auto_sni,
+        hash_policy=choice.hash_policy,
         dns=dns,
         bind=_bind(message, path, ctx),
         keepalive=_keepalive(message),

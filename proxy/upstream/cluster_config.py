@@ -268,6 +268,8 @@ class ClusterConfig(Struct, frozen=True):
     http: Http1Options = field(default_factory=Http1Options)
     http2: Http2Options = field(default_factory=Http2Options)
     auto_sni: AutoSni | None = None
+    #: A `proxy.router.hash_policy.HashPolicy` that takes the place of the route's, or None.
+    hash_policy: Any = None
     dns: DnsConfig | None = None
     bind: BindConfig | None = None
     keepalive: KeepaliveConfig | None = None

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from proxy.config.context import CompileContext
+from proxy.router.hash_policy import compile_hash_policy
 from proxy.upstream.fields import wrapped
 from proxy.upstream.lb.api import HashingConfig, LbPolicy
 
@@ -29,19 +32,17 @@ def compile_legacy_hashing(message: Any, policy: LbPolicy, path: str, ctx: Compi
 def compile_hashing(config: Any, policy: LbPolicy, path: str, ctx: CompileContext) -> HashingConfig:
     """Of a `RingHash` or `Maglev` extension."""
     common = config.consistent_hashing_lb_config
-    if common.hash_policy:
-        ctx.problem(
-            f"{path}.consistent_hashing_lb_config.hash_policy",
-            "is not supported; set hash_policy of the routes",
-        )
+    at = f"{path}.consistent_hashing_lb_config.hash_policy"
+    own = compile_hash_policy(common.hash_policy, at, ctx)
     hostname = common.use_hostname_for_hashing
     factor = wrapped(common, "hash_balance_factor", 0)
     if policy is LbPolicy.MAGLEV:
-        return _maglev(config, hostname, factor, path, ctx)
+        return replace(_maglev(config, hostname, factor, path, ctx), policy=own)
     if not config.HasField("consistent_hashing_lb_config"):
         hostname = config.use_hostname_for_hashing
         factor = wrapped(config, "hash_balance_factor", 0)
-    return _ring(config, config.hash_function == _MURMUR, hostname, factor, path, ctx)
+    ring = _ring(config, config.hash_function == _MURMUR, hostname, factor, path, ctx)
+    return replace(ring, policy=own)
 
 
 def _ring(

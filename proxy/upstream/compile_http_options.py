@@ -12,6 +12,7 @@ from proxy.config.context import CompileContext
 from proxy.config.durations import seconds
 from proxy.config.extensions import type_name_of
 from proxy.config.http2_options import compile_http2_options
+from proxy.router.hash_policy import HashPolicy, compile_hash_policy
 from proxy.upstream.cluster_config import AutoSni, Http1Options, UpstreamProtocol
 from proxy.upstream.fields import wrapped
 
@@ -33,6 +34,7 @@ class HttpChoice(NamedTuple):
     http: Http1Options = Http1Options()
     http2: Http2Options = Http2Options()
     auto_sni: AutoSni | None = None
+    hash_policy: HashPolicy | None = None
 
 
 def compile_http_options(message: Any, path: str, ctx: CompileContext) -> HttpChoice:
@@ -91,10 +93,10 @@ def _typed(options: Any, message: Any, cluster_path: str, path: str, ctx: Compil
     for name in ("outlier_detection", "retry_policy", "header_validation_config"):
         if options.HasField(name):
             ctx.problem(f"{path}.{name}", "is not supported")
-    for name in ("request_mirror_policies", "hash_policy"):
-        if len(getattr(options, name)):
-            ctx.problem(f"{path}.{name}", "is not supported")
-    return _choice(protocol, options, config, inner, ctx, message, cluster_path)
+    if options.request_mirror_policies:
+        ctx.problem(f"{path}.request_mirror_policies", "is not supported")
+    choice = _choice(protocol, options, config, inner, ctx, message, cluster_path)
+    return choice._replace(hash_policy=compile_hash_policy(options.hash_policy, f"{path}.hash_policy", ctx))
 
 
 def _choice(

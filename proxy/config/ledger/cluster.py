@@ -188,10 +188,10 @@ envoy.config.core.v3.UpstreamHttpProtocolOptions
 
 envoy.extensions.upstreams.http.v3.HttpProtocolOptions
   + common_http_protocol_options explicit_http_config use_downstream_protocol_config auto_config
-  + upstream_http_protocol_options
+  + upstream_http_protocol_options hash_policy
   - every 5xx counts as an error of the host: outlier_detection
   - comes with retries: retry_policy
-  - http_filters header_validation_config request_mirror_policies hash_policy
+  - http_filters header_validation_config request_mirror_policies
 
 envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig
   + http_protocol_options http2_protocol_options
@@ -246,8 +246,7 @@ envoy.extensions.load_balancing_policies.common.v3.SlowStartConfig
   + slow_start_window aggression min_weight_percent
 
 envoy.extensions.load_balancing_policies.common.v3.ConsistentHashingLbConfig
-  + use_hostname_for_hashing hash_balance_factor
-  - set the hash policy on the routes: hash_policy
+  + use_hostname_for_hashing hash_balance_factor hash_policy
 
 envoy.extensions.load_balancing_policies.cluster_provided.v3.ClusterProvided
 

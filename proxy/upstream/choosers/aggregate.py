@@ -17,6 +17,7 @@ from proxy.upstream.lb.priority_load import PriorityLoads, priority_loads
 from proxy.upstream.lb.retry_choice import RetryChoice
 
 if TYPE_CHECKING:
+    from proxy.router.hash_policy import HashPolicy
     from proxy.upstream.cluster import Cluster
 
 
@@ -33,6 +34,8 @@ class Aggregate:
         self._places: list[tuple[Cluster, HostSet]] = []
         self._loads: PriorityLoads | None = None
         cluster.retry_by_stream = self.choose_again
+        cluster.hashes = True
+        cluster.member_hash_policy = self._hash_policy
 
     def choose(self, info: StreamInfo, request_hash: int | None) -> Host | None:
         """A host of a member (see `Host.cluster`), None if no member has hosts."""
@@ -65,6 +68,14 @@ class Aggregate:
         if host is None:
             self._cluster.stats.upstream_cx_none_healthy += 1
         return host
+
+    def _hash_policy(self, of_route: HashPolicy | None) -> HashPolicy | None:
+        """None if no member asks for hashes."""
+        self._renew()
+        for _, member, _, _ in self._parts:
+            if member.hashes:
+                return member.config.lb.hashing.policy or self._cluster.config.hash_policy or of_route
+        return None
 
     def _place_of(self, host: Host) -> int | None:
         for place, (member, one) in enumerate(self._places):

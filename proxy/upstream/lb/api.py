@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
@@ -35,6 +35,10 @@ class LbPolicy(Enum):
     CLIENT_SIDE_WEIGHTED_ROUND_ROBIN = "CLIENT_SIDE_WEIGHTED_ROUND_ROBIN"
     #: The type of the cluster chooses, see `proxy.upstream.choosers`.
     CLUSTER_PROVIDED = "CLUSTER_PROVIDED"
+
+
+#: Those that pick by the hash of the request.
+HASHING: Final = frozenset({LbPolicy.RING_HASH, LbPolicy.MAGLEV})
 
 
 class SlowStartConfig(Struct, frozen=True):
@@ -79,7 +83,7 @@ class HashingConfig(Struct, frozen=True):
     table_size: int = 65537
     use_hostname: bool = False
     balance_factor: int = 0
-    #: A `proxy.router.hash_policy.HashPolicy` that takes the place of the route's, or None.
+    #: A `proxy.router.hash_policy.HashPolicy` that takes the place of the cluster's and the route's, or None.
     policy: Any = None
 
 

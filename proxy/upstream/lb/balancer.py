@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from proxy.base.runtime import Runtime
 from proxy.upstream.host import Host
 from proxy.upstream.host_set import HostSet, PrioritySet
-from proxy.upstream.lb.api import ChooseHost, Clock, Defer, Draw, LbConfig, LbPolicy, no_host
+from proxy.upstream.lb.api import HASHING, ChooseHost, Clock, Defer, Draw, LbConfig, LbPolicy, no_host
 from proxy.upstream.lb.priority_load import PriorityLoads, priority_loads
 from proxy.upstream.lb.retry_choice import RetryChoice
 
@@ -140,7 +140,7 @@ class Balancer(ABC):
 
 def make_balancer(config: LbConfig, around: Surroundings, priorities: PrioritySet) -> Balancer:
     """The balancer of a policy, without subsets."""
-    if config.policy in {LbPolicy.RING_HASH, LbPolicy.MAGLEV}:
+    if config.policy in HASHING:
         from proxy.upstream.lb.hash_balancer import HashBalancer  # few clusters hash
 
         return HashBalancer(config, around, priorities)

@@ -22,7 +22,7 @@ def xx(text: str, seed: int = 0) -> int:
 
 
 def hashed(rules: list[dict[str, Any]], head: RequestHead) -> int | None:
-    return policy(*rules).hash(head, stream())
+    return policy(*rules).hash(head, stream(), [])
 
 
 _HEADER = {"header": {"header_name": "K"}}
@@ -56,11 +56,11 @@ def test_query_parameter_and_source_address() -> None:
 def test_filter_state_of_stream_or_connection() -> None:
     rules = policy({"filter_state": {"key": "k"}})
     info = stream()
-    assert rules.hash(request(), info) is None
+    assert rules.hash(request(), info, []) is None
     info.connection.filter_state = {"k": "c"}
-    assert rules.hash(request(), info) == xx("c")
+    assert rules.hash(request(), info, []) == xx("c")
     info.filter_state = {"k": "s"}
-    assert rules.hash(request(), info) == xx("s")
+    assert rules.hash(request(), info, []) == xx("s")
 
 
 def test_rules_combine_by_rotation_and_terminal_ends() -> None:
