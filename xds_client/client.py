@@ -30,6 +30,9 @@ from xds_client.services import ads_method, rest_path, stream_method
 from xds_client.stream import Connector, StreamRunner
 
 ADS: Final = "ads"
+AUTHORITIES: Final = "xdstp"
+_AGGREGATED: Final = {"AGGREGATED_GRPC": False, "AGGREGATED_DELTA_GRPC": True}
+"""The kinds of source that carry every type, and whether they are delta."""
 _API_V2: Final = 1  # core.v3.ApiVersion
 
 Connect = Callable[[Sequence[Any], str, Surroundings], Connector]
@@ -89,8 +92,6 @@ class XdsClient:
         wanted = list(names)
         for name in wanted:
             _check_name(name)
-        if len(source.authorities):
-            raise ConfigError("authorities: not supported; name the source itself")
         runner = self._runner(type, source)
         group = runner.mux.group(type, self._pauses.get(type, 0))
         timeout = (
@@ -113,6 +114,9 @@ class XdsClient:
                 key = (ADS, b"")
             case "api_config_source":
                 key = (kind.name, source.api_config_source.SerializeToString(deterministic=True))
+                if _api_type(source.api_config_source) in _AGGREGATED:
+                    # One stream for each source of the bootstrap, whatever the type.
+                    key = (AUTHORITIES, source.SerializeToString(deterministic=True))
             case "path" | "path_config_source":
                 file = source.path_config_source
                 path = source.path or file.path
@@ -126,6 +130,8 @@ class XdsClient:
             match which:
                 case "ads":
                     runner = self._make_ads()
+                case "api_config_source" if key[0] == AUTHORITIES:
+                    runner = self._make_authorities(source)
                 case "api_config_source":
                     runner = self._make_api(kind, source.api_config_source)
                 case _:
@@ -150,6 +156,13 @@ class XdsClient:
             raise ConfigError(f"ads_config.api_type: {kind} cannot carry ADS; use GRPC or DELTA_GRPC")
         delta = kind == "DELTA_GRPC"
         return self._stream(ADS, api, ads_method(delta=delta), delta=delta)
+
+    def _make_authorities(self, source: Any) -> Runner:
+        """The stream of a source of `Bootstrap.config_sources`, or of the default one."""
+        api = source.api_config_source
+        delta = _AGGREGATED[_api_type(api)]
+        names = ",".join(authority.name for authority in source.authorities)
+        return self._stream(f"{AUTHORITIES} {names or 'default'}", api, ads_method(delta=delta), delta=delta)
 
     def _make_api(self, resource: ResourceType, api: Any) -> Runner:
         kind = _api_type(api)

@@ -23,7 +23,7 @@ def _escaper(reserved: str) -> Callable[[str], str]:
 
 
 _authority: Final = _escaper("%/?#")
-_id: Final = _escaper("%:?#[]")
+_id: Final = _escaper("%?#[]")
 _parameter: Final = _escaper("%#[]&=")
 
 
@@ -32,7 +32,10 @@ def _unescaped(text: str) -> str:
 
 
 class ResourceName(Struct, frozen=True):
-    """`xdstp://{authority}/{type}/{id}?{context}#{directives}`, unescaped; `context` is sorted by key."""
+    """`xdstp://{authority}/{type}/{id}?{context}`, unescaped; `context` is sorted by key.
+
+    Names of single resources have no directives: `#` is a character like any other, as in Envoy.
+    """
 
     authority: str
     type: str
@@ -66,7 +69,7 @@ def parse(name: str) -> ResourceName:
     """Read an `xdstp://` name. Raises ValueError with the reason."""
     if not name.startswith(SCHEME):
         raise ValueError(f"{name!r} does not begin with {SCHEME}")
-    rest = name[len(SCHEME) :].partition("#")[0]
+    rest = name[len(SCHEME) :]
     path, _, query = rest.partition("?")
     authority, slash, path = path.partition("/")
     kind, slash2, identifier = path.partition("/")
@@ -105,4 +108,4 @@ def is_collection(name: str) -> bool:
     """Whether a name stands for many resources: the wildcard, or a glob collection."""
     if not name.startswith(SCHEME):
         return name == "*"
-    return name.partition("#")[0].partition("?")[0].endswith("/*")
+    return name.partition("?")[0].endswith("/*")

@@ -251,7 +251,8 @@ class ControllerAdminState:
         for record in sorted(self._controller.clusters, key=lambda one: one.name):
             name = record.name
             message = cluster_pb2.Cluster.FromString(record.serialized)
-            config = compile_cluster(message, f"cluster {name}", CompileContext())
+            context = CompileContext(config_sources=self._controller.config_sources)
+            config = compile_cluster(message, f"cluster {name}", context)
             own = numbers.get(name, {})
             told = self._controller.host_health.of_cluster(name)
             outliers = self._controller.outliers

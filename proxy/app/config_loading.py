@@ -26,6 +26,7 @@ from proxy.app.runtime_layers import Layer, compile_layers, merge
 from proxy.base.errors import ConfigError, Problem
 from proxy.base.runtime import Runtime
 from proxy.config.config_source import check_api_source, check_grpc_source, checked_source
+from proxy.config.config_sources import check_config_sources, config_sources
 from proxy.config.context import CompileContext
 from proxy.connection.sockets import ListenAddress
 from proxy.downstream.listener import INBOUND, ListenerConfig, compile_listener
@@ -226,8 +227,9 @@ def _compile(
     has_ads = bootstrap.dynamic_resources.HasField("ads_config")
     layers_context = CompileContext(has_ads=has_ads)
     layers = compile_layers(bootstrap, layers_context) + overload_layers(bootstrap, layers_context)
+    runtime = Runtime(merge(layers, {}))
     context = CompileContext(
-        runtime=Runtime(merge(layers, {})),
+        runtime=runtime,
         known_clusters={cluster.name for cluster in bootstrap.static_resources.clusters}
         if check_references
         else None,
@@ -235,6 +237,7 @@ def _compile(
         eager=True,
         secrets=_secrets(bootstrap),
         has_ads=has_ads,
+        config_sources=config_sources(bootstrap, runtime),
     )
     context.problems += layers_context.problems
     local = bootstrap.cluster_manager.local_cluster_name
@@ -317,6 +320,7 @@ def _check_rest(bootstrap: Any, context: CompileContext) -> None:
         from proxy.discovery.collections import check_locators  # few bootstraps have any
 
         check_locators(bootstrap, context)
+    check_config_sources(bootstrap, context)
     if bootstrap.cluster_manager.HasField("load_stats_config"):
         load_stats = bootstrap.cluster_manager.load_stats_config
         check_grpc_source(load_stats, "cluster_manager.load_stats_config", context)
@@ -425,6 +429,7 @@ def _compile_clusters(
         shared.secrets,
         has_ads=shared.has_ads,
         dns_caches=dict(shared.dns_caches),
+        config_sources=shared.config_sources,
     )
     clusters: list[tuple[str, bytes]] = []
     resolved: list[int] = []

@@ -15,6 +15,7 @@ from proxy.app.command_line import Options
 from proxy.app.discovery_client import open_client
 from proxy.app.process_stats import ProcessStats
 from proxy.app.worker_table import WorkerHandle, WorkerTable
+from proxy.config.config_sources import ConfigSources
 from proxy.discovery.clusters import ClusterTable
 from proxy.discovery.listeners import ListenerTable
 from proxy.discovery.session import Discovery
@@ -38,6 +39,7 @@ class ControlPlanes:
     wanted: WantedResources
     clusters: ClusterTable
     listeners: ListenerTable
+    config_sources: ConfigSources
 
     def __init__(
         self,
@@ -109,7 +111,11 @@ class ControlPlanes:
             from proxy.discovery.on_demand_clusters import OnDemandClusters  # few configs ask for clusters
 
             self._cluster_demands = OnDemandClusters(
-                self.clusters, self.subscribe, self._workers.broadcast, self._stats.registry
+                self.clusters,
+                self.subscribe,
+                self._workers.broadcast,
+                self._stats.registry,
+                self.config_sources,
             )
         self._cluster_demands.demand(name, source)
 

@@ -41,6 +41,7 @@ from proxy.app.signals import Signals
 from proxy.app.worker_messages import WorkerMessages
 from proxy.app.worker_table import WorkerTable
 from proxy.base.event_log import EventLog
+from proxy.config.config_sources import config_sources
 from proxy.config.context import CompileContext
 from proxy.connection.sockets import open_sockets
 from proxy.discovery.clusters import ClusterTable
@@ -115,6 +116,7 @@ class Controller:
         registry = self.stats.registry
         self.runtime = LiveRuntime(config.layers, broadcast)
         registry.add("RuntimeStats", self.runtime.stats)
+        self.config_sources = config_sources(self.bootstrap, self.runtime.view)
         self.names = NameResolution(loop, self._hosts_resolved, registry, random_draw())
         self.host_health = HostHealth(loop.call_soon, broadcast)
         self.host_health.watchers.append(lambda name, _keys: self.names.count_healthy(name))
@@ -134,6 +136,7 @@ class Controller:
             self.stats,
             lambda: self.served.accepting,
         )
+        self.control_planes.config_sources = self.config_sources
         self.wanted = self.control_planes.wanted = WantedResources(
             self.control_planes.subscribe, broadcast, self._check_context, time.time
         )
@@ -394,6 +397,7 @@ class Controller:
             secrets=self.secrets.store(),
             has_ads=self.bootstrap.dynamic_resources.HasField("ads_config"),
             dns_caches=dict(self.dns_caches.settings),
+            config_sources=self.config_sources,
         )
 
 

@@ -288,7 +288,7 @@ class HealthChecks:
         controller = self._controller
         if self._secrets is None:
             self._secrets = SecretStore(controller.secrets.values())
-            self._resources = ResourceStore()
+            self._resources = ResourceStore(controller.config_sources)
             for entry in controller.wanted.of_type(ResourceType.SECRET):
                 if entry.value is not None:
                     self._secrets.update(entry.want.key, entry.value)

@@ -32,6 +32,7 @@ from proxy.base.services import WorkerServices
 from proxy.base.stats import StatRegistry, collect
 from proxy.base.steps import Slices
 from proxy.base.stream_info import DrainState, GradualDrain, WallClock
+from proxy.config.config_sources import ConfigSources
 from proxy.config.context import CompileContext
 from proxy.config.demands import Demands
 from proxy.config.resources import ResourceStore
@@ -100,7 +101,8 @@ class Worker:
         draw = random_draw()
         node = base_pb2.Node.FromString(settings["node"])
 
-        self._resources = ResourceStore()
+        by_authority, default, guard = settings["config_sources"]
+        self._resources = ResourceStore(ConfigSources(by_authority, default, guard=guard))
         self._tables = TableUpdates()
         self._secrets: Any = None
         if settings["secrets"]:

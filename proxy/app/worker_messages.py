@@ -28,7 +28,7 @@ class WorkerMessages:
     def settings(self) -> dict[str, Any]:
         """What a worker is forked with."""
         controller = self._controller
-        options, bootstrap = controller.options, controller.bootstrap
+        options, bootstrap, sources = controller.options, controller.bootstrap, controller.config_sources
         return {
             "workers": options.concurrency,
             "clusters": controller.slots.clusters,
@@ -38,6 +38,7 @@ class WorkerMessages:
             "internal_buffer": internal_buffer_bytes(bootstrap),
             "local_address": own_address(options.local_address_ip_version),
             "secrets": controller.secrets.watch is not None or controller.config.dynamic,
+            "config_sources": (sources.by_authority, sources.default, sources.guard),
             "node": bootstrap.node.SerializeToString(),
             "reports_load": bootstrap.cluster_manager.HasField("load_stats_config"),
             "local_cluster": bootstrap.cluster_manager.local_cluster_name,

@@ -6,7 +6,9 @@ import os
 from typing import Any, Final
 
 _VERSION_2: Final = 1  # core.v3.ApiVersion
-_API_TYPES: Final = ("DEPRECATED_AND_UNAVAILABLE_DO_NOT_USE", "REST", "GRPC", "DELTA_GRPC")
+_API_TYPES: Final = ("REST", "GRPC", "DELTA_GRPC")
+AGGREGATED: Final = ("AGGREGATED_GRPC", "AGGREGATED_DELTA_GRPC")
+"""The kinds of `ApiConfigSource` that carry every type, for `Bootstrap.config_sources`."""
 
 
 def checked_source(message: Any, path: str, ctx: Any) -> bytes:
@@ -40,7 +42,7 @@ def refuse_version_2(message: Any, path: str, ctx: Any) -> None:
 
 def check_grpc_source(api: Any, path: str, ctx: Any) -> None:
     """Check an `ApiConfigSource` that is a gRPC service of any kind; problems go to `ctx`, a `CompileContext`."""
-    kind = api.DESCRIPTOR.fields_by_name["api_type"].enum_type.values_by_number[api.api_type].name
+    kind = api_type(api)
     if kind not in {"GRPC", "DELTA_GRPC"}:
         ctx.problem(f"{path}.api_type", f"{kind} is not gRPC; use GRPC")
         return
@@ -49,9 +51,21 @@ def check_grpc_source(api: Any, path: str, ctx: Any) -> None:
 
 def check_api_source(api: Any, path: str, ctx: Any) -> None:
     """Check an `ApiConfigSource`; problems go to `ctx`, a `CompileContext`."""
-    kind = api.DESCRIPTOR.fields_by_name["api_type"].enum_type.values_by_number[api.api_type].name
-    if kind not in _API_TYPES[1:]:
+    kind = api_type(api)
+    if kind not in _API_TYPES:
         ctx.problem(f"{path}.api_type", f"{kind} is not for a single resource type; use GRPC or DELTA_GRPC")
+    check_server(api, path, ctx)
+
+
+def api_type(api: Any) -> str:
+    """The name of the kind of an `ApiConfigSource`."""
+    name: str = api.DESCRIPTOR.fields_by_name["api_type"].enum_type.values_by_number[api.api_type].name
+    return name
+
+
+def check_server(api: Any, path: str, ctx: Any) -> None:
+    """Check where an `ApiConfigSource` of any kind leads; problems go to `ctx`, a `CompileContext`."""
+    kind = api_type(api)
     if api.transport_api_version == _VERSION_2:
         ctx.problem(f"{path}.transport_api_version", "V2 is no longer spoken; set V3")
     if kind == "REST":

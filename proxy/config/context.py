@@ -15,6 +15,7 @@ from proxy.base.runtime import Runtime
 from proxy.base.stream_info import WallClock
 
 if TYPE_CHECKING:
+    from proxy.config.config_sources import ConfigSources
     from proxy.config.resources import ResourceStore
 
 
@@ -29,6 +30,7 @@ class CompileContext:
     stream to ask it from; None means "do not check". `terms` are what those who refer to a discovered resource ask
     of it, see `proxy.config.resources.ResourceWant`, and `stat_prefix` begins the stats of it.
     `dns_caches` are the `DnsCacheConfig`s met so far, serialised, by name; those given are known from elsewhere.
+    `config_sources` are those of the bootstrap, None for none; `resources` that are given have them already.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class CompileContext:
         resources: ResourceStore | None = None,
         has_ads: bool | None = None,
         dns_caches: dict[str, bytes] | None = None,
+        config_sources: ConfigSources | None = None,
     ) -> None:
         self.runtime = runtime or Runtime()
         self.wall_clock = wall_clock or WallClock()
@@ -53,6 +56,7 @@ class CompileContext:
         self.stat_prefix = ""
         self.dns_caches = {} if dns_caches is None else dns_caches
         self.terms: frozenset[tuple[Any, ...]] = frozenset()
+        self.config_sources = config_sources
         self._resources = resources
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
@@ -63,7 +67,7 @@ class CompileContext:
         if self._resources is None:
             from proxy.config.resources import ResourceStore  # most configs name nothing that is elsewhere
 
-            self._resources = ResourceStore()
+            self._resources = ResourceStore(self.config_sources)
         return self._resources
 
     def problem(self, path: str, reason: str) -> None:

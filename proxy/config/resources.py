@@ -15,7 +15,8 @@ from typing import Any, Final, Protocol, TypeVar
 
 import xxhash
 
-from proxy.config.config_source import checked_source
+from proxy.config.config_sources import ConfigSources
+from xds_client.names import normal
 from xds_client.resource_types import ResourceType
 
 Made = TypeVar("Made")
@@ -106,9 +107,13 @@ class ResourceSource:
 
 
 class ResourceStore:
-    """The resources that a process knows; `wants` are those that were asked for, by key."""
+    """The resources that a process knows; `wants` are those that were asked for, by key.
 
-    def __init__(self) -> None:
+    `config_sources` are those of the bootstrap, for structured names.
+    """
+
+    def __init__(self, config_sources: ConfigSources | None = None) -> None:
+        self._config_sources = config_sources or ConfigSources()
         self.wants: dict[str, ResourceWant] = {}
         self._sources: dict[str, ResourceSource] = {}
         #: What nobody has asked for yet: most of what a control plane of a mesh sends.
@@ -130,11 +135,16 @@ class ResourceStore:
         `config_source` is a `core.v3.ConfigSource` that stands at `path`; what is wrong with it goes to `ctx`.
         For the rest see `ResourceWant`.
         """
-        want = ResourceWant(kind, name, checked_source(config_source, path, ctx), stat_prefix, terms, waits)
+        chosen = self._config_sources.of(kind, name, config_source, path, ctx)
+        want = ResourceWant(kind, normal(name), chosen, stat_prefix, terms, waits)
         known = self.wants.setdefault(want.key, want)
         if not (terms <= known.terms and known.waits >= waits):
             self.wants[want.key] = replace(known, terms=known.terms | terms, waits=known.waits or waits)
         return self.source(want.key)
+
+    def key(self, kind: ResourceType, name: str, source: bytes) -> str:
+        """The key of a resource that a config names, with a serialised source that has been checked."""
+        return resource_key(kind, normal(name), self._config_sources.of_serialized(kind, name, source))
 
     def source(self, key: str) -> ResourceSource:
         """The source with that key, see `ResourceWant`."""

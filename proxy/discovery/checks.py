@@ -18,6 +18,7 @@ from proxy.discovery.accept import examine, parse, read_message, refuse
 from proxy.discovery.shapes import endpoints_shape, reduced_table
 from proxy.upstream.cluster_config import Discovery
 from proxy.upstream.compile_endpoints import compile_endpoints, compile_policy
+from xds_client.names import normal
 from xds_client.resource_types import ResourceType
 
 #: (bytes, name, context) → the bytes for the workers; raises `ConfigError`. What it refers to is in the context.
@@ -30,7 +31,7 @@ def _check_endpoints(body: bytes, name: str, ctx: CompileContext, fine: set[byte
     if shape is not None and shape in fine:
         return body
     message = read_message(endpoint_pb2.ClusterLoadAssignment, body)
-    if message.cluster_name != name:
+    if normal(message.cluster_name) != name:
         raise ConfigError(f"Unexpected EDS cluster (expecting {name}): {message.cluster_name}")
     compile_endpoints(message, Discovery.EDS, "", ctx)
     compile_policy(message, "", ctx)

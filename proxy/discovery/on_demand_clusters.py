@@ -9,6 +9,7 @@ from typing import Any
 from envoy.config.core.v3 import config_source_pb2
 
 from proxy.base.stats import StatRegistry
+from proxy.config.config_sources import ConfigSources
 from proxy.discovery.accept import Broadcast
 from proxy.discovery.clusters import ClusterTable
 from proxy.discovery.session import SubscriptionStats
@@ -18,7 +19,8 @@ from xds_client.resource_types import ResourceType
 logger = logging.getLogger("outrider.config")
 
 #: The key of what workers demand here; see `proxy.config.demands.Demands`.
-KEY = ResourceType.CLUSTER.name
+KIND = ResourceType.CLUSTER
+KEY = KIND.name
 
 
 class OnDemandClusters:
@@ -30,8 +32,10 @@ class OnDemandClusters:
         subscribe: Callable[[ResourceType, Any, Any], Subscription],
         broadcast: Broadcast,
         stats: StatRegistry,
+        config_sources: ConfigSources,
     ) -> None:
         self.table = table
+        self._config_sources = config_sources
         self._subscribe = subscribe
         self._broadcast = broadcast
         self._stats = stats
@@ -46,7 +50,7 @@ class OnDemandClusters:
             return
         self._awaited.add(name)
         if name not in self.table.warming:
-            self._consumer(source).demand(name)
+            self._consumer(self._config_sources.of_serialized(KIND, name, source)).demand(name)
 
     def answer(self, name: str) -> None:
         """Workers have the cluster, or it does not exist."""

@@ -13,6 +13,7 @@ from envoy.config.core.v3 import extension_pb2
 from msgspec import Struct
 
 from proxy.base.services import WorkerServices
+from proxy.base.stat_names import stat_name
 from proxy.config.any_unpack import unpack
 from proxy.config.context import CompileContext
 from proxy.config.extensions import type_name_of
@@ -110,7 +111,7 @@ def compile_discovered(
         discovery.config_source,
         f"{path}.config_source",
         ctx,
-        f"extension_config_discovery.{kind.category}.{message.name}.",
+        f"extension_config_discovery.{kind.category}.{stat_name(message.name)}.",
         terms=frozenset([(kind.category, types, last)]),
         waits=not without_warming,
     )

@@ -236,7 +236,7 @@ def _vhds(message: Any, path: str, ctx: CompileContext) -> ResourceSource | None
         config_source,
         f"{at}.config_source",
         ctx,
-        f"{ctx.stat_prefix.removesuffix(f'{stat_name(message.name)}.')}vhds.{message.name}.",
+        f"{ctx.stat_prefix.removesuffix(f'{stat_name(message.name)}.')}vhds.{stat_name(message.name)}.",
         terms=frozenset([(message.SerializeToString(),)]),
     )
 

@@ -82,7 +82,7 @@ def compile_scoped_routes(message: Any, path: str, stat_prefix: str, ctx: Compil
         scoped_rds.scoped_rds_config_source,
         f"{path}.scoped_rds.scoped_rds_config_source",
         ctx,
-        f"{stat_prefix}scoped_rds.{message.name}.",
+        f"{stat_prefix}scoped_rds.{stat_name(message.name)}.",
         terms=frozenset([(ROUTES, rds_source, stat_prefix)]),
     )
     return ScopedRoutes(builder, {}, source, rds_source)

@@ -8,7 +8,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 
 from proxy.base.messages import RequestHead
 from proxy.config.context import CompileContext
-from proxy.config.resources import ResourceSource, ResourceUser, resource_key
+from proxy.config.resources import ResourceSource, ResourceUser
 from proxy.router.discovered_table import discovered_table
 from proxy.router.route_table import RouteTable
 from proxy.router.scope_list import ScopedRoutes, ScopeKey, scope_key
@@ -28,7 +28,8 @@ class ScopeTables:
         self._listed: dict[ScopeKey, tuple[str, ResourceSource]] = {}
         if config.source is not None:
             for scope in config.source.made(_read).scoped_route_configurations:
-                key = resource_key(ResourceType.ROUTE, scope.route_configuration_name, config.rds_source)
+                name = scope.route_configuration_name
+                key = ctx.resources.key(ResourceType.ROUTE, name, config.rds_source)
                 source = ctx.resources.source(key)
                 source.tell(user)
                 self._listed[scope_key(scope)] = (scope.name, source)

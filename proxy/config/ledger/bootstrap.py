@@ -14,10 +14,8 @@ envoy.config.bootstrap.v3.Bootstrap
   ~ there are no performance traces: perf_tracing_file_path
   ~ the memory allocator is Python's: memory_allocator_manager
   ~ no gRPC client is in use yet: grpc_async_client_manager_config
-  + dynamic_resources node_context_params
+  + dynamic_resources node_context_params config_sources default_config_source
   - comes with xDS: hds_config xds_delegate_extension
-  - sources are not looked up by authority, name one where the resource is named: config_sources
-  - sources are not looked up by authority, name one where the resource is named: default_config_source
   - comes with xDS: xds_config_tracker_extension
   - comes with stats sinks: stats_sinks stats_eviction_interval
   ~ no spans are recorded: tracing

@@ -24,6 +24,9 @@ envoy.type.v3.SemanticVersion
 envoy.config.core.v3.Extension
   + name category type_descriptor version disabled type_urls
 
+xds.core.v3.Authority
+  + name
+
 xds.core.v3.ContextParams
   + params
 
@@ -68,8 +71,8 @@ envoy.config.core.v3.TcpKeepalive
 
 envoy.config.core.v3.ConfigSource
   + path path_config_source resource_api_version api_config_source ads initial_fetch_timeout
+  + authorities
   - name the source itself: self
-  - sources are not looked up by authority, name one where the resource is named: authorities
 
 envoy.config.core.v3.PathConfigSource
   + path watched_directory

@@ -14,6 +14,7 @@ from proxy.app.admin_state import ControllerAdminState
 from proxy.app.command_line import parse
 from proxy.app.config_loading import ListenerPlan, LoadedConfig
 from proxy.app.runtime_layers import Layer
+from proxy.config.config_sources import ConfigSources
 from proxy.discovery.clusters import ClusterRecord
 from proxy.upstream.host import HostStats
 
@@ -57,6 +58,7 @@ def controller() -> SimpleNamespace:
     return SimpleNamespace(
         config=config,
         bootstrap=bootstrap,
+        config_sources=ConfigSources(),
         options=parse(["-c", "x.yaml", "--drain-strategy", "immediate", "--drain-time-s", "5"]),
         loaded_at=5.0,
         host_health=SimpleNamespace(of_cluster=lambda name: {("10.0.0.1:80", 0): 1} if name == "a" else {}),

@@ -17,6 +17,7 @@ from proxy.app.host_health import HostHealth
 from proxy.base.event_log import EventLog
 from proxy.base.runtime import Runtime
 from proxy.base.stats import StatRegistry, collect
+from proxy.config.config_sources import ConfigSources
 from proxy.discovery.wanted import Wanted
 from proxy.discovery.warming import Warming
 from proxy.upstream.health_check.cluster_checks import ClusterChecks
@@ -93,6 +94,7 @@ class Bench:
         self.stats = SimpleNamespace(sum=SimpleNamespace(counted=lambda _name: False), registry=self.registry)
         self.events = EventLog(lambda: 0.0)
         self.bootstrap = SimpleNamespace(node=None)
+        self.config_sources = ConfigSources()
         self.secrets: dict[str, Any] = {}
         self.host_health = HostHealth(lambda _call: None, self.told.append)
         self.addresses: list[tuple[int, str]] = []

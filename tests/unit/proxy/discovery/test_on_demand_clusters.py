@@ -4,6 +4,7 @@ from envoy.config.core.v3 import config_source_pb2
 from google.protobuf import json_format
 
 from proxy.base.stats import StatRegistry
+from proxy.config.config_sources import ConfigSources
 from proxy.discovery.on_demand_clusters import OnDemandClusters
 from tests.unit.proxy.discovery.tables import ADS, Tables, cluster, eds_cluster, endpoints, run
 from xds_client.api import Resource, Update
@@ -14,7 +15,9 @@ SOURCE = json_format.ParseDict(ADS, config_source_pb2.ConfigSource()).SerializeT
 
 
 def demands_of(tables: Tables) -> OnDemandClusters:
-    return OnDemandClusters(tables.clusters, tables._subscribe, tables.sent.append, StatRegistry())
+    return OnDemandClusters(
+        tables.clusters, tables._subscribe, tables.sent.append, StatRegistry(), ConfigSources()
+    )
 
 
 async def answer(tables: Tables, name: str) -> None:
