@@ -17,12 +17,16 @@ from typing import Any, Final
 import grpc
 
 from proxy.base.errors import ConfigError
+from proxy.config.any_unpack import unpack_any
 from xds_client.errors import ConnectError
 
 METADATA_HOST: Final = "metadata.google.internal"
 METADATA_VARIABLE: Final = "GCE_METADATA_HOST"
 CREDENTIALS_VARIABLE: Final = "GOOGLE_APPLICATION_CREDENTIALS"
 _TOKEN_PATH: Final = "/computeMetadata/v1/instance/service-accounts/default/token"  # noqa: S105 - a path
+#: The plugin that takes a secret from a file as metadata of each stream.
+FILE_FACTORY: Final = "envoy.grpc_credentials.file_based_metadata"
+_FACTORIES: Final = frozenset({"", "envoy.grpc_credentials.default", FILE_FACTORY})
 _TOKEN_TIMEOUT: Final = 5.0
 _MAX_LIFETIME: Final = 3600
 
@@ -54,6 +58,12 @@ def channel_credentials(google: Any, path: str) -> Any:
 def call_metadata(google: Any, path: str) -> list[Authorization]:
     """What adds tokens to the metadata of a call. Raises `ConfigError` naming what is refused."""
     result: list[Authorization] = []
+    factory = google.credentials_factory_name
+    if factory not in _FACTORIES:
+        raise ConfigError(
+            f"{path}.credentials_factory_name: unknown Google gRPC credentials factory {factory!r}; "
+            f"{FILE_FACTORY} is supported"
+        )
     for index, message in enumerate(google.call_credentials):
         place = f"{path}.call_credentials[{index}]"
         match message.WhichOneof("credential_specifier"):
@@ -64,6 +74,13 @@ def call_metadata(google: Any, path: str) -> list[Authorization]:
             case "service_account_jwt_access":
                 account = message.service_account_jwt_access
                 result.append(_signed(account.json_key, account.token_lifetime_seconds, place))
+            case "from_plugin" if factory == FILE_FACTORY and message.from_plugin.name == factory:
+                result.append(_from_file(message.from_plugin, f"{place}.from_plugin"))
+            case "from_plugin":
+                raise ConfigError(
+                    f"{place}.from_plugin.name: only {FILE_FACTORY} is supported, and credentials_factory_name "
+                    "must name it too"
+                )
             case None:
                 raise ConfigError(f"{place}: names no kind of credentials")
             case kind:
@@ -103,6 +120,30 @@ def _data(source: Any, path: str) -> bytes | None:
 def _fixed(token: str) -> Authorization:
     async def give(_target: str, _service: str) -> tuple[str, str]:
         return ("authorization", f"Bearer {token}")
+
+    return give
+
+
+def _from_file(plugin: Any, path: str) -> Authorization:
+    """Source: `config.grpc_credential.v3.FileBasedMetadataConfig`; what it names is read for each stream."""
+    config, reason = unpack_any(plugin.typed_config)
+    if config is None:
+        raise ConfigError(f"{path}.typed_config: {reason or 'is required'}")
+    source, at = config.secret_data, f"{path}.typed_config.secret_data"
+
+    async def give(_target: str, _service: str) -> tuple[str, str]:
+        try:
+            secret = _data(source, at)
+        except ConfigError as error:
+            raise ConnectError(str(error)) from error
+        if not secret:
+            raise ConnectError(f"{at}: is empty")
+        value = secret.decode("latin-1").rstrip("\r\n")
+        if not value.isascii() or not value.isprintable():
+            raise ConnectError(
+                f"{at}: holds characters that a header field cannot, such as a line break within"
+            )
+        return (config.header_key.lower() or "authorization", f"{config.header_prefix}{value}")
 
     return give
 

@@ -179,13 +179,9 @@ class GoogleGrpc:
         self._message = google
         self.target = google.target_uri
         self._metadata = initial_metadata(message)
-        if (
-            google.credentials_factory_name
-            or google.channel_credentials_plugin
-            or google.call_credentials_plugin
-        ):
+        if google.channel_credentials_plugin or google.call_credentials_plugin:
             raise ConfigError(
-                f"{self._path}: credentials_factory_name and credential plugins are not supported; "
+                f"{self._path}: channel_credentials_plugin and call_credentials_plugin are not supported; "
                 "use channel_credentials and call_credentials"
             )
         self._credentials = channel_credentials(google, self._path)

@@ -67,7 +67,7 @@ class ServerStats(StatGroup):
         The last two are until the first certificate and the first OCSP response expire.
         """
         self.state = STATES[state]
-        self.live = int(state == "LIVE")
+        self.live = int(state != "DRAINING")
         self.uptime = int(uptime)
         self.memory_allocated = sizes.private
         self.memory_heap_size = sizes.heap

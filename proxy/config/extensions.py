@@ -102,6 +102,7 @@ envoy.load_balancing_policies extensions.load_balancing_policies.cluster_provide
 envoy.load_balancing_policies extensions.load_balancing_policies.override_host.v3 override_host OverrideHost
 envoy.load_balancing_policies extensions.load_balancing_policies.wrr_locality.v3 wrr_locality WrrLocality
 envoy.load_balancing_policies extensions.load_balancing_policies.client_side_weighted_round_robin.v3 client_side_weighted_round_robin ClientSideWeightedRoundRobin
+envoy.grpc_credentials config.grpc_credential.v3 file_based_metadata FileBasedMetadataConfig
 envoy.path.match extensions.path.match.uri_template.v3 uri_template_match UriTemplateMatchConfig
 envoy.path.rewrite extensions.path.rewrite.uri_template.v3 uri_template_rewrite UriTemplateRewriteConfig
 envoy.http.original_ip_detection extensions.http.original_ip_detection.xff.v3 xff XffConfig
@@ -332,6 +333,9 @@ _SITES: dict[str, tuple[str, ...]] = {
     "envoy.config.route.v3.Route.typed_per_filter_config": _PER_ROUTE,
     "envoy.config.route.v3.RouteAction.path_rewrite_policy": ("envoy.path.rewrite",),
     "envoy.config.route.v3.RouteConfiguration.typed_per_filter_config": _PER_ROUTE,
+    "envoy.config.core.v3.GrpcService.GoogleGrpc.CallCredentials.MetadataCredentialsFromPlugin.typed_config": (
+        "envoy.grpc_credentials",
+    ),
     "envoy.config.route.v3.RouteMatch.path_match_policy": ("envoy.path.match",),
     "envoy.config.route.v3.VirtualHost.typed_per_filter_config": _PER_ROUTE,
     "envoy.config.route.v3.WeightedCluster.ClusterWeight.typed_per_filter_config": _PER_ROUTE,

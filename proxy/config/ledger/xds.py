@@ -31,7 +31,8 @@ envoy.config.core.v3.GrpcService.GoogleGrpc
   + target_uri channel_credentials call_credentials channel_args
   ~ there are no stats of the gRPC library: stat_prefix
   ~ streams carry little: per_stream_buffer_limit_bytes
-  - channel_credentials_plugin call_credentials_plugin credentials_factory_name config
+  + credentials_factory_name
+  - channel_credentials_plugin call_credentials_plugin config
 
 envoy.config.core.v3.GrpcService.GoogleGrpc.ChannelArgs
   + args
@@ -48,8 +49,14 @@ envoy.config.core.v3.GrpcService.GoogleGrpc.SslCredentials
   + root_certs private_key cert_chain
 
 envoy.config.core.v3.GrpcService.GoogleGrpc.CallCredentials
-  + access_token google_compute_engine service_account_jwt_access
-  - google_refresh_token google_iam from_plugin sts_service
+  + access_token google_compute_engine service_account_jwt_access from_plugin
+  - google_refresh_token google_iam sts_service
+
+envoy.config.core.v3.GrpcService.GoogleGrpc.CallCredentials.MetadataCredentialsFromPlugin
+  + name typed_config
+
+envoy.config.grpc_credential.v3.FileBasedMetadataConfig
+  + secret_data header_key header_prefix
 
 envoy.config.core.v3.GrpcService.GoogleGrpc.CallCredentials.ServiceAccountJWTAccessCredentials
   + json_key token_lifetime_seconds

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from envoy.config.core.v3 import grpc_service_pb2
 from google.protobuf import json_format
 
 from proxy.base.errors import ConfigError
+from xds_client.errors import ConnectError
 from xds_client.google_credentials import call_metadata, channel_credentials
 
 
@@ -55,7 +57,7 @@ def test_a_service_account_signs_its_own_token() -> None:
         ({"google_refresh_token": "x"}, "google_refresh_token: not supported"),
         ({"google_iam": {}}, "google_iam: not supported"),
         ({"sts_service": {}}, "sts_service: not supported"),
-        ({"from_plugin": {"name": "x"}}, "from_plugin: not supported"),
+        ({"from_plugin": {"name": "x"}}, "from_plugin.name: only envoy.grpc_credentials.file_based_metadata"),
         ({"service_account_jwt_access": {"json_key": "{}"}}, "not the JSON key of a service account"),
         ({}, "names no kind"),
     ],
@@ -70,3 +72,47 @@ def test_a_missing_file_is_named() -> None:
     message = google(channel_credentials={"ssl_credentials": {"root_certs": {"filename": "/nowhere/ca.pem"}}})
     with pytest.raises(ConfigError, match=r"root_certs\.filename: .*/nowhere/ca.pem"):
         channel_credentials(message, "google_grpc")
+
+
+FILE_FACTORY = "envoy.grpc_credentials.file_based_metadata"
+
+
+def from_file(**fields: Any) -> Any:
+    config = {
+        "@type": "type.googleapis.com/envoy.config.grpc_credential.v3.FileBasedMetadataConfig",
+        **fields,
+    }
+    return google(
+        channel_credentials={"local_credentials": {}},
+        credentials_factory_name=FILE_FACTORY,
+        call_credentials=[{"from_plugin": {"name": FILE_FACTORY, "typed_config": config}}],
+    )
+
+
+def test_a_file_is_read_for_each_stream(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    message = from_file(secret_data={"filename": str(file)}, header_key="X-Token", header_prefix="Token ")
+    (give,) = call_metadata(message, "google_grpc")
+    file.write_text("first\n")
+    assert asyncio.run(give("x", "/s")) == ("x-token", "Token first")
+    file.write_text("second")
+    assert asyncio.run(give("x", "/s")) == ("x-token", "Token second")
+    (give,) = call_metadata(from_file(secret_data={"filename": str(file)}), "google_grpc")
+    assert asyncio.run(give("x", "/s")) == ("authorization", "second")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(None, "No such file"), (b"", "is empty"), (b"a\nb: c", "a header field cannot")]
+)
+def test_a_file_without_a_usable_secret_is_named(tmp_path: Path, content: bytes | None, reason: str) -> None:
+    file = tmp_path / "token"
+    if content is not None:
+        file.write_bytes(content)
+    (give,) = call_metadata(from_file(secret_data={"filename": str(file)}), "google_grpc")
+    with pytest.raises(ConnectError, match=f"secret_data.*{reason}"):
+        asyncio.run(give("x", "/s"))
+
+
+def test_an_unknown_credentials_factory_is_refused() -> None:
+    with pytest.raises(ConfigError, match="unknown Google gRPC credentials factory 'x'"):
+        call_metadata(google(credentials_factory_name="x"), "google_grpc")

@@ -22,6 +22,8 @@ def test_server_gauges_follow_the_state() -> None:
     assert gauges["server.seconds_until_first_ocsp_response_expiring"] == 7
     stats.refresh("DRAINING", 13, MemorySizes(), 99, 7)
     assert (stats.live, stats.state) == (0, 1)
+    stats.refresh("INITIALIZING", 13, MemorySizes(), 99, 7)
+    assert (stats.live, stats.state) == (1, 3)
 
 
 def test_names_are_those_of_envoy() -> None:
