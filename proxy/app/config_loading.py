@@ -240,6 +240,7 @@ def _compile(
         config_sources=config_sources(bootstrap, runtime),
     )
     context.problems += layers_context.problems
+    context.warnings += layers_context.warnings
     local = bootstrap.cluster_manager.local_cluster_name
     if local and all(cluster.name != local for cluster in bootstrap.static_resources.clusters):
         context.problem("cluster_manager.local_cluster_name", f"local cluster '{local}' must be defined")

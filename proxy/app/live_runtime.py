@@ -6,6 +6,7 @@ Layers change by `/runtime_modify`, by a control plane, by a directory whose lin
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,7 +15,11 @@ from proxy.app import runtime_layers
 from proxy.app.disk_layers import DiskWatch
 from proxy.app.runtime_layers import Layer
 from proxy.base.runtime import Runtime
+from proxy.config.config_sources import GUARD
+from proxy.config.runtime_guards import guard_warnings
 from proxy.discovery.wanted import Wanted
+
+logger = logging.getLogger("outrider.runtime")
 
 
 class LiveRuntime:
@@ -28,6 +33,7 @@ class LiveRuntime:
         self._broadcast = broadcast
         self._watch = self._watch_disks()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._told: set[str] = set()
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Follow directories from now on."""
@@ -65,6 +71,7 @@ class LiveRuntime:
         self._watch = self._watch_disks()
         if self._loop is not None:
             self._watch.start(self._loop)
+        self.view.replace(self.values())
         self._changed()
 
     def count_load(self) -> None:
@@ -87,9 +94,20 @@ class LiveRuntime:
         # As in Envoy, whatever loads the runtime reads its directories, too.
         self.layers = runtime_layers.read_again(self.layers)
         values = self.values()
+        self._warn({name: text for name, text in values.items() if self.view.values.get(name) != text})
         self.view.replace(values)
         self.count_load()
         self._broadcast(("runtime", values))
+
+    def _warn(self, changed: Mapping[str, str]) -> None:
+        """Of what is set in vain; the layers of a bootstrap have been looked at when it was loaded."""
+        reasons = list(guard_warnings(changed))
+        if GUARD in changed:
+            reasons.append(f"{GUARD} is read at the start only; set it in a layer of the bootstrap")
+        for reason in reasons:
+            if reason not in self._told:
+                self._told.add(reason)
+                logger.warning("%s", reason)
 
     def _watch_disks(self) -> DiskWatch:
         return DiskWatch([layer.disk for layer in self.layers if layer.disk is not None], self._changed)

@@ -17,6 +17,7 @@ from proxy.app.disk_layers import DiskLayer, compile_disk_layer, read_values
 from proxy.base.errors import ConfigError, UsageError
 from proxy.base.runtime import DENOMINATORS
 from proxy.config.context import CompileContext
+from proxy.config.runtime_guards import guard_warnings
 from xds_client.resource_types import ResourceType
 
 
@@ -50,6 +51,7 @@ def compile_layers(bootstrap: Any, context: CompileContext) -> tuple[Layer, ...]
         if kind == "static_layer":
             values: dict[str, str] = {}
             _flatten(message.static_layer, "", f"{path}.static_layer", values, context)
+            _warn_of_guards(values, f"{path}.static_layer", context)
             layers.append(Layer(message.name, values))
         elif kind == "admin_layer":
             if any(layer.admin for layer in layers):
@@ -69,8 +71,15 @@ def compile_layers(bootstrap: Any, context: CompileContext) -> tuple[Layer, ...]
             disk = compile_disk_layer(
                 message.disk_layer, bootstrap.node.cluster, f"{path}.disk_layer", context
             )
-            layers.append(_read(Layer(message.name, {}, disk=disk)))
+            layer = _read(Layer(message.name, {}, disk=disk))
+            _warn_of_guards(layer.values, f"{path}.disk_layer", context)
+            layers.append(layer)
     return tuple(layers)
+
+
+def _warn_of_guards(values: Mapping[str, str], path: str, context: CompileContext) -> None:
+    for reason in guard_warnings(values):
+        context.warning(path, reason)
 
 
 def merge(layers: tuple[Layer, ...], overrides: Mapping[str, str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from proxy.app.disk_layers import DiskLayer
 from proxy.app.live_runtime import LiveRuntime
 from proxy.app.runtime_layers import Layer
 from proxy.base.errors import UsageError
+from proxy.config.config_sources import GUARD
 
 
 def test_the_admin_layer_is_written_and_told(tmp_path: Path) -> None:
@@ -52,3 +53,18 @@ def test_a_reload_brings_other_layers() -> None:
     runtime = LiveRuntime((Layer("s", {"a": "1"}),), lambda _message: None)
     runtime.use((Layer("s", {"c": "1"}),))
     assert runtime.view.values == {"c": "1"}
+
+
+def test_guards_that_are_set_in_vain_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    fragment = "envoy.reloadable_features.http_reject_path_with_fragment"
+    runtime = LiveRuntime(
+        (Layer("s", {fragment: "false"}), Layer("a", {}, admin=True)), lambda _message: None
+    )
+    runtime.modify({"other": "1"})
+    assert caplog.messages == []
+    for text in ("true", "false", "true", "false"):
+        runtime.modify({fragment: text, GUARD: text})
+    assert sorted(caplog.messages) == [
+        f"{fragment}: false has no effect here; what true stands for is what is done",
+        f"{GUARD} is read at the start only; set it in a layer of the bootstrap",
+    ]
