@@ -450,11 +450,9 @@ def test_files(tmp_path: Path, how: str) -> None:
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        ({"api_config_source": api("AGGREGATED_GRPC")}, "AGGREGATED_GRPC is not for a single resource type"),
         ({"api_config_source": api(grpc_services=[{"envoy_grpc": {"cluster_name": "no"}}])}, "'no'"),
         ({"ads": {}}, "no dynamic_resources.ads_config"),
         ({"self": {}}, "self: not supported"),
-        ({"ads": {}, "authorities": [{"name": "x"}]}, "authorities: not supported"),
         ({"api_config_source": {"api_type": "REST", "cluster_names": ["xds"]}}, "refresh_delay is required"),
         (
             {"api_config_source": api(grpc_services=[{"google_grpc": {
