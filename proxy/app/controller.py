@@ -41,6 +41,7 @@ from proxy.app.signals import Signals
 from proxy.app.worker_messages import WorkerMessages
 from proxy.app.worker_table import WorkerTable
 from proxy.base.event_log import EventLog
+from proxy.base.shared_buckets import SharedBuckets
 from proxy.config.config_sources import config_sources
 from proxy.config.context import CompileContext
 from proxy.connection.sockets import open_sockets
@@ -95,7 +96,8 @@ class Controller:
         listeners.take()
         self.slots = SharedSlots.create(options.concurrency, clusters.capacity)
         self.counts = SharedCounts.create(options.concurrency, listeners.capacity)
-        shared_memory = (self.slots.fd, self.counts.fd)
+        self.buckets = SharedBuckets.create()
+        shared_memory = (self.slots.fd, self.counts.fd, self.buckets.fd)
         self._messages = WorkerMessages(self)
         self.workers = WorkerTable(loop, options.concurrency, server, shared_memory, self._messages.settings)
         self.workers.configure = self._messages.configure
@@ -368,6 +370,7 @@ class Controller:
             await admin.close()
         self.slots.close()
         self.counts.close()
+        self.buckets.close()
         self.service.close()
         logger.info("exiting")
 

@@ -29,6 +29,7 @@ from proxy.app.ipc import MAX_SOCKETS, Channel, Message
 from proxy.base.errors import ConfigError
 from proxy.base.runtime import Runtime
 from proxy.base.services import WorkerServices
+from proxy.base.shared_buckets import SharedBuckets
 from proxy.base.stats import StatRegistry, collect
 from proxy.base.steps import Slices
 from proxy.base.stream_info import DrainState, GradualDrain, WallClock
@@ -77,6 +78,7 @@ class Worker:
         handles: socket.socket,
         slots: SharedSlots,
         counts: SharedCounts,
+        buckets: SharedBuckets,
         log_file: logs.LogFile,
         levels: logs.LogLevels,
     ) -> None:
@@ -141,6 +143,7 @@ class Worker:
             demands=Demands(self._demand),
             workers=settings["workers"],
             slices=Slices(loop.call_soon),
+            buckets=buckets if settings["workers"] > 1 else None,
         )
         self._dns_caches = DnsCacheViews(self.services, self._demand)
         self._clusters.services = self.services
@@ -499,15 +502,18 @@ def run(index: int, settings: dict[str, Any], descriptors: list[int]) -> int:
     """Serve until the controller says stop or is gone; returns the exit status."""
     log_file = logs.configure(settings["log_path"], settings["log_format"], settings["log_format_escaped"])
     levels = logs.LogLevels("info", settings["log_levels"])
-    channel_descriptor, handles_descriptor, slots_descriptor, counts_descriptor = descriptors
+    channel_descriptor, handles_descriptor, slots_descriptor, counts_descriptor, buckets_descriptor = (
+        descriptors
+    )
     handles = socket.socket(fileno=handles_descriptor)
     handles.setblocking(False)
     slots = SharedSlots.attach(slots_descriptor, settings["workers"], settings["clusters"])
     counts = SharedCounts(counts_descriptor, settings["workers"], settings["listener_columns"])
+    buckets = SharedBuckets(buckets_descriptor)
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     loop.set_exception_handler(_log_unexpected)
-    worker = Worker(loop, index, settings, handles, slots, counts, log_file, levels)
+    worker = Worker(loop, index, settings, handles, slots, counts, buckets, log_file, levels)
     channel_socket = socket.socket(fileno=channel_descriptor)
     channel_socket.setblocking(False)
     loop.run_until_complete(loop.create_unix_connection(lambda: worker.channel, sock=channel_socket))

@@ -10,6 +10,7 @@ from msgspec import Struct, field
 
 from proxy.base.address import Address
 from proxy.base.runtime import Runtime
+from proxy.base.shared_buckets import SharedBuckets
 from proxy.base.stats import StatRegistry
 from proxy.base.steps import Slices
 from proxy.base.stream_info import DrainState, WallClock
@@ -95,5 +96,7 @@ class WorkerServices(Struct):
     outcomes: Any = None
     #: Hears of what circuit breakers refuse: a `proxy.upstream.breaker_watch.BreakerWatch`.
     breaker_watch: Any = None
+    #: Token buckets that all workers have together; None where there is one worker.
+    buckets: SharedBuckets | None = None
     #: What several filters or clusters have together, by a key that begins with its kind.
     shared: dict[Any, Any] = field(default_factory=dict)

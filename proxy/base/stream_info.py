@@ -114,6 +114,7 @@ class ConnectionInfo:
     state_sharing: Mapping[str, int] = _NOTHING  # of those objects that are shared: ONCE or TRANSITIVE
     buffer_limit = 1024 * 1024
     upstream_source: UpstreamSource | None = None  # what connections to hosts come from, if not this machine
+    rate_limiter: Any = None  # proxy.ratelimit.local.LocalRateLimiter of this connection alone
     early_upstream: Any = None  # proxy.tcp_proxy.early.EarlyUpstream, for the session to take over
     _close_callbacks: list[Callable[[], None]] | None = None
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from typing import Final
+
 from msgspec import Struct
+
+#: Envoy's slowest bucket: one token a year.
+_SLOWEST: Final = 1.0 / (365 * 24 * 60 * 60)
 
 
 class TokenBucketConfig(Struct, frozen=True):
@@ -14,20 +20,35 @@ class TokenBucketConfig(Struct, frozen=True):
 
 
 class TokenBucket:
-    """Full at first. `now` is always monotonic seconds."""
+    """Full at first. `now` is always monotonic seconds, `rate` tokens a second.
 
-    __slots__ = ("_at", "_max", "_rate", "_tokens")
+    The whole state is one number, the moment `full_at` when it will be full again: a bucket that is full is
+    the same as a new one.
+    """
+
+    __slots__ = ("full_at", "max_tokens", "rate")
 
     def __init__(self, config: TokenBucketConfig, now: float) -> None:
-        self._max = float(config.max_tokens)
-        self._rate = config.tokens_per_fill / config.fill_interval
-        self._tokens = self._max
-        self._at = now
+        self.max_tokens = config.max_tokens
+        self.rate = max(config.tokens_per_fill / config.fill_interval, _SLOWEST)
+        self.full_at = now
 
-    def take(self, now: float) -> bool:
-        """Use up one token; False if there is none."""
-        tokens = min(self._max, self._tokens + (now - self._at) * self._rate)
-        self._at = now
-        taken = tokens >= 1.0
-        self._tokens = tokens - 1.0 if taken else tokens
-        return taken
+    def take(self, now: float, tokens: int = 1) -> bool:
+        """Use up so many tokens; False, and none is used, if there are fewer."""
+        full_at = max(self.full_at, now)
+        if self.max_tokens - (full_at - now) * self.rate < tokens:
+            return False
+        self.full_at = full_at + tokens / self.rate
+        return True
+
+    def remaining(self, now: float) -> int:
+        """Whole tokens that are there."""
+        return int(self.level(now))
+
+    def reset_seconds(self, now: float) -> int:
+        """How long until there is a token, in whole seconds, rounded up."""
+        return math.ceil(max(1.0 - self.level(now), 0.0) / self.rate)
+
+    def level(self, now: float) -> float:
+        """How many tokens there are."""
+        return self.max_tokens - max(self.full_at - now, 0.0) * self.rate

@@ -31,6 +31,7 @@ class CompileContext:
     of it, see `proxy.config.resources.ResourceWant`, and `stat_prefix` begins the stats of it.
     `dns_caches` are the `DnsCacheConfig`s met so far, serialised, by name; those given are known from elsewhere.
     `config_sources` are those of the bootstrap, None for none; `resources` that are given have them already.
+    `owner` is the discovered resource in which paths begin, "" where they begin in something else.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class CompileContext:
         has_ads: bool | None = None,
         dns_caches: dict[str, bytes] | None = None,
         config_sources: ConfigSources | None = None,
+        owner: str = "",
     ) -> None:
         self.runtime = runtime or Runtime()
         self.wall_clock = wall_clock or WallClock()
@@ -53,6 +55,7 @@ class CompileContext:
         self.eager = eager
         self.secrets = secrets
         self.has_ads = has_ads
+        self.owner = owner
         self.stat_prefix = ""
         self.dns_caches = {} if dns_caches is None else dns_caches
         self.terms: frozenset[tuple[Any, ...]] = frozenset()

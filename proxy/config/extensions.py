@@ -54,6 +54,8 @@ envoy.filters.http.per_route extensions.filters.http.dynamic_forward_proxy.v3 dy
 envoy.filters.http extensions.filters.http.wasm.v3 wasm Wasm
 envoy.filters.http extensions.filters.http.fault.v3 fault HTTPFault
 envoy.filters.http.per_route extensions.filters.http.fault.v3 fault HTTPFault
+envoy.filters.http extensions.filters.http.local_ratelimit.v3 local_rate_limit LocalRateLimit
+envoy.filters.http.per_route extensions.filters.http.local_ratelimit.v3 local_rate_limit LocalRateLimit
 envoy.filters.http extensions.filters.http.on_demand.v3 on_demand OnDemand
 envoy.filters.http.per_route extensions.filters.http.on_demand.v3 on_demand PerRouteConfig
 envoy.filters.http.per_route extensions.filters.http.grpc_http1_reverse_bridge.v3 config FilterConfigPerRoute

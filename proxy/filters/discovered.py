@@ -7,6 +7,7 @@ there is no config, not even a default one, is the affair of the chain.
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 from envoy.config.core.v3 import extension_pb2
@@ -76,7 +77,9 @@ class DiscoveredFilter(Struct, frozen=True):
         if value is None:
             return None
         message = extension_pb2.TypedExtensionConfig.FromString(value)
-        return _compile_packed(self.kind, message.typed_config, "", ctx)
+        own = copy(ctx)
+        own.owner = f"extension config {self.name}"
+        return _compile_packed(self.kind, message.typed_config, "", own)
 
 
 def compile_discovered(

@@ -71,6 +71,7 @@ _HTTP: Final[Mapping[str, str]] = {
             ("grpc_web.v3.GrpcWeb", "grpc_web"),
             ("header_mutation.v3.HeaderMutation", "header_mutation"),
             ("health_check.v3.HealthCheck", "health_check"),
+            ("local_ratelimit.v3.LocalRateLimit", "local_ratelimit"),
             ("on_demand.v3.OnDemand", "on_demand"),
             ("router.v3.Router", "router"),
             ("wasm.v3.Wasm", "istio"),
@@ -94,6 +95,7 @@ _HTTP_OF_ROUTE: Final[Mapping[str, str]] = {
         ("grpc_http1_reverse_bridge.v3.FilterConfigPerRoute", "grpc_http1_reverse_bridge.v3.FilterConfig"),
         ("grpc_json_transcoder.v3.GrpcJsonTranscoder", "grpc_json_transcoder.v3.GrpcJsonTranscoder"),
         ("header_mutation.v3.HeaderMutationPerRoute", "header_mutation.v3.HeaderMutation"),
+        ("local_ratelimit.v3.LocalRateLimit", "local_ratelimit.v3.LocalRateLimit"),
         ("on_demand.v3.PerRouteConfig", "on_demand.v3.OnDemand"),
         ("stateful_session.v3.StatefulSessionPerRoute", "stateful_session.v3.StatefulSession"),
     )

@@ -21,7 +21,13 @@ def discovered_table(source: ResourceSource, ctx: CompileContext) -> RouteTable:
 
     def fresh() -> CompileContext:
         # What is wrong with it was found where it was accepted.
-        return CompileContext(ctx.runtime, ctx.wall_clock, node=ctx.node, resources=ctx.resources)
+        return CompileContext(
+            ctx.runtime,
+            ctx.wall_clock,
+            node=ctx.node,
+            resources=ctx.resources,
+            owner=f"route table {source.name}",
+        )
 
     def compiled(value: bytes | TableParts | None) -> RouteTable:
         if isinstance(value, TableParts):

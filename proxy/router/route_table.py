@@ -180,13 +180,18 @@ def compile_route_table(message: Any, path: str, ctx: CompileContext, *, eager: 
     false.
     """
     facts = _facts(message, path, ctx)
-    table = RouteTable(message, facts, CompileContext(ctx.runtime, ctx.wall_clock, node=ctx.node))
+    table = RouteTable(message, facts, _silent(ctx))
     if message.HasField("vhds"):
         table.vhds = _vhds(message, path, ctx)
     table.index_domains(_join(path, ""), ctx)
     if eager:
         table.compile_all(ctx)
     return table
+
+
+def _silent(ctx: CompileContext) -> CompileContext:
+    """One for what is compiled at first use: what is wrong with it has been found before."""
+    return CompileContext(ctx.runtime, ctx.wall_clock, node=ctx.node, owner=ctx.owner)
 
 
 def parted_table(parts: TableParts, ctx: CompileContext) -> RouteTable:

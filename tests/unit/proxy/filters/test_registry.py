@@ -55,6 +55,7 @@ def test_each_filter_with_a_config_for_routes_is_found_by_its_type() -> None:
         "grpc_http1_reverse_bridge.v3.FilterConfigPerRoute",
         "grpc_json_transcoder.v3.GrpcJsonTranscoder",
         "header_mutation.v3.HeaderMutationPerRoute",
+        "local_ratelimit.v3.LocalRateLimit",
         "on_demand.v3.PerRouteConfig",
         "stateful_session.v3.StatefulSessionPerRoute",
     )

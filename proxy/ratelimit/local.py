@@ -1,0 +1,153 @@
+"""Local rate limits: which buckets a request draws from, and whether it may pass.
+
+Source: Envoy's `LocalRateLimiterImpl`. A request draws from the bucket of each of its descriptors that the
+configuration knows, the slowest bucket first, and then from the default one. What it has taken before a bucket
+refuses it is not given back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from proxy.base.services import WorkerServices
+from proxy.base.shared_buckets import SharedBuckets, SharedTokenBucket
+from proxy.base.token_bucket import TokenBucket, TokenBucketConfig
+from proxy.ratelimit.descriptors import Descriptor, Entries
+
+_DEFAULT_BUCKET = b"default"
+
+
+class LocalLimits(Struct, frozen=True):
+    """Buckets by configuration. `default` None never refuses.
+
+    A wildcard has "" where any value will do; each set of values gets a bucket of its own, for the
+    `max_dynamic` that were used last. `identity` is 16 bytes that differ for any two configurations that are to
+    have buckets of their own.
+    """
+
+    default: TokenBucketConfig | None
+    exact: Mapping[Entries, TokenBucketConfig]
+    wildcards: tuple[tuple[Entries, TokenBucketConfig], ...]
+    max_dynamic: int
+    always_consume_default: bool
+    identity: bytes
+
+
+class BucketMaker(Protocol):
+    """Makes a bucket; `name` tells it apart from the others of its limiter."""
+
+    def __call__(self, config: TokenBucketConfig, name: bytes, *, dynamic: bool) -> TokenBucket:
+        """A new bucket, or one that is known by that name elsewhere."""
+
+
+def bucket_maker(services: WorkerServices, identity: bytes) -> BucketMaker:
+    """Buckets that the workers share, of a limiter with this identity."""
+    table: SharedBuckets | None = services.buckets
+    now = services.loop.time
+    if table is None:
+        return own_buckets(services)
+
+    def make(config: TokenBucketConfig, name: bytes, *, dynamic: bool) -> TokenBucket:
+        digest = blake2b(name, digest_size=8, key=identity).digest()
+        key = int.from_bytes(digest, "little") or 1
+        return SharedTokenBucket(config, now(), table, key, dynamic=dynamic)
+
+    return make
+
+
+def own_buckets(services: WorkerServices) -> BucketMaker:
+    """Buckets that nobody else has."""
+    now = services.loop.time
+
+    def make(config: TokenBucketConfig, name: bytes, *, dynamic: bool) -> TokenBucket:  # noqa: ARG001
+        return TokenBucket(config, now())
+
+    return make
+
+
+class LocalRateLimiter:
+    """The buckets of one configuration."""
+
+    def __init__(self, limits: LocalLimits, make: BucketMaker) -> None:
+        self._limits = limits
+        self._make = make
+        default = limits.default
+        self._default = None if default is None else make(default, _DEFAULT_BUCKET, dynamic=False)
+        self._exact = {
+            entries: make(config, digest_of(entries), dynamic=False)
+            for entries, config in limits.exact.items()
+        }
+        #: For each wildcard the buckets of its values, the one that was used last at the end. Values are kept as
+        #: digests: clients choose them, and how long they are.
+        self._dynamic: tuple[dict[bytes, TokenBucket], ...] = tuple({} for _ in limits.wildcards)
+
+    def decide(self, descriptors: Sequence[Descriptor], now: float) -> tuple[bool, TokenBucket | None]:
+        """Whether a request may pass, and the bucket that a client is told of."""
+        matched: list[tuple[TokenBucket, int]] = []
+        for descriptor in descriptors:
+            bucket = self._bucket_of(descriptor.entries)
+            if bucket is not None:
+                matched.append((bucket, descriptor.hits))
+        if len(matched) > 1:
+            matched.sort(key=_rate)
+        for bucket, hits in matched:
+            if not (hits and bucket.take(now, hits)):
+                return False, bucket
+        first = matched[0][0] if matched else None
+        default = self._default
+        if default is None or (matched and not self._limits.always_consume_default):
+            return True, first
+        if not default.take(now):
+            return False, default
+        return True, first or default
+
+    def _bucket_of(self, entries: Entries) -> TokenBucket | None:
+        bucket = self._exact.get(entries)
+        if bucket is not None:
+            return bucket
+        for index, (pattern, config) in enumerate(self._limits.wildcards):
+            if _matches(pattern, entries):
+                return self._dynamic_bucket(index, config, entries)
+        return None
+
+    def _dynamic_bucket(self, index: int, config: TokenBucketConfig, entries: Entries) -> TokenBucket:
+        known = self._dynamic[index]
+        name = digest_of(entries)
+        bucket = known.pop(name, None)
+        if bucket is None:
+            bucket = self._make(config, name, dynamic=True)
+        known[name] = bucket
+        if len(known) > self._limits.max_dynamic:
+            del known[next(iter(known))]
+        return bucket
+
+
+def _rate(match: tuple[TokenBucket, int]) -> float:
+    return match[0].rate
+
+
+def _matches(pattern: Entries, entries: Entries) -> bool:
+    return len(pattern) == len(entries) and all(
+        wanted_key == key and (not wanted or wanted == value)
+        for (wanted_key, wanted), (key, value) in zip(pattern, entries, strict=True)
+    )
+
+
+def digest_of(entries: Entries) -> bytes:
+    """16 bytes in place of any number of them."""
+    digest = blake2b(digest_size=16)
+    for text in (text for entry in entries for text in entry):
+        encoded = text.encode("utf-8", "surrogateescape")
+        digest.update(len(encoded).to_bytes(8, "little"))
+        digest.update(encoded)
+    return digest.digest()
+
+
+def identity_of(owner: str, path: str, message: Any) -> bytes:
+    """That of a configuration: what it says and where it stands, which is the same in every worker."""
+    where = f"{owner}\0{path}\0".encode()
+    return blake2b(where + message.SerializeToString(deterministic=True), digest_size=16).digest()
