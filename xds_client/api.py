@@ -43,8 +43,9 @@ class Resource(Struct, frozen=True):
 class Update(Struct, frozen=True):
     """What changes for one subscription. `version` is `version_info` or `system_version_info`.
 
-    `control_plane` is the server's identifier. `from_cache` is set when the resources came before this
-    subscription named them: nothing is sent to the server for such an update.
+    `unchanged` names what came again as it was accepted before, for subscriptions by name. `control_plane` is the
+    server's identifier. `from_cache` is set when the resources came before this subscription named them: nothing
+    is sent to the server for such an update. `incremental` tells that it came by the delta protocol.
     """
 
     type: ResourceType
@@ -53,6 +54,8 @@ class Update(Struct, frozen=True):
     removed: tuple[str, ...]
     control_plane: str = ""
     from_cache: bool = False
+    unchanged: tuple[str, ...] = ()
+    incremental: bool = False
 
 
 class Rejection(Struct, frozen=True):

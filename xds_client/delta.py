@@ -12,7 +12,7 @@ from typing import Any
 from envoy.service.discovery.v3 import discovery_pb2
 
 from xds_client.api import WILDCARD
-from xds_client.messages import body_name, lifetime, same_type, set_error
+from xds_client.messages import body_name, lifetime, set_error
 from xds_client.names import normal
 from xds_client.resource_types import ResourceType
 from xds_client.state import Change, TypeState, wrapped
@@ -94,18 +94,24 @@ class DeltaState(TypeState):
             everything=WILDCARD in self.names,
         )
         seen: set[str] = set()
-        try:
-            for wrapper in response.resources:
+        problems: list[str] = []
+        for wrapper in response.resources:
+            try:
                 self._read(wrapper, change, seen)
-            for name in (*response.removed_resources, *(one.name for one in response.removed_resource_names)):
+            except ValueError as error:
+                problems.append(f"{wrapper.name}: {error}")
+        for name in (*response.removed_resources, *(one.name for one in response.removed_resource_names)):
+            try:
                 self._read_removed(normal(name), change, seen)
-        except ValueError as error:
+            except ValueError as error:
+                problems.append(f"{name}: {error}")
+        if problems:
             return Change(
                 version=change.version,
                 nonce=change.nonce,
                 control_plane=change.control_plane,
                 generation=self.generation,
-                problem=str(error),
+                problem="; ".join(problems),
             )
         change.errors = self._server_errors(response)
         return change
@@ -122,7 +128,7 @@ class DeltaState(TypeState):
         if not has_body:
             self._read_empty(wrapper, name, change)
             return
-        if not same_type(wrapper.resource.type_url, self.kind.value):
+        if wrapper.resource.type_url != self.kind.type_url:
             raise ValueError(
                 f"type URL {wrapper.resource.type_url} embedded in an individual Any does not match the "
                 f"message-wide type URL {self.kind.type_url} in DeltaDiscoveryResponse {change.version}"
@@ -147,16 +153,16 @@ class DeltaState(TypeState):
             and known.version == wrapper.version
             and self.kind is not ResourceType.VIRTUAL_HOST
         ):
-            change.unchanged.append(name)
+            change.heartbeats.append(name)
             change.lifetimes[name] = None
             if wrapper.HasField("ttl"):
                 change.lifetimes[name] = lifetime(wrapper.ttl)
         elif wrapper.aliases:
             change.absent.extend(alias for alias in wrapper.aliases if alias in self.names)
-        elif not wrapper.HasField("ttl"):
+        else:
             raise ValueError(
-                f"resource {name} has no body: its type URL does not match the message-wide type URL "
-                f"{self.kind.type_url} in DeltaDiscoveryResponse {change.version}"
+                "has no body, and is no heartbeat of a version that was accepted: its type URL does not match the "
+                f"message-wide type URL {self.kind.type_url} in DeltaDiscoveryResponse {change.version}"
             )
 
     def _read_removed(self, name: str, change: Change, seen: set[str]) -> None:

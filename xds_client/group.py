@@ -136,7 +136,7 @@ class Group:
                 whole = {watch for watch in self.watches.all if first and WILDCARD in watch.waiting}
                 delivered = self._updates(change, whole)
                 for watch, update in delivered:
-                    refused = await self._apply(watch, update, whole=watch in whole)
+                    refused = await self._apply(watch, update, whole=watch in whole, found=change.rejections)
                     change.refused_whole = change.refused_whole or isinstance(refused, RefusedWhole)
                     rejections += refused
             self._count(change, rejections, delivered)
@@ -155,6 +155,7 @@ class Group:
         """
         added: dict[Watch, list[Resource]] = {}
         removed: dict[Watch, list[str]] = {}
+        unchanged = self.watches.named(change.unchanged)
         for resource in change.added:
             for watch in self.watches.wanting(resource.name, resource.aliases):
                 added.setdefault(watch, []).append(resource)
@@ -167,8 +168,17 @@ class Group:
             if before and watch in whole:
                 added.setdefault(watch, []).extend(before)
             news, gone = added.get(watch, ()), removed.get(watch, ())
-            if news or gone or WILDCARD in watch.names:
-                update = Update(self.kind, change.version, tuple(news), tuple(gone), change.control_plane)
+            same = unchanged.get(watch, ())
+            if news or gone or same or WILDCARD in watch.names:
+                update = Update(
+                    self.kind,
+                    change.version,
+                    tuple(news),
+                    tuple(gone),
+                    change.control_plane,
+                    unchanged=tuple(same),
+                    incremental=self._mux.delta,
+                )
                 result.append((watch, update))
         return result
 
@@ -180,8 +190,10 @@ class Group:
             if record.resource is not None and name not in touched
         ]
 
-    async def _apply(self, watch: Watch, update: Update, *, whole: bool = False) -> Sequence[Rejection]:
-        """Give a watch an update; `whole` if it is all that the wildcard stands for."""
+    async def _apply(
+        self, watch: Watch, update: Update, *, whole: bool = False, found: Sequence[Rejection] = ()
+    ) -> Sequence[Rejection]:
+        """Give a watch an update: `whole` if it is all that the wildcard stands for, `found` is wrong anyway."""
         if watch.closed:
             return ()
         watch.settled = True
@@ -207,7 +219,7 @@ class Group:
             # A newcomer that refuses the present form still waits for the one that is in force.
             refused = {rejection.name for rejection in rejections}
             watch.waiting.update(dict.fromkeys(refused.intersection(awaited), math.inf))
-        if not rejections:
+        if not rejections and not found:
             counters.update_success += 1
             counters.update_time = int(self._mux.clock() * 1000)
             counters.version_text = update.version
@@ -235,10 +247,12 @@ class Group:
         logger.warning(
             "%s: %s update %s rejected: %s", self._mux.source, self.kind.name, change.version, reason
         )
+        # By the delta protocol, Envoy counts the attempt to apply an update and its failure as two.
+        twice = self._mux.delta and not change.refused_whole
         applied = {watch for watch, _ in delivered}
         for watch in self.watches.all:
             watch.counters.update_rejected += 1
-            watch.counters.update_attempt += watch not in applied
+            watch.counters.update_attempt += twice or watch not in applied
             # A refused answer ends waiting too: the next one comes only when the server has changed something.
             if not watch.settled:
                 self._fail(watch, f"the first update was rejected: {reason}")
@@ -261,7 +275,7 @@ class Group:
             return
         late = dict.fromkeys(watch for watch in self.watches.all if WILDCARD in watch.waiting)
         here = [(resource.name, resource.aliases) for resource in change.added]
-        here += [(name, ()) for name in change.unchanged]
+        here += [(name, ()) for name in (*change.unchanged, *change.heartbeats)]
         for name, aliases in here:
             for watch, key in self.watches.wanting(name, aliases).items():
                 awaited = key in watch.waiting or name in watch.waiting

@@ -107,7 +107,8 @@ class Mux:
         if response.control_plane.identifier:
             self.counters.identifier = response.control_plane.identifier
         kind = resource_type(response.type_url)
-        group = None if kind is None else self.groups.get(kind)
+        # As in Envoy, one that comes by another name than it was asked for by is of no type that is known.
+        group = None if kind is None or kind.type_url != response.type_url else self.groups.get(kind)
         if group is None:
             logger.warning(
                 "%s: ignoring the message for type URL %s as it has no current subscribers",

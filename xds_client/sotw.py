@@ -20,6 +20,10 @@ _COMPLETE: Final = frozenset({ResourceType.LISTENER, ResourceType.CLUSTER, Resou
 """Types whose every response holds all resources asked for: what is not in it does not exist."""
 
 
+def _no_body(version: str) -> str:
+    return f"has no body; only a response of the version that was accepted last, not {version}, may be a heartbeat"
+
+
 class SotwState(TypeState):
     """One resource type by `DiscoveryRequest` and `DiscoveryResponse`."""
 
@@ -88,7 +92,7 @@ class SotwState(TypeState):
             change.problem = str(error)
             return change
         self._compare(change, resources)
-        change.unchanged.extend(name for name in heartbeats if self.accepted(name) is not None)
+        change.heartbeats.extend(name for name in heartbeats if self.accepted(name) is not None)
         # A response of heartbeats alone prolongs lives; it is not the state of the world.
         if self.kind in _COMPLETE and (resources or not heartbeats):
             self._find_gone(change, resources.keys() | heartbeats)
@@ -99,43 +103,63 @@ class SotwState(TypeState):
         """The resources by name and the names of heartbeats. Raises ValueError to refuse the response."""
         resources: dict[str, Resource] = {}
         heartbeats: set[str] = set()
+        problems: list[str] = []
         version = change.version
+        type_url = self.kind.type_url
         # Most of a response is what was sent before; those bytes need not be read again.
         known = {
             record.resource.body: record.resource
             for record in self.records.values()
             if record.resource is not None and record.resource.ttl is None
         }
-        plain = {self.kind.type_url}
-        for entry in response.resources:
-            type_url = entry.type_url
+        for number, entry in enumerate(response.resources):
             body = entry.value
-            resource = known.get(body)
-            if resource is None or type_url not in plain:
-                if is_wrapper(type_url):
-                    resource = self._unwrap(body, version)
-                else:
-                    resource = Resource(normal(body_name(body)), version, body, type_url)
+            resource = known.get(body) if entry.type_url == type_url else None
+            if resource is None:
+                try:
+                    resource = self._unpack(entry, version)
+                except ValueError as error:
+                    problems.append(f"resources[{number}]: {error}")
+                    continue
             name = resource.name
             if not resource.type_url and not resource.body:
-                heartbeats.add(name)
-                change.lifetimes[name] = resource.ttl
-                continue
-            if resource.type_url not in plain:
-                if not same_type(resource.type_url, self.kind.value):
-                    raise ValueError(
-                        f"{resource.type_url} does not match the message-wide type URL {self.kind.type_url} in "
-                        f"DiscoveryResponse {version}"
-                    )
-                plain.add(resource.type_url)
-            if name not in resources:
+                if version == self.version:
+                    heartbeats.add(name)
+                    change.lifetimes[name] = resource.ttl
+                elif self.kind in _COMPLETE:
+                    # Envoy takes it for a resource without a name, and removes all others.
+                    problems.append(f"{name}: {_no_body(version)}")
+                elif self.wants(name):
+                    change.rejections.append(Rejection(name, _no_body(version)))
+            elif name not in resources:
                 resources[name] = resource
                 change.lifetimes[name] = resource.ttl
             elif self.kind is ResourceType.CLUSTER:
-                raise ValueError(f"duplicate cluster {name} found")
+                problems.append(f"duplicate cluster {name} found")
             elif self.kind is ResourceType.LISTENER:
                 change.rejections.append(Rejection(name, f"duplicate listener {name} found"))
+        if problems:
+            raise ValueError("; ".join(problems))
         return resources, heartbeats
+
+    def _unpack(self, entry: Any, version: str) -> Resource:
+        """The resource in an Any. Raises ValueError."""
+        type_url = entry.type_url
+        if is_wrapper(type_url):
+            resource = self._unwrap(entry.value, version)
+            empty = not resource.type_url and not resource.body
+            if empty or same_type(resource.type_url, self.kind.value):
+                return resource
+            type_url = resource.type_url
+            name = resource.name
+        else:
+            name = normal(body_name(entry.value))
+            if type_url == self.kind.type_url:
+                return Resource(name, version, entry.value, type_url)
+        raise ValueError(
+            f"{name}: {type_url} does not match the message-wide type URL {self.kind.type_url} in "
+            f"DiscoveryResponse {version}"
+        )
 
     @staticmethod
     def _unwrap(data: bytes, version: str) -> Resource:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from xds_client.api import WILDCARD, Consumer, Resource, SubscriptionCounters
@@ -106,6 +106,19 @@ class Watches:
             for watch in self._by_name.get(key, ()):
                 found.setdefault(watch, key)
         return found
+
+    def named(self, names: Sequence[str]) -> dict[Watch, Sequence[str]]:
+        """Which of these each watch asked for, other than by the wildcard."""
+        if len(self.all) == 1 and not self._by_prefix:
+            # One that takes thousands of endpoints or routes is alone with them.
+            (watch,) = self.all
+            return {} if WILDCARD in watch.names else {watch: names}
+        found: dict[Watch, list[str]] = {}
+        for name in names:
+            for watch, key in self.wanting(name).items():
+                if key != WILDCARD:
+                    found.setdefault(watch, []).append(name)
+        return dict(found)
 
     def keys(self, name: str, aliases: tuple[str, ...]) -> Iterable[str]:
         """The names under which a resource may be wanted."""

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from envoy.admin.v3 import server_info_pb2
 from envoy.config.cluster.v3 import cluster_pb2
-from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 
 from proxy.admin.discovered import Discovered, DiscoveredType, Readiness
@@ -34,10 +33,11 @@ from proxy.base.address import Address
 from proxy.base.event_log import EventLog
 from proxy.base.runtime import Runtime
 from proxy.base.stats import StatGroup, StatsSum, StatTemplate, ZeroGroup
+from proxy.base.steps import finish
 from proxy.config.context import CompileContext
 from proxy.upstream.cluster import Cluster, compile_cluster
 from proxy.upstream.cluster_config import ClusterConfig, Discovery, EndpointConfig
-from proxy.upstream.compile_endpoints import compile_endpoints
+from proxy.upstream.compile_endpoints import assignment_in_steps
 from proxy.upstream.dns_cache.config import DynamicForwardProxyConfig
 from proxy.upstream.health_flags import HostKey, configured_flags, flag_texts
 from proxy.upstream.host import HostStats
@@ -300,8 +300,7 @@ class ControllerAdminState:
         entry = self._controller.wanted.entries.get(key)
         if entry is None or entry.told is None:
             return ()
-        message = endpoint_pb2.ClusterLoadAssignment.FromString(entry.told)
-        return compile_endpoints(message, Discovery.EDS, "", CompileContext())
+        return finish(assignment_in_steps(entry.told)).endpoints
 
     def _endpoints(self, config: ClusterConfig) -> Iterator[tuple[Any, Address, str, str]]:
         """Endpoint, address, host name, and what workers know the host by."""

@@ -47,6 +47,7 @@ from proxy.config.context import CompileContext
 from proxy.connection.sockets import open_sockets
 from proxy.discovery.clusters import ClusterTable
 from proxy.discovery.gathered import CONSUMERS
+from proxy.discovery.host_changes import HostChanges
 from proxy.discovery.listeners import ListenerRecord, ListenerTable
 from proxy.discovery.places import Places
 from proxy.discovery.stats import WantedStats
@@ -155,6 +156,7 @@ class Controller:
             time.time,
         )
         self.clusters.checks = self.health_checks
+        self.wanted.before_change[ResourceType.ENDPOINT] = HostChanges(self.clusters, self.stats.clusters)
         self.wanted.amenders[ResourceType.ENDPOINT] = self.health_checks.with_kept_endpoints
         self.wanted.observers[ResourceType.ENDPOINT] = self.health_checks.endpoints_came
         self.wanted.observers[ResourceType.SECRET] = self.health_checks.secret_came

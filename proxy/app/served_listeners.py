@@ -83,7 +83,6 @@ class ServedListeners:
     def stop(self, records: list[ListenerRecord]) -> None:
         """Listeners have gone."""
         self._workers.broadcast(("remove_listeners", [record.plan.name for record in records]))
-        self._stats.listener_stopped += len(records)
         for record in records:
             logger.info("listener %s is removed", record.plan.name)
         self._loop.call_later(_REFUSE_SECONDS, _close, [record.active for record in records])

@@ -96,6 +96,7 @@ class ClusterTable:
         self.warming: dict[str, ClusterRecord] = {}
         self.errors: dict[str, UpdateError] = {}
         self._activated: list[ClusterRecord] = []
+        self._brought = 0
         #: Who checks hosts; clusters wait for the first round.
         self.checks: HealthChecks | None = None
         #: Hears which clusters workers have from now on.
@@ -107,6 +108,18 @@ class ClusterTable:
     def __iter__(self) -> Iterator[ClusterRecord]:
         """Those that workers know."""
         return iter(self.active.values())
+
+    @property
+    def changes(self) -> tuple[int, int]:
+        """How many were added or changed so far, and how many were removed."""
+        return self._brought, self._stats.cluster_removed
+
+    def holds(self, holder: str) -> bool:
+        """Whether a holder of resources is a cluster that workers know."""
+        kind, _, rest = holder.partition("/")
+        number, _, name = rest.partition("/")
+        record = self.active.get(name) if kind == "cluster" else None
+        return record is not None and str(record.number) == number
 
     def serialized(self, name: str) -> bytes | None:
         """The cluster of that name as workers know it; None if they know none."""
@@ -256,6 +269,11 @@ class ClusterTable:
         if before is not None and before.serialized == resource.body:
             before.version = version
             return
+        # As in Envoy, one that is refused now has been counted.
+        if before is not None:
+            self._stats.cluster_modified += 1
+        else:
+            self._stats.cluster_added += 1
         config: ClusterConfig | None = None
         if shape is not None and like is not None:
             wants: tuple[ResourceWant, ...] = (shape.want(like),)
@@ -273,10 +291,7 @@ class ClusterTable:
             name, resource.body, place, self._clock(), True, version, wants, resolved is not None
         )
         record.checked = config is not None and bool(config.health_checks)
-        if name in self.active:
-            self._stats.cluster_modified += 1
-        else:
-            self._stats.cluster_added += 1
+        self._brought += 1
         self._warm(record, resolved)
 
     def _place_for(self, name: str, serialized: bytes) -> int:

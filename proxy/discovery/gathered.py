@@ -48,11 +48,14 @@ class GatheredConsumer(NamedConsumer):
             except DecodeError:
                 reason = f"the bytes are no {self.message_type.DESCRIPTOR.full_name}"
             else:
-                reason = self._wanted.take(self._kind, self._source, owner, value, update.version)
+                reason = self._wanted.take(self._kind, self._source, owner, value, update)
             if reason:
                 rejections += [Rejection(name, reason) for name in changed]
             else:
                 self._members[owner] = present
+        for owner in dict.fromkeys(map(self._owner, update.unchanged)):
+            if owner not in changes:
+                self._wanted.confirm(self._kind, self._source, owner, update.version)
         self._wanted.sweep()
         for resource in update.added:
             self._came((resource.name, *resource.aliases))

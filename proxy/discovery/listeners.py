@@ -111,6 +111,12 @@ class ListenerTable:
         """Those that run, or will when start-up is complete."""
         return iter(self.active.values())
 
+    @property
+    def changes(self) -> tuple[int, int]:
+        """How many were added or changed so far, and how many were removed."""
+        stats = self._stats
+        return stats.listener_added + stats.listener_modified, stats.listener_removed
+
     def add_static(self, plans: Iterable[ListenerPlan]) -> None:
         """Bind those of the bootstrap, which were checked with it. Raises `UsageError`."""
         now = self._clock()
@@ -197,7 +203,6 @@ class ListenerTable:
             except ConfigError as error:
                 reason = reason_of(error)
                 self.errors[resource.name] = UpdateError(version, reason, self._clock(), resource.body)
-                self._stats.listener_create_failure += 1
                 logger.warning("listener %s is refused: %s", resource.name, reason)
                 rejections.append(Rejection(resource.name, reason))
             if turns.over:
@@ -256,6 +261,7 @@ class ListenerTable:
                 return before.active.succeeded_by(plan)
             return ActiveListener(plan, self._workers, opener=self._opener)
         except UsageError as error:
+            self._stats.listener_create_failure += 1
             raise ConfigError(str(error)) from error
 
     def _check_addresses(self, plan: ListenerPlan, others: Iterable[ListenerRecord]) -> None:

@@ -63,14 +63,20 @@ class NamedConsumer:
             return refused
         rejections = []
         for version, one in examined:
-            reason = wanted.conclude(one, version)
+            reason = wanted.conclude(one, version, update)
             if reason:
                 rejections.append(Rejection(one.want.name, reason))
             if turns.over:
                 await turns.next()
-        if self._kind is ResourceType.EXTENSION_CONFIG:
-            for name in update.removed:
-                wanted.take_away(self._kind, self._source, name)
+        take_away = wanted.take_away if self._kind is ResourceType.EXTENSION_CONFIG else wanted.keep
+        for name in update.removed:
+            take_away(self._kind, self._source, name, update.version)
+        if update.unchanged:
+            wanted.flush()
+        for name in update.unchanged:
+            wanted.confirm(self._kind, self._source, name, update.version)
+            if turns.over:
+                await turns.next()
         wanted.sweep()
         return rejections
 

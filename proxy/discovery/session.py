@@ -16,7 +16,6 @@ from proxy.discovery.wanted import STATIC, WantedResources
 from proxy.discovery.warming import Warming
 from xds_client.api import (
     Client,
-    RefusedWhole,
     Rejection,
     Subscription,
     SubscriptionCounters,
@@ -67,6 +66,23 @@ class SubscriptionStats(StatGroup):
         return {f"{self.prefix}version_text": self._counted.version_text}
 
 
+class ClusterListStats(SubscriptionStats):
+    """`cluster_manager.cds.*`, which also tells of updates that brought something."""
+
+    def __init__(self, prefix: str, consumer: ListConsumer) -> None:
+        super().__init__(prefix, consumer.subscription.counters)
+        self._consumer = consumer
+
+    def counters(self) -> dict[str, int]:
+        """See `StatGroup`."""
+        return {**super().counters(), f"{self.prefix}config_reload": self._consumer.reloads}
+
+    def gauges(self) -> dict[str, int]:
+        """See `StatGroup`."""
+        reloaded = int(self._consumer.reloaded * 1000)
+        return {**super().gauges(), f"{self.prefix}config_reload_time_ms": reloaded}
+
+
 class ControlPlaneStats(StatGroup):
     """`control_plane.*`: what the client counts of all its streams."""
 
@@ -111,6 +127,10 @@ class Listed(Protocol):
     def warming(self) -> Mapping[str, Record]:
         """What is not in use yet."""
 
+    @property
+    def changes(self) -> tuple[int, int]:
+        """How many resources were added or changed so far, and how many were removed."""
+
     async def apply(self, update: Update) -> Sequence[Rejection]:
         """See `Consumer`."""
 
@@ -118,7 +138,8 @@ class Listed(Protocol):
 class ListConsumer:
     """The `Consumer` of a table; `first` is set when a first answer was applied or refused, or none came in time.
 
-    `version` is that of the last update that changed something. While the table takes an update, nothing of the
+    `version` is that of the last update that changed something, `reloads` how many brought something, and
+    `reloaded` the Unix second when the last of these came. While the table takes an update, nothing of the
     type `pauses` is asked for: what it adds is asked for at once.
     """
 
@@ -130,15 +151,22 @@ class ListConsumer:
         self._pauses = pauses
         self.first = asyncio.Event()
         self.version = ""
+        self.reloads = 0
+        self.reloaded = 0.0
 
     async def apply(self, update: Update) -> Sequence[Rejection]:
         """See `Consumer`."""
+        before = self._table.changes
         try:
             with self._client.pause(self._pauses):
                 rejections = await self._table.apply(update)
-            applied = update.removed or len(rejections) < len(update.added)
-            if applied and not isinstance(rejections, RefusedWhole):
+            after = self._table.changes
+            if after != before:
                 self.version = update.version
+            # One that is refused in part brings something, too, but Envoy does not get as far as to count it.
+            if after[0] != before[0] and not rejections:
+                self.reloads += 1
+                self.reloaded = time.time()
             return rejections
         finally:
             self.first.set()
@@ -221,7 +249,10 @@ class Discovery:
             self.awaited[kind] = time.time()
             source = getattr(self._dynamic, field)
             consumer.subscription = self.client.subscribe(kind, source, (self._names[kind],), consumer)
-            self._stats.add(prefix, SubscriptionStats(prefix, consumer.subscription.counters))
+            if kind is ResourceType.CLUSTER:
+                self._stats.add(prefix, ClusterListStats(prefix, consumer))
+            else:
+                self._stats.add(prefix, SubscriptionStats(prefix, consumer.subscription.counters))
             await consumer.first.wait()
             del self.awaited[kind]
         await static

@@ -46,7 +46,7 @@ class WantedStats(StatGroup):
 
     def texts(self) -> dict[str, str]:
         """See `StatGroup`."""
-        return {f"{entry.want.stat_prefix}version_text": entry.version for entry in self._shown()}
+        return {f"{entry.want.stat_prefix}version_text": entry.whole_version for entry in self._shown()}
 
     def _shown(self) -> Iterator[Wanted]:
         for entry in self._wanted.entries.values():
@@ -64,15 +64,15 @@ class WantedStats(StatGroup):
 
 
 def _updated(entry: Wanted) -> float:
-    return entry.updated
+    return entry.succeeded
 
 
 def _own_counters(entry: Wanted) -> dict[str, int]:
     """What only resources of this type count."""
     match entry.want.type:
-        case ResourceType.ROUTE:
-            return {"config_reload": entry.reloads}
-        case ResourceType.VIRTUAL_HOST:
+        case ResourceType.ENDPOINT:
+            return {"update_empty": entry.empty, "update_no_rebuild": entry.unbuilt}
+        case ResourceType.ROUTE | ResourceType.VIRTUAL_HOST:
             return {"config_reload": entry.reloads, "update_empty": 0}
         case ResourceType.SCOPED_ROUTE:
             return {"config_reload": entry.successes, "update_empty": 0}
@@ -86,8 +86,15 @@ def _own_counters(entry: Wanted) -> dict[str, int]:
 
 
 def _own_gauges(entry: Wanted) -> dict[str, int]:
-    if entry.want.type is not ResourceType.SCOPED_ROUTE:
-        return {}
+    match entry.want.type:
+        case ResourceType.ROUTE:
+            return {"config_reload_time_ms": int(entry.reloaded * 1000)}
+        case ResourceType.SCOPED_ROUTE:
+            return _scope_gauges(entry)
+    return {}
+
+
+def _scope_gauges(entry: Wanted) -> dict[str, int]:
     everything, on_demand = _scopes(entry.value or b"")
     return {
         "all_scopes": everything,

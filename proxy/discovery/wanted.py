@@ -20,7 +20,7 @@ from proxy.discovery.checks import check
 from proxy.discovery.named_consumer import NamedConsumer
 from proxy.discovery.warming import Warming
 from proxy.router.table_parts import CutTable
-from xds_client.api import Subscription
+from xds_client.api import Subscription, SubscriptionCounters, Update
 from xds_client.resource_types import ResourceType
 
 logger = logging.getLogger("outrider.config")
@@ -31,6 +31,7 @@ _SMALL_TABLE_BYTES: Final = 4096
 
 
 _NOTHING: Final[Mapping[str, ResourceWant]] = {}
+_UNCOUNTED: Final = SubscriptionCounters()
 
 
 class Wanted:
@@ -42,14 +43,17 @@ class Wanted:
     """
 
     __slots__ = (
-        "attempts", "conflicts", "demanded", "error", "held", "holders", "late", "pending", "refers", "rejected",
-        "reloads", "settled", "since", "successes", "told", "updated", "value", "version", "waiting", "want",
-        "warming",
+        "conflicts", "demanded", "empty", "error", "failed_before", "held", "holders", "late", "pending", "refers",
+        "rejected_before", "reloaded", "reloads", "settled", "since", "source", "succeeded", "successes", "told",
+        "tried", "unbuilt", "updated", "value", "version", "waiting", "want", "warming", "whole_version",
     )  # fmt: skip
 
     def __init__(self, want: ResourceWant, since: float) -> None:
         self.want = want
         self.since = since
+        #: What is counted of all that its source is asked for, and what that was when it was asked for this one.
+        self.source: SubscriptionCounters = _UNCOUNTED
+        self.rejected_before = self.failed_before = 0
         self.value: bytes | None = None
         #: What workers have of it: the value, or what `WantedResources.amenders` make of it.
         self.told: bytes | None = None
@@ -65,12 +69,19 @@ class Wanted:
         self.demanded: frozenset[str] = frozenset()
         self.warming: Warming | None = None
         self.waiting: list[Warming] = []
-        self.attempts = 0
+        #: The version of the last response that it was in, and the Unix second when that came.
+        self.whole_version = ""
+        self.succeeded = 0.0
+        #: How often it was asked for, or failed to be applied where that counts as an attempt by itself.
+        self.tried = 1
         self.successes = 0
-        self.rejected = 0
         #: How often it was waited for in vain, and how often another value has come.
         self.late = 0
         self.reloads = 0
+        self.reloaded = 0.0  # Unix seconds
+        #: Updates that took it away, and those that changed no host of a cluster.
+        self.empty = 0
+        self.unbuilt = 0
         #: How often it did not fit those who came to refer to it.
         self.conflicts = 0
 
@@ -82,21 +93,40 @@ class Wanted:
             return want.terms
         return frozenset[tuple[Any, ...]]().union(*(want.terms for want in self.holders.values()))
 
+    @property
+    def rejected(self) -> int:
+        """How many responses were refused since it was asked for: each counts for all resources of its type."""
+        return self.source.update_rejected - self.rejected_before
+
+    def count_with(self, source: SubscriptionCounters) -> None:
+        """It is asked for now."""
+        self.source = source
+        self.rejected_before = source.update_rejected
+        self.failed_before = source.update_failure
+
     def numbers(self) -> dict[str, int]:
         """The counters of Envoy's subscription, by name."""
+        rejected, failed = self.rejected, self.source.update_failure - self.failed_before
         return {
-            "update_attempt": self.attempts,
+            "update_attempt": self.tried + self.successes + rejected + failed + self.late,
             "update_success": self.successes,
-            "update_rejected": self.rejected,
+            "update_rejected": rejected,
+            "update_failure": failed,
             "init_fetch_timeout": self.late,
         }
 
     def gauges(self) -> dict[str, int]:
         """The gauges of Envoy's subscription, by name."""
         return {
-            "update_time": int(self.updated * 1000),
-            "version": xxhash.xxh64_intdigest(self.version) if self.version else 0,
+            "update_time": int(self.succeeded * 1000),
+            "version": xxhash.xxh64_intdigest(self.whole_version) if self.succeeded else 0,
         }
+
+    def succeed(self, version: str, now: float) -> None:
+        """An update of this version of a response went well."""
+        self.successes += 1
+        self.whole_version = version
+        self.succeeded = now
 
 
 class Examined(Struct):
@@ -132,6 +162,8 @@ class WantedResources:
         self.entries: dict[str, Wanted] = {}
         #: Who in this process hears of what was accepted, by type.
         self.observers: dict[ResourceType, Callable[[Wanted], None]] = {}
+        #: Who hears of what is about to take the place of a value, by type.
+        self.before_change: dict[ResourceType, Callable[[Wanted, bytes], None]] = {}
         #: What workers get in place of a value, by type; `told` is still what they have.
         self.amenders: dict[ResourceType, Callable[[Wanted, bytes], bytes]] = {}
         #: How resources are asked for where it is not by their names alone, by type.
@@ -145,13 +177,12 @@ class WantedResources:
 
     def hold(self, wants: Iterable[ResourceWant], holder: str, warming: Warming | None = None) -> None:
         """`holder` refers to these from now on; `warming` waits for what is not settled."""
-        added: dict[tuple[ResourceType, bytes], list[str]] = {}
+        added: dict[tuple[ResourceType, bytes], list[Wanted]] = {}
         for want in wants:
             entry = self.entries.get(want.key)
             if entry is None:
                 entry = self.entries[want.key] = Wanted(want, self.clock())
-                entry.attempts = 1
-                added.setdefault((want.type, want.source), []).append(want.name)
+                added.setdefault((want.type, want.source), []).append(entry)
             known = entry.terms
             entry.holders[holder] = want
             if not want.terms <= known:
@@ -159,8 +190,11 @@ class WantedResources:
             if warming is not None and want.waits and not entry.settled:
                 warming.add(want.key)
                 entry.waiting.append(warming)
-        for place, names in added.items():
-            self.consumer(place).subscription.add(names)
+        for place, entries in added.items():
+            subscription = self.consumer(place).subscription
+            for entry in entries:
+                entry.count_with(subscription.counters)
+            subscription.add([entry.want.name for entry in entries])
 
     def release(self, wants: Iterable[ResourceWant], holder: str) -> None:
         """`holder` refers to them no longer; what nobody refers to goes with the next `sweep`."""
@@ -213,12 +247,11 @@ class WantedResources:
         source: bytes,
         name: str,
         body: bytes,
-        version: str,
-        fine: set[bytes] | None = None,
+        update: Update,
     ) -> str:
-        """A resource has come; returns why it is refused, "" if it is not. For `fine` see `checks.check`."""
-        examined = self.examine(kind, source, name, body, fine)
-        return "" if examined is None else self.conclude(examined, version)
+        """A resource has come with an update; returns why it is refused, "" if it is not."""
+        examined = self.examine(kind, source, name, body)
+        return "" if examined is None else self.conclude(examined, update.version, update)
 
     def examine(
         self, kind: ResourceType, source: bytes, name: str, body: bytes, fine: set[bytes] | None = None
@@ -239,8 +272,11 @@ class WantedResources:
             examined.wants = context.resources.wants
         return examined
 
-    def conclude(self, examined: Examined, version: str) -> str:
-        """Use what was examined, or refuse it; returns why it is refused, "" if it is not."""
+    def conclude(self, examined: Examined, version: str, update: Update) -> str:
+        """Use what was examined, or refuse it; returns why it is refused, "" if it is not.
+
+        `version` is its own, in an update of many.
+        """
         entry = self.entries.get(examined.want.key)
         if entry is None:
             return ""
@@ -249,15 +285,16 @@ class WantedResources:
             want = examined.want
             again = self.examine(want.type, want.source, want.name, examined.body, examined.fine)
             examined = again or examined
-        entry.attempts += 1
         if examined.error is not None:
             reason = reason_of(examined.error)
+            # By the delta protocol, Envoy counts the attempt to apply an update and its failure as two.
+            entry.tried += update.incremental
             self._refuse(entry, examined, version, reason)
             return reason
-        entry.successes += 1
         entry.error = None
         entry.version = version
         entry.updated = self.clock()
+        entry.succeed(update.version, entry.updated)
         self._warm(entry, examined.value, examined.wants)
         return ""
 
@@ -265,11 +302,25 @@ class WantedResources:
         """Do not use what was examined, since it came with something bad."""
         entry = self.entries.get(examined.want.key)
         if entry is not None:
-            entry.attempts += 1
             self._refuse(entry, examined, version, reason)
 
+    def confirm(self, kind: ResourceType, source: bytes, name: str, version: str) -> None:
+        """A resource has come again as it is, in a response of that version."""
+        entry = self.entries.get(resource_key(kind, name, source))
+        if entry is not None:
+            # What was refused has been taken back.
+            entry.error = None
+            entry.unbuilt += kind is ResourceType.ENDPOINT
+            entry.succeed(version, self.clock())
+
+    def keep(self, kind: ResourceType, source: bytes, name: str, version: str) -> None:
+        """The server has taken a resource away in a response of that version; who has it goes on with it."""
+        entry = self.entries.get(resource_key(kind, name, source))
+        if entry is not None:
+            entry.empty += kind is ResourceType.ENDPOINT
+            entry.succeed(version, self.clock())
+
     def _refuse(self, entry: Wanted, examined: Examined, version: str, reason: str) -> None:
-        entry.rejected += 1
         entry.error = UpdateError(version, reason, self.clock(), examined.body)
         kept = "the former one stays in use" if entry.value is not None else "there is none to use"
         want = entry.want
@@ -299,8 +350,11 @@ class WantedResources:
             entry.held = entry.refers
             self.release(gone, _holder(entry))
         if value != entry.value:
+            if (hear := self.before_change.get(entry.want.type)) is not None:
+                hear(entry, value)
             entry.value = value
             entry.reloads += 1
+            entry.reloaded = self.clock()
             self._publish_told(entry, self._amended(entry, value))
         self._settle(entry)
 
@@ -384,7 +438,7 @@ class WantedResources:
         self.flush()
         self._broadcast(("demanded", key, name))
 
-    def take_away(self, kind: ResourceType, source: bytes, name: str) -> None:
+    def take_away(self, kind: ResourceType, source: bytes, name: str, version: str) -> None:
         """The server says that there is no such resource (any more); what has come is not to be used."""
         entry = self.entries.get(resource_key(kind, name, source))
         if entry is None:
@@ -397,7 +451,7 @@ class WantedResources:
         if entry.value is not None:
             entry.value = None
             self._publish_told(entry, None)
-        self._do_without(entry)
+        self._do_without(entry, version)
 
     def missing(self, kind: ResourceType, source: bytes, name: str, *, said: bool = False) -> None:
         """The server has `said` that there is no such resource, or says nothing."""
@@ -416,9 +470,9 @@ class WantedResources:
                 self._give_up(entry)
         self.sweep()
 
-    def _do_without(self, entry: Wanted) -> None:
-        entry.attempts += 1
-        entry.successes += 1
+    def _do_without(self, entry: Wanted, version: str = "") -> None:
+        entry.succeed(version or entry.whole_version, self.clock())
+        entry.empty += entry.want.type is ResourceType.ENDPOINT
         entry.reloads += entry.want.type is ResourceType.EXTENSION_CONFIG
         want = entry.want
         logger.warning(

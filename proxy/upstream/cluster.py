@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -464,7 +465,7 @@ class Cluster:
                 host.load_reports = self.endpoint_metrics
         self.rebalance()
         if new or gone:
-            self._membership_changes += 1
+            self._membership_changes += len({host.priority for host in itertools.chain(new, gone)})
             if self.config.transport_matches:
                 for host in new:
                     match = self.config.match_of(host.metadata)
@@ -568,13 +569,16 @@ class Cluster:
         # The controller, which resolves names, reports the membership of DNS clusters.
         if self.config.dns is None:
             hosts = self.priority_set
-            dynamic = self.config.assignment is not None
+            assignment = self.config.assignment
+            weights = [host.weight for host in hosts.hosts] if assignment is not None else []
+            # Envoy begins to look for the greatest at 1.
+            least = int(assignment is not None and assignment.value is not None)
             result = {
                 "membership_total": len(hosts.hosts),
                 "membership_healthy": hosts.count("healthy"),
                 "membership_degraded": hosts.count("degraded"),
                 "membership_excluded": hosts.count("excluded"),
-                "max_host_weight": max([host.weight for host in hosts.hosts], default=0) if dynamic else 0,
+                "max_host_weight": max(weights, default=least),
             }
         result.update(self.balancer.numbers())
         for name, breaker in zip(("default", "high"), self.breakers, strict=True):

@@ -93,16 +93,17 @@ def assignment_in_steps(value: bytes) -> Generator[None, None, Assignment]:
     message = endpoint_pb2.ClusterLoadAssignment.FromString(value)
     # What is wrong with it was found where it was accepted.
     ctx = CompileContext()
-    endpoints: list[EndpointConfig] = []
+    # Of two with one address Envoy takes the first, whatever their priorities.
+    endpoints: dict[str, EndpointConfig] = {}
     for group in message.endpoints:
         locality, locality_weight = _locality(group)
         for number, entry in enumerate(group.lb_endpoints, 1):
             made = _endpoint(entry, group.priority, locality, locality_weight, Discovery.EDS, "", ctx)
             if made is not None:
-                endpoints.append(made)
+                endpoints.setdefault(made.address.text, made)
             if not number % STEP:
                 yield
-    return Assignment(tuple(endpoints), compile_policy(message, "", ctx))
+    return Assignment(tuple(endpoints.values()), compile_policy(message, "", ctx))
 
 
 def _locality(group: Any) -> tuple[Locality, int]:

@@ -96,7 +96,7 @@ def test_heartbeats_prolong_lives() -> None:
     state = started(WILDCARD)
     accept(state, delta(wrapped("a", cluster("a"), version="1", ttl=3)))
     change = accept(state, delta(wrapped("a", version="1", ttl=4), nonce="n2"))
-    assert (change.added, change.unchanged, change.lifetimes) == ([], ["a"], {"a": 4.0})
+    assert (change.added, change.heartbeats, change.lifetimes) == ([], ["a"], {"a": 4.0})
 
 
 def test_a_virtual_host_found_by_an_alias_and_one_that_leads_nowhere() -> None:
@@ -112,12 +112,21 @@ def test_a_virtual_host_found_by_an_alias_and_one_that_leads_nowhere() -> None:
     assert state.records["table/a.com"].status is ClientStatus.ACKED
 
 
+def foreign(name: str) -> Any:
+    wrapper = wrapped(name, cluster(name))
+    wrapper.resource.type_url = "x.y/envoy.config.cluster.v3.Cluster"
+    return wrapper
+
+
 @pytest.mark.parametrize(
     ("response", "reason"),
     [
         (delta(wrapped("a", cluster("a")), wrapped("a", cluster("a"))), "duplicate name a found among added"),
         (delta(wrapped("a", cluster("a")), removed=["a"]), "duplicate name a found in the union"),
-        (delta(wrapped("a")), "resource a has no body"),
+        (delta(wrapped("a")), "a: has no body"),
+        (delta(wrapped("a", ttl=9)), "a: has no body"),
+        (delta(foreign("a"), foreign("b")), "a: type URL x.y/envoy.config.cluster.v3.Cluster embedded"),
+        (delta(foreign("a"), foreign("b")), "b: type URL x.y/envoy.config.cluster.v3.Cluster embedded"),
     ],
 )
 def test_a_contradictory_response_is_refused_whole(response: Any, reason: str) -> None:

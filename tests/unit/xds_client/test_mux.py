@@ -284,6 +284,51 @@ def test_refreshing_delivers_again(loop: SteppedLoop) -> None:
     play(loop, scenario)
 
 
+def test_what_comes_again_as_it_is_is_told_by_name(loop: SteppedLoop) -> None:
+    async def scenario(mux: Mux) -> None:
+        first, second = Recorder(), Recorder()
+        group = mux.group(ENDPOINT)
+        group.subscribe(first, ["a", "b"], 15)
+        group.subscribe(second, ["c"], 15)
+        await take(mux, sotw(endpoints("a"), endpoints("b"), endpoints("c"), kind=ENDPOINT))
+        changed = endpoints("b")
+        changed.policy.weighted_priority_health = True
+        await take(mux, sotw(endpoints("a"), changed, version="2", nonce="n2", kind=ENDPOINT))
+        assert [update.unchanged for update in first.updates] == [(), ("a",)]
+        assert [resource.name for resource in first.updates[1].added] == ["b"]
+        assert len(second.updates) == 1
+
+    play(loop, scenario)
+
+
+def test_a_response_of_a_foreign_type_url_is_ignored(loop: SteppedLoop) -> None:
+    async def scenario(mux: Mux) -> None:
+        consumer = Recorder()
+        mux.group(CLUSTER).subscribe(consumer, [WILDCARD], 15)
+        mux.next_request()
+        response = sotw(cluster("a"))
+        response.type_url = "x.y/envoy.config.cluster.v3.Cluster"
+        await take(mux, response)
+        assert consumer.events == []
+        assert mux.next_request() is None
+
+    play(loop, scenario)
+
+
+def test_a_refused_delta_update_counts_two_attempts(loop: SteppedLoop) -> None:
+    async def scenario(mux: Mux) -> None:
+        consumer = Recorder()
+        consumer.refuse = {"a": "bad"}
+        watch = mux.group(CLUSTER).subscribe(consumer, [WILDCARD], 15)
+        mux.next_request()
+        before = watch.counters.update_attempt
+        await take(mux, delta(wrapped("a", cluster("a"))))
+        assert watch.counters.update_attempt == before + 2
+        assert (watch.counters.update_rejected, watch.counters.update_success) == (1, 0)
+
+    play(loop, scenario, delta=True)
+
+
 def test_after_close_nothing_is_delivered(loop: SteppedLoop) -> None:
     async def scenario(mux: Mux) -> None:
         consumer = Recorder()

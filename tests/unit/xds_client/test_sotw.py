@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from envoy.config.listener.v3 import listener_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf import any_pb2
 
@@ -186,7 +187,38 @@ def test_wrappers_bring_versions_lifetimes_and_heartbeats() -> None:
     assert [(resource.name, resource.ttl) for resource in change.added] == [("a", 5.0), ("b", None)]
     assert change.lifetimes == {"a": 5.0, "b": None}
     beat = accept(state, sotw(wrapped("a", ttl=9), nonce="n2"))
-    assert (beat.unchanged, beat.removed, beat.lifetimes) == (["a"], [], {"a": 9.0})
+    assert (beat.heartbeats, beat.removed, beat.lifetimes) == (["a"], [], {"a": 9.0})
+
+
+def test_a_heartbeat_of_another_version_is_refused() -> None:
+    state = started("a", kind=ResourceType.ENDPOINT)
+    accept(state, sotw(endpoints("a"), kind=ResourceType.ENDPOINT))
+    beat = state.receive(
+        sotw(wrapped("a", ttl=9), wrapped("b", ttl=9), version="2", nonce="n2", kind=ResourceType.ENDPOINT)
+    )
+    assert [rejection.name for rejection in beat.rejections] == ["a"]
+    assert beat.heartbeats == []
+
+
+def test_a_list_of_which_one_has_no_body_is_refused_and_every_problem_named() -> None:
+    state = started(WILDCARD)
+    accept(state, sotw(cluster("a")))
+    odd = any_pb2.Any(type_url="x.y/envoy.config.cluster.v3.Cluster", value=cluster("b").SerializeToString())
+    response = sotw(wrapped("c", ttl=9), version="2", nonce="n2")
+    response.resources.append(odd)
+    problem = state.receive(response).problem
+    assert "c: has no body" in problem
+    assert "b: x.y/envoy.config.cluster.v3.Cluster does not match the message-wide type URL" in problem
+
+
+def test_a_listener_that_comes_twice_stays_known_by_its_first_form() -> None:
+    state = started(WILDCARD, kind=ResourceType.LISTENER)
+    first, second = listener_pb2.Listener(name="a"), listener_pb2.Listener(name="a", stat_prefix="s")
+    change = state.receive(sotw(first, second, kind=ResourceType.LISTENER))
+    state.conclude(change, change.rejections, 0.0)
+    assert state.records["a"].status is ClientStatus.NACKED
+    gone = state.receive(sotw(version="2", nonce="n2", kind=ResourceType.LISTENER))
+    assert gone.removed == ["a"]
 
 
 def test_a_wrapper_that_is_no_message_refuses_the_response() -> None:

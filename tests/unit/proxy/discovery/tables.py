@@ -114,6 +114,8 @@ class Tables:
             for one in messages
         )
         rejections: Sequence[Rejection] = await target.apply(Update(kind, version, added, tuple(removed)))
+        if rejections and kind in self.asked:
+            self.asked[kind].counters.update_rejected += 1
         await asyncio.sleep(0)
         return rejections
 

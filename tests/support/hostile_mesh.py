@@ -1,0 +1,320 @@
+"""A proxy under a control plane that sends what no control plane should, and all that a test compares of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from envoy.service.discovery.v3 import discovery_pb2
+from google.protobuf import any_pb2
+
+from proxy.control_plane.streams import resource_name
+from tests.support.client import get
+from tests.support.compare import Difference
+from tests.support.envoy import Envoy
+from tests.support.mesh import cluster, endpoints, listener, mesh, route_config
+from tests.support.origin import Origin
+from tests.support.outrider import subject
+from tests.support.proxy_process import ProxyProcess
+from tests.support.xds_server import XdsServer
+from xds_client.resource_types import ResourceType
+
+CDS, EDS, LDS, RDS = ResourceType.CLUSTER, ResourceType.ENDPOINT, ResourceType.LISTENER, ResourceType.ROUTE
+SDS, RTDS, ECDS = ResourceType.SECRET, ResourceType.RUNTIME, ResourceType.EXTENSION_CONFIG
+
+PREFIXES: Final = (
+    "control_plane.",
+    "cluster_manager.",
+    "listener_manager.",
+    "cluster.c.",
+    "cluster.d.",
+    "http.ingress.rds.",
+    "sds.",
+    "runtime.",
+    "extension_config_discovery.",
+)
+_OF_CLUSTERS: Final = (
+    "update_",
+    "membership_",
+    "version",
+    "init_fetch_timeout",
+    "assignment_",
+    "max_host_weight",
+)
+_OF_LISTS: Final = ("s.update_attempt", "s.update_success", "s.config_reload")
+_QUIET_SECONDS: Final = 0.5
+#: Times; what depends on when requests leave; what one of the proxies does not count at all.
+_NOT_COMPARED: Final = (
+    "update_time",
+    "config_reload_time_ms",
+    "runtime.num_layers",
+    "control_plane.pending_requests",
+    "listener_manager.total_filter_chains_draining",
+    "listener_manager.total_listeners_draining",
+    "listener_manager.lds.update_failure",
+    "cluster_manager.cds.update_failure",
+)
+
+
+def packed(message: Any) -> Any:
+    """The message in an Any."""
+    wrapper = any_pb2.Any()
+    wrapper.Pack(message)
+    return wrapper
+
+
+def of_type(type_url: str, value: bytes = b"") -> Any:
+    """An Any of these parts."""
+    return any_pb2.Any(type_url=type_url, value=value)
+
+
+@dataclass
+class Entry:
+    """One resource of a response: in both protocols, or `bare` in a state-of-the-world one."""
+
+    name: str
+    body: Any = None
+    version: str = "x"
+    ttl: float = 0.0
+    aliases: Sequence[str] = ()
+
+    def wrapper(self) -> Any:
+        wrapper = discovery_pb2.Resource(name=self.name, version=self.version, aliases=self.aliases)
+        if self.body is not None:
+            wrapper.resource.CopyFrom(self.body)
+        if self.ttl:
+            wrapper.ttl.FromNanoseconds(int(self.ttl * 1e9))
+        return wrapper
+
+
+def entry(message: Any, name: str | None = None) -> Entry:
+    """A sound resource; in the delta protocol under another `name`, if one is given."""
+    return Entry(resource_name(message) if name is None else name, packed(message))
+
+
+@dataclass
+class Side:
+    server: XdsServer
+    proxy: ProxyProcess
+    origin: Origin
+    delta: bool
+    #: Whether requests go to one or another host, so that their statuses tell nothing.
+    balances: bool = False
+    _sent: int = 0
+    _before: Mapping[str, Any] = field(default_factory=dict)
+
+    def start(self) -> None:
+        """Serve two clusters by one listener, and have asked for both."""
+        self.server.set(
+            cluster("c"),
+            cluster("d"),
+            endpoints("c", self.origin.port),
+            endpoints("d", self.origin.port),
+            route_config("r", {"/d": "d", "/": "c"}),
+            listener("l", self.proxy.ports["first"], "r"),
+        )
+        self.proxy.wait_ready(30)
+        deadline = time.monotonic() + 10
+        while self.served("first", "/") != 200 or self.served("first", "/d") != 200:
+            assert time.monotonic() < deadline, f"{self.proxy.name} does not serve"
+            time.sleep(0.05)
+        self.settle()
+        # A list that is complete only after it was asked for first comes twice.
+        self._before = {name: value for name, value in self.stats().items() if name.endswith(_OF_LISTS)}
+
+    def served(self, port: str, target: str) -> int:
+        """The status, 0 while nobody listens."""
+        try:
+            return get(self.proxy.ports[port], target).status
+        except (OSError, AssertionError):
+            return 0
+
+    def settle(self) -> None:
+        """Wait until nothing was asked or answered for a while."""
+        count, since = -1, 0.0
+        while True:
+            now = time.monotonic()
+            if count != len(self.server.requests):
+                count, since = len(self.server.requests), now
+            if now - since > _QUIET_SECONDS:
+                return
+            time.sleep(0.02)
+
+    def send(
+        self,
+        kind: ResourceType,
+        *entries: Any,
+        removed: Sequence[str] = (),
+        version: str = "x",
+        nonce: str | None = None,
+        type_url: str | None = None,
+        wrapped: bool = False,
+    ) -> None:
+        """One response. Entries are `Entry`s or messages; `removed` is what only the delta protocol can say."""
+        parts = [one if isinstance(one, Entry) else entry(one) for one in entries]
+        self._sent += 1
+        number = f"raw{self._sent}" if nonce is None else nonce
+        url = kind.type_url if type_url is None else type_url
+        if self.delta:
+            message = discovery_pb2.DeltaDiscoveryResponse(
+                system_version_info=version,
+                type_url=url,
+                nonce=number,
+                resources=[one.wrapper() for one in parts],
+                removed_resources=removed,
+            )
+        else:
+            message = discovery_pb2.DiscoveryResponse(version_info=version, type_url=url, nonce=number)
+            for one in parts:
+                whole = wrapped or one.body is None or one.ttl or one.aliases
+                message.resources.append(packed(one.wrapper()) if whole else one.body)
+        self.server.push_raw(message)
+        self.settle()
+
+    def answers(self) -> dict[str, list[str]]:
+        """By type: what was said to each response with a nonce of `send`, in order."""
+        found: dict[str, list[str]] = {}
+        for seen in list(self.server.requests):
+            nonce = seen.message.response_nonce
+            if nonce.startswith("raw") and seen.kind is not None:
+                said = found.setdefault(seen.kind.name, [])
+                one = f"{nonce} {'NACK' if seen.error else 'ACK'}"
+                # A state-of-the-world request that only changes names repeats the nonce.
+                if one not in said:
+                    said.append(one)
+        return found
+
+    def errors(self) -> list[str]:
+        """The reasons of all NACKs."""
+        return [seen.error for seen in list(self.server.requests) if seen.error]
+
+    def stats(self) -> dict[str, Any]:
+        """What counts discovery."""
+        found: dict[str, Any] = {}
+        for line in self.proxy.admin("/stats")[1].splitlines():
+            name, _, value = line.partition(": ")
+            if (
+                not name.startswith(PREFIXES)
+                or name.endswith(_NOT_COMPARED)
+                or "No recorded" in value
+                or "P0(" in value
+            ):
+                continue
+            prefix, _, last = name.rpartition(".")
+            if prefix.startswith("cluster.") and not last.startswith(_OF_CLUSTERS):
+                continue
+            if before := self._before.get(name):
+                value = str(int(value) - int(before))
+            found[name] = value
+        return found
+
+    def dump(self) -> Any:
+        """`/config_dump` with endpoints, without times and ports and words."""
+        names = {port: name for name, port in self.proxy.ports.items()}
+        names |= {self.server.port: "xds", self.origin.port: "origin"}
+
+        def plain(value: Any) -> Any:
+            if isinstance(value, list):
+                found = [plain(one) for one in value]
+                return sorted(found, key=lambda one: json.dumps(one, sort_keys=True))
+            if not isinstance(value, dict):
+                return names.get(value, value) if isinstance(value, int) else value
+            left = {"last_updated", "last_update_attempt", "client_status", "details"}
+            result = {key: plain(one) for key, one in value.items() if key not in left}
+            if "failed_configuration" in result or "endpoint_config" in result:
+                result.pop("version_info", None)
+            if "endpoint_config" in result or "route_config" in result:
+                result.pop("error_state", None)
+            # Which of what is refused has a name here depends on where Envoy finds the mistake.
+            if result.keys() == {"name", "error_state"}:
+                result.pop("name")
+            return result
+
+        found: dict[str, Any] = {}
+        for section in json.loads(self.proxy.admin("/config_dump?include_eds")[1])["configs"]:
+            kind = section.pop("@type").rpartition(".")[2]
+            if kind != "BootstrapConfigDump":
+                found[kind] = plain(section)
+        # Of clusters, Envoy does not show what it has refused.
+        for name, entries in found.get("ClustersConfigDump", {}).items():
+            if isinstance(entries, list):
+                left = [{key: one[key] for key in one if key != "error_state"} for one in entries]
+                found["ClustersConfigDump"][name] = [one for one in left if one] or None
+        return found
+
+    def look(self) -> dict[str, Any]:
+        """Everything."""
+        return {
+            "answers": self.answers(),
+            "stats": self.stats(),
+            "dump": self.dump(),
+            "served": {
+                f"{port} {target}": self.served(port, target)
+                for port in ("first", "second")
+                for target in ("/", "/d")
+                if not self.balances
+            },
+            "asked": {
+                kind.name: sorted(self.server.subscribed(kind))
+                for kind in (CDS, EDS, LDS, RDS, SDS, ECDS, RTDS)
+            },
+        }
+
+
+@contextmanager
+def hostile_sides(*, delta: bool, **options: Any) -> Iterator[tuple[Side, Side]]:
+    """Envoy and Outrider, each with a control plane of its own."""
+    with ExitStack() as stack:
+        made = []
+        for kind in (Envoy, subject()):
+            origin = stack.enter_context(Origin())
+            server, proxy = stack.enter_context(mesh(kind, delta=delta, **options))
+            made.append(Side(server, proxy, origin, delta))
+        yield made[0], made[1]
+
+
+def _name_of(value: Any) -> str:
+    """What an element of a dump is called."""
+    if not isinstance(value, dict):
+        return ""
+    for key in ("name", "cluster_name"):
+        if key in value:
+            return str(value[key])
+    parts = (
+        value.get(key)
+        for key in ("cluster", "route_config", "endpoint_config", "error_state", "failed_configuration")
+    )
+    return next((name for part in parts if (name := _name_of(part))), "")
+
+
+def _flat(where: str, value: Any, found: dict[str, Any]) -> None:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        for number, one in enumerate(value):
+            _flat(f"{where}.{_name_of(one) or number}", one, found)
+    elif isinstance(value, dict) and value:
+        for name, one in value.items():
+            _flat(f"{where}.{name}" if where else name, one, found)
+    else:
+        found[where] = value
+
+
+def differences(sides: tuple[Side, Side], seconds: float = 8.0) -> list[Difference]:
+    """Where the two look different, still after some seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        flat: list[dict[str, Any]] = [{}, {}]
+        for side, found in zip(sides, flat, strict=True):
+            _flat("", side.look(), found)
+        envoy, ours = flat
+        result = [
+            Difference(name, envoy.get(name), ours.get(name))
+            for name in sorted({*envoy, *ours})
+            if envoy.get(name) != ours.get(name)
+        ]
+        if not result or time.monotonic() > deadline:
+            return result
+        time.sleep(0.1)
