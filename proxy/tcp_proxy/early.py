@@ -160,6 +160,12 @@ def dial_early(
     if host.cluster.config.proxy_header_of(host.metadata) is not None:
         return None
     early = EarlyUpstream(owner, connection, cluster, on_spoke)
-    early.upstream = upstream = Upstream(cast("TcpSession", early), host.cluster, host)
+    session = cast("TcpSession", early)
+    kind = Upstream
+    if host.cluster.config.preconnect is not None:
+        from proxy.tcp_proxy.spares import PreconnectedUpstream, may_have_spares  # few clusters have a policy
+
+        kind = PreconnectedUpstream if may_have_spares(session, host) else kind
+    early.upstream = upstream = kind(session, host.cluster, host)
     upstream.dial()
     return early if early.upstream is not None else None

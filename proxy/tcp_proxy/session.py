@@ -150,7 +150,7 @@ class TcpSession(asyncio.Protocol):
     def _begin_relay(self) -> None:
         self._large_reads = 0
         upstream = self.upstream
-        if type(upstream) is Upstream and not self._paused and self.relay is None:
+        if isinstance(upstream, Upstream) and not self._paused and self.relay is None:
             owner = self.owner
             self.relay = begin(owner.loop, owner.pipes, self, self.transport, upstream.transport)
 
@@ -248,7 +248,13 @@ class TcpSession(asyncio.Protocol):
             self._refuse(ResponseFlag.NO_HEALTHY_UPSTREAM, 1)
             return
         self.attempts += 1
-        self.upstream = upstream = self.upstream_class(self, host.cluster, host)
+        kind = self.upstream_class
+        if host.cluster.config.preconnect is not None and kind is Upstream:
+            # Few clusters have a policy.
+            from proxy.tcp_proxy.spares import PreconnectedUpstream, may_have_spares
+
+            kind = PreconnectedUpstream if may_have_spares(self, host) else kind
+        self.upstream = upstream = kind(self, host.cluster, host)
         upstream.dial()
 
     @property

@@ -196,18 +196,26 @@ class Upstream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
-        self.transport = made = cast("asyncio.Transport", transport)
+        made = cast("asyncio.Transport", transport)
         session = self.session
         if session is None:  # given up in the same turn of the loop
             made.abort()
             return
+        self._leave_queue()
+        connect_time = session.now() - self.connect_started_at
+        self.stats.upstream_cx_connect_ms.record(int(connect_time * 1000))
+        self.begin(made)
+
+    def begin(self, made: asyncio.Transport) -> None:
+        """Carry the session from now on."""
+        self.transport = made
+        session = self.session
+        assert session is not None
         limit = self.cluster.config.buffer_limit
         made.set_write_buffer_limits(high=limit, low=limit // 2)
-        self._leave_queue()
         self.connected = True
-        self.connected_at = now = session.now()
+        self.connected_at = session.now()
         stats, host_stats = self.stats, self.host.stats
-        stats.upstream_cx_connect_ms.record(int((now - self.connect_started_at) * 1000))
         stats.upstream_rq_total += 1
         stats.upstream_rq_active += 1
         host_stats.rq_total += 1

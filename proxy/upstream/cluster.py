@@ -16,7 +16,7 @@ from proxy.base.stream_info import StreamInfo
 from proxy.config.resources import ResourceSource
 from proxy.upstream.circuit_breaker import ResourceManager, SharedSlots
 from proxy.upstream.cluster_compile import compile_cluster
-from proxy.upstream.cluster_config import ClusterConfig, Discovery
+from proxy.upstream.cluster_config import ClusterConfig, Discovery, UpstreamProtocol
 from proxy.upstream.cluster_stats import ClusterStats
 from proxy.upstream.compile_endpoints import Assignment, assignment_in_steps, discovered_assignment
 from proxy.upstream.endpoint_change import change_to, retire_in_steps
@@ -78,6 +78,7 @@ class Cluster:
         "draw",
         "drop_overload",
         "endpoint_metrics",
+        "foresight",
         "hashes",
         "host_flags",
         "immediate_failures",
@@ -169,6 +170,13 @@ class Cluster:
         #: The share of the requests to refuse, 0.0 to 1.0.
         self.drop_overload = self.assignment_policy.drop_overload
         self.priority_set = PrioritySet((), self.assignment_policy, own_locality)
+        #: A `lb.foresight.Foresight`, of a cluster that makes connections to hosts ahead of their choice.
+        self.foresight: Any = None
+        if config.preconnect is not None and config.preconnect.predictive > 1.0:
+            from proxy.upstream.lb.foresight import Foresight  # few clusters look ahead
+
+            single = config.protocol is UpstreamProtocol.HTTP1
+            self.foresight = Foresight(config.lb, config.preconnect.predictive, self.stats, single=single)
         around = Surroundings(runtime, draw, clock, self.stats, self._defer, self._local_hosts)
         self.balancer: Balancer
         if config.lb.subset is None:
@@ -507,6 +515,8 @@ class Cluster:
 
     def _choose_anew(self) -> None:
         choose = self.balancer.choose
+        if self.foresight is not None:
+            choose = self.foresight.around(choose, self.hosts, self.priority_set.count("healthy"))
         stats = self.stats
 
         def choose_host(request_hash: int | None) -> Host | None:

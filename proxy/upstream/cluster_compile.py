@@ -18,6 +18,7 @@ from proxy.upstream.cluster_config import (
     Discovery,
     EndpointConfig,
     KeepaliveConfig,
+    PreconnectConfig,
     SocketOptionConfig,
     TransportMatch,
     UpstreamProtocol,
@@ -91,7 +92,16 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
         override_statuses=_override_statuses(message.common_lb_config),
         keeps_checked_hosts=bool(message.health_checks) and not message.ignore_health_on_host_removal,
         kind=kind,
+        preconnect=_preconnect(message.preconnect_policy),
     )
+
+
+def _preconnect(message: Any) -> PreconnectConfig | None:
+    config = PreconnectConfig(
+        wrapped(message, "per_upstream_preconnect_ratio", 1.0),
+        wrapped(message, "predictive_preconnect_ratio", 1.0),
+    )
+    return None if config == PreconnectConfig() else config
 
 
 def _health_checks(

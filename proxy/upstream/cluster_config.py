@@ -242,6 +242,16 @@ class TransportMatch(Struct, frozen=True):
 OVERRIDE_STATUSES: Final = frozenset({Health.UNKNOWN, Health.HEALTHY, Health.DEGRADED})
 
 
+class PreconnectConfig(Struct, frozen=True):
+    """How many connections are made ahead of requests: for so many times the streams that there are, 1.0 to 3.0.
+
+    `per_upstream` counts the streams of one pool, `predictive` those of the cluster and the next one.
+    """
+
+    per_upstream: float = 1.0
+    predictive: float = 1.0
+
+
 class ClusterConfig(Struct, frozen=True):
     """A cluster, ready to be used. `breakers` is indexed by routing priority (0 default, 1 high).
 
@@ -296,6 +306,8 @@ class ClusterConfig(Struct, frozen=True):
     keeps_checked_hosts: bool = False
     #: `OriginalDstConfig` or the like for a cluster without hosts of its own.
     kind: Any = None
+    #: None where connections are made when they are needed.
+    preconnect: PreconnectConfig | None = None
 
     @property
     def encrypts(self) -> bool:

@@ -19,11 +19,14 @@ envoy.config.cluster.v3.Cluster
   + lrs_report_endpoint_metrics
   ~ load is reported to cluster_manager.load_stats_config, as in Envoy: lrs_server
   + lb_subset_config ring_hash_lb_config maglev_lb_config
-  - connections are made when they are needed: preconnect_policy
+  + preconnect_policy
   + transport_socket_matches
   - name the sockets in transport_socket_matches: transport_socket_matcher
   + filters
   - upstream_config
+
+envoy.config.cluster.v3.Cluster.PreconnectPolicy
+  + per_upstream_preconnect_ratio predictive_preconnect_ratio
 
 envoy.config.cluster.v3.OutlierDetection
   + consecutive_5xx interval base_ejection_time max_ejection_percent enforcing_consecutive_5xx

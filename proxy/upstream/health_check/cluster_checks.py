@@ -269,4 +269,5 @@ def _carrier_config(config: ClusterConfig, check: HealthCheckConfig) -> ClusterC
         lb=LbConfig(),
         health_checks=(),
         kind=None,
+        preconnect=None,
     )

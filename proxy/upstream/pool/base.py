@@ -190,17 +190,22 @@ class ConnectionPool:
 
     def connect_if_needed(self) -> None:
         """Open one more connection if those on their way will not do for the requests that wait."""
-        if self.coming >= len(self._pending):
-            return
+        if self.coming < len(self._pending):
+            self.open_one()
+
+    def open_one(self) -> bool:
+        """Begin to open a connection; whether the limits leave room for it, without which there may be none."""
         limits = self._limits
+        room = True
         per_host = self.host.stats.cx_active >= limits.max_connections_per_host
         if per_host or not limits.connections.try_acquire():
             self.stats.upstream_cx_overflow += 1
             limits.refused(PER_HOST if per_host else "connections")
             # Envoy opens one connection even beyond the limit, or the pool could never make progress.
             if self._connections or self._connecting:
-                return
+                return False
             limits.connections.acquire()
+            room = False
         connection = self.make_connection()
         connection.connect_started_at = self.now()
         self.coming += connection.capacity
@@ -214,6 +219,7 @@ class ConnectionPool:
         )
         self._connecting[task] = connection
         task.add_done_callback(self._no_longer_connecting)
+        return room
 
     def _no_longer_connecting(self, task: asyncio.Task[None]) -> None:
         connection = self._connecting.pop(task, None)

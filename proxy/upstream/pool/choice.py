@@ -20,7 +20,7 @@ from proxy.upstream.pool.tcp import TcpPool
 if TYPE_CHECKING:
     from proxy.upstream.pool.per_client import PoolPerClient
 
-_KINDS: Final = {
+_KINDS: Final[dict[UpstreamProtocol, type[ConnectionPool]]] = {
     UpstreamProtocol.HTTP1: Http1Pool,
     UpstreamProtocol.HTTP2: Http2Pool,
     UpstreamProtocol.AUTO: AutoPool,
@@ -41,14 +41,25 @@ def make_pool(
     For connections that do not come from this machine it is a `SourcedKey` of either.
     """
     source = None
+    inner = key
     if isinstance(key, SourcedKey):
-        key, source = key
-    number, server_name = key if isinstance(key, tuple) else (key, None)
+        inner, source = key
+    number, server_name = inner if isinstance(inner, tuple) else (inner, None)
+
+    def sibling(other: Host) -> Any:
+        pool = other.pools.get(key)
+        if pool is None:
+            pool = other.pools[key] = make_pool(loop, timers, cluster, other, key, ids)
+        return pool
+
+    preconnect = cluster.config.preconnect
 
     def make() -> ConnectionPool:
         pool = _make_pool(loop, timers, cluster, host, number, ids)
         pool.server_name = server_name
         pool.source = source
+        if preconnect is not None:
+            pool.sibling = sibling  # type: ignore[attr-defined]  # of such pools
         return pool
 
     if cluster.config.proxy_header_of(host.metadata) is None:
@@ -67,9 +78,14 @@ def _make_pool(
     ids: ConnectionIds,
 ) -> ConnectionPool:
     priority = key % FOR_HTTP2_CLIENTS
+    kind: type[ConnectionPool]
     if key >= FOR_RAW_BYTES:
-        return TcpPool(loop, timers, cluster, host, priority, ids)
-    kind = _KINDS.get(cluster.config.protocol)
-    if kind is None:
-        kind = Http2Pool if key >= FOR_HTTP2_CLIENTS else Http1Pool
+        kind = TcpPool
+    else:
+        by_client = Http2Pool if key >= FOR_HTTP2_CLIENTS else Http1Pool
+        kind = _KINDS.get(cluster.config.protocol, by_client)
+    if cluster.config.preconnect is not None:
+        from proxy.upstream.pool.preconnect import preconnecting  # few clusters have a policy
+
+        kind = preconnecting(kind)
     return kind(loop, timers, cluster, host, priority, ids)

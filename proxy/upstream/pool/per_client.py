@@ -47,6 +47,10 @@ class PoolPerClient:
         """See `ConnectionPool`."""
         self._of(request).cancel(request)
 
+    def preconnect(self, ratio: float, request: PoolRequest) -> bool:
+        """Make a connection for the client of `request`, where such are made ahead."""
+        return bool(self._of(request).preconnect(ratio, request))
+
     def _of(self, request: PoolRequest) -> Any:
         client: ProxyData | None = request.proxied
         key = None if client is None else (client.remote, client.local)

@@ -68,6 +68,7 @@ class TcpConnection(SingleRequestConnection):
         self._sent_all = False
         self._active = False
         self._spare = False
+        self._unread = False
         self._early = b""
         self._ends_early = False
 
@@ -124,6 +125,9 @@ class TcpConnection(SingleRequestConnection):
         self.request = request
         self.requests = 1
         self._spare = False
+        if self._unread:
+            self._unread = False
+            self.transport.resume_reading()
         if self._early or self._ends_early:
             self.pool.loop.call_soon(self._deliver_early)
 
@@ -147,6 +151,13 @@ class TcpConnection(SingleRequestConnection):
         self.idle_since = self.pool.now()
         if self._early or self._ends_early:
             self.close()
+
+    def wait_unread(self) -> None:
+        """Nobody wants the connection yet; what the host says stays where it is until somebody does."""
+        self.idle_since = self.pool.now()
+        if not self._unread:
+            self._unread = True
+            self.transport.pause_reading()
 
     def send_head(self, body: bytes | memoryview, end_stream: bool) -> None:
         """See `UpstreamConnection`: the request's preamble stands for its head, and is answered at once."""

@@ -59,12 +59,9 @@ def test_a_field_without_effect_is_warned_about_once() -> None:
 
 def test_what_is_in_an_unsupported_field_is_not_looked_at() -> None:
     message = cluster_pb2.Cluster(name="a")
-    message.preconnect_policy.per_upstream_preconnect_ratio.value = -1
-    (found,) = problems(message)
-    assert found == (
-        "preconnect_policy: is not supported: connections are made when they are needed"
-        " (see docs/xds_support.md)"
-    )
+    # Its name must not be empty.
+    message.upstream_config.SetInParent()
+    assert problems(message) == ["upstream_config: is not supported (see docs/xds_support.md)"]
 
 
 def listener(config: Any) -> listener_pb2.Listener:
