@@ -43,6 +43,7 @@ envoy.filters.http extensions.filters.http.stateful_session.v3 stateful_session 
 envoy.filters.http.per_route extensions.filters.http.stateful_session.v3 stateful_session StatefulSessionPerRoute
 envoy.http.stateful_session extensions.http.stateful_session.cookie.v3 cookie CookieBasedSessionState
 envoy.http.stateful_session extensions.http.stateful_session.header.v3 header HeaderBasedSessionState
+envoy.http.stateful_session extensions.http.stateful_session.envelope.v3 envelope EnvelopeSessionState
 envoy.filters.http extensions.filters.http.cors.v3 cors Cors
 envoy.filters.http extensions.filters.http.buffer.v3 buffer Buffer
 envoy.filters.http extensions.filters.http.grpc_web.v3 grpc_web GrpcWeb

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 from typing import Any, Final
 
 import pytest
@@ -63,11 +64,40 @@ CONFIG: Final = http_proxy(
     ],
     hcm={
         "http_filters": [
-            {"name": NAME, "typed_config": typed(FILTER, session_state=PLAIN)},
+            {"name": NAME, "typed_config": typed(FILTER, session_state=PLAIN, stat_prefix="mine")},
             {"name": "router", "typed_config": typed(ROUTER)},
         ]
     },
 )
+ENVELOPE: Final = {
+    "name": "envoy.http.stateful_session.envelope",
+    "typed_config": typed(
+        "envoy.extensions.http.stateful_session.envelope.v3.EnvelopeSessionState",
+        header={"name": "X-Session"},
+    ),
+}
+
+
+def _enveloped(*, strict: bool) -> Json:
+    session = typed(FILTER, session_state=ENVELOPE, strict=strict, stat_prefix="kept")
+    return http_proxy(
+        routes=[on_route(route("both", "/off")), route("none", "/none"), route("both", "/")],
+        clusters=[cluster("both", "{{first_port}}", "{{second_port}}"), _empty("none")],
+        hcm={
+            "http_filters": [
+                {"name": NAME, "typed_config": session},
+                {"name": "router", "typed_config": typed(ROUTER)},
+            ]
+        },
+    )
+
+
+def _empty(name: str) -> Json:
+    return {**cluster(name, DEAD), "load_assignment": {"cluster_name": name}}
+
+
+envelopes = pair_fixture(_enveloped(strict=False), origins={"first": Origin, "second": Origin})
+strict_envelopes = pair_fixture(_enveloped(strict=True), origins={"first": Origin, "second": Origin})
 pair = pair_fixture(CONFIG, origins={"first": Origin, "second": Origin})
 
 
@@ -171,3 +201,126 @@ def test_another_try_goes_elsewhere(pair: Pair) -> None:
         "told", lambda side: {ask(side, "/retried", f"x-host: {dead}")[:2] for _ in range(4)}
     )
     assert (200, "second") in seen
+
+
+def told_of(side: Side, text: str | None) -> str:
+    """The host and the origin's own value that a value of the envelope tells of."""
+    if text is None:
+        return ""
+    address, found, inner = text.partition(";")
+    if not found:
+        return text
+    flag, _, value = inner.partition(":")
+    return f"{_named(side, address)} {flag} {base64.b64decode(value).decode()}"
+
+
+def enclosed(
+    side: Side, path: str, *fields: str, session: str = ""
+) -> tuple[int, list[str], list[list[str]]]:
+    """Status, what the client hears of its session, and what the origin heard, which has one if `session`."""
+    more = f"X-Session: {session}\r\n" if session else ""
+    for origin in side.origins.values():
+        origin.script(f"HTTP/1.1 200 OK\r\n{more}content-length: 0\r\n\r\n".encode())
+    lines = "".join(f"{field}\r\n" for field in fields)
+    reply = exchange(side.proxy.port, f"GET {path} HTTP/1.1\r\nHost: a\r\n{lines}\r\n".encode()).response
+    told = [told_of(side, one) for one in reply.all("x-session")]
+    heard = [
+        [text.replace(value(side, "second"), "<second>") for text in one.all("x-session")]
+        for origin in side.origins.values()
+        for one in origin.requests
+    ]
+    return reply.status, told, heard
+
+
+def kept(side: Side, prefix: str = "kept") -> dict[str, int]:
+    at = f"http.ingress.stateful_session.{prefix}."
+    return {name.removeprefix(at): count for name, count in side.proxy.stats(at).items()}
+
+
+def sealed(side: Side, origin: str, inner: str = "abc") -> str:
+    return f"{value(side, origin)};UV:{base64.b64encode(inner.encode()).decode()}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "new",
+        "silent",
+        "again",
+        "other",
+        "gone",
+        "plain",
+        "no_inner",
+        "bad_inner",
+        "empty",
+        "order",
+        "twice",
+        "off",
+        "none",
+    ],
+)
+@pytest.mark.parametrize("strict", [False, True])
+def test_sessions_of_the_origin(envelopes: Pair, strict_envelopes: Pair, name: str, strict: bool) -> None:
+    def play(side: Side) -> Any:
+        inner = base64.b64encode(b"abc").decode()
+        gone = base64.b64encode(b"10.0.0.9:80").decode()
+        fields = {
+            "again": [sealed(side, "second")],
+            "other": [sealed(side, "second") + ";more"],
+            "gone": [f"{gone};UV:{inner}"],
+            "plain": ["abc"],
+            "no_inner": [value(side, "second")],
+            "bad_inner": [f"{value(side, 'second')};UV:!!!"],
+            "empty": [f";;UV:{inner}"],
+            "order": [f"{value(side, 'second')};x;UV:{inner};UV:eA=="],
+            "twice": [sealed(side, "second"), sealed(side, "first")],
+            "off": [sealed(side, "second")],
+            "none": [sealed(side, "second")],
+        }.get(name, [])
+        lines = [f"x-session: {one}" for one in fields]
+        path = {"off": "/off", "none": "/none"}.get(name, "/")
+        session = "" if name == "silent" else "xyz"
+        before = kept(side)
+        found = [enclosed(side, path, *lines, session=session) for _ in range(2)]
+        after = kept(side)
+        counted = {key: count - before.get(key, 0) for key, count in after.items()}
+        if name not in {"again", "other", "order", "twice"}:
+            found = sorted((status, ["first" in one for one in told], heard) for status, told, heard in found)
+        return found, counted
+
+    pair = strict_envelopes if strict else envelopes
+    counted = pair.same_value("session", play)[1]
+    assert counted.keys() == {"failed_closed", "failed_open", "no_session", "routed"}
+
+
+def test_what_comes_of_sessions_is_counted(pair: Pair) -> None:
+    dead = base64.b64encode(f"127.0.0.1:{DEAD}".encode()).decode()
+
+    def play(side: Side) -> list[dict[str, int]]:
+        seen = [kept(side, "mine")]
+        for path, fields in (
+            ("/path", ()),
+            ("/path", (f"cookie: s={value(side, 'first')}",)),
+            ("/path", (f"cookie: s={dead}",)),
+            ("/other", ()),
+            ("/off", ()),
+            ("/header", (f"x-host: {value(side, 'first')}",)),
+            ("/strict", (f"x-host: {dead}",)),
+            ("/nowhere", ()),
+        ):
+            ask(side, path, *fields)
+            now = kept(side, "mine")
+            seen.append(now)
+        return [{name: now[name] - before[name] for name in now} for before, now in itertools.pairwise(seen)]
+
+    counted = pair.same_value("counted", play)
+    assert [[name for name, count in one.items() if count] for one in counted] == [
+        ["failed_open"],
+        ["routed"],
+        ["failed_open"],
+        ["no_session"],
+        [],
+        [],
+        [],
+        ["no_session"],
+    ]

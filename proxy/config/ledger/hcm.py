@@ -165,8 +165,7 @@ envoy.extensions.filters.http.health_check.v3.HealthCheck
   + pass_through_mode cache_time cluster_min_healthy_percentages headers
 
 envoy.extensions.filters.http.stateful_session.v3.StatefulSession
-  + session_state strict
-  - stat_prefix
+  + session_state strict stat_prefix
 
 envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute
   + disabled stateful_session
@@ -181,6 +180,12 @@ envoy.type.http.v3.CookieAttribute
   + name value
 
 envoy.extensions.http.stateful_session.header.v3.HeaderBasedSessionState
+  + name
+
+envoy.extensions.http.stateful_session.envelope.v3.EnvelopeSessionState
+  + header
+
+envoy.extensions.http.stateful_session.envelope.v3.EnvelopeSessionState.Header
   + name
 
 envoy.extensions.filters.http.header_mutation.v3.HeaderMutation
