@@ -56,6 +56,10 @@ class RequestHead:
         headers = self.headers.copy()
         return RequestHead(self.method, self.path, self.authority, headers, self.scheme, self.protocol)
 
+    def origin(self) -> str:
+        """What the URL of the request begins with, such as "http://example.com"."""
+        return f"{self.scheme}://{self.authority}"
+
     def __repr__(self) -> str:
         return f"<{self.method} {self.authority}{self.path} {self.protocol} {dict(self.headers)}>"
 

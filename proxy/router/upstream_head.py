@@ -45,6 +45,10 @@ class SingleHead:
         self._formatter = formatter
         self.chunked = self._framing is _CHUNKED
 
+    def origin(self) -> str:
+        """See `OutgoingHead`."""
+        return self._head.origin()
+
     def http1_head(self, request_id: bytes) -> bytes:  # noqa: ARG002
         """See `OutgoingHead`."""
         return render_request_head(self._head, self._formatter, self._framing)

@@ -137,6 +137,10 @@ class UpstreamPlan(Struct):
         # It may have a hole for the request id, which is filled in what is kept.
         return replace(self, head=head, kept=True, _like=None, _http1=None, _http2=None)
 
+    def origin(self) -> str:
+        """See `OutgoingHead`."""
+        return self.head.origin()
+
     def http1_head(self, request_id: bytes) -> bytes:
         """See `OutgoingHead`."""
         like = self._like

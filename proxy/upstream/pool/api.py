@@ -98,6 +98,9 @@ class OutgoingHead(Protocol):
 
     chunked: bool
 
+    def origin(self) -> str:
+        """What a URL of the request begins with, such as "http://example.com"."""
+
     def http1_head(self, request_id: bytes) -> bytes:
         """The bytes of an HTTP/1.1 head."""
 

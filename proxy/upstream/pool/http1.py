@@ -90,6 +90,10 @@ class Http1Pool(ConnectionPool):
     def make_connection(self) -> Any:
         """See `ConnectionPool`."""
         self.stats.upstream_cx_http1_total += 1
+        if self.config.http.send_fully_qualified_url:
+            from proxy.upstream.pool.absolute_target import AbsoluteTargetConnection  # few clusters want it
+
+            return AbsoluteTargetConnection(self, self._ids.next())
         return Http1UpstreamConnection(self, self._ids.next())
 
     def on_complete(self, connection: Http1UpstreamConnection, reusable: bool) -> None:
