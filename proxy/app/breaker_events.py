@@ -65,5 +65,7 @@ class BreakerEvents:
 
 
 def _about(key: BreakerKey) -> dict[str, str]:
-    cluster, priority, kind = key
-    return {"cluster": cluster, "priority": priority, "resource": kind}
+    name, priority, kind = key
+    if not priority:
+        return {"dns_cache": name, "resource": kind}
+    return {"cluster": name, "priority": priority, "resource": kind}

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from proxy.base.services import Timers
-
-if TYPE_CHECKING:
-    from proxy.upstream.circuit_breaker import ResourceManager
 
 #: A breaker that refuses nothing for so many seconds, and has room, is closed.
 QUIET_SECONDS: Final = 5.0
 
-#: Cluster, routing priority, resource ("requests").
+#: Cluster, routing priority, resource ("requests"). A DNS cache has its name in place of the cluster's, and
+#: "" for the priority.
 BreakerKey = tuple[str, str, str]
+
+
+class Breakers(Protocol):
+    """Limits that refuse what is too much of a kind."""
+
+    def breaker_key(self, kind: str) -> BreakerKey:
+        """What the breaker of a kind is called."""
+
+    def why_refused(self, kind: str) -> str:
+        """The limit of a kind, and what is in use, in words."""
+
+    def has_room(self, kind: str) -> bool:
+        """Whether one more of a kind would be let through now, as far as is known."""
 
 
 class _Open:
     __slots__ = ("last", "refused", "resources")
 
-    def __init__(self, resources: ResourceManager, now: float) -> None:
+    def __init__(self, resources: Breakers, now: float) -> None:
         self.resources = resources
         self.refused = 0
         self.last = now
@@ -45,9 +56,9 @@ class BreakerWatch:
         self._closed = closed
         self._open: dict[BreakerKey, _Open] = {}
 
-    def refused(self, resources: ResourceManager, kind: str) -> None:
+    def refused(self, resources: Breakers, kind: str) -> None:
         """One thing too many of that kind was asked for."""
-        key = (resources.cluster_name, resources.priority, kind)
+        key = resources.breaker_key(kind)
         one = self._open.get(key)
         now = self._now()
         if one is None:

@@ -288,6 +288,10 @@ class ResourceManager:
         if self.watch is not None:
             self.watch.refused(self, kind)
 
+    def breaker_key(self, kind: str) -> tuple[str, str, str]:
+        """See `Breakers`."""
+        return (self.cluster_name, self.priority, kind)
+
     def why_refused(self, kind: str) -> str:
         """The limit of a kind, and what is in use, in words."""
         if kind == PER_HOST:

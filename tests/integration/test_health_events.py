@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 
+from tests.differential.test_dynamic_forward_proxy import cache
+from tests.differential.test_dynamic_forward_proxy import proxy as dynamic_forward_proxy
 from tests.support.client import Client, get
 from tests.support.configs import cluster, http_proxy
 from tests.support.origin import HELLO, Origin
@@ -122,3 +124,14 @@ def test_a_circuit_breaker_that_opens_and_closes() -> None:
             closed = events(proxy, 2)[1]
             assert closed["event"] == "circuit_breaker_closed"
             assert closed["reason"].startswith("4 refused in ")
+
+
+def test_a_dns_cache_in_which_nobody_may_wait() -> None:
+    config = dynamic_forward_proxy(of=cache(dns_cache_circuit_breaker={"max_pending_requests": 0}))
+    with Origin() as origin, TwoWorkers(config, values={"dns_port": 1, "origin_port": origin.port}) as proxy:
+        for _ in range(2):
+            assert get(proxy.port, "/").status == 503
+        (opened,) = events(proxy, 1)
+        assert opened["event"] == "circuit_breaker_opened"
+        assert (opened["dns_cache"], opened["resource"]) == ("names", "pending_requests")
+        assert opened["reason"] == "max_pending_requests is 0, 0 of them in each worker, and 0 are in use"

@@ -96,6 +96,7 @@ class DnsCacheView:
         self.listeners: dict[HostListener, None] = {}
         self.stats = services.stats.shared(DnsCacheUseStats, f"dns_cache.{config.name}.")
         self.stats.view = self
+        self._services = services
         self._send = send
         self._now = services.loop.time
         self._waiting: dict[str, dict[Waiter, None]] = {}
@@ -104,6 +105,9 @@ class DnsCacheView:
         """Look up a host; `waiter` hears of it later if it is `LOADING`, unless it leaves before."""
         if self.pending >= self.limit:
             self.stats.dns_rq_pending_overflow += 1
+            watch = self._services.breaker_watch
+            if watch is not None:
+                watch.refused(self, "pending_requests")
             return Load.PENDING_OVERFLOW, None
         known = self.known.get(host.key)
         if known is not None:
@@ -113,6 +117,22 @@ class DnsCacheView:
         self._waiting[host.key][waiter] = None
         self.pending += 1
         return Load.LOADING, None
+
+    # -- see `Breakers`; there is but one kind
+
+    def breaker_key(self, kind: str) -> tuple[str, str, str]:
+        """What the limit is called."""
+        return (self.config.name, "", kind)
+
+    def why_refused(self, kind: str) -> str:
+        """The limit, and how many wait, in words."""
+        share = "" if self._services.workers == 1 else f", {self.limit} of them in each worker"
+        return f"max_{kind} is {self.config.max_pending_requests}{share}, and {self.pending} are in use"
+
+    def has_room(self, kind: str) -> bool:
+        """Whether one more might wait now."""
+        del kind
+        return self.pending < self.limit
 
     def prepare(self, host: HostName) -> None:
         """Have a host resolved for those who come later."""

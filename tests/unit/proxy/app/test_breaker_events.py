@@ -37,3 +37,9 @@ def test_a_worker_that_is_lost_refuses_nothing_more():
     assert len(told(log)) == 1
     events.worker_lost(0)
     assert [what for what, _ in told(log)] == ["circuit_breaker_opened", "circuit_breaker_closed"]
+
+
+def test_a_dns_cache_has_no_priorities():
+    log = EventLog(lambda: 0.0)
+    BreakerEvents(log, lambda: 0.0).opened(0, ("names", "", "pending_requests"), "x")
+    assert dict(log.last()[0].about) == {"dns_cache": "names", "resource": "pending_requests"}

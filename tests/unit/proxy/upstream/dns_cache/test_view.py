@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from proxy.base.address import Address
+from proxy.upstream.breaker_watch import QUIET_SECONDS, BreakerWatch
 from proxy.upstream.dns_cache.config import DnsCacheConfig
 from proxy.upstream.dns_cache.hosts import Load
 from proxy.upstream.dns_cache.names import host_name
 from proxy.upstream.dns_cache.view import DnsCacheViews, KnownHost, view_of
+from tests.support.fake_clock import FakeClock
 from tests.support.listeners import numbers, services
 
 A = host_name("a.test", 80)
@@ -98,6 +100,28 @@ def test_only_so_many_wait_each_worker_its_share() -> None:
     assert worker.view.load(A, Waits())[0] is Load.PENDING_OVERFLOW
     assert numbers(worker.of) == {"dns_cache.c.dns_rq_pending_overflow": 1}
     assert worker.view.stats.gauges() == {f"{PENDING}open": 1, f"{PENDING}remaining": 0}
+
+
+def test_who_may_not_wait_opens_the_breaker() -> None:
+    worker = Worker(workers=2, max_pending_requests=2)
+    told: list[Any] = []
+    clock = FakeClock()
+    worker.of.breaker_watch = BreakerWatch(
+        clock,
+        clock,
+        lambda key, why: told.append((key, why)),
+        lambda key, refused: told.append((key, refused)),
+    )
+    for _ in range(3):
+        worker.view.load(A, Waits())
+    key = ("c", "", "pending_requests")
+    why = "max_pending_requests is 2, 1 of them in each worker, and 1 are in use"
+    assert told == [(key, why)]
+    clock.advance(2 * QUIET_SECONDS)
+    assert len(told) == 1
+    worker.resolve(A)
+    clock.advance(QUIET_SECONDS)
+    assert told[1:] == [(key, 2)]
 
 
 def test_a_full_cache_is_not_asked_for_more() -> None:
