@@ -13,14 +13,13 @@ _SHORTEST_FILL: Final = 0.05
 
 
 def compile_token_bucket(message: Any, path: str, ctx: CompileContext) -> TokenBucketConfig:
-    """The bucket of a local rate limit; a problem if it never has a token or fills in less than 50 ms."""
+    """The bucket of a local rate limit; a problem if it fills in less than 50 ms. One of no tokens never does."""
     per_fill = message.tokens_per_fill.value if message.HasField("tokens_per_fill") else 1
-    if message.max_tokens < 1:
-        ctx.problem(f"{path}.max_tokens", "value must be greater than 0")
     if per_fill < 1:
         ctx.problem(f"{path}.tokens_per_fill", "value must be greater than 0")
     interval = seconds(message, "fill_interval", 0.0)
     if interval < _SHORTEST_FILL:
-        ctx.problem(f"{path}.fill_interval", "local rate limit token bucket fill timer must be >= 50ms")
+        if message.max_tokens:
+            ctx.problem(f"{path}.fill_interval", "local rate limit token bucket fill timer must be >= 50ms")
         interval = _SHORTEST_FILL
     return TokenBucketConfig(message.max_tokens, per_fill, interval)

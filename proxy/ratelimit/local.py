@@ -102,7 +102,8 @@ class LocalRateLimiter:
         if default is None or (matched and not self._limits.always_consume_default):
             return True, first
         if not default.take(now):
-            return False, default
+            # Of one that never has a token Envoy tells nothing.
+            return False, default if default.max_tokens else None
         return True, first or default
 
     def _bucket_of(self, entries: Entries) -> TokenBucket | None:

@@ -16,8 +16,10 @@ from proxy.router.redirect import RedirectAction, compile_redirect
 from proxy.router.route_match import CompiledMatch, compile_match
 
 if TYPE_CHECKING:
+    from proxy.ratelimit.actions import RateLimit
     from proxy.router.virtual_host import TableFacts, VirtualHost
 
+RateLimits = tuple["RateLimit", ...]
 Action = ClusterAction | RedirectAction | DirectResponseAction
 
 
@@ -44,6 +46,8 @@ class Route(Struct):
     body_buffer_limit: int | None = None
     include_request_attempt_count: bool = False
     include_attempt_count_in_response: bool = False
+    rate_limits: RateLimits = ()
+    include_vh_rate_limits: bool = False
 
     @property
     def reads_facts(self) -> bool:
@@ -108,6 +112,8 @@ def compile_route(
         buffer_limit(message, virtual_host.body_buffer_limit),
         virtual_host.include_request_attempt_count,
         virtual_host.include_attempt_count_in_response,
+        rate_limits(message.route.rate_limits, f"{path}.route.rate_limits", ctx),
+        message.route.include_vh_rate_limits.value,
     )
 
 
@@ -136,6 +142,15 @@ def _compile_action(
         case _:
             ctx.problem(path, "action is required")
     return DirectResponseAction(500)
+
+
+def rate_limits(messages: Any, path: str, ctx: CompileContext) -> RateLimits:
+    """What requests are counted as, for the filters that limit their rate."""
+    if not messages:
+        return ()
+    from proxy.ratelimit.actions import compile_rate_limits  # few routes have any
+
+    return compile_rate_limits(messages, path, ctx)
 
 
 def buffer_limit(message: Any, default: int | None) -> int | None:

@@ -16,7 +16,7 @@ from proxy.router.mirror_policy import MirrorPolicy, compile_mirror_policies
 from proxy.router.per_filter_config import FilterOverrides, compile_overrides, with_cors
 from proxy.router.redirect import TlsRedirectAction
 from proxy.router.retry_policy import compile_retry_policy
-from proxy.router.route import Route, buffer_limit, compile_route
+from proxy.router.route import RateLimits, Route, buffer_limit, compile_route, rate_limits
 from proxy.router.route_index import RouteIndex
 from proxy.router.route_match import CompiledMatch, PathKind
 
@@ -65,6 +65,7 @@ class VirtualHost:
         "name",
         "path",
         "per_filter_config",
+        "rate_limits",
         "retry_policy",
         "routes",
     )
@@ -98,6 +99,9 @@ class VirtualHost:
         self.hedges: Final[bool] = message.hedge_policy.hedge_on_per_try_timeout
         self.metadata = message.metadata if message.HasField("metadata") else None
         self.body_buffer_limit = buffer_limit(message, None)
+        self.rate_limits: Final[RateLimits] = rate_limits(
+            message.rate_limits, f"{full_path}.rate_limits", ctx
+        )
         self.include_is_timeout_retry_header: Final[bool] = message.include_is_timeout_retry_header
         self.include_request_attempt_count: Final[bool] = message.include_request_attempt_count
         self.include_attempt_count_in_response: Final[bool] = message.include_attempt_count_in_response

@@ -133,9 +133,15 @@ envoy.extensions.filters.common.fault.v3.FaultRateLimit.HeaderLimit
 envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit
   + stat_prefix status token_bucket filter_enabled filter_enforced request_headers_to_add_when_not_enforced
   + response_headers_to_add local_rate_limit_per_downstream_connection enable_x_ratelimit_headers
-  + rate_limited_as_resource_exhausted
-  - descriptors stage vh_rate_limits always_consume_default_token_bucket rate_limits max_dynamic_descriptors
-  - local_cluster_rate_limit
+  + rate_limited_as_resource_exhausted descriptors stage vh_rate_limits always_consume_default_token_bucket
+  + rate_limits max_dynamic_descriptors
+  - a bucket is that of one proxy: local_cluster_rate_limit
+
+envoy.extensions.common.ratelimit.v3.LocalRateLimitDescriptor
+  + entries token_bucket
+
+envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.Entry
+  + key value
 
 envoy.type.v3.HttpStatus
   + code

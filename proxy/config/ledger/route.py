@@ -29,8 +29,49 @@ envoy.config.route.v3.VirtualHost
   + include_request_attempt_count include_attempt_count_in_response virtual_clusters
   + include_is_timeout_retry_header retry_policy hedge_policy
   - write it as retry_policy: retry_policy_typed_config
-  - comes with rate limiting: rate_limits
+  + rate_limits
   - matcher
+
+envoy.config.route.v3.RateLimit
+  + stage disable_key actions hits_addend
+  - comes with the filter ratelimit: limit
+  - counts are made when a request comes: apply_on_stream_done
+
+envoy.config.route.v3.RateLimit.HitsAddend
+  + number format
+
+envoy.config.route.v3.RateLimit.Action
+  + source_cluster destination_cluster request_headers query_parameters remote_address generic_key
+  + header_value_match metadata masked_remote_address query_parameter_value_match
+  - Envoy refuses it too, unless told otherwise; write metadata: dynamic_metadata
+  - extension
+
+envoy.config.route.v3.RateLimit.Action.SourceCluster
+
+envoy.config.route.v3.RateLimit.Action.DestinationCluster
+
+envoy.config.route.v3.RateLimit.Action.RequestHeaders
+  + header_name descriptor_key skip_if_absent
+
+envoy.config.route.v3.RateLimit.Action.QueryParameters
+  + query_parameter_name descriptor_key skip_if_absent
+
+envoy.config.route.v3.RateLimit.Action.RemoteAddress
+
+envoy.config.route.v3.RateLimit.Action.MaskedRemoteAddress
+  + v4_prefix_mask_len v6_prefix_mask_len
+
+envoy.config.route.v3.RateLimit.Action.GenericKey
+  + descriptor_value descriptor_key
+
+envoy.config.route.v3.RateLimit.Action.HeaderValueMatch
+  + descriptor_key descriptor_value expect_match headers
+
+envoy.config.route.v3.RateLimit.Action.MetaData
+  + descriptor_key metadata_key default_value source skip_if_absent
+
+envoy.config.route.v3.RateLimit.Action.QueryParameterValueMatch
+  + descriptor_key descriptor_value expect_match query_parameters
 
 envoy.config.route.v3.RetryPolicy
   + retry_on num_retries per_try_timeout per_try_idle_timeout retry_host_predicate
@@ -98,7 +139,7 @@ envoy.config.route.v3.RouteAction
   - HTTP/3 is not supported: early_data_policy
   + retry_policy hedge_policy
   - write it as retry_policy: retry_policy_typed_config
-  - comes with rate limiting: rate_limits include_vh_rate_limits
+  + rate_limits include_vh_rate_limits
   - cluster_specifier_plugin inline_cluster_specifier_plugin
 
 envoy.config.route.v3.RouteAction.RequestMirrorPolicy

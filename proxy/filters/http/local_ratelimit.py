@@ -56,7 +56,9 @@ class LocalRateLimitFilter(HttpFilter):
             return FilterStatus.CONTINUE
         stats = _stats(config, services)
         stats.enabled += 1
-        allowed, self._bucket = self._limiter(config).decide((), services.loop.time())
+        selection = config.selection
+        descriptors = () if selection is None else selection.descriptors(head, self.callbacks)
+        allowed, self._bucket = self._limiter(config).decide(descriptors, services.loop.time())
         if allowed:
             stats.ok += 1
             return FilterStatus.CONTINUE

@@ -18,6 +18,7 @@ from proxy.config.context import CompileContext
 from proxy.config.token_buckets import compile_token_bucket
 from proxy.formatter.header_ops import HeaderOps, compile_header_ops
 from proxy.formatter.wire import to_wire
+from proxy.ratelimit.actions import Selection, compile_filter_rate_limits
 from proxy.ratelimit.descriptors import Entries
 from proxy.ratelimit.local import LocalLimits, LocalRateLimiter, identity_of
 
@@ -30,6 +31,7 @@ class LocalRateLimitConfig(Struct):
 
     `enabled` and `enforced` None mean never, as in Envoy. `limiter` is that of the worker, made at the first
     request, and None where the limits are those of each connection; `stats` are made with it.
+    `selection` is None where there are no descriptors that a request could be counted as.
     """
 
     stat_prefix: str
@@ -42,6 +44,7 @@ class LocalRateLimitConfig(Struct):
     response_ops: HeaderOps | None
     per_connection: bool
     tells_limits: bool
+    selection: Selection | None
     limiter: LocalRateLimiter | None = None
     stats: Any = None
 
@@ -86,7 +89,13 @@ def _compile(message: Any, path: str, context: CompileContext) -> LocalRateLimit
         compile_header_ops(message.response_headers_to_add, (), path, context, request=False),
         message.local_rate_limit_per_downstream_connection,
         message.enable_x_ratelimit_headers == ratelimit_pb2.DRAFT_VERSION_03,
+        _selection(message, path, context),
     )
+
+
+def _selection(message: Any, path: str, context: CompileContext) -> Selection | None:
+    own = compile_filter_rate_limits(message.rate_limits, f"{path}.rate_limits", context)
+    return Selection(own, message.stage, message.vh_rate_limits) if message.descriptors else None
 
 
 def _fraction(message: Any, field: str, context: CompileContext) -> Callable[[Draw], bool] | None:

@@ -23,3 +23,7 @@ def test_one_token_comes_at_a_time_unless_told_otherwise() -> None:
 def test_a_bucket_that_fills_too_fast_is_refused() -> None:
     assert compiled(max_tokens=5, fill_interval="0.049s")[1] == ["p.fill_interval"]
     assert compiled(max_tokens=5)[1] == ["p.fill_interval"]
+
+
+def test_a_bucket_of_no_tokens_may_fill_as_fast_as_it_likes() -> None:
+    assert compiled(fill_interval="0.001s") == (TokenBucketConfig(0, 1, 0.05), [])

@@ -77,11 +77,10 @@ def test_it_can_be_turned_off_at_run_time() -> None:
 
 
 def test_bad_buckets_are_refused() -> None:
-    bucket = {"max_tokens": 0, "tokens_per_fill": 0, "fill_interval": "0.01s"}
+    bucket = {"max_tokens": 1, "tokens_per_fill": 0, "fill_interval": "0.01s"}
     _, problems = compile_checked(listener(chain(limit(stat_prefix="", token_bucket=bucket), echo())))
     assert [problem.rpartition("typed_config.")[2].partition(":")[0] for problem in problems] == [
         "stat_prefix",
-        "token_bucket.max_tokens",
         "token_bucket.tokens_per_fill",
         "token_bucket.fill_interval",
     ]
