@@ -43,7 +43,8 @@ class Resource(Struct, frozen=True):
 class Update(Struct, frozen=True):
     """What changes for one subscription. `version` is `version_info` or `system_version_info`.
 
-    `unchanged` names what came again as it was accepted before, for subscriptions by name. `control_plane` is the
+    `unchanged` names what came again as it was accepted before, for subscriptions by name, and `further` has what
+    came once more under a name of the same list. `control_plane` is the
     server's identifier. `from_cache` is set when the resources came before this subscription named them: nothing
     is sent to the server for such an update. `incremental` tells that it came by the delta protocol.
     """
@@ -55,19 +56,22 @@ class Update(Struct, frozen=True):
     control_plane: str = ""
     from_cache: bool = False
     unchanged: tuple[str, ...] = ()
+    further: tuple[Resource, ...] = ()
     incremental: bool = False
 
 
 class Rejection(Struct, frozen=True):
     """One refused resource. `reason` is a whole sentence for the operator, `path` the field it is about or "".
 
-    `along` tells that nothing is wrong with it but what it came with; the server is not told of it.
+    `along` tells that nothing is wrong with it but what it came with; the server is not told of it. `further` tells
+    that it came after one of the same name, which is in force.
     """
 
     name: str
     reason: str
     path: str = ""
     along: bool = False
+    further: bool = False
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}"

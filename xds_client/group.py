@@ -177,6 +177,7 @@ class Group:
                     tuple(gone),
                     change.control_plane,
                     unchanged=tuple(same),
+                    further=tuple(change.further) if WILDCARD in watch.names else (),
                     incremental=self._mux.delta,
                 )
                 result.append((watch, update))

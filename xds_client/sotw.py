@@ -134,10 +134,10 @@ class SotwState(TypeState):
             elif name not in resources:
                 resources[name] = resource
                 change.lifetimes[name] = resource.ttl
-            elif self.kind is ResourceType.CLUSTER:
-                problems.append(f"duplicate cluster {name} found")
-            elif self.kind is ResourceType.LISTENER:
-                change.rejections.append(Rejection(name, f"duplicate listener {name} found"))
+            elif self.kind is ResourceType.SCOPED_ROUTE:
+                problems.append(f"duplicate scoped route configuration '{name}' found")
+            elif self.kind in _COMPLETE:
+                change.further.append(resource)
         if problems:
             raise ValueError("; ".join(problems))
         return resources, heartbeats

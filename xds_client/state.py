@@ -18,9 +18,10 @@ class Change(Struct):
     """What a response means. `problem` refuses it whole; then nothing else is set.
 
     `added` has resources that differ from the accepted ones; `unchanged` names those that do not, `heartbeats`
-    those that came without a body, and `renewed` has those that differ in their version alone. `absent` were asked
-    for and are known not to exist. `rejections` were found while reading. `errors` are the server's own, by name.
-    `lifetimes` has the TTLs in seconds of what came, None for no expiry. `generation` is the stream it came on.
+    those that came without a body, `renewed` has those that differ in their version alone, and `further` what came
+    once more under a name of a list. `absent` were asked for and are known not to exist. `rejections` were found
+    while reading. `errors` are the server's own, by name. `lifetimes` has the TTLs in seconds of what came, None
+    for no expiry. `generation` is the stream that it came on.
     """
 
     version: str = ""
@@ -30,6 +31,7 @@ class Change(Struct):
     added: list[Resource] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     heartbeats: list[str] = field(default_factory=list)
+    further: list[Resource] = field(default_factory=list)
     renewed: list[Resource] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
@@ -193,10 +195,7 @@ class TypeState(ABC):
 
     def _note(self, change: Change, rejections: Sequence[Rejection], now: float) -> None:
         self.answered = self.answered or change.everything
-        duplicate = {rejection.name: rejection for rejection in change.rejections}
-        refused = {
-            rejection.name: rejection for rejection in rejections if rejection not in change.rejections
-        }
+        refused = {rejection.name: rejection for rejection in rejections if not rejection.further}
         for resource in change.added:
             if not self.wants_resource(resource):
                 continue
@@ -211,9 +210,11 @@ class TypeState(ABC):
                 record.refuse(rejection, resource.version or change.version, now)
             else:
                 record.accept(resource, now)
-        for name, rejection in duplicate.items():
+        added = {resource.name for resource in change.added} if rejections else ()
+        for rejection in rejections:
             # What came first under that name, or before, is in force.
-            if (record := self.records.get(name)) is not None:
+            record = self.records.get(rejection.name)
+            if record is not None and (rejection.further or rejection.name not in added):
                 record.refuse(rejection, change.version, now)
         for name in (*change.unchanged, *change.heartbeats):
             if (record := self.records.get(name)) is not None and record.refused is not None:

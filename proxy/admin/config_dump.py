@@ -280,7 +280,12 @@ def _listener_element(element: Any, resource: ConfigResource) -> Any:
     if not resource.dynamic:
         return _element(element, "listener", resource, None)
     element.name = resource.name
-    for state, form in (("active_state", resource), ("warming_state", resource.pending)):
+    states = (
+        ("active_state", resource),
+        ("warming_state", resource.pending),
+        ("draining_state", resource.draining),
+    )
+    for state, form in states:
         if form is not None and form.serialized:
             holder = getattr(element, state)
             _set_body(holder.listener, "listener", form.serialized)

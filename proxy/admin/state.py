@@ -101,9 +101,9 @@ class ConfigResource(Struct, frozen=True):
 
     `serialized` is the Listener, Cluster, RouteConfiguration, Secret, TypedExtensionConfig or, for scoped routes,
     ScopedRouteConfigurationsList that is accepted, b"" if there is none. `updated` is in Unix seconds. `dynamic`
-    tells resources of xDS from those of the bootstrap. `pending` is a form that is not in use yet, `refusal` the
-    newest one that was refused; `source` a serialised `core.v3.ConfigSource`, of resources that are asked for by
-    name.
+    tells resources of xDS from those of the bootstrap. `pending` is a form that is not in use yet, `draining` one
+    that serves what connections it has, `refusal` the newest one that was refused; `source` a serialised
+    `core.v3.ConfigSource`, of resources that are asked for by name.
     """
 
     name: str
@@ -114,6 +114,7 @@ class ConfigResource(Struct, frozen=True):
     pending: ConfigResource | None = None
     refusal: Refusal | None = None
     source: bytes = b""
+    draining: ConfigResource | None = None
 
 
 class RuntimeLayer(Struct, frozen=True):

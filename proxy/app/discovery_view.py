@@ -99,7 +99,8 @@ class DiscoveryView:
     def listeners(self) -> Iterator[ConfigResource]:
         """The same of listeners."""
         table = self._controller.listeners
-        for name in dict.fromkeys((*table.active, *table.warming, *table.errors)):
+        drains = {record.plan.name: record for record in table.draining.values() if record.dynamic}
+        for name in dict.fromkeys((*table.active, *table.warming, *table.errors, *drains)):
             active, warming = table.active.get(name), table.warming.get(name)
             yield ConfigResource(
                 name,
@@ -110,6 +111,9 @@ class DiscoveryView:
                 pending=None
                 if warming is None
                 else ConfigResource(name, warming.plan.serialized, warming.updated, True, warming.version),
+                draining=None
+                if (gone := drains.get(name)) is None
+                else ConfigResource(name, gone.plan.serialized, gone.updated, True, gone.version),
                 refusal=_refusal(table.errors.get(name)),
             )
 

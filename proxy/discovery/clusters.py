@@ -207,23 +207,29 @@ class ClusterTable:
     async def apply(self, update: Update) -> Sequence[Rejection]:
         """See `xds_client.api.Consumer`."""
         reading = Reading(cluster_pb2.Cluster, cluster_shape)
-        await reading.look(update.added)
+        await reading.look((*update.added, *update.further))
         if reading.rejections:
             for one in reading.rejections:
                 logger.warning("all clusters of a response are refused for cluster %s", one)
             return RefusedWhole.of(reading.rejections, update)
+        # As in Envoy, what was wrong with an update is shown until the next.
+        self.errors.clear()
         rejections = []
         turns = Turns()
         plans: dict[bytes, ResourceWant] = {}
-        for number, resource in enumerate(update.added):
-            version = resource.version or update.version
+        seen: set[str] = set()
+        for number, resource in enumerate((*update.added, *update.further)):
+            further = number >= len(update.added)
             try:
-                self._offer(reading, number, resource, version, plans)
+                if further:
+                    raise ConfigError(f"duplicate cluster {resource.name} found")
+                self._offer(reading, number, resource, plans, seen)
             except ConfigError as error:
                 reason = reason_of(error)
-                self.errors[resource.name] = UpdateError(version, reason, self._clock(), resource.body)
+                error_of = UpdateError(resource.version, reason, self._clock(), resource.body)
+                self.errors[resource.name] = error_of
                 logger.warning("cluster %s is refused: %s", resource.name, reason)
-                rejections.append(Rejection(resource.name, reason))
+                rejections.append(Rejection(resource.name, reason, further=further))
             if turns.over:
                 await turns.next()
         self.flush()
@@ -253,19 +259,25 @@ class ClusterTable:
         reading: Reading,
         number: int,
         resource: Resource,
-        version: str,
         plans: dict[bytes, ResourceWant],
+        seen: set[str],
     ) -> None:
-        """Take one of the resources; `plans` has what the clusters of a shape that was compiled refer to."""
+        """Take one of the resources; `plans` has what the clusters of a shape that was compiled refer to.
+
+        `seen` are the names inside those that came before it.
+        """
         shape: ClusterShape | None = reading.shapes.get(number)
         like = None if shape is None else plans.get(shape.key)
         message: Any = reading.message(number, resource) if like is None else None
         name: str = shape.name if shape is not None else message.name
+        if name in seen:
+            raise ConfigError(f"duplicate cluster {name} found")
+        seen.add(name)
+        version = resource.version
         before = self.warming.get(name) or self.active.get(name)
         if before is not None and not before.dynamic:
             logger.debug("cluster %s of the bootstrap is not changed by CDS", name)
             return
-        self.errors.pop(name, None)
         if before is not None and before.serialized == resource.body:
             before.version = version
             return
@@ -368,7 +380,6 @@ class ClusterTable:
 
     def _remove(self, name: str) -> bool:
         record = self.active.get(name) or self.warming.get(name)
-        self.errors.pop(name, None)
         if record is None or not record.dynamic:
             return False
         self._forget(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -71,7 +72,8 @@ class ListenerTable:
 
     `start` makes workers run a listener, `stop` makes them run it no longer; before start-up is complete neither
     does anything. `context` makes what a check of one listener uses; `clock` gives Unix seconds. `after_drain`
-    calls a function when the connections of a listener that goes now are over.
+    calls a function when the connections of a listener that goes now are over. `draw_name` gives names to listeners
+    that have none.
     """
 
     def __init__(
@@ -88,8 +90,10 @@ class ListenerTable:
         after_drain: Callable[[Callable[[], None]], object],
         allows_internal: bool = False,
         opener: Opener = open_sockets,
+        draw_name: Callable[[], str] = lambda: str(uuid.uuid4()),
     ) -> None:
         self._workers = workers
+        self._draw_name = draw_name
         self._places = places
         self._wanted = wanted
         self._stats = stats
@@ -104,6 +108,10 @@ class ListenerTable:
         self.active: dict[str, ListenerRecord] = {}
         self.warming: dict[str, ListenerRecord] = {}
         self.errors: dict[str, UpdateError] = {}
+        #: Those that serve the connections they have and are served no more, by number.
+        self.draining: dict[int, ListenerRecord] = {}
+        #: What those are called that come without a name, by what the protocol calls them.
+        self._nameless: dict[str, str] = {}
         #: Whether a control plane has said which there are.
         self.listed = False
 
@@ -185,26 +193,32 @@ class ListenerTable:
         """See `xds_client.api.Consumer`."""
         self.listed = True
         reading = Reading(listener_pb2.Listener)
-        await reading.look(update.added)
+        await reading.look((*update.added, *update.further))
         if reading.rejections:
             for one in reading.rejections:
                 logger.warning("all listeners of a response are refused for listener %s", one)
             return RefusedWhole.of(reading.rejections, update)
+        # As in Envoy, what was wrong with an update is shown until the next.
+        self.errors.clear()
         rejections = []
         turns = Turns()
         # First what goes, so that its addresses are free.
         removed = [record for name in update.removed if (record := self._remove(name)) is not None]
         if removed:
             self._stop(removed)
-        for number, resource in enumerate(update.added):
-            version = resource.version or update.version
+        seen: set[str] = set()
+        for number, resource in enumerate((*update.added, *update.further)):
+            further = number >= len(update.added)
             try:
-                self._offer(reading.message(number, resource), resource, version)
+                if further:
+                    raise ConfigError(f"duplicate listener {resource.name} found")
+                self._offer(reading.message(number, resource), resource, seen)
             except ConfigError as error:
                 reason = reason_of(error)
-                self.errors[resource.name] = UpdateError(version, reason, self._clock(), resource.body)
+                error_of = UpdateError(resource.version, reason, self._clock(), resource.body)
+                self.errors[resource.name] = error_of
                 logger.warning("listener %s is refused: %s", resource.name, reason)
-                rejections.append(Rejection(resource.name, reason))
+                rejections.append(Rejection(resource.name, reason, further=further))
             if turns.over:
                 await turns.next()
         self._wanted.sweep()
@@ -223,13 +237,17 @@ class ListenerTable:
         for record in (*self.active.values(), *self.warming.values()):
             record.active.close()
 
-    def _offer(self, message: Any, resource: Resource, version: str) -> None:
-        name = message.name or resource.name
+    def _offer(self, message: Any, resource: Resource, seen: set[str]) -> None:
+        """Take one of the resources; `seen` are the names inside those that came before it."""
+        if message.name in seen:
+            raise ConfigError(f"duplicate listener {message.name} found")
+        seen.add(message.name)
+        name = message.name or self._nameless.get(resource.name) or self._draw_name()
+        version = resource.version
         before = self.warming.get(name) or self.active.get(name)
         if before is not None and not before.dynamic:
             logger.debug("listener %s of the bootstrap is not changed by LDS", name)
             return
-        self.errors.pop(name, None)
         if before is not None and before.plan.serialized == resource.body:
             before.version = version
             return
@@ -246,6 +264,8 @@ class ListenerTable:
         serving = self.active.get(name)
         column = self._column_for(plan)
         record = ListenerRecord(self._numbers(), active, column, self._clock(), True, version, wants)
+        if not message.name:
+            self._nameless[resource.name] = name
         if serving is not None and serving.column == column:
             self._stats.listener_in_place_updated += 1
         if name in self.active:
@@ -302,7 +322,7 @@ class ListenerTable:
         self._count()
 
     def _remove(self, name: str) -> ListenerRecord | None:
-        self.errors.pop(name, None)
+        name = self._nameless.pop(name, name)
         known = self.warming.get(name) or self.active.get(name)
         return self._forget(name) if known is not None and known.dynamic else None
 
@@ -317,14 +337,21 @@ class ListenerTable:
             return None
         del self.active[name]
         self._stats.listener_removed += 1
-        self._release_drained(record)
+        self._drain(record)
         self._places.give_back(record.column)
         return record
+
+    def _drain(self, record: ListenerRecord) -> None:
+        """As a whole; the one that takes its place, if any, has sockets of its own."""
+        self.draining[record.number] = record
+        self._release_drained(record)
 
     def _release_drained(self, record: ListenerRecord) -> None:
         """Its connections go on by its routes, and see them change, until they have ended."""
 
         def release() -> None:
+            if self.draining.pop(record.number, None) is not None:
+                self._count()
             self._wanted.release(record.wants, _holder(record))
             self._wanted.sweep()
 
@@ -332,13 +359,16 @@ class ListenerTable:
 
     def _discard(self, record: ListenerRecord) -> None:
         """Another version has taken its place; the sockets are its own only if it did not hand them on."""
+        kept = self.active.get(record.plan.name)
+        in_place = kept is not None and kept is not record and kept.column == record.column
         if record.warming is not None:
             record.warming.cancel()
             self._wanted.release(record.wants, _holder(record))
-        else:
+        elif in_place:
             self._release_drained(record)
-        kept = self.active.get(record.plan.name)
-        if kept is None or kept is record or kept.column != record.column:
+        else:
+            self._drain(record)
+        if not in_place:
             self._places.give_back(record.column)
         record.active.close()
 
@@ -360,6 +390,7 @@ class ListenerTable:
     def _count(self) -> None:
         self._stats.total_listeners_active = len(self.active)
         self._stats.total_listeners_warming = len(self.warming)
+        self._stats.total_listeners_draining = len(self.draining)
 
 
 def _holder(record: ListenerRecord) -> str:

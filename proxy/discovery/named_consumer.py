@@ -49,7 +49,7 @@ class NamedConsumer:
         for resource in update.added:
             one = wanted.examine(self._kind, self._source, resource.name, resource.body, fine)
             if one is not None:
-                examined.append((resource.version or update.version, one))
+                examined.append((resource.version, one))
                 if isinstance(one.error, InvalidError):
                     invalid.append(Rejection(resource.name, reason_of(one.error)))
             if turns.over:

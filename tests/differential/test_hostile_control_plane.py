@@ -514,6 +514,99 @@ def host_in_two_priorities(side: Side) -> None:
     side.send(EDS, in_priorities("c", (side.origin.port, 0), (side.origin.port, 1)))
 
 
+@play
+def listener_without_a_name(side: Side) -> None:
+    odd = listener("", side.proxy.ports["second"], "r")
+    kept = listener("l", side.proxy.ports["first"], "r")
+    side.send(LDS, kept, odd)
+
+
+@play
+def two_listeners_without_a_name(side: Side) -> None:
+    odd = listener("", side.proxy.ports["second"], "r")
+    odd.stat_prefix = "a"
+    other = listener("", side.proxy.ports["second"], "r")
+    side.send(
+        LDS, listener("l", side.proxy.ports["first"], "r"), Entry("a", packed(odd)), Entry("b", packed(other))
+    )
+
+
+@play
+def listener_twice_in_a_response(side: Side) -> None:
+    port = side.proxy.ports["second"]
+    kept = listener("l", side.proxy.ports["first"], "r")
+    first, second = listener("m", port, "r"), listener("m", port, "r", server_name="other")
+    side.send(LDS, kept, first, second)
+
+
+@play
+def listener_twice_and_then_gone(side: Side) -> None:
+    listener_twice_in_a_response(side)
+    side.send(LDS, listener("l", side.proxy.ports["first"], "r"), version="y", removed=["m"])
+
+
+@play
+def cluster_twice_in_a_response(side: Side) -> None:
+    side.send(CDS, *kept(), fixed("e", 2), fixed("e", 3))
+
+
+@play
+def response_without_a_version(side: Side) -> None:
+    side.send(CDS, *kept(), fixed("e"), version="")
+    side.send(EDS, endpoints("c", side.origin.port), version="")
+    side.send(RDS, route_config("r", "c"), version="")
+    side.send(LDS, listener("l", side.proxy.ports["first"], "r", server_name="other"), version="")
+
+
+@play
+def resources_without_versions(side: Side) -> None:
+    side.send(CDS, *kept(), Entry("e", packed(fixed("e")), version=""))
+    side.send(RDS, Entry("r", packed(route_config("r", "c")), version=""))
+    odd = listener("l", side.proxy.ports["first"], "r", server_name="other")
+    side.send(LDS, Entry("l", packed(odd), version=""))
+
+
+@play
+def all_removed(side: Side) -> None:
+    side.send(CDS, removed=["c", "d"])
+    side.send(LDS, removed=["l"])
+
+
+@play
+def address_that_changes(side: Side) -> None:
+    side.send(LDS, listener("l", side.proxy.ports["second"], "r"))
+
+
+@play
+def filter_chains_of_one_name(side: Side) -> None:
+    odd = listener("l", side.proxy.ports["first"], "r")
+    odd.filter_chains.append(odd.filter_chains[0])
+    odd.filter_chains[0].filter_chain_match.source_prefix_ranges.add(address_prefix="127.9.9.9")
+    for chain in odd.filter_chains:
+        chain.name = "same"
+    side.send(LDS, odd)
+
+
+@play
+def a_refused_listener_that_is_taken_back(side: Side) -> None:
+    listeners_of_one_address(side)
+    side.send(LDS, listener("l", side.proxy.ports["first"], "r"), version="y", removed=["m"])
+
+
+@play
+def a_refused_change_that_is_taken_back(side: Side) -> None:
+    bad = listener("l", side.proxy.ports["first"], "r")
+    bad.ClearField("address")
+    side.send(LDS, bad)
+    side.send(LDS, listener("l", side.proxy.ports["first"], "r"), version="y")
+
+
+@play
+def a_refused_listener_that_stays_away(side: Side) -> None:
+    listeners_of_one_address(side)
+    side.send(LDS, listener("l", side.proxy.ports["first"], "r"), version="y")
+
+
 @pytest.fixture(params=[False, True], ids=["sotw", "delta"])
 def both(request: pytest.FixtureRequest) -> Iterator[tuple[Side, Side]]:
     with hostile_sides(delta=request.param) as sides:

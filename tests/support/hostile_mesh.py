@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -45,6 +46,7 @@ _OF_CLUSTERS: Final = (
     "assignment_",
     "max_host_weight",
 )
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _OF_LISTS: Final = ("s.update_attempt", "s.update_success", "s.config_reload")
 _QUIET_SECONDS: Final = 0.5
 #: Times; what depends on when requests leave; what one of the proxies does not count at all.
@@ -54,7 +56,6 @@ _NOT_COMPARED: Final = (
     "runtime.num_layers",
     "control_plane.pending_requests",
     "listener_manager.total_filter_chains_draining",
-    "listener_manager.total_listeners_draining",
     "listener_manager.lds.update_failure",
     "cluster_manager.cds.update_failure",
 )
@@ -222,6 +223,8 @@ class Side:
                 found = [plain(one) for one in value]
                 return sorted(found, key=lambda one: json.dumps(one, sort_keys=True))
             if not isinstance(value, dict):
+                if isinstance(value, str):
+                    return _UUID.sub("<uuid>", value)
                 return names.get(value, value) if isinstance(value, int) else value
             left = {"last_updated", "last_update_attempt", "client_status", "details"}
             result = {key: plain(one) for key, one in value.items() if key not in left}

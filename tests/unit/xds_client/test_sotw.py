@@ -138,16 +138,20 @@ def test_a_response_that_cannot_be_read_is_refused_whole(damage: Any, reason: st
     assert state.accepted("a") is None
 
 
-def test_two_clusters_of_one_name_refuse_the_response_two_listeners_the_second() -> None:
-    from envoy.config.listener.v3 import listener_pb2
+def test_the_second_of_two_clusters_of_one_name_is_told_apart() -> None:
+    state = started(WILDCARD)
+    change = state.receive(sotw(cluster("a", 1), cluster("a", 2)))
+    assert [resource.body for resource in change.added] == [cluster("a", 1).SerializeToString()]
+    assert [resource.body for resource in change.further] == [cluster("a", 2).SerializeToString()]
 
-    clusters = started(WILDCARD)
-    assert clusters.receive(sotw(cluster("a"), cluster("a"))).problem == "duplicate cluster a found"
-    listeners = started(WILDCARD, kind=ResourceType.LISTENER)
-    twice = [listener_pb2.Listener(name="l")] * 2
-    change = listeners.receive(sotw(*twice, kind=ResourceType.LISTENER))
-    assert len(change.added) == 1
-    assert [rejection.reason for rejection in change.rejections] == ["duplicate listener l found"]
+
+def test_two_scopes_of_one_name_refuse_the_response() -> None:
+    from envoy.config.route.v3 import scoped_route_pb2
+
+    kind = ResourceType.SCOPED_ROUTE
+    twice = [scoped_route_pb2.ScopedRouteConfiguration(name="s")] * 2
+    problem = started(WILDCARD, kind=kind).receive(sotw(*twice, kind=kind)).problem
+    assert problem == "duplicate scoped route configuration 's' found"
 
 
 def test_a_new_stream_starts_with_the_accepted_version_and_no_nonce() -> None:
@@ -215,7 +219,7 @@ def test_a_listener_that_comes_twice_stays_known_by_its_first_form() -> None:
     state = started(WILDCARD, kind=ResourceType.LISTENER)
     first, second = listener_pb2.Listener(name="a"), listener_pb2.Listener(name="a", stat_prefix="s")
     change = state.receive(sotw(first, second, kind=ResourceType.LISTENER))
-    state.conclude(change, change.rejections, 0.0)
+    state.conclude(change, [Rejection("a", "duplicate listener a found", further=True)], 0.0)
     assert state.records["a"].status is ClientStatus.NACKED
     gone = state.receive(sotw(version="2", nonce="n2", kind=ResourceType.LISTENER))
     assert gone.removed == ["a"]

@@ -107,10 +107,12 @@ def test_dynamic_resources_are_told_from_static_ones() -> None:
 def test_a_listener_is_shown_in_all_its_states() -> None:
     refusal = Refusal("v3", "no", "", 1_700_000_001, _listener("worse"))
     pending = ConfigResource("l", _listener("new"), 1_700_000_000, True, "v2")
-    one = ConfigResource("l", _listener("old"), 1_600_000_000, True, "v1", pending, refusal)
+    gone = ConfigResource("l", _listener("gone"), 1_500_000_000, True, "v0")
+    one = ConfigResource("l", _listener("old"), 1_600_000_000, True, "v1", pending, refusal, draining=gone)
     (found,) = _configs("/config_dump?resource=dynamic_listeners", _discovered("listeners", one))
     assert found["active_state"]["listener"]["name"] == "old"
     assert found["warming_state"]["listener"]["name"] == "new"
+    assert found["draining_state"]["listener"]["name"] == "gone"
     assert (found["active_state"]["version_info"], found["warming_state"]["version_info"]) == ("v1", "v2")
     assert found["client_status"] == "NACKED"
     assert found["error_state"] == {

@@ -52,6 +52,26 @@ def test_a_bad_cluster_is_refused_with_the_field_and_the_others_are_taken() -> N
     run(test)
 
 
+def test_of_two_clusters_of_one_name_the_first_is_used() -> None:
+    async def test(tables: Tables) -> None:
+        first, second = cluster("c", type="STATIC"), cluster("c", type="STATIC", alt_stat_name="other")
+        (rejection,) = await tables.bring(CDS, first, second)
+        assert rejection.reason == "duplicate cluster c found"
+        assert tables.clusters.serialized("c") == first.SerializeToString()
+
+    run(test)
+
+
+def test_a_cluster_that_is_refused_has_been_counted_and_brings_nothing() -> None:
+    async def test(tables: Tables) -> None:
+        before = tables.clusters.changes
+        await tables.bring(CDS, cluster("bad", **BAD))
+        assert tables.cluster_stats.cluster_added == 1
+        assert tables.clusters.changes == before
+
+    run(test)
+
+
 def test_a_cluster_that_breaks_a_rule_of_its_proto_makes_the_whole_response_bad_as_in_envoy() -> None:
     async def test(tables: Tables) -> None:
         await tables.bring(CDS, cluster("old"))

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 import socket
 
 from tests.unit.proxy.discovery.tables import Tables, listener, routes, run
+from xds_client.api import Resource, Update
 from xds_client.resource_types import ResourceType
 
 LDS, RDS = ResourceType.LISTENER, ResourceType.ROUTE
@@ -117,5 +119,56 @@ def test_an_internal_listener_needs_the_extension_of_the_bootstrap() -> None:
         message.ClearField("address")
         (rejection,) = await tables.bring(LDS, message)
         assert rejection.reason.startswith("internal_listener: needs the bootstrap extension")
+
+    run(test)
+
+
+def test_of_two_listeners_of_one_name_the_first_runs_and_the_second_is_shown_until_the_next_update() -> None:
+    async def test(tables: Tables) -> None:
+        first, second = listener("l", "r"), listener("l", "r", stat_prefix="other")
+        (rejection,) = await tables.bring(LDS, first, second)
+        assert (rejection.name, rejection.reason) == ("l", "duplicate listener l found")
+        assert tables.listeners.errors["l"].serialized == second.SerializeToString()
+        await tables.bring(RDS, routes("r"))
+        assert tables.started == ["l"]
+        assert await tables.bring(LDS, version="2") == []
+        assert tables.listeners.errors == {}
+
+    run(test)
+
+
+def test_a_further_listener_is_refused_where_the_first_has_not_changed() -> None:
+    async def test(tables: Tables) -> None:
+        again = Resource("l", "2", listener("l", "r", stat_prefix="other").SerializeToString(), LDS.type_url)
+        (rejection,) = await tables.listeners.apply(Update(LDS, "2", (), (), further=(again,)))
+        assert (rejection.reason, rejection.further) == ("duplicate listener l found", True)
+        assert list(tables.listeners.warming) == []
+
+    run(test)
+
+
+def test_a_listener_without_a_name_gets_one_and_can_be_changed_and_removed() -> None:
+    async def test(tables: Tables) -> None:
+        assert await tables.bring(LDS, listener("", "r")) == []
+        await tables.bring(RDS, routes("r"))
+        (name,) = tables.started
+        assert len(name) == 36
+        assert await tables.bring(LDS, listener("", "r", stat_prefix="other"), version="2") == []
+        assert tables.started == [name, name]
+        await tables.bring(LDS, removed=[""])
+        assert tables.stopped == [name]
+
+    run(test)
+
+
+def test_a_removed_listener_drains() -> None:
+    async def test(tables: Tables) -> None:
+        await tables.bring(LDS, listener("l", "r"))
+        await tables.bring(RDS, routes("r"))
+        await tables.listeners.apply(Update(LDS, "2", (), ("l",)))
+        assert [record.plan.name for record in tables.listeners.draining.values()] == ["l"]
+        assert tables.listener_stats.total_listeners_draining == 1
+        await asyncio.sleep(0)
+        assert tables.listener_stats.total_listeners_draining == 0
 
     run(test)
