@@ -169,6 +169,8 @@ class ConnectionManager:
         if self._filters.router is not None:
             config = replace(config, router_options=router_options(self._filters.router))
         self.config = config
+        #: Whether clusters count how long answers take.
+        self.times_upstreams = config.router_options.dynamic_stats
         scopes = None if config.scopes is None else ScopeTables(config.scopes, self, context)
         listed = None if config.scopes is None else config.scopes.source
         for source in (config.rds, config.route_table.vhds, listed):
@@ -304,6 +306,7 @@ class ConnectionManager:
                     or self.formats_upstream_names
                     or options.strict_check_headers
                     or options.suppress_grpc_codes
+                    or not options.dynamic_stats
                 ),
                 suppress_envoy_headers=options.suppress_envoy_headers,
             )

@@ -59,7 +59,7 @@ class ResponsePart(StreamState):
             service_time = int((now - complete) * 1000)
         if end_stream:
             info.upstream_last_byte_received = now
-            if complete and self.upstream is not None:
+            if complete and self.upstream is not None and self.manager.times_upstreams:
                 self.upstream.cluster.stats.upstream_rq_time.record(service_time)
         upstream_plan = self.upstream_plan
         assert upstream_plan is not None
@@ -278,7 +278,7 @@ class ResponsePart(StreamState):
         info = self.info
         info.upstream_last_byte_received = now
         upstream = self.upstream
-        if upstream is not None and info.request_complete:
+        if upstream is not None and info.request_complete and self.manager.times_upstreams:
             upstream.cluster.stats.upstream_rq_time.record(int((now - info.request_complete) * 1000))
 
     def on_upstream_failure(

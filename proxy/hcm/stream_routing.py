@@ -166,6 +166,7 @@ class RoutingPart(StreamState):
     def _charges(self, route: Route, action: ClusterAction) -> Charges | None:
         if self.info.health_check:
             return NO_CHARGES
+        options = self.manager.config.router_options
         origin = self.plan.origin
         charges = charges_for(
             self.manager.services.stats,
@@ -174,8 +175,8 @@ class RoutingPart(StreamState):
             self._cluster_choice(action).cluster_name,
             self.head.headers.get("x-envoy-upstream-alt-stat-name", ""),
             internal=origin is not None and origin.internal,
-            hides_codes=self.manager.config.router_options.suppress_grpc_codes
-            and is_grpc(self.head.headers.get("content-type", "")),
+            hides_codes=options.suppress_grpc_codes and is_grpc(self.head.headers.get("content-type", "")),
+            counts_codes=options.dynamic_stats,
         )
         if charges is not None:
             # Known to formatters of the request's header operations, as in Envoy.

@@ -129,15 +129,17 @@ class Charges:
 INTERNAL_CHARGES: Final = Charges((), (), True)
 
 
-class _NoCharges(Charges):
+class _NoCodes(Charges):
+    """The cluster that has counted an answer takes it back, as Envoy counts none."""
+
     __slots__ = ()
 
     def count(self, stats: ClusterStats, status: int, change: int = 1) -> None:
         stats.codes[status] -= change
 
 
-#: Of health checks of this proxy: the cluster that has counted an answer takes it back, as Envoy counts none.
-NO_CHARGES: Final = _NoCharges((), (), False)
+#: Of health checks of this proxy.
+NO_CHARGES: Final = _NoCodes((), (), False)
 
 
 def charges_for(
@@ -149,17 +151,23 @@ def charges_for(
     *,
     internal: bool,
     hides_codes: bool = False,
+    counts_codes: bool = True,
 ) -> Charges | None:
-    """Where responses to a request on `route` count; None for nowhere. `alternatives` is the field's value."""
+    """Where responses to a request on `route` count; None for nowhere. `alternatives` is the field's value.
+
+    Without `counts_codes` (`dynamic_stats` of the router), not even the cluster counts answers by their codes.
+    """
     prefix = f"vhost.{route.virtual_host.name}."
     names = []
     if virtual_cluster is not None:
         names.append(f"{prefix}vcluster.{virtual_cluster}.")
     if route.stat_prefix:
         names.append(f"{prefix}route.{route.stat_prefix}.")
-    if not names and not alternatives and not hides_codes:
+    if counts_codes and not names and not alternatives and not hides_codes:
         return INTERNAL_CHARGES if internal else None
     requests = [registry.shared(RequestStats, name) for name in names]
+    if not counts_codes:
+        return _NoCodes(requests, (), internal, virtual_cluster)
     others = []
     if alternatives:
         others.append(registry.shared(AlternativeStats, f"cluster.{stat_name(cluster_name)}.{alternatives}."))
