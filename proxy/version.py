@@ -3,6 +3,8 @@
 from typing import Final
 
 VERSION: Final = "0.1.0"
+#: The Envoy whose configuration and behaviour this version has: (major, minor, patch).
+ENVOY_VERSION: Final = (1, 40, 0)
 
 
 def build_text() -> str:

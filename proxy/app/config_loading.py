@@ -30,6 +30,7 @@ from proxy.config.config_sources import check_config_sources, config_sources
 from proxy.config.context import CompileContext
 from proxy.connection.sockets import ListenAddress
 from proxy.downstream.listener import INBOUND, ListenerConfig, compile_listener
+from proxy.version import ENVOY_VERSION, VERSION
 
 logger = logging.getLogger("proxy.config.loading")
 
@@ -300,7 +301,15 @@ def _sources(options: Options) -> list[tuple[str | bytes, str]]:
 
 
 def _apply_node(node: Any, options: Options) -> None:
-    """The command line overrides the node of the bootstrap, as in Envoy."""
+    """The command line overrides the node of the bootstrap, and the build says what it is, as in Envoy.
+
+    Control planes decide by name and version what they send, so these are those of the Envoy whose place it takes.
+    """
+    node.user_agent_name = "envoy"
+    build = node.user_agent_build_version
+    build.Clear()
+    build.version.major_number, build.version.minor_number, build.version.patch = ENVOY_VERSION
+    build.metadata.update({"outrider.version": VERSION})
     if options.service_node:
         node.id = options.service_node
     if options.service_cluster:

@@ -209,7 +209,10 @@ def test_server_info_has_the_same_fields(pair: Pair) -> None:
         # Newer than the published messages.
         info.pop("hot_restart_initializing", None)
         shown = {name: options[name] for name in kept}
-        return sorted(info), info["state"], info["hot_restart_version"], shown
+        # What control planes are told of the build.
+        node = info["node"]
+        agent = node["user_agent_name"], node["user_agent_build_version"]["version"]
+        return sorted(info), info["state"], info["hot_restart_version"], shown, agent
 
     pair.same_value("/server_info", read)
 

@@ -9,6 +9,7 @@ from proxy.app import config_loading
 from proxy.app.command_line import Options
 from proxy.app.config_loading import LoadingChild, load
 from proxy.base.errors import ConfigError
+from proxy.version import ENVOY_VERSION, VERSION
 
 ECHO = '{"@type": type.googleapis.com/envoy.extensions.filters.network.echo.v3.Echo}'
 
@@ -63,6 +64,15 @@ def test_the_command_line_overrides_the_node() -> None:
     )
     node = bootstrap_pb2.Bootstrap.FromString(load(options).bootstrap).node
     assert (node.id, node.cluster, node.locality.zone) == ("n", "c", "z")
+
+
+def test_the_build_says_what_it_is_whatever_the_bootstrap_says() -> None:
+    text = "{node: {id: file, user_agent_name: mine, user_agent_version: old}}"
+    node = bootstrap_pb2.Bootstrap.FromString(load(Options(config_yaml=text)).bootstrap).node
+    version = node.user_agent_build_version
+    assert (node.id, node.user_agent_name, node.user_agent_version) == ("file", "envoy", "")
+    assert (version.version.major_number, version.version.minor_number) == ENVOY_VERSION[:2]
+    assert version.metadata["outrider.version"] == VERSION
 
 
 def test_two_listeners_on_one_address_are_refused_but_not_two_on_port_zero() -> None:
