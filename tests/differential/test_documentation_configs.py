@@ -217,6 +217,18 @@ def test_cors(started: Started, target: str, origin: str | None) -> None:
     started.pair.same(f"OPTIONS {target} HTTP/1.1\r\nHost: a\r\n{fields}{asked}\r\n".encode())
 
 
+@document("local-ratelimit")
+def test_rates_are_limited(started: Started) -> None:
+    for _ in range(4):
+        started.get("/", listener="listener_10000")
+    with started.pair.same_stats("http_local_rate_limiter."):
+        for client in ("foo", "bar", "baz", "foo"):
+            for target in ("/foo/bar", "/foo/bar2", "/foo/other", "/"):
+                started.get(
+                    target, f"x-envoy-downstream-service-cluster: {client}\r\n", listener="listener_10001"
+                )
+
+
 @document("route-mirror")
 def test_mirrors_get_their_copy(started: Started) -> None:
     def mirrored(side: Side, target: str, fields: str, mirror: str) -> list[Message]:
