@@ -330,6 +330,23 @@ class HttpFilter:
         self.chain.encoding.limit = limit
 
 
+class GatedMaker(Protocol):
+    """What `HttpFilterFactory.create` may give: filters that often let a request pass at once.
+
+    Where it stands before all others, `gate` is asked first, and no filter is made for what passes it.
+    """
+
+    def __call__(self, callbacks: StreamCallbacks) -> HttpFilter:
+        """The filter of one stream."""
+
+    def gate(self, callbacks: StreamCallbacks, name: str) -> Callable[[StreamCallbacks], HttpFilter] | None:
+        """Decide about a request whose head `callbacks.info.request` is, for the filter configured as `name`.
+
+        None lets it pass, and the filter sees nothing of the stream; else what makes a filter that knows what has
+        been decided.
+        """
+
+
 class HttpFilterFactory(Struct, frozen=True):
     """How to make one kind of HTTP filter.
 

@@ -118,6 +118,21 @@ class _Encoding(FilterPath):
         self._stream.on_client_resumed()
 
 
+def after_gates(makers: tuple[FilterMaker, ...], stream: StreamCallbacks) -> tuple[FilterMaker, ...]:
+    """The filters that a stream still has to pass once those at the front have let it pass at once.
+
+    Without any left the stream goes the way of one without filters.
+    """
+    for place, (name, make) in enumerate(makers):
+        gate = getattr(make, "gate", None)
+        if gate is None:
+            return makers[place:]
+        decided = gate(stream, name)
+        if decided is not None:
+            return (name, decided), *makers[place + 1 :]
+    return ()
+
+
 class FilterManager:
     """See module; a `FilterChain`."""
 

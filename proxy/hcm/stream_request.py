@@ -8,7 +8,7 @@ from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead
 from proxy.codec.grpc import is_grpc
 from proxy.codec.messages import ParsedRequest
-from proxy.hcm.filter_manager import FilterManager
+from proxy.hcm.filter_manager import FilterManager, after_gates
 from proxy.hcm.rejection import Rejection
 from proxy.hcm.request_plan import RequestPlan
 from proxy.hcm.stream_state import StreamState
@@ -59,6 +59,8 @@ class RequestPart(StreamState):
         if plan.route is not None:
             self._apply_route_times(plan.route)
         factories = manager.filters_for(plan, self.filter_overrides()) if manager.has_filters else None
+        if factories:
+            factories = after_gates(factories, self)
         if factories:
             self._describe_cluster(plan)
             self.asks_grpc = is_grpc(head.headers.get("content-type", ""))

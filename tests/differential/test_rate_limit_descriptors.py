@@ -271,8 +271,21 @@ FILTERS: Final = [
 ]
 HOST: Final = virtual_host(ROUTES, rate_limits=[generic("host")])
 
+MUTATION: Final = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"
+#: Another filter has seen the request before.
+BEHIND: Final = {
+    "name": "mutation",
+    "typed_config": typed(
+        MUTATION,
+        mutations={"request_mutations": [{"append": {"header": {"key": "x-a", "value": "%REQ(x-z)%"}}}]},
+    ),
+}
 pair = managers_fixture(
-    {"told": {"http_filters": FILTERS, "use_remote_address": False}},
+    {
+        "told": {"http_filters": FILTERS, "use_remote_address": False},
+        "behind": {"http_filters": [BEHIND, *FILTERS]},
+        "before": {"http_filters": [FILTERS[0], BEHIND, ROUTER_FILTER]},
+    },
     route_config={"virtual_hosts": [HOST]},
     clusters=[cluster()],
 )
@@ -286,6 +299,8 @@ CASES: Final[dict[str, list[bytes]]] = {
     "source": [get("/source")] * 2,
     "destination": [get("/destination")],
     "header": [get("/header"), *(get("/header", *x(a=a)) for a in ("1", "2", "2", "3", "", "1"))],
+    "header of a filter before": [get("/header", "x-z: 1"), get("/header", "x-z: 2"), *[get("/few", "x-z: 1")] * 2],
+    "header of a filter behind": [get("/header", "x-z: 1"), get("/header", "x-a: 2"), *[get("/few", "x-a: 1")] * 2],
     "first of several": [get("/header", "x-a: 1", "x-a: 7"), get("/header", "x-a: 7", "x-a: 1")],
     "pseudo header": [get("/path?1"), get("/path?2"), get("/path?1")],
     "skipped header": [
@@ -336,7 +351,8 @@ def test_a_request_draws_from_the_bucket_of_what_it_is_counted_as(pair: Pair, ti
     def run(side: Side) -> list[tuple[int, list[str], list[str], list[str]]]:
         side.origins["origin"].script(HELLO)
         told = []
-        with Client(side.proxy.ports["told"], timeout=10.0) as client:
+        port = "behind" if "before" in title else "before" if "behind" in title else "told"
+        with Client(side.proxy.ports[port], timeout=10.0) as client:
             for request in CASES[title]:
                 response = client.request(request).response
                 told.append(

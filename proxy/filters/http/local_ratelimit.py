@@ -8,7 +8,7 @@ buckets.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead, ResponseHead
@@ -36,34 +36,34 @@ class LocalRateLimitStats(StatGroup):
     rate_limited: int
 
 
+class Decision(NamedTuple):
+    """What has become of a request: `bucket` is the one to tell clients of, None if none was asked."""
+
+    config: LocalRateLimitConfig
+    allowed: bool
+    bucket: TokenBucket | None
+
+
 class LocalRateLimitFilter(HttpFilter):
-    """One request."""
+    """One request, which may have been decided about."""
 
     def __init__(
-        self, callbacks: StreamCallbacks, config: LocalRateLimitConfig, services: WorkerServices
+        self, callbacks: StreamCallbacks, limits: LocalRateLimits, decision: Decision | None = None
     ) -> None:
         super().__init__(callbacks)
-        self._config = config
-        self._services = services
-        #: What the client is told of; None before a bucket was asked.
-        self._bucket: TokenBucket | None = None
+        self._limits = limits
+        self._decision = decision
 
     def decode_headers(self, head: RequestHead, end_stream: bool) -> FilterStatus:  # noqa: ARG002
         """See `HttpFilter`."""
-        self._config = config = self.callbacks.route_config(self.name) or self._config
-        services = self._services
-        if config.enabled is None or not config.enabled(services.random):
+        decision = self._decision
+        if decision is None:
+            decision = self._decision = self._limits.decide(head, self.callbacks, self.name)
+        if decision.allowed:
             return FilterStatus.CONTINUE
-        stats = _stats(config, services)
-        stats.enabled += 1
-        selection = config.selection
-        descriptors = () if selection is None else selection.descriptors(head, self.callbacks)
-        allowed, self._bucket = self._limiter(config).decide(descriptors, services.loop.time())
-        if allowed:
-            stats.ok += 1
-            return FilterStatus.CONTINUE
-        stats.rate_limited += 1
-        if config.enforced is None or not config.enforced(services.random):
+        config = decision.config
+        stats = self._limits.stats(config)
+        if config.enforced is None or not config.enforced(self._limits.services.random):
             if config.request_ops is not None:
                 config.request_ops.apply(head, self.callbacks.info)
             return FilterStatus.CONTINUE
@@ -80,55 +80,92 @@ class LocalRateLimitFilter(HttpFilter):
 
     def encode_headers(self, head: ResponseHead, end_stream: bool) -> FilterStatus:  # noqa: ARG002
         """See `HttpFilter`."""
-        bucket = self._bucket
-        if bucket is not None and self._config.tells_limits:
-            now = self._services.loop.time()
+        decision = self._decision
+        if decision is not None and decision.bucket is not None and decision.config.tells_limits:
+            bucket, now = decision.bucket, self._limits.services.loop.time()
             head.headers.add("x-ratelimit-limit", str(bucket.max_tokens))
             head.headers.add("x-ratelimit-remaining", str(bucket.remaining(now)))
             head.headers.add("x-ratelimit-reset", str(bucket.reset_seconds(now)))
         return FilterStatus.CONTINUE
 
     def _add_fields(self, headers: HeaderMap) -> None:
-        config, info = self._config, self.callbacks.info
+        assert self._decision is not None
+        config, info = self._decision.config, self.callbacks.info
         assert config.response_ops is not None
         # Envoy renders them before the stream has a response code.
         code, info.response_code = info.response_code, 0
         config.response_ops.apply(ResponseHead(config.status, headers), info)
         info.response_code = code
 
-    def _limiter(self, config: LocalRateLimitConfig) -> LocalRateLimiter:
+
+class LocalRateLimits:
+    """Decides for the filters of one configuration; a `GatedMaker`."""
+
+    def __init__(self, config: LocalRateLimitConfig, services: WorkerServices) -> None:
+        self._config = config
+        self.services = services
+        self.stats(config)
+
+    def __call__(self, callbacks: StreamCallbacks) -> HttpFilter:
+        """See `GatedMaker`."""
+        return LocalRateLimitFilter(callbacks, self)
+
+    def gate(self, callbacks: StreamCallbacks, name: str) -> Callable[[StreamCallbacks], HttpFilter] | None:
+        """See `GatedMaker`."""
+        head = callbacks.info.request
+        assert head is not None
+        decision = self.decide(head, callbacks, name)
+        if decision.allowed and (decision.bucket is None or not decision.config.tells_limits):
+            return None
+        return lambda callbacks: LocalRateLimitFilter(callbacks, self, decision)
+
+    def decide(self, head: RequestHead, callbacks: StreamCallbacks, name: str) -> Decision:
+        """Draw from the buckets of a request, and count what comes of it."""
+        config: LocalRateLimitConfig = callbacks.route_config(name) or self._config
+        services = self.services
+        if config.enabled is None or not config.enabled(services.random):
+            return Decision(config, True, None)
+        stats = self.stats(config)
+        stats.enabled += 1
+        selection = config.selection
+        descriptors = () if selection is None else selection.descriptors(head, callbacks)
+        limiter = self._limiter(config, callbacks)
+        allowed, bucket = limiter.decide(descriptors, services.loop.time())
+        if allowed:
+            stats.ok += 1
+        else:
+            stats.rate_limited += 1
+        return Decision(config, allowed, bucket)
+
+    def stats(self, config: LocalRateLimitConfig) -> LocalRateLimitStats:
+        """The numbers of the filter's config, or of a route's."""
+        stats: LocalRateLimitStats | None = config.stats
+        if stats is None:
+            prefix = f"{config.stat_prefix}.http_local_rate_limit."
+            stats = config.stats = self.services.stats.shared(LocalRateLimitStats, prefix)
+        return stats
+
+    def _limiter(self, config: LocalRateLimitConfig, callbacks: StreamCallbacks) -> LocalRateLimiter:
+        services = self.services
         if not config.per_connection:
-            return _limiter(config, self._services)
+            if config.limiter is None:
+                make = bucket_maker(services, config.limits.identity)
+                config.limiter = LocalRateLimiter(config.limits, make)
+            return config.limiter
         # As in Envoy: the first config that asks for one decides what the limits of the connection are.
-        connection = self.callbacks.info.connection
+        connection = callbacks.info.connection
         limiter: LocalRateLimiter | None = connection.rate_limiter
         if limiter is None:
-            limiter = LocalRateLimiter(config.limits, own_buckets(self._services))
-            connection.rate_limiter = limiter
+            limiter = connection.rate_limiter = LocalRateLimiter(config.limits, own_buckets(services))
         return limiter
-
-
-def _limiter(config: LocalRateLimitConfig, services: WorkerServices) -> LocalRateLimiter:
-    if config.limiter is None:
-        config.limiter = LocalRateLimiter(config.limits, bucket_maker(services, config.limits.identity))
-    return config.limiter
-
-
-def _stats(config: LocalRateLimitConfig, services: WorkerServices) -> LocalRateLimitStats:
-    stats: LocalRateLimitStats | None = config.stats
-    if stats is None:
-        prefix = f"{config.stat_prefix}.http_local_rate_limit."
-        stats = config.stats = services.stats.shared(LocalRateLimitStats, prefix)
-    return stats
 
 
 def _create(
     config: LocalRateLimitConfig,
     services: WorkerServices,
     stat_prefix: str,  # noqa: ARG001
-) -> Callable[[StreamCallbacks], HttpFilter]:
-    _stats(config, services)
-    return lambda callbacks: LocalRateLimitFilter(callbacks, config, services)
+) -> LocalRateLimits:
+    return LocalRateLimits(config, services)
 
 
 FACTORY = HttpFilterFactory(

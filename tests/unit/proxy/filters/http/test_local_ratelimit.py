@@ -5,6 +5,8 @@ from typing import Any
 from envoy.extensions.filters.http.local_ratelimit.v3 import local_rate_limit_pb2
 from google.protobuf import json_format
 
+from proxy.base.headers import HeaderMap
+from proxy.base.messages import RequestHead
 from proxy.config.context import CompileContext
 from proxy.filters.http import local_ratelimit
 from proxy.filters.http.local_ratelimit_config import compile_local_ratelimit, compile_route_ratelimit
@@ -28,7 +30,7 @@ class Limited:
         config = compile_local_ratelimit(message(**fields), "", context := CompileContext())
         assert not context.problems
         assert local_ratelimit.FACTORY.create is not None
-        self.make = local_ratelimit.FACTORY.create(config, self.services, "http.x.")
+        self.make: Any = local_ratelimit.FACTORY.create(config, self.services, "http.x.")
 
     def began(self, overrides: Any = None, **fields: str) -> FilteredStream:
         stream = FilteredStream(self.make, overrides=overrides)
@@ -94,3 +96,26 @@ def test_too_short_an_interval_is_refused() -> None:
     short = {"max_tokens": 1, "fill_interval": "0.04s"}
     compile_local_ratelimit(message(token_bucket=short), "at", context := CompileContext())
     assert [str(one.path) for one in context.problems] == ["at.token_bucket.fill_interval"]
+
+
+def test_the_gate_counts_as_the_filter_does_and_the_filter_does_not_count_again() -> None:
+    limited = Limited(token_bucket=ONE)
+    stream = FilteredStream(limited.make)
+    stream.info.request = RequestHead("GET", "/", "host", HeaderMap())
+    assert limited.make.gate(stream, "filter0") is None
+    decided = limited.make.gate(stream, "filter0")
+    refused = FilteredStream(decided)
+    refused.begin(end_stream=True)
+    assert refused.replies == ["local_rate_limited"]
+    assert limited.numbers == {"enabled": 2, "ok": 1, "rate_limited": 1, "enforced": 1}
+
+
+def test_the_gate_leaves_a_filter_where_clients_are_told_of_the_limits() -> None:
+    limited = Limited(token_bucket=ONE, enable_x_ratelimit_headers="DRAFT_VERSION_03")
+    stream = FilteredStream(limited.make)
+    stream.info.request = RequestHead("GET", "/", "host", HeaderMap())
+    told = FilteredStream(limited.make.gate(stream, "filter0"))
+    told.begin(end_stream=True)
+    told.respond(end_stream=True)
+    names = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
+    assert [told.response_head.headers.get(name) for name in names] == ["1", "0", "3600"]
