@@ -57,6 +57,7 @@ class Cluster:
         "_index",
         "_membership_changes",
         "_on_host_removed",
+        "_oob_reports",
         "_own_locality",
         "_panic_threshold",
         "_resolved",
@@ -211,6 +212,7 @@ class Cluster:
             self.endpoint_metrics = EndpointMetrics(config.report_metrics, self.client_weights)
             if self.client_weights is not None:
                 self.client_weights.reader = self.endpoint_metrics
+        self._oob_reports: Any = None
         self._panic_threshold = self.balancer.panic_threshold()
         #: Whether the balancer asks for the hash of a request; see `hash_policy_for`.
         self.hashes = config.lb.policy in HASHING
@@ -440,6 +442,10 @@ class Cluster:
                 self._told_loads = self.balancer.loads
         if self.client_weights is not None and self.services is not None:
             self.on_wake(self.services.loop.time())
+            if self.config.lb.client_weights.oob_period:
+                from proxy.upstream.oob_reports import OobReports  # few hosts report by streams of their own
+
+                self._oob_reports = OobReports(self, self.services)
 
     def on_wake(self, now: float) -> None:
         """See `Timers`: weigh the hosts."""
@@ -452,6 +458,8 @@ class Cluster:
         self.removed = True
         if self.outcomes is not None:
             self.outcomes.close()
+        if self._oob_reports is not None:
+            self._oob_reports.close()
         self._leave(self.hosts)
         if self._slots is not None:
             self._slots.set_built(self._worker, self._index, False)

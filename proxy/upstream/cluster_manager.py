@@ -97,6 +97,7 @@ class ClusterManager:
         self._drop_live(name)
         self._stats.remove(_stats_key(name))
         self._stats.remove(_tls_key(name))
+        self._stats.remove(f"cluster.{name} lb_orca_oob")
 
     def update_hosts(self, name: str, resolved: Sequence[Resolved]) -> None:
         """Take the resolved addresses of a DNS cluster, as (endpoint index, IP address) pairs."""

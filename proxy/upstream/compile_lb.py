@@ -24,6 +24,10 @@ _FULL_SCAN: Final = 1  # LeastRequest.SelectionMethod.FULL_SCAN
 _DEPTH: Final = 8
 
 
+#: Seconds between reports that come by streams of their own.
+_OOB_PERIOD: Final = 10.0
+
+
 def compile_lb(
     message: Any, path: str, ctx: CompileContext, *, provided: bool = False, named: bool = False
 ) -> LbConfig:
@@ -179,8 +183,10 @@ def _wrr_locality(config: Any, base: LbConfig, path: str, ctx: CompileContext, d
 
 
 def _client_weights(config: Any, base: LbConfig, path: str, ctx: CompileContext, _depth: int) -> LbConfig:
+    oob_period = 0.0
     if config.enable_oob_load_report.value:
-        ctx.problem(f"{path}.enable_oob_load_report", "is not supported; reports come with responses")
+        # Envoy takes the default for a period that is none.
+        oob_period = max(seconds(config, "oob_reporting_period", 0.0), 0.0) or _OOB_PERIOD
     weights = ClientWeightsConfig(
         seconds(config, "blackout_period", 10.0),
         seconds(config, "weight_expiration_period", 180.0),
@@ -188,6 +194,7 @@ def _client_weights(config: Any, base: LbConfig, path: str, ctx: CompileContext,
         max(seconds(config, "weight_update_period", 1.0), 0.1),
         wrapped(config, "error_utilization_penalty", 1.0),
         tuple(config.metric_names_for_computing_utilization),
+        oob_period,
     )
     if weights.error_penalty < 0:
         ctx.problem(f"{path}.error_utilization_penalty", "value must be greater than or equal to 0")

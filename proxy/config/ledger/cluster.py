@@ -279,7 +279,7 @@ envoy.extensions.load_balancing_policies.wrr_locality.v3.WrrLocality
 envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin
   + blackout_period weight_expiration_period weight_update_period error_utilization_penalty
   + metric_names_for_computing_utilization slow_start_config enable_oob_load_report
-  ~ reports come with responses, not by streams of their own: oob_reporting_period
+  + oob_reporting_period
 
 envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig
   + resolvers use_resolvers_as_fallback dns_resolver_options query_timeout_seconds query_tries

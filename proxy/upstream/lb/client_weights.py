@@ -28,6 +28,8 @@ class ClientWeightsConfig(Struct, frozen=True):
     update: float = 1.0
     error_penalty: float = 1.0
     metrics: tuple[str, ...] = ()
+    #: How often hosts are to report by streams of their own; 0.0 if they report with their responses.
+    oob_period: float = 0.0
 
 
 class _Reported:
@@ -67,17 +69,18 @@ class ClientWeights:
         self.take(host, report)
         return True
 
-    def take(self, host: Host, report: Mapping[str, float]) -> None:
-        """Take one report, as `read_report` gives it."""
+    def take(self, host: Host, report: Mapping[str, float]) -> bool:
+        """Take one report, as `read_report` gives it; whether a weight follows from it."""
         weight = weight_of(report, self._config.metrics, self._config.error_penalty)
         if weight is None:
-            return
+            return False
         now = self._clock()
         known = self._reported.get(host)
         if known is None:
             known = self._reported[host] = _Reported(now)
         known.at = now
         known.weight = weight
+        return True
 
     def update(self) -> None:
         """Weigh the hosts anew; to be called at each `update` period."""

@@ -52,6 +52,15 @@ def read_report(headers: HeaderMap) -> dict[str, float] | None:
     return None
 
 
+def report_of_bytes(data: bytes) -> dict[str, float] | None:
+    """The same of a serialised report; None if its numbers make no sense. Raises `ValueError` if it is none."""
+    message = _parsed(data)
+    try:
+        return _numbers(message)
+    except ValueError:
+        return None
+
+
 def weight_of(report: Mapping[str, float], metrics: Sequence[str], error_penalty: float) -> int | None:
     """The weight of a host by its report: requests per second by utilization; None if it says too little.
 
@@ -83,13 +92,20 @@ def _decoded(text: str) -> bytes:
 
 
 def _from_bytes(data: bytes) -> dict[str, float]:
+    return _numbers(_parsed(data))
+
+
+def _parsed(data: bytes) -> Any:
     from google.protobuf.message import DecodeError
     from xds.data.orca.v3 import orca_load_report_pb2  # few hosts send reports
 
     try:
-        message: Any = orca_load_report_pb2.OrcaLoadReport.FromString(data)
+        return orca_load_report_pb2.OrcaLoadReport.FromString(data)
     except DecodeError as error:
         raise ValueError(str(error)) from error
+
+
+def _numbers(message: Any) -> dict[str, float]:
     numbers = {name: getattr(message, name) for name in _NUMBERS}
     maps = {name: dict(getattr(message, name)) for name in _MAPS}
     return _checked({**numbers, **maps})

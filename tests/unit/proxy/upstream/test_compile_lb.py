@@ -207,3 +207,21 @@ def test_subsets_in_both_spellings():
 )
 def test_what_does_not_exist_here_is_refused_by_name(fields, path):
     assert [found for found, _ in problems(**fields)] == [path]
+
+
+@pytest.mark.parametrize(
+    ("fields", "period"),
+    [
+        ({}, 0.0),
+        ({"oob_reporting_period": "3s"}, 0.0),
+        ({"enable_oob_load_report": True}, 10.0),
+        ({"enable_oob_load_report": True, "oob_reporting_period": "0.5s"}, 0.5),
+        ({"enable_oob_load_report": True, "oob_reporting_period": "-1s"}, 10.0),
+    ],
+)
+def test_how_often_hosts_report(fields, period):
+    policy = {
+        "@type": PREFIX + "client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin",
+        **fields,
+    }
+    assert compiled(load_balancing_policy=policies(policy)).lb.client_weights.oob_period == period
