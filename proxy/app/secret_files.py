@@ -66,7 +66,8 @@ def read_secret(plan: SecretPlan, read: ReadSecret) -> None:
         secret.ParseFromString(plan.static)
     kind = secret.WhichOneof("type")
     if kind != plan.kind:
-        raise SecretError(f"secret {plan.name} is a {kind}, a {plan.kind} is needed")
+        held = f"is a {kind}" if kind else "is empty"
+        raise SecretError(f"secret {plan.name} {held}, a {plan.kind} is needed")
     problems = check_message(secret).problems
     if problems:
         raise SecretError(_text(problems))

@@ -117,7 +117,13 @@ def named_secret(message: Any, kind: str, path: str, ctx: CompileContext) -> Sec
         else:
             prefix = f"sds.{stat_name(message.name)}."
             wanted = ctx.resources.want(
-                ResourceType.SECRET, message.name, message.sds_config, at, ctx, prefix
+                ResourceType.SECRET,
+                message.name,
+                message.sds_config,
+                at,
+                ctx,
+                prefix,
+                terms=frozenset([(kind,)]),
             )
             plan = SecretPlan(wanted.key, message.name, kind, watched=False, discovered=True)
     elif ctx.secrets is not None and store.static:

@@ -67,7 +67,6 @@ def _check_routes(body: bytes, name: str, ctx: CompileContext) -> bytes:
 
 
 def _check_secret(body: bytes, name: str, ctx: CompileContext) -> bytes:
-    del ctx
     from proxy.app.secret_files import ReadSecret, SecretError, read_secret
     from proxy.connection.tls_secrets import SecretPlan
 
@@ -75,10 +74,12 @@ def _check_secret(body: bytes, name: str, ctx: CompileContext) -> bytes:
     if message.name != name:
         raise ConfigError(f"Unexpected SDS secret (expecting {name}): {message.name}")
     read = ReadSecret()
-    try:
-        read_secret(SecretPlan("", name, message.WhichOneof("type") or "", static=body), read)
-    except SecretError as error:
-        raise ConfigError(str(error)) from error
+    # What it has to be, says whoever refers to it.
+    for kind in sorted({str(term[0]) for term in ctx.terms}) or [message.WhichOneof("type") or ""]:
+        try:
+            read_secret(SecretPlan("", name, kind, static=body), read)
+        except SecretError as error:
+            raise ConfigError(str(error)) from error
     return read.serialized
 
 

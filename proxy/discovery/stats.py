@@ -76,6 +76,9 @@ def _own_counters(entry: Wanted) -> dict[str, int]:
             return {"config_reload": entry.reloads, "update_empty": 0}
         case ResourceType.SCOPED_ROUTE:
             return {"config_reload": entry.successes, "update_empty": 0}
+        case ResourceType.SECRET:
+            # Files that it names are read when it comes, and not again.
+            return {"key_rotation_failed": 0}
         case ResourceType.EXTENSION_CONFIG:
             return {
                 "config_reload": entry.reloads,

@@ -2,41 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.support.compare import Difference, DiffersError
 from tests.support.configs import typed
 from tests.support.hostile_mesh import (
     CDS,
     EDS,
+    GARBAGE,
     LDS,
     RDS,
     Entry,
+    Play,
+    Plays,
     Side,
-    differences,
     entry,
     hostile_sides,
     of_type,
     packed,
+    same_ends,
 )
-from tests.support.known_differences import KNOWN
 from tests.support.mesh import cluster, endpoints, listener, parsed, route_config
 
-Play = Callable[[Side], None]
-PLAYS: dict[str, Play] = {}
+PLAYS: Plays = {}
 
 
 def play(work: Play) -> Play:
     """One story, of which both sides must tell the same."""
     PLAYS[work.__name__] = work
     return work
-
-
-GARBAGE = b"\xff\xff\xff"
 
 
 def kept() -> tuple[Any, Any]:
@@ -615,14 +611,4 @@ def both(request: pytest.FixtureRequest) -> Iterator[tuple[Side, Side]]:
 
 @pytest.mark.parametrize("name", PLAYS)
 def test_play(both: tuple[Side, Side], name: str) -> None:
-    def perform(side: Side) -> Any:
-        side.start()
-        PLAYS[name](side)
-
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(perform, both))
-        found: list[Difference] = differences(both)
-    unexpected = KNOWN.unexpected(found)
-    if unexpected:
-        envoy, ours = both
-        raise DiffersError(unexpected, f"\n  Envoy:    {envoy.errors()}\n  Outrider: {ours.errors()}")
+    same_ends(both, PLAYS[name])
