@@ -9,13 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, Protocol
 
 from msgspec import Struct
 
-from proxy.base.services import WorkerServices
-from proxy.base.shared_buckets import SharedBuckets, SharedTokenBucket
 from proxy.base.token_bucket import TokenBucket, TokenBucketConfig
+from proxy.ratelimit.buckets import BucketMaker
 from proxy.ratelimit.descriptors import Descriptor, Entries
 
 _DEFAULT_BUCKET = b"default"
@@ -35,38 +33,6 @@ class LocalLimits(Struct, frozen=True):
     max_dynamic: int
     always_consume_default: bool
     identity: bytes
-
-
-class BucketMaker(Protocol):
-    """Makes a bucket; `name` tells it apart from the others of its limiter."""
-
-    def __call__(self, config: TokenBucketConfig, name: bytes, *, dynamic: bool) -> TokenBucket:
-        """A new bucket, or one that is known by that name elsewhere."""
-
-
-def bucket_maker(services: WorkerServices, identity: bytes) -> BucketMaker:
-    """Buckets that the workers share, of a limiter with this identity."""
-    table: SharedBuckets | None = services.buckets
-    now = services.loop.time
-    if table is None:
-        return own_buckets(services)
-
-    def make(config: TokenBucketConfig, name: bytes, *, dynamic: bool) -> TokenBucket:
-        digest = blake2b(name, digest_size=8, key=identity).digest()
-        key = int.from_bytes(digest, "little") or 1
-        return SharedTokenBucket(config, now(), table, key, dynamic=dynamic)
-
-    return make
-
-
-def own_buckets(services: WorkerServices) -> BucketMaker:
-    """Buckets that nobody else has."""
-    now = services.loop.time
-
-    def make(config: TokenBucketConfig, name: bytes, *, dynamic: bool) -> TokenBucket:  # noqa: ARG001
-        return TokenBucket(config, now())
-
-    return make
 
 
 class LocalRateLimiter:
@@ -146,9 +112,3 @@ def digest_of(entries: Entries) -> bytes:
         digest.update(len(encoded).to_bytes(8, "little"))
         digest.update(encoded)
     return digest.digest()
-
-
-def identity_of(owner: str, path: str, message: Any) -> bytes:
-    """That of a configuration: what it says and where it stands, which is the same in every worker."""
-    where = f"{owner}\0{path}\0".encode()
-    return blake2b(where + message.SerializeToString(deterministic=True), digest_size=16).digest()

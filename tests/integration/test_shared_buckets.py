@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any, Final
+
+import pytest
 
 from tests.support.client import exchange
 from tests.support.configs import (
@@ -60,3 +63,33 @@ def test_workers_draw_from_the_same_buckets() -> None:
             # Loopback connections come one after another: no two workers take a token in the same instant.
             assert statuses.count(204) == tokens, path
             assert statuses[:tokens] == [204] * tokens
+
+
+ECHO: Final = {"name": "echo", "typed_config": typed("envoy.extensions.filters.network.echo.v3.Echo")}
+
+
+@pytest.mark.parametrize(("kind", "share_key"), [("network", ""), ("network", "together"), ("listener", "")])
+def test_connections_draw_from_the_same_bucket(kind: str, share_key: str) -> None:
+    fields = {"share_key": share_key} if share_key else {}
+    limited = {
+        "name": "limit",
+        "typed_config": typed(
+            f"envoy.extensions.filters.{kind}.local_ratelimit.v3.LocalRateLimit",
+            stat_prefix="x",
+            token_bucket={"max_tokens": 9, "fill_interval": "3600s"},
+            **fields,
+        ),
+    }
+    one = listener([limited, ECHO]) if kind == "network" else listener([ECHO], listener_filters=[limited])
+    with ThreeWorkers(bootstrap([one])) as proxy:
+        assert [echoes(proxy.port) for _ in range(40)] == [True] * 9 + [False] * 31
+
+
+def echoes(port: int) -> bool:
+    """Whether a new connection is served."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(b"x")
+            return connection.recv(1) == b"x"
+    except ConnectionError:
+        return False

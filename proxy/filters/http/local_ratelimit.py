@@ -22,7 +22,8 @@ from proxy.filters.http.local_ratelimit_config import (
     compile_local_ratelimit,
     compile_route_ratelimit,
 )
-from proxy.ratelimit.local import LocalRateLimiter, bucket_maker, own_buckets
+from proxy.ratelimit.buckets import bucket_maker, own_buckets
+from proxy.ratelimit.local import LocalRateLimiter
 
 
 class LocalRateLimitStats(StatGroup):

@@ -19,8 +19,9 @@ from proxy.config.token_buckets import compile_token_bucket
 from proxy.formatter.header_ops import HeaderOps, compile_header_ops
 from proxy.formatter.wire import to_wire
 from proxy.ratelimit.actions import Selection, compile_filter_rate_limits
+from proxy.ratelimit.buckets import identity_of
 from proxy.ratelimit.descriptors import Entries
-from proxy.ratelimit.local import LocalLimits, LocalRateLimiter, identity_of
+from proxy.ratelimit.local import LocalLimits, LocalRateLimiter
 
 _TOO_MANY_REQUESTS: Final = 429
 _MAX_DYNAMIC: Final = 20

@@ -1,6 +1,6 @@
 """`envoy.filters.listener.local_ratelimit`: closes connections that come faster than a token bucket allows.
 
-Each worker has a bucket of its own for each listener, as each of Envoy's listeners has one.
+Each listener has a bucket of its own, as in Envoy, which all workers draw from.
 """
 
 from __future__ import annotations
@@ -13,20 +13,22 @@ from msgspec import Struct
 from proxy.base.services import WorkerServices
 from proxy.base.stats import StatGroup
 from proxy.base.stream_info import ConnectionInfo
-from proxy.base.token_bucket import TokenBucket, TokenBucketConfig
+from proxy.base.token_bucket import TokenBucketConfig
 from proxy.config.context import CompileContext
 from proxy.config.token_buckets import compile_token_bucket
 from proxy.filters.api import ListenerFacts
 from proxy.filters.listener.api import Decision, ListenerFilterFactory
+from proxy.ratelimit.buckets import bucket_maker, identity_of
 
 
 class LocalRateLimitConfig(Struct, frozen=True):
-    """`runtime_key` "" means that `enabled` always holds."""
+    """`runtime_key` "" means that `enabled` always holds; `identity`: see `proxy.ratelimit.buckets`."""
 
     stat_prefix: str
     bucket: TokenBucketConfig
     enabled: bool
     runtime_key: str
+    identity: bytes
 
 
 class LocalRateLimitStats(StatGroup):
@@ -46,7 +48,7 @@ class LocalRateLimitFilter:
         self._config = config
         self._runtime = services.runtime
         self._now = services.loop.time
-        self._bucket = TokenBucket(config.bucket, self._now())
+        self._bucket = bucket_maker(services, config.identity)(config.bucket, b"", dynamic=False)
         self._stats = stats
 
     def accept(self, connection: ConnectionInfo, transport: asyncio.BaseTransport) -> Decision:
@@ -69,6 +71,7 @@ def _compile(message: Any, path: str, ctx: CompileContext) -> LocalRateLimitConf
         bucket=compile_token_bucket(message.token_bucket, f"{path}.token_bucket", ctx),
         enabled=message.runtime_enabled.default_value.value if gated else True,
         runtime_key=message.runtime_enabled.runtime_key if gated else "",
+        identity=identity_of(ctx.owner, path, message),
     )
 
 

@@ -1,6 +1,6 @@
 """`envoy.filters.network.local_ratelimit`: closes new connections that come faster than a token bucket fills.
 
-The bucket is that of this worker; filters with the same `share_key` and the same bucket have one together.
+All workers draw from the same bucket; filters with the same `share_key` and the same bucket have one together.
 """
 
 from __future__ import annotations
@@ -17,16 +17,21 @@ from proxy.base.token_bucket import TokenBucket, TokenBucketConfig
 from proxy.config.context import CompileContext
 from proxy.config.token_buckets import compile_token_bucket
 from proxy.filters.api import ListenerFacts, NetworkFilterFactory
+from proxy.ratelimit.buckets import bucket_maker, identity_of, shared_identity
 
 
 class LocalRateLimitConfig(Struct, frozen=True):
-    """`runtime_key` "" means that `enabled` always holds; `share_key` "" that the bucket is the filter's own."""
+    """`runtime_key` "" means that `enabled` always holds; `share_key` "" that the bucket is the filter's own.
+
+    `identity` tells the bucket apart in all workers, see `proxy.ratelimit.buckets`.
+    """
 
     stat_prefix: str
     bucket: TokenBucketConfig
     enabled: bool
     runtime_key: str
     share_key: str
+    identity: bytes
 
 
 class LocalRateLimitStats(StatGroup):
@@ -73,12 +78,15 @@ def _compile(message: Any, path: str, ctx: CompileContext) -> LocalRateLimitConf
     if not message.stat_prefix:
         ctx.problem(f"{path}.stat_prefix", "value length must be at least 1 characters")
     gated = message.HasField("runtime_enabled")
+    bucket = compile_token_bucket(message.token_bucket, f"{path}.token_bucket", ctx)
+    key = message.share_key
     return LocalRateLimitConfig(
         stat_prefix=message.stat_prefix,
-        bucket=compile_token_bucket(message.token_bucket, f"{path}.token_bucket", ctx),
+        bucket=bucket,
         enabled=message.runtime_enabled.default_value.value if gated else True,
         runtime_key=message.runtime_enabled.runtime_key if gated else "",
-        share_key=message.share_key,
+        share_key=key,
+        identity=shared_identity(FACTORY.name, key, bucket) if key else identity_of(ctx.owner, path, message),
     )
 
 
@@ -91,11 +99,13 @@ def _create(
 
 
 def _bucket(config: LocalRateLimitConfig, services: WorkerServices) -> TokenBucket:
-    now = services.loop.time()
-    if not config.share_key:
-        return TokenBucket(config.bucket, now)
     key = ("local_ratelimit", config.share_key, config.bucket)
-    bucket: TokenBucket = services.shared.setdefault(key, TokenBucket(config.bucket, now))
+    known: TokenBucket | None = services.shared.get(key) if config.share_key else None
+    if known is not None:
+        return known
+    bucket = bucket_maker(services, config.identity)(config.bucket, b"", dynamic=False)
+    if config.share_key:
+        services.shared[key] = bucket
     return bucket
 
 

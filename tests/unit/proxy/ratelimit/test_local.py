@@ -4,8 +4,9 @@ from typing import Any
 
 from proxy.base.shared_buckets import SharedBuckets
 from proxy.base.token_bucket import TokenBucketConfig
+from proxy.ratelimit.buckets import bucket_maker, own_buckets
 from proxy.ratelimit.descriptors import Descriptor, Entries
-from proxy.ratelimit.local import LocalLimits, LocalRateLimiter, bucket_maker, own_buckets
+from proxy.ratelimit.local import LocalLimits, LocalRateLimiter
 from tests.support.listeners import services
 
 NOW = services().loop.time()
