@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.client import exchange
 from tests.support.configs import Json, cluster, http2_cluster, http_proxy, route, typed
-from tests.support.differential import Pair, Side, pair_fixture
+from tests.support.differential import Pair, Side, pair_fixture, same_verdict
 from tests.support.http2_origin import Http2Answer, Http2Origin, OriginStream
 from tests.support.origin import HELLO, Origin, OriginConnection
 
@@ -303,3 +303,22 @@ def test_tcp_checks_want_their_bytes(pair: Pair) -> None:
 
 def test_endpoints_say_whether_and_where_they_are_checked(pair: Pair) -> None:
     _until(pair, "off", ["healthy", "healthy"])
+
+
+def _verdict(*names: str) -> tuple[bool, str]:
+    checks = [_check(tcp_health_check={}, **({"name": name} if name else {})) for name in names]
+    return same_verdict({"static_resources": {"clusters": [cluster("a", 1, health_checks=checks)]}})
+
+
+@pytest.mark.parametrize("names", [("", ""), ("", "", ""), ("a", ""), ("a", "a")])
+def test_checks_that_no_name_tells_apart(names: tuple[str, ...]) -> None:
+    accepted, text = _verdict(*names)
+    assert not accepted
+    assert "health_checks[1]" in text
+
+
+@pytest.mark.parametrize("names", [("a",), ("a", "b")])
+def test_named_checks(names: tuple[str, ...]) -> None:
+    accepted, text = _verdict(*names)
+    assert not accepted
+    assert "health_checks[0].name" in text
