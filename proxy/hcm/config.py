@@ -102,6 +102,7 @@ class HcmConfig(Struct, frozen=True):
     max_stream_duration: float
     max_requests_per_connection: int
     stream_idle_timeout: float
+    stream_flush_timeout: float
     request_timeout: float
     request_headers_timeout: float
     drain_timeout: float
@@ -197,7 +198,8 @@ def compile_hcm(message: Any, path: str, context: CompileContext) -> HcmConfig:
         max_connection_duration=durations.seconds(common, "max_connection_duration", 0.0),
         max_stream_duration=durations.seconds(common, "max_stream_duration", 0.0),
         max_requests_per_connection=common.max_requests_per_connection.value,
-        stream_idle_timeout=durations.seconds(message, "stream_idle_timeout", 300.0),
+        stream_idle_timeout=(idle := durations.seconds(message, "stream_idle_timeout", 300.0)),
+        stream_flush_timeout=durations.seconds(message, "stream_flush_timeout", idle),
         request_timeout=durations.seconds(message, "request_timeout", 0.0),
         request_headers_timeout=durations.seconds(message, "request_headers_timeout", 0.0),
         drain_timeout=durations.seconds(message, "drain_timeout", 5.0),

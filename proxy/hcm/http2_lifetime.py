@@ -141,8 +141,8 @@ class Http2Lifetime(Http2Connection, asyncio.Protocol):
                 self.arm_stream(stream)
 
     def _check_unsent(self, one: Http2ServerStream, now: float) -> None:
-        """A response that the client does not let out may wait as long as a stream may idle."""
-        timeout = self.manager.config.stream_idle_timeout
+        """A response that the client does not let out may wait, but not for ever."""
+        timeout = one.flush_timeout
         if timeout and not one.closed:
             if now >= one.done_at + timeout:
                 self.stats.tx_flush_timeout += 1

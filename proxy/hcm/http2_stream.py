@@ -44,11 +44,13 @@ _CONTINUE_BLOCK: Final = render_response_block(_CONTINUE)
 class Http2ServerStream(Http2Stream):
     """See module; a `DownstreamCodec`.
 
-    `stream` is None once the connection manager has done with the request, which it had at `done_at`.
+    `stream` is None once the connection manager has done with the request, which it had at `done_at`. What is not
+    sent by then may wait for `flush_timeout` seconds more, 0.0 for ever.
     """
 
     http2 = True
     done_at = 0.0
+    flush_timeout = 0.0
 
     def __init__(self, server: Http2ServerConnection, stream_id: int) -> None:
         self.set_up(server, stream_id)
@@ -277,6 +279,9 @@ class Http2ServerStream(Http2Stream):
         server = self.server
         if (stream.info.response_code == 0 and server.note_premature(stream)) or self.closed:
             return
+        self.flush_timeout = timeout = stream.flush_timeout()
+        if timeout:
+            server.arm(now + timeout)
         if stream.info.flags & _BROKEN_TUNNEL and (stream.plan.upgrade or stream.upgraded):
             if not stream.upgraded:
                 server.manager.stats.downstream_rq_rx_reset += 1

@@ -100,6 +100,14 @@ class RequestPart(StreamState):
         if action.max_stream_duration_set:
             self._apply_max_duration(action)
 
+    def flush_timeout(self) -> float:
+        """For how many seconds a client may leave the end of the response where it is, 0.0 for ever."""
+        route = self.plan.route
+        action = None if route is None else route.action
+        if isinstance(action, ClusterAction) and action.flush_timeout is not None:
+            return action.flush_timeout
+        return self.manager.config.stream_flush_timeout
+
     def _reject(self, rejection: Rejection) -> None:
         stats = self.manager.stats
         if rejection.stat:

@@ -17,7 +17,8 @@ envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManage
   ~ there is no overload manager yet: append_local_overload
   + http2_protocol_options
   - HTTP/3 is not supported: http3_protocol_options
-  - http1_safe_max_connection_duration stream_flush_timeout
+  + stream_flush_timeout
+  - http1_safe_max_connection_duration
   - represent_ipv4_remote_address_as_ipv4_mapped_ipv6
   + rds scoped_routes
   ~ no spans are recorded, and headers of traces pass as they are: tracing
