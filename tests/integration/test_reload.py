@@ -168,7 +168,7 @@ def test_a_bad_file_changes_nothing_and_is_told_with_its_places() -> None:
         assert (
             "admin.address.socket_address.port_value: cannot change while the proxy runs; restart it" in log
         )
-        assert "node: cannot change while the proxy runs; restart it" in log
+        assert "node.id: cannot change while the proxy runs; restart it" in log
         assert f"{path}:" in log
 
         # What only the machine can refuse is found before anything has changed.

@@ -20,7 +20,7 @@ from proxy.discovery.patience import ANSWER_SECONDS
 from tests.integration.test_mesh import eventually
 from tests.support.certs import Authority
 from tests.support.client import exchange, get
-from tests.support.configs import typed
+from tests.support.configs import http2_cluster, typed
 from tests.support.mesh import (
     ADS,
     cluster,
@@ -246,6 +246,44 @@ def silence(port: int, *, accepts: bool) -> Iterator[None]:
                 filler.setblocking(False)
                 filler.connect_ex(("127.0.0.1", port))
         yield
+
+
+@pytest.mark.parametrize("kind", ["AGGREGATED_GRPC", "AGGREGATED_DELTA_GRPC"])
+def test_what_came_by_its_authority_is_kept_too(tmp_path: Path, origin: Origin, kind: str) -> None:
+    port = free_port()
+    hosts = f"xdstp://mesh.example/{EDS.value}/hosts"
+    routes = f"xdstp://mesh.example/{RDS.value}/routes"
+    with XdsServer() as server, XdsServer() as authority:
+        named = cluster("c")
+        named.eds_cluster_config.service_name = hosts
+        server.set(named, listener("l", port, routes))
+        authority.set(endpoints(hosts, origin.port), route_config(routes, "c"))
+        config = mesh_bootstrap(server.port)
+        source = stream_of_its_own(delta=False, cluster_name="authority")
+        source["api_config_source"]["api_type"] = kind
+        config["config_sources"] = [{"authorities": [{"name": "mesh.example"}], **source}]
+        config["static_resources"]["clusters"].append(http2_cluster("authority", authority.port))
+        guard = "envoy.reloadable_features.xdstp_based_config_singleton_subscriptions"
+        config["layered_runtime"] = {"layers": [{"name": "guard", "static_layer": {guard: True}}]}
+        arguments = ["--state-dir", str(tmp_path)]
+        with Outrider(config, listeners=("unused",), arguments=arguments) as proxy:
+            assert get(port).status == 200
+            streams = json.loads(proxy.admin("/ready?format=json")[1])["streams"]
+            assert {one["source"]: one["connected"] for one in streams} == {
+                "ads": True,
+                "xdstp mesh.example authority": True,
+            }
+            proxy.stop()
+        authority.stop()
+        with Outrider(config, listeners=("unused",), arguments=arguments) as proxy:
+            assert get(port).status == 200
+            # The other control plane answers: only what the authority has is from the snapshot.
+            resources = json.loads(proxy.admin("/ready?format=json")[1])["snapshot"]["resources"]
+            assert resources == {"endpoint": 1, "route": 1}
+            authority.set(route_config(routes, {"/only": "c"}))
+            authority.start()
+            eventually(lambda: get(port).status == 404, 30)
+            assert get(port, "/only").status == 200
 
 
 def test_nothing_is_kept_where_it_is_not_wanted(tmp_path: Path, origin: Origin) -> None:
