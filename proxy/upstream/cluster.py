@@ -19,7 +19,7 @@ from proxy.upstream.cluster_compile import compile_cluster
 from proxy.upstream.cluster_config import ClusterConfig, Discovery, UpstreamProtocol
 from proxy.upstream.cluster_stats import ClusterStats
 from proxy.upstream.compile_endpoints import Assignment, assignment_in_steps, discovered_assignment
-from proxy.upstream.endpoint_change import change_to, retire_in_steps
+from proxy.upstream.endpoint_change import change_to, drain_in_steps, retire_in_steps
 from proxy.upstream.health_flags import DRAINING, HealthFlag, HostKey
 from proxy.upstream.host import Host, Locality
 from proxy.upstream.host_set import HostSet, PrioritySet
@@ -495,6 +495,8 @@ class Cluster:
             self.outcomes.change_hosts(new, gone)
         if gone:
             self._leave(gone)
+        if self.config.close_on_host_set_change and (new or gone):
+            self._in_slices(drain_in_steps([host for host in self.hosts if host not in new]))
 
     def _fail_at_once(self, host: Host) -> None:
         if host.checked:
@@ -513,13 +515,15 @@ class Cluster:
 
     def _leave(self, hosts: Iterable[Host]) -> None:
         """Hosts have gone: their pools drain."""
-        leaving = retire_in_steps(list(hosts), self._on_host_removed)
+        self._in_slices(retire_in_steps(list(hosts), self._on_host_removed))
+
+    def _in_slices(self, steps: Generator[None, None, None]) -> None:
         if self._slices is None:
-            finish(leaving)
+            finish(steps)
         else:
             # A few are told at once.
-            next(leaving, None)
-            self._slices.add(leaving)
+            next(steps, None)
+            self._slices.add(steps)
 
     def _choose_anew(self) -> None:
         choose = self.balancer.choose

@@ -63,3 +63,13 @@ def retire_in_steps(
                 on_removed(host)
         del hosts[-STEP:]
         yield
+
+
+def drain_in_steps(hosts: list[Host]) -> Generator[None, None, None]:
+    """What is connected to hosts that stay takes no further request (`close_connections_on_host_set_change`)."""
+    while hosts:
+        for host in hosts[-STEP:]:
+            for pool in list(host.pools.values()):
+                pool.drain_connections()
+        del hosts[-STEP:]
+        yield
