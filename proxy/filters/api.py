@@ -220,6 +220,8 @@ class HttpFilter:
     """
 
     name = ""
+    #: Whether it passes every request on as it has come: what is known of such requests then holds behind it too.
+    leaves_requests = False
     #: Set by the filter manager: the chain, and the place in it, counted from the client.
     chain: FilterChain
     place = 0

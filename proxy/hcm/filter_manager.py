@@ -146,6 +146,7 @@ class FilterManager:
             filters.append(one)
         limit = stream.info.connection.buffer_limit
         self._filters = filters
+        self.leaves_requests = all(one.leaves_requests for one in filters)
         self.encoding = _Encoding(stream, filters[::-1], limit)
         self.decoding = _Decoding(stream, filters, limit, self.encoding)
 

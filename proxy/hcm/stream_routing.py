@@ -136,9 +136,10 @@ class RoutingPart(StreamState):
 
     def _forward(self, route: Route, action: ClusterAction, end_stream: bool) -> None:
         upstream_plan: UpstreamPlan | None = None
-        if self._filters is None:
+        filters = self._filters
+        if filters is None or filters.leaves_requests:
             upstream_plan = self.plan.upstream if end_stream else self.plan.upstream_with_body
-            if upstream_plan is None and not self.plan.repeated:
+            if upstream_plan is None and filters is None and not self.plan.repeated:
                 upstream_plan = self._plan_quickly(route, action, end_stream)
         if upstream_plan is None:
             strict = self.manager.config.router_options.strict_check_headers
@@ -413,7 +414,7 @@ class RoutingPart(StreamState):
         keep = (
             plan.reusable
             and action.single is not None
-            and self._filters is None
+            and (self._filters is None or self._filters.leaves_requests)
             and plan.repeated
             and not action.auto_host_rewrite
             and not manager.formats_upstream_names

@@ -101,6 +101,7 @@ MANAGERS: Final[dict[str, Json]] = {
         "often", token_bucket=tokens(2, "60s", 240), enable_x_ratelimit_headers="DRAFT_VERSION_03"
     ),
     "slow": manager("slow", token_bucket=tokens(1, "3s"), enable_x_ratelimit_headers="DRAFT_VERSION_03"),
+    "plenty": manager("plenty", token_bucket=tokens(100), enable_x_ratelimit_headers="DRAFT_VERSION_03"),
     "mapped": {
         **manager("mapped", token_bucket=tokens(1)),
         "local_reply_config": {"body_format": {"text_format": "%LOCAL_REPLY_BODY% %RESPONSE_CODE_DETAILS%"}},
@@ -170,3 +171,13 @@ def test_a_client_is_told_how_long_until_the_next_token(pair: Pair) -> None:
         return told
 
     assert pair.same_value("seconds", run, settle=0) == [["3"], ["2"]]
+
+
+def test_requests_that_come_again_and_again_are_told_each_time(pair: Pair) -> None:
+    """A request that was planned before goes upstream as it went the first time, with a request id of its own."""
+    cases = [("plenty", request, HELLO) for request in (get("/?a"), get("/", "x-b: 1")) for _ in range(5)]
+    outcomes = same_everywhere(pair, cases)
+    ids = {message.get("x-request-id") for one in outcomes for message in one.all_requests}
+    assert len(ids) == len(cases)
+    left = [int(one.reply.response.get("x-ratelimit-remaining") or "") for one in outcomes]
+    assert left == [left[0] - number for number in range(len(cases))]

@@ -44,6 +44,19 @@ class Decision(NamedTuple):
     allowed: bool
     bucket: TokenBucket | None
 
+    @property
+    def told(self) -> bool:
+        """Whether the client is told of the bucket."""
+        return self.bucket is not None and self.config.tells_limits
+
+    def tell(self, headers: HeaderMap, now: float) -> None:
+        """Add to a response what its client is told."""
+        bucket = self.bucket
+        if bucket is not None and self.config.tells_limits:
+            headers.add("x-ratelimit-limit", str(bucket.max_tokens))
+            headers.add("x-ratelimit-remaining", str(bucket.remaining(now)))
+            headers.add("x-ratelimit-reset", str(bucket.reset_seconds(now)))
+
 
 class LocalRateLimitFilter(HttpFilter):
     """One request, which may have been decided about."""
@@ -81,12 +94,8 @@ class LocalRateLimitFilter(HttpFilter):
 
     def encode_headers(self, head: ResponseHead, end_stream: bool) -> FilterStatus:  # noqa: ARG002
         """See `HttpFilter`."""
-        decision = self._decision
-        if decision is not None and decision.bucket is not None and decision.config.tells_limits:
-            bucket, now = decision.bucket, self._limits.services.loop.time()
-            head.headers.add("x-ratelimit-limit", str(bucket.max_tokens))
-            head.headers.add("x-ratelimit-remaining", str(bucket.remaining(now)))
-            head.headers.add("x-ratelimit-reset", str(bucket.reset_seconds(now)))
+        if self._decision is not None:
+            self._decision.tell(head.headers, self._limits.services.loop.time())
         return FilterStatus.CONTINUE
 
     def _add_fields(self, headers: HeaderMap) -> None:
@@ -97,6 +106,22 @@ class LocalRateLimitFilter(HttpFilter):
         code, info.response_code = info.response_code, 0
         config.response_ops.apply(ResponseHead(config.status, headers), info)
         info.response_code = code
+
+
+class TellingFilter(HttpFilter):
+    """Of a request that was let pass: tells the client what is left."""
+
+    leaves_requests = True
+
+    def __init__(self, callbacks: StreamCallbacks, decision: Decision, services: WorkerServices) -> None:
+        super().__init__(callbacks)
+        self._decision = decision
+        self._now = services.loop.time
+
+    def encode_headers(self, head: ResponseHead, end_stream: bool) -> FilterStatus:  # noqa: ARG002
+        """See `HttpFilter`."""
+        self._decision.tell(head.headers, self._now())
+        return FilterStatus.CONTINUE
 
 
 class LocalRateLimits:
@@ -116,8 +141,10 @@ class LocalRateLimits:
         head = callbacks.info.request
         assert head is not None
         decision = self.decide(head, callbacks, name)
-        if decision.allowed and (decision.bucket is None or not decision.config.tells_limits):
+        if decision.allowed and not decision.told:
             return None
+        if decision.allowed:
+            return lambda callbacks: TellingFilter(callbacks, decision, self.services)
         return lambda callbacks: LocalRateLimitFilter(callbacks, self, decision)
 
     def decide(self, head: RequestHead, callbacks: StreamCallbacks, name: str) -> Decision:

@@ -119,3 +119,13 @@ def test_the_gate_leaves_a_filter_where_clients_are_told_of_the_limits() -> None
     told.respond(end_stream=True)
     names = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset")
     assert [told.response_head.headers.get(name) for name in names] == ["1", "0", "3600"]
+
+
+def test_what_only_tells_clients_leaves_requests_as_they_are() -> None:
+    limited = Limited(token_bucket=ONE, enable_x_ratelimit_headers="DRAFT_VERSION_03")
+    stream = FilteredStream(limited.make)
+    stream.info.request = RequestHead("GET", "/", "host", HeaderMap())
+    passed, refused = (limited.make.gate(stream, "filter0") for _ in range(2))
+    assert FilteredStream(passed).filters.leaves_requests
+    assert not FilteredStream(refused).filters.leaves_requests
+    assert not FilteredStream(passed, refused).filters.leaves_requests
