@@ -110,15 +110,15 @@ _OTHERWISE: Final[Mapping[str, bool]] = {
 }
 """Where Outrider behaves otherwise than by the default, as a listed difference."""
 
-_READ: Final = frozenset({GUARD})
+REQUEST_HEADERS_COUNT: Final = f"{_RELOADABLE}max_request_headers_count"
+REQUEST_HEADERS_KB: Final = f"{_RELOADABLE}max_request_headers_size_kb"
+RESPONSE_HEADERS_COUNT: Final = f"{_RELOADABLE}max_response_headers_count"
+RESPONSE_HEADERS_KB: Final = f"{_RELOADABLE}max_response_headers_size_kb"
+"""Limits where the config sets none, of listeners and clusters that are made from then on."""
 
-_LIMITS: Final[Mapping[str, str]] = {
-    f"{_RELOADABLE}max_request_headers_count": "common_http_protocol_options.max_headers_count of the listener",
-    f"{_RELOADABLE}max_request_headers_size_kb": "max_request_headers_kb of the listener",
-    f"{_RELOADABLE}max_response_headers_count": "common_http_protocol_options.max_headers_count of the cluster",
-    f"{_RELOADABLE}max_response_headers_size_kb": "max_response_headers_kb of the cluster",
-}
-"""Numbers among the flags, and the fields that say the same."""
+_READ: Final = frozenset(
+    {GUARD, REQUEST_HEADERS_COUNT, REQUEST_HEADERS_KB, RESPONSE_HEADERS_COUNT, RESPONSE_HEADERS_KB}
+)
 
 FIXED: Final[Mapping[str, bool]] = {
     **{f"{_RELOADABLE}{name}": True for name in _ON},
@@ -135,9 +135,6 @@ def guard_warnings(values: Mapping[str, str]) -> Iterator[str]:
     runtime = Runtime(values)
     for name, text in values.items():
         if not name.startswith((_RELOADABLE, _RESTART)) or name.startswith(_UNTRACKED) or name in _READ:
-            continue
-        if name in _LIMITS:
-            yield f"{name}: {text} has no effect here; set {_LIMITS[name]}"
             continue
         fixed = FIXED.get(name)
         if fixed is None:

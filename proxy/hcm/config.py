@@ -22,6 +22,7 @@ from proxy.config.any_unpack import unpack
 from proxy.config.context import CompileContext
 from proxy.config.http2_options import compile_http2_options
 from proxy.config.resources import ResourceSource
+from proxy.config.runtime_guards import REQUEST_HEADERS_COUNT, REQUEST_HEADERS_KB
 from proxy.formatter.header_ops import HeaderOps, compile_header_mutations
 from proxy.hcm.discovered_filter import HttpFilterConfig
 from proxy.hcm.filter_config import compile_http_filters
@@ -161,8 +162,13 @@ def compile_hcm(message: Any, path: str, context: CompileContext) -> HcmConfig:
     http1 = message.http_protocol_options
     key_format = http1.header_key_format.WhichOneof("header_format")
     server_name = message.server_name or "envoy"
-    headers_kb = message.max_request_headers_kb.value or 60
-    headers_count = common.max_headers_count.value if common.HasField("max_headers_count") else 100
+    runtime = context.runtime
+    headers_kb = message.max_request_headers_kb.value or runtime.integer(REQUEST_HEADERS_KB, 60)
+    headers_count = (
+        common.max_headers_count.value
+        if common.HasField("max_headers_count")
+        else runtime.integer(REQUEST_HEADERS_COUNT, 100)
+    )
     rds, route_table = _routes(message, path, context)
     return HcmConfig(
         stat_prefix=message.stat_prefix,

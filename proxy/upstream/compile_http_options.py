@@ -12,6 +12,7 @@ from proxy.config.context import CompileContext
 from proxy.config.durations import seconds
 from proxy.config.extensions import type_name_of
 from proxy.config.http2_options import compile_http2_options
+from proxy.config.runtime_guards import RESPONSE_HEADERS_COUNT, RESPONSE_HEADERS_KB
 from proxy.router.hash_policy import HashPolicy, compile_hash_policy
 from proxy.upstream.cluster_config import AutoSni, Http1Options, UpstreamProtocol
 from proxy.upstream.fields import wrapped
@@ -121,8 +122,10 @@ def _choice(
     http2 = compile_http2_options(config.http2_protocol_options, f"{path}.http2_protocol_options", ctx)
     http2 = replace(
         http2,
-        max_headers_kb=common.max_response_headers_kb.value or _HTTP2_HEADERS_KB,
-        max_headers_count=common.max_headers_count.value or http2.max_headers_count,
+        max_headers_kb=common.max_response_headers_kb.value
+        or ctx.runtime.integer(RESPONSE_HEADERS_KB, _HTTP2_HEADERS_KB),
+        max_headers_count=common.max_headers_count.value
+        or ctx.runtime.integer(RESPONSE_HEADERS_COUNT, http2.max_headers_count),
         stream_buffer_bytes=wrapped(cluster, "per_connection_buffer_limit_bytes", 1024 * 1024),
     )
     http1 = _options(common, config.http_protocol_options, path, ctx, requests)
@@ -145,8 +148,9 @@ def _options(common: Any, http1: Any, path: str, ctx: CompileContext, requests: 
         max_connection_duration=seconds(common, "max_connection_duration", 0.0),
         max_stream_duration=seconds(common, "max_stream_duration", 0.0),
         max_requests_per_connection=requests,
-        max_headers_count=common.max_headers_count.value or 100,
-        max_response_headers_kb=common.max_response_headers_kb.value or 80,
+        max_headers_count=common.max_headers_count.value or ctx.runtime.integer(RESPONSE_HEADERS_COUNT, 100),
+        max_response_headers_kb=common.max_response_headers_kb.value
+        or ctx.runtime.integer(RESPONSE_HEADERS_KB, 80),
         reject_underscores=common.headers_with_underscores_action == _REJECT,
         drop_underscores=common.headers_with_underscores_action == _DROP,
         preserve_case=preserve_case,

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from proxy.config.runtime_guards import FIXED
-from tests.support.configs import Json, bootstrap
+from tests.support.configs import Json, bootstrap, http_proxy, route
+from tests.support.differential import Pair, pair_fixture
 from tests.support.envoy import Envoy
 from tests.support.outrider import Outrider
 
@@ -62,3 +63,37 @@ def test_what_is_taken_and_what_is_removed(values: dict[str, Any]) -> None:
     (envoy, its_log), (outrider, our_log) = both(values)
     assert outrider == envoy
     assert (REMOVED in our_log) == (REMOVED in its_log)
+
+
+def limited(what: str, value: int) -> Json:
+    values = {
+        f"envoy.reloadable_features.max_{side}_headers_{what}": value for side in ("request", "response")
+    }
+    layers = {"layers": [{"name": "static", "static_layer": values}]}
+    return http_proxy(routes=[route()], layered_runtime=layers)
+
+
+few = pair_fixture(limited("count", 6))
+small = pair_fixture(limited("size_kb", 1))
+
+
+def fields(number: int, length: int = 1) -> bytes:
+    return b"".join(b"x-%d: %s\r\n" % (index, b"v" * length) for index in range(number))
+
+
+def statuses(pair: Pair, more: bytes) -> tuple[int, int]:
+    """Of a request with more fields, and of a response."""
+    request = pair.same(b"GET / HTTP/1.1\r\nHost: a\r\n" + more + b"\r\n")
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n" + more + b"\r\n"
+    response = pair.same(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", answer)
+    return request.status, response.status
+
+
+@pytest.mark.parametrize(("number", "fits"), [(5, True), (6, False), (20, False)])
+def test_how_many_fields_a_message_may_have(few: Pair, number: int, fits: bool) -> None:
+    assert statuses(few, fields(number)) == ((200, 200) if fits else (431, 502))
+
+
+@pytest.mark.parametrize(("number", "fits"), [(9, True), (10, False), (60, False)])
+def test_how_long_the_fields_may_be(small: Pair, number: int, fits: bool) -> None:
+    assert statuses(small, fields(number, 100)) == ((200, 200) if fits else (431, 502))

@@ -18,6 +18,7 @@ STRICT = "envoy.reloadable_features.strict_chunk_parsing"
         (UNIFIED, "false"),
         (STRICT, "true"),
         (GUARD, "true"),
+        ("envoy.reloadable_features.max_request_headers_count", "50"),
         # What is no bool sets no guard in Envoy either.
         (FRAGMENT, "3"),
         (FRAGMENT, "junk"),
@@ -37,7 +38,6 @@ def test_what_is_done_as_it_is_said_needs_no_word(name: str, text: str) -> None:
         (UNIFIED, "true", "no effect here; what false stands for"),
         (STRICT, "false", "no effect here; what true stands for"),
         ("envoy.restart_features.xds_failover_support", "true", "no effect here"),
-        ("envoy.reloadable_features.max_request_headers_count", "50", "set common_http_protocol_options"),
         ("envoy.reloadable_features.no_such", "false", "Using a removed guard"),
         ("envoy.restart_features.no_such", "3", "Using a removed guard"),
     ],
