@@ -11,8 +11,9 @@ import pytest
 from xds.data.orca.v3 import orca_load_report_pb2
 from xds.service.orca.v3 import orca_pb2
 
+from tests.support.certs import Authority
 from tests.support.client import exchange
-from tests.support.configs import Json, http2_cluster, http_proxy, typed
+from tests.support.configs import Json, cluster, http2_cluster, http_proxy, typed
 from tests.support.differential import Pair, Side
 from tests.support.http2_origin import Http2Answer, Http2Origin, OriginStream
 
@@ -20,6 +21,7 @@ POLICIES: Final = "envoy.extensions.load_balancing_policies."
 PREFIX: Final = "cluster.origin.lb_orca_oob."
 Fields = tuple[tuple[str, str], ...]
 GRPC: Final[Fields] = (("content-type", "application/grpc"),)
+TLS: Final = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 PATH: Final = "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics"
 
 
@@ -50,8 +52,8 @@ def report(rate: float, utilization: float = 0.5) -> bytes:
 Play = Callable[[OriginStream], None]
 
 
-def origin(play: Play, fields: Fields = ()) -> Callable[[], Http2Origin]:
-    """One that answers requests with these fields, and plays so when it is asked for reports."""
+def origin_script(play: Play, fields: Fields = ()) -> Play:
+    """Answer requests with these fields, and play so when asked for reports."""
 
     def script(stream: OriginStream) -> None:
         if stream.path == PATH:
@@ -60,7 +62,7 @@ def origin(play: Play, fields: Fields = ()) -> Callable[[], Http2Origin]:
         else:
             stream.answer(Http2Answer(fields=fields))
 
-    return lambda: Http2Origin(script)
+    return script
 
 
 @contextmanager
@@ -68,7 +70,10 @@ def reporting(first: Play, second: Play, first_fields: Fields = (), hostname: st
     made = http2_cluster("origin", "{{first_port}}", "{{second_port}}", **weighted())
     for host in made["load_assignment"]["endpoints"][0]["lb_endpoints"]:
         host["endpoint"]["hostname"] = hostname
-    origins = {"first": origin(first, first_fields), "second": origin(second)}
+    origins = {
+        "first": lambda: Http2Origin(origin_script(first, first_fields)),
+        "second": lambda: Http2Origin(origin_script(second)),
+    }
     with Pair(http_proxy(clusters=[made]), origins=origins) as pair:
         # Only then the cluster is in use here.
         pair.both(get)
@@ -216,3 +221,25 @@ def test_what_comes_of_streams(name: str) -> None:
     with reporting(CASES[name], repeats(report(1))) as pair:
         envoy, outrider = pair.both(run)
         assert outrider == envoy
+
+
+@pytest.mark.parametrize("http2", [True, False])
+def test_streams_are_encrypted_as_the_cluster_is(tmp_path_factory: Any, http2: bool) -> None:
+    issued = Authority(tmp_path_factory.mktemp("authority")).issue("origin.test")
+    context = issued.server_context(alpn=("h2", "http/1.1"))
+
+    def one() -> Http2Origin:
+        return Http2Origin(origin_script(repeats(report(1))), tls=context)
+
+    socket = {"name": "tls", "typed_config": typed(TLS, common_tls_context={}, sni="origin.test")}
+    make = http2_cluster if http2 else cluster
+    made = make("origin", "{{first_port}}", **weighted(), transport_socket=socket)
+
+    def run(side: Side) -> Any:
+        until(side, "reports_received", 2)
+        stream = next(stream for stream in side.origin.streams if stream.path == PATH)
+        return stream.view.get(":scheme"), numbers(side)["active_sessions"]
+
+    with Pair(http_proxy(clusters=[made]), origins={"first": one}) as pair:
+        pair.both(get)
+        assert pair.both(run) == (("https", 1), ("https", 1))
