@@ -10,8 +10,19 @@ from typing import Any, Final
 
 import pytest
 
+from tests.support.certs import Authority
 from tests.support.client import Client, exchange
-from tests.support.configs import Json, bootstrap, cluster, http2_cluster, http_proxy, listener, route, typed
+from tests.support.configs import (
+    HTTP_OPTIONS,
+    Json,
+    bootstrap,
+    cluster,
+    http2_cluster,
+    http_proxy,
+    listener,
+    route,
+    typed,
+)
 from tests.support.differential import Pair, Side, pair_fixture, same_verdict
 from tests.support.http2_origin import Http2Answer, Http2Origin, OriginStream
 from tests.support.http_text import Message
@@ -21,6 +32,7 @@ ORIGINS: Final = ("first", "second", "third")
 PORTS: Final = tuple(f"{{{{{name}_port}}}}" for name in ORIGINS)
 OK: Final = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 TCP_PROXY: Final = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
+TLS: Final = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 NUMBERS: Final = (
     "upstream_cx_total",
     "upstream_cx_active",
@@ -288,6 +300,26 @@ def test_sessions_of_bytes(tcp_pair: Pair, name: str) -> None:
         return seen
 
     envoy, outrider = tcp_pair.both(run)
+    assert outrider == envoy
+
+
+@pytest.mark.parametrize("ratio", [1.5, 3])
+def test_a_host_that_picks_http2(tmp_path_factory: Any, ratio: float) -> None:
+    context = Authority(tmp_path_factory.mktemp("authority")).issue("a.test").server_context(alpn=("h2",))
+    options = {HTTP_OPTIONS: typed(HTTP_OPTIONS, auto_config={})}
+    made = cluster(
+        "auto",
+        "{{auto_port}}",
+        typed_extension_protocol_options=options,
+        transport_socket={"name": "tls", "typed_config": typed(TLS, common_tls_context={})},
+        **ratios(ratio),
+    )
+    config = http_proxy(routes=[route("auto", prefix="/auto/")], clusters=[made])
+    with Pair(config, origins={"auto": lambda: Http2Origin(tls=context)}) as pair:
+        envoy, outrider = pair.both(lambda side: http2_story(side, "auto"))
+    for one in (*envoy, *outrider):
+        # Envoy counts connections anew when the host has picked.
+        del one["upstream_cx_total"]
     assert outrider == envoy
 
 

@@ -95,7 +95,21 @@ class PreconnectingHttp2Pool(_Preconnecting, Http2Pool):
 
 
 class PreconnectingAutoPool(_Preconnecting, AutoPool):
-    """See module."""
+    """See module. A host that has not picked HTTP/1.1 yet is taken for one of HTTP/2, as in Envoy."""
+
+    _single = False
+
+    def settle(self, alpn: str) -> Any:
+        """See `AutoPool`."""
+        settled = super().settle(alpn)
+        self._single = not isinstance(settled, Http2UpstreamConnection)
+        return settled
+
+    def offer(self, connection: Any) -> None:
+        """See `ConnectionPool`: connections that carry one stream each may be too few now."""
+        super().offer(connection)
+        if self._single:
+            self.connect_if_needed()
 
     def load(self) -> tuple[int, int, int]:
         """See `_Preconnecting`."""
@@ -103,7 +117,10 @@ class PreconnectingAutoPool(_Preconnecting, AutoPool):
         active, free = _streams(streams)
         idle = len(self._idle)
         single = len(self._connections) - len(streams) - idle
-        return len(self._pending), active + single, free + idle + self.coming
+        coming = self.coming
+        if not self._single:
+            coming = len(self._connecting) * min(self.peer_limit or 1, self.max_streams)
+        return len(self._pending), active + single, free + idle + coming
 
 
 class PreconnectingTcpPool(_Preconnecting, TcpPool):

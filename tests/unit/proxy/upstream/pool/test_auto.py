@@ -89,3 +89,39 @@ def test_a_host_may_change_its_mind(monkeypatch):
 
     stats = run(monkeypatch, scenario, "h2").stats
     assert (stats.upstream_cx_http1_total, stats.upstream_cx_http2_total) == (1, 1)
+
+
+@pytest.mark.parametrize(("alpn", "opened"), [("h2", [1, 1, 1]), ("http/1.1", [2, 4, 6])])
+def test_connections_ahead_of_requests(monkeypatch, alpn, opened):
+    async def scenario(bench):
+        seen = []
+        for _ in opened:
+            request = await bench.request()
+            await bench.settle()
+            assert request.connection is not None
+            seen.append(len(bench.opened))
+        assert seen == opened
+
+    policy = {"per_upstream_preconnect_ratio": 2}
+    bench = Bench(monkeypatch, compiled(endpoint(), preconnect_policy=policy, **FIELDS))
+    bench.tls = True
+    bench.alpn = alpn
+    asyncio.run(scenario(bench))
+
+
+def test_requests_that_wait_for_a_host_to_pick(monkeypatch):
+    async def scenario(bench):
+        waiting = [Request() for _ in range(5)]
+        for request in waiting:
+            assert bench.pool.take(request) is None
+            bench.pool.wait(request)
+        for _ in range(4):
+            await bench.settle()
+        assert all(request.connection is not None for request in waiting)
+        assert bench.stats.upstream_cx_active == 10
+
+    policy = {"per_upstream_preconnect_ratio": 2}
+    bench = Bench(monkeypatch, compiled(endpoint(), preconnect_policy=policy, **FIELDS))
+    bench.tls = True
+    bench.alpn = "http/1.1"
+    asyncio.run(scenario(bench))
