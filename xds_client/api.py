@@ -201,11 +201,21 @@ class Status(Struct, frozen=True):
     types: tuple[TypeStatus, ...]
 
 
+class StreamCounters(Struct):
+    """Envoy's `control_plane.*` of one stream."""
+
+    connected_state: int = 0
+    pending_requests: int = 0
+    rate_limit_enforced: int = 0
+    identifier: str = ""
+
+
 class SubscriptionCounters(Struct):
     """Envoy's stats of one subscription, under Envoy's names.
 
     `update_time` is Unix milliseconds, `version` the xxHash64 of `version_text`. `update_durations` are the
-    milliseconds of each update since the reader last emptied the list; it keeps the newest 1,000.
+    milliseconds of each update since the reader last emptied the list; it keeps the newest 1,000. `stream` is the
+    stream that brings the type, None for the aggregated one and for what is no stream.
     """
 
     update_attempt: int = 0
@@ -217,15 +227,7 @@ class SubscriptionCounters(Struct):
     version: int = 0
     version_text: str = ""
     update_durations: list[float] = field(default_factory=list)
-
-
-class StreamCounters(Struct):
-    """Envoy's `control_plane.*` of one stream."""
-
-    connected_state: int = 0
-    pending_requests: int = 0
-    rate_limit_enforced: int = 0
-    identifier: str = ""
+    stream: StreamCounters | None = None
 
 
 class ServerTls(Protocol):

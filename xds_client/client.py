@@ -184,8 +184,10 @@ class XdsClient:
         connector = self._connect(api.grpc_services, method, self._surroundings)
         base, maximum = retry_intervals(api.grpc_services)
         name = source if source == ADS else f"{source} {connector.target}"
+        mux = self._mux(name, delta=delta)
+        mux.own_stream = source != ADS
         return StreamRunner(
-            self._mux(name, delta=delta),
+            mux,
             connector,
             self._surroundings.node,
             Backoff(self._surroundings.draw, base, maximum),

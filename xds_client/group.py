@@ -18,6 +18,7 @@ from xds_client.api import (
     RefusedWhole,
     Rejection,
     Resource,
+    StreamCounters,
     TypeStatus,
     Update,
 )
@@ -43,6 +44,8 @@ class Owner(Protocol):
     loop: asyncio.AbstractEventLoop
     clock: Callable[[], float]
     delta: bool
+    counters: StreamCounters
+    own_stream: bool
 
     def note_due(self, group: Group) -> None:
         """A request of the group may be due."""
@@ -71,6 +74,11 @@ class Group:
     def may_send(self) -> bool:
         """Whether a request is due and nothing holds it back."""
         return not self.pauses and not self._applying and self.state.pending
+
+    @property
+    def own_stream(self) -> StreamCounters | None:
+        """What is counted of the stream, if it is of this type alone."""
+        return self._mux.counters if self._mux.own_stream else None
 
     # Subscriptions.
 

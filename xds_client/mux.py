@@ -30,6 +30,8 @@ class Mux:
         self.clock = clock
         self.delta = delta
         self.counters = StreamCounters()
+        #: Whether it is a stream, of one type.
+        self.own_stream = False
         self.wake: Callable[[], None] = lambda: None
         self.groups: dict[ResourceType, Group] = {}
         self._due: dict[ResourceType, None] = {}

@@ -59,8 +59,8 @@ class LiveRuntime:
         self._changed()
 
     def take(self, entry: Wanted) -> None:
-        """A layer has come from a control plane, or changed there. Raises `ConfigError`."""
-        values = runtime_layers.read_layer(entry.value or b"", entry.want.name)
+        """A layer has come from a control plane, changed there, or was taken away. Raises `ConfigError`."""
+        values = {} if entry.value is None else runtime_layers.read_layer(entry.value, entry.want.name)
         self.layers = runtime_layers.replaced(self.layers, entry.want.key, values)
         self._changed()
 

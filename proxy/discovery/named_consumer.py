@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.discovery.accept import InvalidError, reason_of
 from proxy.discovery.turns import Turns
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from proxy.discovery.wanted import Examined, Wanted, WantedResources
 
 logger = logging.getLogger("outrider.config")
+
+_TAKEN_AWAY: Final = frozenset({ResourceType.EXTENSION_CONFIG, ResourceType.RUNTIME})
 
 
 class NamedConsumer:
@@ -36,8 +38,8 @@ class NamedConsumer:
         self.subscription.remove(names)
 
     async def apply(self, update: Update) -> Sequence[Rejection]:
-        """See `Consumer`. What is removed stays in use while somebody refers to it, except a filter's config, as in
-        Envoy.
+        """See `Consumer`. What is removed stays in use while somebody refers to it, except a filter's config and a
+        layer of the runtime, as in Envoy.
 
         As in Envoy, one that breaks a rule of its proto has all of them refused.
         """
@@ -68,7 +70,7 @@ class NamedConsumer:
                 rejections.append(Rejection(one.want.name, reason))
             if turns.over:
                 await turns.next()
-        take_away = wanted.take_away if self._kind is ResourceType.EXTENSION_CONFIG else wanted.keep
+        take_away = wanted.take_away if self._kind in _TAKEN_AWAY else wanted.keep
         for name in update.removed:
             take_away(self._kind, self._source, name, update.version)
         if update.unchanged:

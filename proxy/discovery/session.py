@@ -12,15 +12,18 @@ from proxy.base.stats import Histogram, StatGroup, StatRegistry
 from proxy.config.resources import ResourceWant
 from proxy.discovery.clusters import ClusterTable
 from proxy.discovery.listeners import ListenerTable
+from proxy.discovery.stats import stream_counters, stream_gauges, stream_texts
 from proxy.discovery.wanted import STATIC, WantedResources
 from proxy.discovery.warming import Warming
 from xds_client.api import (
     Client,
     Rejection,
+    StreamCounters,
     Subscription,
     SubscriptionCounters,
     Update,
 )
+from xds_client.client import ADS
 from xds_client.resource_types import ResourceType
 
 logger = logging.getLogger("outrider.config")
@@ -47,11 +50,13 @@ class SubscriptionStats(StatGroup):
 
     def counters(self) -> dict[str, int]:
         """See `StatGroup`."""
-        return {self.prefix + name: getattr(self._counted, name) for name in self.COUNTERS}
+        found = {self.prefix + name: getattr(self._counted, name) for name in self.COUNTERS}
+        return {**found, **stream_counters(self.prefix, self._counted.stream)}
 
     def gauges(self) -> dict[str, int]:
         """See `StatGroup`."""
-        return {self.prefix + name: getattr(self._counted, name) for name in self.GAUGES}
+        found = {self.prefix + name: getattr(self._counted, name) for name in self.GAUGES}
+        return {**found, **stream_gauges(self.prefix, self._counted.stream)}
 
     def histograms(self) -> dict[str, Histogram]:
         """See `StatGroup`."""
@@ -63,7 +68,8 @@ class SubscriptionStats(StatGroup):
 
     def texts(self) -> dict[str, str]:
         """See `StatGroup`."""
-        return {f"{self.prefix}version_text": self._counted.version_text}
+        texts = stream_texts(self.prefix, self._counted.stream)
+        return {f"{self.prefix}version_text": self._counted.version_text, **texts}
 
 
 class ClusterListStats(SubscriptionStats):
@@ -84,7 +90,9 @@ class ClusterListStats(SubscriptionStats):
 
 
 class ControlPlaneStats(StatGroup):
-    """`control_plane.*`: what the client counts of all its streams."""
+    """`control_plane.*`: what the client counts of the aggregated stream. What is counted of a stream of one type
+    stands with the subscriptions that it is for.
+    """
 
     COUNTERS: ClassVar = ("rate_limit_enforced",)
     GAUGES: ClassVar = ("connected_state", "pending_requests")
@@ -95,21 +103,19 @@ class ControlPlaneStats(StatGroup):
 
     def counters(self) -> dict[str, int]:
         """See `StatGroup`."""
-        streams = self._client.stream_counters().values()
-        return {f"{self.prefix}rate_limit_enforced": sum(one.rate_limit_enforced for one in streams)}
+        return stream_counters("", self._stream)
 
     def gauges(self) -> dict[str, int]:
-        """See `StatGroup`; connected is what every stream is."""
-        streams = self._client.stream_counters().values()
-        return {
-            f"{self.prefix}connected_state": min((one.connected_state for one in streams), default=0),
-            f"{self.prefix}pending_requests": sum(one.pending_requests for one in streams),
-        }
+        """See `StatGroup`."""
+        return stream_gauges("", self._stream)
 
     def texts(self) -> dict[str, str]:
         """See `StatGroup`."""
-        identifiers = [one.identifier for one in self._client.stream_counters().values() if one.identifier]
-        return {f"{self.prefix}identifier": ", ".join(identifiers)}
+        return stream_texts("", self._stream)
+
+    @property
+    def _stream(self) -> StreamCounters | None:
+        return self._client.stream_counters().get(ADS)
 
 
 class Record(Protocol):

@@ -9,7 +9,26 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 
 from proxy.base.stats import StatGroup
 from proxy.discovery.wanted import Wanted, WantedResources
+from xds_client.api import StreamCounters
 from xds_client.resource_types import ResourceType
+
+
+def stream_counters(prefix: str, stream: StreamCounters | None) -> dict[str, int]:
+    """The counter of `<prefix>control_plane.*`; none without a stream."""
+    return (
+        {} if stream is None else {f"{prefix}control_plane.rate_limit_enforced": stream.rate_limit_enforced}
+    )
+
+
+def stream_gauges(prefix: str, stream: StreamCounters | None) -> dict[str, int]:
+    """The gauges."""
+    names = () if stream is None else ("connected_state", "pending_requests")
+    return {f"{prefix}control_plane.{name}": getattr(stream, name) for name in names}
+
+
+def stream_texts(prefix: str, stream: StreamCounters | None) -> dict[str, str]:
+    """The server's name."""
+    return {} if stream is None else {f"{prefix}control_plane.identifier": stream.identifier}
 
 
 class WantedStats(StatGroup):
@@ -34,6 +53,7 @@ class WantedStats(StatGroup):
                 result[prefix + name] = result.get(prefix + name, 0) + value
             for name, value in _own_counters(entry).items():
                 result[prefix + name] = value
+            result.update(stream_counters(prefix, entry.source.stream))
         return result
 
     def gauges(self) -> dict[str, int]:
@@ -41,12 +61,21 @@ class WantedStats(StatGroup):
         return {
             entry.want.stat_prefix + name: value
             for entry in sorted(self._shown(), key=_updated)
-            for name, value in (*entry.gauges().items(), *_own_gauges(entry).items())
+            for name, value in (
+                *entry.gauges().items(),
+                *_own_gauges(entry).items(),
+                *stream_gauges("", entry.source.stream).items(),
+            )
         }
 
     def texts(self) -> dict[str, str]:
         """See `StatGroup`."""
-        return {f"{entry.want.stat_prefix}version_text": entry.whole_version for entry in self._shown()}
+        texts: dict[str, str] = {}
+        for entry in self._shown():
+            prefix = entry.want.stat_prefix
+            texts[f"{prefix}version_text"] = entry.whole_version
+            texts.update(stream_texts(prefix, entry.source.stream))
+        return texts
 
     def _shown(self) -> Iterator[Wanted]:
         for entry in self._wanted.entries.values():

@@ -312,6 +312,9 @@ class WantedResources:
             entry.error = None
             entry.unbuilt += kind is ResourceType.ENDPOINT
             entry.succeed(version, self.clock())
+            if kind is ResourceType.RUNTIME and (observer := self.observers.get(kind)) is not None:
+                # Envoy loads the runtime with every update.
+                observer(entry)
 
     def keep(self, kind: ResourceType, source: bytes, name: str, version: str) -> None:
         """The server has taken a resource away in a response of that version; who has it goes on with it."""
@@ -470,8 +473,8 @@ class WantedResources:
                 self._give_up(entry)
         self.sweep()
 
-    def _do_without(self, entry: Wanted, version: str = "") -> None:
-        entry.succeed(version or entry.whole_version, self.clock())
+    def _do_without(self, entry: Wanted, version: str | None = None) -> None:
+        entry.succeed(entry.whole_version if version is None else version, self.clock())
         entry.empty += entry.want.type is ResourceType.ENDPOINT
         entry.reloads += entry.want.type is ResourceType.EXTENSION_CONFIG
         want = entry.want

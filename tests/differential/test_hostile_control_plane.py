@@ -612,3 +612,35 @@ def both(request: pytest.FixtureRequest) -> Iterator[tuple[Side, Side]]:
 @pytest.mark.parametrize("name", PLAYS)
 def test_play(both: tuple[Side, Side], name: str) -> None:
     same_ends(both, PLAYS[name])
+
+
+def a_response_on_the_stream_of_another_type(side: Side) -> None:
+    side.send(EDS, endpoints("c", 1), on=RDS)
+    side.send(RDS, route_config("r", "d"), on=EDS)
+
+
+APART = (
+    nothing,
+    undecodable_endpoints,
+    undecodable_routes,
+    wrong_type_inside_endpoints,
+    wrong_type_inside_clusters,
+    endpoints_that_break_a_rule,
+    routes_with_one_domain_twice,
+    identical_endpoints,
+    identical_routes,
+    broken_stream,
+    removed_endpoints,
+    removed_routes,
+    foreign_prefix_of_a_response,
+    heartbeat_of_another_version,
+    endpoints_of_another_cluster,
+    a_response_on_the_stream_of_another_type,
+)
+
+
+@pytest.mark.parametrize("story", APART, ids=lambda story: story.__name__)
+@pytest.mark.parametrize("delta", [False, True], ids=["sotw", "delta"])
+def test_play_on_streams_of_their_own(story: Play, delta: bool) -> None:
+    with hostile_sides(delta=delta, apart=True) as sides:
+        same_ends(sides, story)

@@ -15,6 +15,7 @@ from envoy.config.core.v3 import extension_pb2
 from envoy.config.listener.v3 import listener_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
+from envoy.service.runtime.v3 import rtds_pb2
 
 from tests.support.certs import Authority
 from tests.support.configs import typed
@@ -23,8 +24,10 @@ from tests.support.hostile_mesh import (
     EDS,
     GARBAGE,
     RDS,
+    RTDS,
     SDS,
     Entry,
+    Play,
     Plays,
     Side,
     entry,
@@ -278,3 +281,62 @@ def both(request: pytest.FixtureRequest) -> Iterator[tuple[Side, Side]]:
 @pytest.mark.parametrize("name", PLAYS)
 def test_play(both: tuple[Side, Side], name: str) -> None:
     same_ends(both, PLAYS[name])
+
+
+LAYERS: Plays = {}
+
+
+def layer_play(work: Play) -> Play:
+    """The same, with a layer of the runtime that the control plane brings."""
+    LAYERS[work.__name__] = work
+    return work
+
+
+def layer(**fields: Any) -> Any:
+    return parsed(rtds_pb2.Runtime(), {"name": "layer", "layer": fields})
+
+
+@layer_play
+def a_layer_that_is_no_struct(side: Side) -> None:
+    body = rtds_pb2.Runtime(name="layer").SerializeToString() + b"\x12\x03\xff\xff\xff"
+    side.send(RTDS, Entry("layer", of_type(RTDS.type_url, body)))
+
+
+@layer_play
+def a_layer_of_strange_values(side: Side) -> None:
+    side.send(
+        RTDS, layer(a=[1, {"b": None}], c={"numerator": -1, "denominator": "HUNDRED"}, d={"e": {"f": 1e300}})
+    )
+
+
+@layer_play
+def a_layer_of_another_name(side: Side) -> None:
+    side.send(RTDS, entry(rtds_pb2.Runtime(name="u"), "layer"))
+
+
+@layer_play
+def an_empty_layer(side: Side) -> None:
+    side.send(RTDS, rtds_pb2.Runtime(name="layer"))
+
+
+@layer_play
+def an_identical_layer(side: Side) -> None:
+    side.send(RTDS, layer(a=1), version="again")
+
+
+@layer_play
+def a_layer_that_is_removed(side: Side) -> None:
+    side.send(RTDS, removed=["layer"])
+
+
+@layer_play
+def a_layer_twice(side: Side) -> None:
+    side.send(RTDS, layer(a=2), layer(a=3))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("delta", [False, True], ids=["sotw", "delta"])
+def test_layer(name: str, delta: bool) -> None:
+    runtime = {"layers": [{"name": "layer", "rtds_layer": {"name": "layer", "rtds_config": ADS}}]}
+    with hostile_sides(delta=delta, layered_runtime=runtime) as sides:
+        same_ends(sides, LAYERS[name])

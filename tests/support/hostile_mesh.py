@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from envoy.service.discovery.v3 import discovery_pb2
+from envoy.service.runtime.v3 import rtds_pb2
 from google.protobuf import any_pb2
 
 from proxy.control_plane.streams import resource_name
@@ -19,7 +20,15 @@ from tests.support.client import get
 from tests.support.compare import Difference, DiffersError
 from tests.support.envoy import Envoy
 from tests.support.known_differences import KNOWN
-from tests.support.mesh import cluster, endpoints, listener, mesh, route_config
+from tests.support.mesh import (
+    ADS,
+    cluster,
+    endpoints,
+    listener,
+    mesh_bootstrap,
+    route_config,
+    stream_of_its_own,
+)
 from tests.support.origin import Origin
 from tests.support.outrider import subject
 from tests.support.proxy_process import ProxyProcess
@@ -107,6 +116,7 @@ class Side:
     proxy: ProxyProcess
     origin: Origin
     delta: bool
+    source: Mapping[str, Any]
     #: Whether requests go to one or another host, so that their statuses tell nothing.
     balances: bool = False
     _sent: int = 0
@@ -115,12 +125,13 @@ class Side:
     def start(self) -> None:
         """Serve two clusters by one listener, and have asked for both."""
         self.server.set(
-            cluster("c"),
-            cluster("d"),
+            cluster("c", eds_cluster_config={"eds_config": self.source}),
+            cluster("d", eds_cluster_config={"eds_config": self.source}),
             endpoints("c", self.origin.port),
             endpoints("d", self.origin.port),
             route_config("r", {"/d": "d", "/": "c"}),
-            listener("l", self.proxy.ports["first"], "r"),
+            listener("l", self.proxy.ports["first"], "r", self.source),
+            rtds_pb2.Runtime(name="layer", layer={"a": 1}),
         )
         self.proxy.wait_ready(30)
         deadline = time.monotonic() + 10
@@ -158,8 +169,12 @@ class Side:
         nonce: str | None = None,
         type_url: str | None = None,
         wrapped: bool = False,
+        on: ResourceType | None = None,
     ) -> None:
-        """One response. Entries are `Entry`s or messages; `removed` is what only the delta protocol can say."""
+        """One response. Entries are `Entry`s or messages; `removed` is what only the delta protocol can say.
+
+        It goes to the streams of another type, if one is given with `on`.
+        """
         parts = [one if isinstance(one, Entry) else entry(one) for one in entries]
         self._sent += 1
         number = f"raw{self._sent}" if nonce is None else nonce
@@ -177,7 +192,7 @@ class Side:
             for one in parts:
                 whole = wrapped or one.body is None or one.ttl or one.aliases
                 message.resources.append(packed(one.wrapper()) if whole else one.body)
-        self.server.push_raw(message)
+        self.server.push_raw(message, on)
         self.settle()
 
     def answers(self) -> dict[str, list[str]]:
@@ -278,14 +293,23 @@ Plays = dict[str, Play]
 
 
 @contextmanager
-def hostile_sides(*, delta: bool, **options: Any) -> Iterator[tuple[Side, Side]]:
-    """Envoy and Outrider, each with a control plane of its own."""
+def hostile_sides(*, delta: bool, apart: bool = False, **fields: Any) -> Iterator[tuple[Side, Side]]:
+    """Envoy and Outrider, each with a control plane of its own.
+
+    With `apart` each type has a stream of its own in place of the aggregated one; `fields` go into the bootstrap.
+    """
+    source = stream_of_its_own(delta=delta) if apart else ADS
+    if apart:
+        fields["dynamic_resources"] = {"cds_config": source, "lds_config": source}
     with ExitStack() as stack:
         made = []
         for kind in (Envoy, subject()):
             origin = stack.enter_context(Origin())
-            server, proxy = stack.enter_context(mesh(kind, delta=delta, **options))
-            made.append(Side(server, proxy, origin, delta))
+            server = stack.enter_context(XdsServer())
+            bootstrap = mesh_bootstrap(server.port, delta=delta, **fields)
+            proxy = kind(bootstrap, listeners=("first", "second"), wait=False)
+            stack.enter_context(proxy)
+            made.append(Side(server, proxy, origin, delta, source))
         yield made[0], made[1]
 
 

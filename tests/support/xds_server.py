@@ -172,9 +172,9 @@ class XdsServer:
         """End every open stream with a status."""
         self._call(self._cut(code, details))
 
-    def push_raw(self, message: Any) -> None:
-        """Send a message as it is on every stream that has asked for its type."""
-        self._call(self._push_raw(message))
+    def push_raw(self, message: Any, on: ResourceType | None = None) -> None:
+        """Send a message as it is on every stream that has asked for its type, or for the type `on`."""
+        self._call(self._push_raw(message, on))
 
     def heartbeat(self, kind: ResourceType, name: str, ttl: float) -> None:
         """Prolong the life of one resource."""
@@ -295,8 +295,8 @@ class XdsServer:
             stream.status = (code, details)
             stream.queue.put_nowait(None)
 
-    async def _push_raw(self, message: Any) -> None:
-        kind = resource_type(message.type_url)
+    async def _push_raw(self, message: Any, on: ResourceType | None) -> None:
+        kind = on or resource_type(message.type_url)
         for stream in self._streams.values():
             state = None if kind is None else stream.state.types.get(kind)
             if state is not None:

@@ -9,7 +9,7 @@ from envoy.service.runtime.v3 import rtds_pb2
 from proxy.config.resources import ResourceWant
 from proxy.discovery.stats import WantedStats
 from tests.unit.proxy.discovery.tables import ADS, Tables, run
-from xds_client.api import Update
+from xds_client.api import StreamCounters, Update
 from xds_client.resource_types import ResourceType
 
 SOURCE = config_source_pb2.ConfigSource(**ADS)
@@ -61,5 +61,34 @@ def test_what_comes_again_or_is_taken_away_counts_and_moves_the_version() -> Non
         assert stats.counters()["runtime.update_success"] == 3
         assert stats.texts() == {"runtime.version_text": ""}
         assert stats.gauges()["runtime.version"] == xxhash.xxh64_intdigest("")
+
+    run(test)
+
+
+def test_a_stream_of_one_type_stands_with_what_it_brings() -> None:
+    async def test(tables: Tables) -> None:
+        tables.wanted.hold([FIRST], "bootstrap")
+        stats = WantedStats(tables.wanted, lambda _place: True)
+        assert not [name for name in stats.counters() if "control_plane" in name]
+        counted = tables.asked[ResourceType.RUNTIME].counters
+        counted.stream = StreamCounters(connected_state=1, rate_limit_enforced=2, identifier="server")
+        assert stats.counters()["runtime.control_plane.rate_limit_enforced"] == 2
+        assert stats.gauges()["runtime.control_plane.connected_state"] == 1
+        assert stats.texts()["runtime.control_plane.identifier"] == "server"
+
+    run(test)
+
+
+def test_layers_that_come_again_or_go_are_loaded() -> None:
+    async def test(tables: Tables) -> None:
+        values: list[bytes | None] = []
+        tables.wanted.observers[ResourceType.RUNTIME] = lambda entry: values.append(entry.value)
+        tables.wanted.hold([FIRST], "bootstrap")
+        await tables.bring(ResourceType.RUNTIME, rtds_pb2.Runtime(name="first"))
+        consumer = tables.consumers[ResourceType.RUNTIME]
+        await consumer.apply(Update(ResourceType.RUNTIME, "2", (), (), unchanged=("first",)))
+        await consumer.apply(Update(ResourceType.RUNTIME, "3", (), ("first",)))
+        body = rtds_pb2.Runtime(name="first").SerializeToString()
+        assert values == [body, body, None]
 
     run(test)
