@@ -92,6 +92,23 @@ def test_a_host_that_refuses_is_not_asked_again_and_again(monkeypatch: pytest.Mo
     assert run(monkeypatch, scenario, 3.0).stats.upstream_cx_connect_fail == 3
 
 
+def test_a_host_that_refuses_while_a_request_runs_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.request()
+        await bench.settle()
+        for transport in bench.opened:
+            if b"request" not in transport.written:
+                transport.lose()
+        bench.refuse = ConnectError("no")
+        refused = await bench.request()
+        for _ in range(5):
+            await bench.settle()
+        assert len(refused.heard) == 1
+        assert bench.stats.upstream_cx_active == 1
+
+    assert run(monkeypatch, scenario, 3.0).stats.upstream_cx_connect_fail == 3
+
+
 def test_a_host_that_speaks_first_is_heard_when_somebody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(bench: Bench) -> None:
         first, second = Request("CONNECT"), Request("CONNECT")
