@@ -1,7 +1,7 @@
 """Runtime guards: the flags by which Envoy's changes of behaviour can be undone, `envoy.reloadable_features.*`.
 
-Outrider behaves in one way: as Envoy 1.40 does while its guards are at their defaults. A config that sets one to
-anything else is told so, by its name. The names and their defaults are those of Envoy 1.40's
+But for the few that are read, there is one behaviour: that of Envoy 1.40 while its guards are at their defaults. A
+config that sets one to anything else is told so by its name. Names and defaults are those of Envoy 1.40's
 `source/common/runtime/runtime_features.cc`; a name that is not among them gets Envoy's own words.
 """
 
