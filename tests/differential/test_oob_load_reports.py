@@ -131,6 +131,9 @@ def share_of_first(pair: Pair) -> tuple[float, float]:
 
     def run(side: Side) -> float:
         until(side, "reports_received", 4)
+        # Each host has answered, and weights are renewed every 0.1 s.
+        for _ in range(20):
+            get(side)
         time.sleep(0.5)
         before = asked(side, "/")
         for _ in range(60):
