@@ -228,6 +228,8 @@ class SubscriptionCounters(Struct):
     version_text: str = ""
     update_durations: list[float] = field(default_factory=list)
     stream: StreamCounters | None = None
+    #: Whether to ask for a resource counts as an attempt; a file is only read.
+    asks: bool = True
 
 
 class ServerTls(Protocol):

@@ -136,7 +136,7 @@ class XdsClient:
                     runner = self._make_api(kind, source.api_config_source)
                 case _:
                     runner = FileRunner(
-                        self._mux(path, delta=False),
+                        self._mux(path, delta=False, asks=False),
                         path,
                         file.watched_directory.path,
                         self._surroundings.read_response,
@@ -144,8 +144,8 @@ class XdsClient:
             self._runners[key] = runner
         return runner
 
-    def _mux(self, source: str, *, delta: bool) -> Mux:
-        return Mux(source, self._loop, self._surroundings.clock, delta=delta)
+    def _mux(self, source: str, *, delta: bool, asks: bool = True) -> Mux:
+        return Mux(source, self._loop, self._surroundings.clock, delta=delta, asks=asks)
 
     def _make_ads(self) -> Runner:
         api = self._surroundings.ads_config

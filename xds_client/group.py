@@ -46,6 +46,7 @@ class Owner(Protocol):
     delta: bool
     counters: StreamCounters
     own_stream: bool
+    asks: bool
 
     def note_due(self, group: Group) -> None:
         """A request of the group may be due."""
@@ -80,6 +81,11 @@ class Group:
         """What is counted of the stream, if it is of this type alone."""
         return self._mux.counters if self._mux.own_stream else None
 
+    @property
+    def asks(self) -> bool:
+        """See `SubscriptionCounters.asks`."""
+        return self._mux.asks
+
     # Subscriptions.
 
     def subscribe(self, consumer: Consumer, names: Iterable[str], timeout: float) -> Watch:
@@ -91,7 +97,7 @@ class Group:
 
     def add(self, watch: Watch, names: Sequence[str]) -> None:
         """Ask for further names on behalf of a watch."""
-        watch.counters.update_attempt += 1
+        watch.counters.update_attempt += self.asks
         asked = self.watches.add(watch, names)
         deadline = self._mux.loop.time() + watch.timeout
         watch.waiting.update(dict.fromkeys(names, deadline))
@@ -103,7 +109,7 @@ class Group:
 
     def remove(self, watch: Watch, names: Sequence[str]) -> None:
         """Ask no more for names on behalf of a watch."""
-        watch.counters.update_attempt += 1
+        watch.counters.update_attempt += self.asks
         self.state.change_interest((), self.watches.remove(watch, names), self._mux.clock())
         self._mux.note_due(self)
 

@@ -23,12 +23,20 @@ class Mux:
     """See module. `wake` is called when a request may be due, on every turn of events that can make one so."""
 
     def __init__(
-        self, source: str, loop: asyncio.AbstractEventLoop, clock: Callable[[], float], *, delta: bool
+        self,
+        source: str,
+        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float],
+        *,
+        delta: bool,
+        asks: bool = True,
     ) -> None:
         self.source = source
         self.loop = loop
         self.clock = clock
         self.delta = delta
+        #: See `SubscriptionCounters.asks`.
+        self.asks = asks
         self.counters = StreamCounters()
         #: Whether it is a stream, of one type.
         self.own_stream = False

@@ -21,7 +21,7 @@ class Watch:
 
     def __init__(self, group: Group, consumer: Consumer, timeout: float) -> None:
         self.consumer = consumer
-        self.counters = SubscriptionCounters(stream=group.own_stream)
+        self.counters = SubscriptionCounters(stream=group.own_stream, asks=group.asks)
         self.timeout = timeout
         self.names: dict[str, None] = {}
         self.waiting: dict[str, float] = {}

@@ -100,6 +100,7 @@ class Wanted:
 
     def count_with(self, source: SubscriptionCounters) -> None:
         """It is asked for now."""
+        self.tried = int(source.asks)
         self.source = source
         self.rejected_before = source.update_rejected
         self.failed_before = source.update_failure

@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from envoy.config.core.v3 import grpc_service_pb2
+from envoy.config.grpc_credential.v3.file_based_metadata_pb2 import FileBasedMetadataConfig
 from google.protobuf import json_format
 
 from proxy.base.errors import ConfigError
@@ -78,15 +79,11 @@ FILE_FACTORY = "envoy.grpc_credentials.file_based_metadata"
 
 
 def from_file(**fields: Any) -> Any:
-    config = {
-        "@type": "type.googleapis.com/envoy.config.grpc_credential.v3.FileBasedMetadataConfig",
-        **fields,
-    }
-    return google(
-        channel_credentials={"local_credentials": {}},
-        credentials_factory_name=FILE_FACTORY,
-        call_credentials=[{"from_plugin": {"name": FILE_FACTORY, "typed_config": config}}],
-    )
+    made = google(channel_credentials={"local_credentials": {}}, credentials_factory_name=FILE_FACTORY)
+    plugin = made.call_credentials.add().from_plugin
+    plugin.name = FILE_FACTORY
+    plugin.typed_config.Pack(FileBasedMetadataConfig(**fields))
+    return made
 
 
 def test_a_file_is_read_for_each_stream(tmp_path: Path) -> None:
