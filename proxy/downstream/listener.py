@@ -63,7 +63,6 @@ class ListenerConfig(Struct, frozen=True):
     buffer_limit: int
     drain_type: int
     ignore_global_limit: bool
-    exact_balance: bool
     chains: tuple[FilterChain, ...]
     index: FilterChainIndex[FilterChain]
     only_chain: FilterChain | None
@@ -123,7 +122,6 @@ def compile_listener(message: Any, path: str, ctx: CompileContext) -> ListenerCo
         ),
         drain_type=message.drain_type,
         ignore_global_limit=message.ignore_global_conn_limit,
-        exact_balance=balance == "exact_balance",
         chains=chains,
         index=index,
         only_chain=_only_chain(message, chains),

@@ -122,7 +122,8 @@ class ConnectionManager:
         self.describes_upstreams = Facts.UPSTREAM in logged
         self.counts_bytes = Facts.BYTES in logged
         self.fills_response_heads = Facts.RESPONSE in logged
-        self.formats_upstream_names = config.preserve_case
+        #: Whether what a host is sent depends on more than the request's fields and its route.
+        self.fits_heads = config.preserve_case or config.scheme_match_upstream
         self.max_requests = config.max_requests_per_connection or -1
         self.date = HttpDate(services.wall_clock, services.loop.time)
         self._connection_ids = ConnectionIds()
@@ -303,7 +304,7 @@ class ConnectionManager:
                     self.keeps_heads
                     or self.describes_requests
                     or (self.has_filters and self._passes_filters(route))
-                    or self.formats_upstream_names
+                    or self.fits_heads
                     or options.strict_check_headers
                     or options.suppress_grpc_codes
                     or not options.dynamic_stats

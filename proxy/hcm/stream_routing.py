@@ -239,7 +239,7 @@ class RoutingPart(StreamState):
             and self.head is self.plan.head
             and self._filters is None
             and self.manager.terms(route).leaves_fields_alone
-            and not self.manager.formats_upstream_names
+            and not self.manager.fits_heads
             and self.manager.cluster_formatter(choice.cluster_name) is None
         )
 
@@ -293,6 +293,9 @@ class RoutingPart(StreamState):
                 503, "no healthy upstream", "no_healthy_upstream", ResponseFlag.NO_HEALTHY_UPSTREAM
             )
             return
+        if manager.fits_heads and manager.config.scheme_match_upstream:
+            encrypted = host.cluster.config.transport_of(host.metadata) is not None
+            upstream_plan.head.scheme = "https" if encrypted else "http"
         names = cluster.config.auto_sni
         authority = upstream_plan.head.authority
         if action.auto_host_rewrite and host.hostname:
@@ -417,7 +420,7 @@ class RoutingPart(StreamState):
             and (self._filters is None or self._filters.leaves_requests)
             and plan.repeated
             and not action.auto_host_rewrite
-            and not manager.formats_upstream_names
+            and not manager.fits_heads
         )
         head = self.head
         if plan.generates_id and (keep or self._shares_head):

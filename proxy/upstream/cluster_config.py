@@ -143,8 +143,7 @@ class Http1Options(Struct, frozen=True):
     """How to speak HTTP/1.1 to the hosts; the limits of connections and of the stream hold for HTTP/2 too.
 
     `idle_timeout`, `max_connection_duration` and `max_stream_duration` are 0.0 for "no limit";
-    `max_requests_per_connection` is 0 for "no limit". `reject_underscores` and `drop_underscores` concern
-    response header names.
+    `max_requests_per_connection` is 0 for "no limit".
     """
 
     idle_timeout: float = 3600.0
@@ -153,8 +152,6 @@ class Http1Options(Struct, frozen=True):
     max_requests_per_connection: int = 0
     max_headers_count: int = 100
     max_response_headers_kb: int = 80
-    reject_underscores: bool = False
-    drop_underscores: bool = False
     preserve_case: bool = False
     proper_case: bool = False
     enable_trailers: bool = False

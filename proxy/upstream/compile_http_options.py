@@ -21,8 +21,6 @@ _KEY: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _PRESERVE_CASE: Final = "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"
 _UPSTREAM_CODEC: Final = "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"
 _NO_HTTP3: Final = "HTTP/3 to upstream hosts is not supported"
-_REJECT: Final = 1  # core.v3.HttpProtocolOptions.HeadersWithUnderscoresAction
-_DROP: Final = 2
 _USE_DOWNSTREAM: Final = 1  # Cluster.ClusterProtocolSelection
 #: Envoy's limit where none is set; for HTTP/1 it is 80.
 _HTTP2_HEADERS_KB: Final = 60
@@ -151,8 +149,6 @@ def _options(common: Any, http1: Any, path: str, ctx: CompileContext, requests: 
         max_headers_count=common.max_headers_count.value or ctx.runtime.integer(RESPONSE_HEADERS_COUNT, 100),
         max_response_headers_kb=common.max_response_headers_kb.value
         or ctx.runtime.integer(RESPONSE_HEADERS_KB, 80),
-        reject_underscores=common.headers_with_underscores_action == _REJECT,
-        drop_underscores=common.headers_with_underscores_action == _DROP,
         preserve_case=preserve_case,
         proper_case=proper_case,
         enable_trailers=http1.enable_trailers,

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from tests.support.configs import HTTP_OPTIONS, Json, cluster, http_proxy, route, typed
+from tests.support.certs import Authority
+from tests.support.configs import HTTP_OPTIONS, Json, cluster, file_log, http_proxy, route, typed
 from tests.support.differential import Pair, Side
 from tests.support.managers import get, post
-from tests.support.origin import HELLO
+from tests.support.origin import HELLO, Origin
 
 
-def absolute(name: str, **fields: Any) -> Json:
+def absolute(name: str, port: str = "origin", **fields: Any) -> Json:
     options = typed(
         HTTP_OPTIONS, explicit_http_config={"http_protocol_options": {"send_fully_qualified_url": True}}
     )
     return cluster(
-        name, "{{origin_port}}", typed_extension_protocol_options={HTTP_OPTIONS: options}, **fields
+        name, f"{{{{{port}_port}}}}", typed_extension_protocol_options={HTTP_OPTIONS: options}, **fields
     )
 
 
@@ -78,6 +80,39 @@ def test_the_upstream_gets_the_same_target(pair: Pair, name: str) -> None:
     assert outrider == envoy
     assert len(outrider) == 1
     assert ("://" in outrider[0]) == (name not in {"no option", "connect"})
+
+
+UPSTREAM_TLS: Final = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+SCHEME_LOG: Final = "%REQ(:SCHEME)% %REQ(X-FORWARDED-PROTO)%"
+
+
+@pytest.mark.parametrize("matched", [True, False])
+def test_the_scheme_may_follow_the_host(matched: bool, tmp_path: Path) -> None:
+    """`scheme_header_transformation.match_upstream`: the scheme is that of the connection upstream."""
+    issued = Authority(tmp_path).issue("server.test")
+    encrypted = {"name": "tls", "typed_config": typed(UPSTREAM_TLS)}
+    config = http_proxy(
+        routes=[route("encrypted", "/encrypted"), route("plain", "/")],
+        clusters=[absolute("plain"), absolute("encrypted", "secure", transport_socket=encrypted)],
+        hcm={
+            "scheme_header_transformation": {"match_upstream": matched},
+            "access_log": [file_log(SCHEME_LOG)],
+        },
+    )
+    origins = {"origin": Origin, "secure": lambda: Origin(tls=issued.server_context())}
+
+    def seen(side: Side) -> list[str]:
+        lines = []
+        for path in ("/encrypted", "/plain", "/encrypted"):
+            done = side.run(get(path), HELLO, None, {})
+            lines += [request.start for found in done.upstream.values() for request in found]
+        return lines
+
+    with Pair(config, origins=origins) as pair:
+        envoy, outrider = pair.both(seen)
+        assert outrider == envoy
+        assert any(line.startswith("GET https://") for line in outrider) == matched
+        pair.same_log(3)
 
 
 def test_a_request_after_others_on_one_connection(pair: Pair) -> None:

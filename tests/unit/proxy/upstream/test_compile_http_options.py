@@ -66,7 +66,6 @@ def test_the_typed_options_replace_the_older_fields():
     ).http
     assert options.max_requests_per_connection == 8
     assert options.allow_chunked_length
-    assert options.drop_underscores
     assert options.max_headers_count == 5
 
 
