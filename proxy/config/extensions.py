@@ -53,6 +53,8 @@ envoy.filters.http extensions.filters.http.grpc_stats.v3 config FilterConfig
 envoy.filters.http extensions.filters.http.dynamic_forward_proxy.v3 dynamic_forward_proxy FilterConfig
 envoy.filters.http.per_route extensions.filters.http.dynamic_forward_proxy.v3 dynamic_forward_proxy PerRouteConfig
 envoy.filters.http extensions.filters.http.wasm.v3 wasm Wasm
+envoy.filters.http extensions.filters.http.ext_authz.v3 ext_authz ExtAuthz
+envoy.filters.http.per_route extensions.filters.http.ext_authz.v3 ext_authz ExtAuthzPerRoute
 envoy.filters.http extensions.filters.http.fault.v3 fault HTTPFault
 envoy.filters.http.per_route extensions.filters.http.fault.v3 fault HTTPFault
 envoy.filters.http extensions.filters.http.local_ratelimit.v3 local_rate_limit LocalRateLimit

@@ -131,6 +131,27 @@ envoy.extensions.filters.common.fault.v3.FaultRateLimit.FixedLimit
 
 envoy.extensions.filters.common.fault.v3.FaultRateLimit.HeaderLimit
 
+envoy.extensions.filters.http.ext_authz.v3.ExtAuthz
+  + grpc_service failure_mode_allow failure_mode_allow_header_add clear_route_cache status_on_error
+  + filter_enabled filter_enabled_metadata deny_at_disable stat_prefix transport_api_version
+  + metadata_context_namespaces route_metadata_context_namespaces include_peer_certificate include_tls_session
+  + bootstrap_metadata_labels_key allowed_headers disallowed_headers charge_cluster_response_stats
+  + enable_dynamic_metadata_ingestion
+  - an authorization service is asked by gRPC only: http_service
+  - the service is told of heads only: with_request_body
+  - there is no typed metadata: typed_metadata_context_namespaces route_typed_metadata_context_namespaces
+  - validate_mutations encode_raw_headers decoder_header_mutation_rules filter_metadata
+  - emit_filter_state_stats max_denied_response_body_bytes enforce_response_header_limits
+
+envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute
+  + disabled check_settings
+
+envoy.extensions.filters.http.ext_authz.v3.CheckSettings
+  + context_extensions
+  ~ no body is held back for the service: disable_request_body_buffering
+  - the service is told of heads only: with_request_body
+  - each filter has one service: grpc_service http_service
+
 envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit
   + stat_prefix status token_bucket filter_enabled filter_enforced request_headers_to_add_when_not_enforced
   + response_headers_to_add local_rate_limit_per_downstream_connection enable_x_ratelimit_headers

@@ -16,7 +16,7 @@ from proxy.base.stream_info import ConnectionInfo
 from proxy.base.value_matchers import compile_metadata_matcher
 from proxy.config.context import CompileContext
 from proxy.filters.api import DataGate, ListenerFacts, NetworkFilterFactory, Pending, Undecided
-from proxy.filters.network.ext_authz_request import CheckFields, check_request
+from proxy.filters.check_request import CheckFields, check_request
 from proxy.filters.network.rbac_rules import with_values
 from proxy.formatter.json_value import plain_value
 from proxy.grpc_client.client import GrpcClient

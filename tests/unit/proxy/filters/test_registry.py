@@ -51,6 +51,7 @@ def test_each_filter_with_a_config_for_routes_is_found_by_its_type() -> None:
         "compressor.v3.CompressorPerRoute",
         "cors.v3.CorsPolicy",
         "dynamic_forward_proxy.v3.PerRouteConfig",
+        "ext_authz.v3.ExtAuthzPerRoute",
         "fault.v3.HTTPFault",
         "grpc_http1_reverse_bridge.v3.FilterConfigPerRoute",
         "grpc_json_transcoder.v3.GrpcJsonTranscoder",

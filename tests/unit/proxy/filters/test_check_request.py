@@ -9,7 +9,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 
 from proxy.base.address import Address
 from proxy.base.stream_info import ConnectionInfo, DrainState, TlsInfo
-from proxy.filters.network.ext_authz_request import CheckFields, check_request
+from proxy.filters.check_request import CheckFields, check_request
 
 
 def told(connection: ConnectionInfo, fields: CheckFields | None = None, node: Any = None) -> dict[str, Any]:
