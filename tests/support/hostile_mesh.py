@@ -61,7 +61,9 @@ _OF_CLUSTERS: Final = (
 )
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _OF_LISTS: Final = ("s.update_attempt", "s.update_success", "s.config_reload")
-_QUIET_SECONDS: Final = 0.5
+_QUIET_SECONDS: Final = 0.25
+#: In which both sides must come to look alike.
+_ALIKE_SECONDS: Final = 8.0
 #: Times; what depends on when requests leave; what one of the proxies does not count at all.
 _NOT_COMPARED: Final = (
     "update_time",
@@ -345,22 +347,17 @@ def _flat(where: str, value: Any, found: dict[str, Any]) -> None:
         found[where] = value
 
 
-def differences(sides: tuple[Side, Side], seconds: float = 8.0) -> list[Difference]:
-    """Where the two look different, still after some seconds."""
-    deadline = time.monotonic() + seconds
-    while True:
-        flat: list[dict[str, Any]] = [{}, {}]
-        for side, found in zip(sides, flat, strict=True):
-            _flat("", side.look(), found)
-        envoy, ours = flat
-        result = [
-            Difference(name, envoy.get(name), ours.get(name))
-            for name in sorted({*envoy, *ours})
-            if envoy.get(name) != ours.get(name)
-        ]
-        if not result or time.monotonic() > deadline:
-            return result
-        time.sleep(0.1)
+def differences(sides: tuple[Side, Side]) -> list[Difference]:
+    """Where the two look different now."""
+    flat: list[dict[str, Any]] = [{}, {}]
+    for side, found in zip(sides, flat, strict=True):
+        _flat("", side.look(), found)
+    envoy, ours = flat
+    return [
+        Difference(name, envoy.get(name), ours.get(name))
+        for name in sorted({*envoy, *ours})
+        if envoy.get(name) != ours.get(name)
+    ]
 
 
 def same_ends(sides: tuple[Side, Side], play: Play) -> None:
@@ -372,7 +369,9 @@ def same_ends(sides: tuple[Side, Side], play: Play) -> None:
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(perform, sides))
-    unexpected = KNOWN.unexpected(differences(sides))
+    deadline = time.monotonic() + _ALIKE_SECONDS
+    while (unexpected := KNOWN.unexpected(differences(sides))) and time.monotonic() < deadline:
+        time.sleep(0.1)
     if unexpected:
         envoy, ours = sides
         raise DiffersError(unexpected, f"\n  Envoy:    {envoy.errors()}\n  Outrider: {ours.errors()}")
