@@ -45,7 +45,11 @@ envoy.http.stateful_session extensions.http.stateful_session.cookie.v3 cookie Co
 envoy.http.stateful_session extensions.http.stateful_session.header.v3 header HeaderBasedSessionState
 envoy.http.stateful_session extensions.http.stateful_session.envelope.v3 envelope EnvelopeSessionState
 envoy.filters.http extensions.filters.http.cors.v3 cors Cors
+envoy.filters.http extensions.filters.http.basic_auth.v3 basic_auth BasicAuth
+envoy.filters.http.per_route extensions.filters.http.basic_auth.v3 basic_auth BasicAuthPerRoute
 envoy.filters.http extensions.filters.http.buffer.v3 buffer Buffer
+envoy.filters.http extensions.filters.http.csrf.v3 csrf CsrfPolicy
+envoy.filters.http.per_route extensions.filters.http.csrf.v3 csrf CsrfPolicy
 envoy.filters.http extensions.filters.http.grpc_web.v3 grpc_web GrpcWeb
 envoy.filters.http extensions.filters.http.grpc_http1_bridge.v3 config Config
 envoy.filters.http extensions.filters.http.grpc_http1_reverse_bridge.v3 config FilterConfig

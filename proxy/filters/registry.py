@@ -57,10 +57,12 @@ _HTTP: Final[Mapping[str, str]] = {
     **{
         f"envoy.extensions.filters.http.{name}": f"proxy.filters.http.{module}"
         for name, module in (
+            ("basic_auth.v3.BasicAuth", "basic_auth"),
             ("buffer.v3.Buffer", "buffer"),
             ("stateful_session.v3.StatefulSession", "stateful_session"),
             ("compressor.v3.Compressor", "compressor"),
             ("cors.v3.Cors", "cors"),
+            ("csrf.v3.CsrfPolicy", "csrf"),
             ("decompressor.v3.Decompressor", "decompressor"),
             ("dynamic_forward_proxy.v3.FilterConfig", "dynamic_forward_proxy"),
             ("ext_authz.v3.ExtAuthz", "ext_authz"),
@@ -88,9 +90,11 @@ _HTTP: Final[Mapping[str, str]] = {
 _HTTP_OF_ROUTE: Final[Mapping[str, str]] = {
     f"envoy.extensions.filters.http.{name}": f"envoy.extensions.filters.http.{of}"
     for name, of in (
+        ("basic_auth.v3.BasicAuthPerRoute", "basic_auth.v3.BasicAuth"),
         ("buffer.v3.BufferPerRoute", "buffer.v3.Buffer"),
         ("compressor.v3.CompressorPerRoute", "compressor.v3.Compressor"),
         ("cors.v3.CorsPolicy", "cors.v3.Cors"),
+        ("csrf.v3.CsrfPolicy", "csrf.v3.CsrfPolicy"),
         ("dynamic_forward_proxy.v3.PerRouteConfig", "dynamic_forward_proxy.v3.FilterConfig"),
         ("ext_authz.v3.ExtAuthzPerRoute", "ext_authz.v3.ExtAuthz"),
         ("fault.v3.HTTPFault", "fault.v3.HTTPFault"),

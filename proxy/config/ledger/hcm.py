@@ -100,6 +100,15 @@ envoy.extensions.filters.http.buffer.v3.Buffer
 envoy.extensions.filters.http.buffer.v3.BufferPerRoute
   + disabled buffer
 
+envoy.extensions.filters.http.basic_auth.v3.BasicAuth
+  + users forward_username_header authentication_header
+
+envoy.extensions.filters.http.basic_auth.v3.BasicAuthPerRoute
+  + users
+
+envoy.extensions.filters.http.csrf.v3.CsrfPolicy
+  + filter_enabled shadow_enabled additional_origins
+
 envoy.extensions.filters.http.cors.v3.Cors
 
 envoy.extensions.filters.http.cors.v3.CorsPolicy
