@@ -114,6 +114,7 @@ envoy.load_balancing_policies extensions.load_balancing_policies.client_side_wei
 envoy.grpc_credentials config.grpc_credential.v3 file_based_metadata FileBasedMetadataConfig
 envoy.path.match extensions.path.match.uri_template.v3 uri_template_match UriTemplateMatchConfig
 envoy.path.rewrite extensions.path.rewrite.uri_template.v3 uri_template_rewrite UriTemplateRewriteConfig
+envoy.http.original_ip_detection extensions.http.original_ip_detection.custom_header.v3 custom_header CustomHeaderConfig
 envoy.http.original_ip_detection extensions.http.original_ip_detection.xff.v3 xff XffConfig
 envoy.request_id extensions.request_id.uuid.v3 uuid UuidRequestIdConfig
 envoy.http.stateful_header_formatters extensions.http.header_formatters.preserve_case.v3 preserve_case PreserveCaseFormatterConfig

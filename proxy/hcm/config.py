@@ -6,7 +6,6 @@ Source: envoy.extensions.filters.network.http_connection_manager.v3.HttpConnecti
 
 from __future__ import annotations
 
-import ipaddress
 from enum import Enum
 from typing import Any
 
@@ -26,13 +25,12 @@ from proxy.config.runtime_guards import REQUEST_HEADERS_COUNT, REQUEST_HEADERS_K
 from proxy.formatter.header_ops import HeaderOps, compile_header_mutations
 from proxy.hcm.discovered_filter import HttpFilterConfig
 from proxy.hcm.filter_config import compile_http_filters
+from proxy.hcm.ip_detection import IpDetection, IpNetwork, compile_ip_detections, compile_networks
 from proxy.hcm.local_reply import LocalReplyMapper, compile_local_reply
 from proxy.router.discovered_table import discovered_table
 from proxy.router.route_table import RouteTable, compile_route_table
 from proxy.router.scope_list import ScopedRoutes, compile_scoped_routes
 from xds_client.resource_types import ResourceType
-
-IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 #: Values of the proto's enums, by name where the code compares them.
 OVERWRITE, APPEND_IF_ABSENT, PASS_THROUGH = 0, 1, 2
@@ -53,14 +51,6 @@ class InternalAddresses(Struct, frozen=True):
 
     networks: tuple[IpNetwork, ...] = ()
     unix_sockets: bool = False
-
-
-class XffDetection(Struct, frozen=True):
-    """`original_ip_detection_extensions`: `envoy.http.original_ip_detection.xff`."""
-
-    trusted_hops: int = 0
-    trusted_networks: tuple[IpNetwork, ...] | None = None
-    skip_append: bool = False
 
 
 class UpgradeConfig(Struct, frozen=True):
@@ -118,7 +108,7 @@ class HcmConfig(Struct, frozen=True):
     use_remote_address: bool
     xff_trusted_hops: int
     skip_xff_append: bool
-    xff_detection: XffDetection | None
+    ip_detections: tuple[IpDetection, ...]
     internal_addresses: InternalAddresses
     append_x_forwarded_port: bool
     generate_request_id: bool
@@ -219,9 +209,9 @@ def compile_hcm(message: Any, path: str, context: CompileContext) -> HcmConfig:
         use_remote_address=message.use_remote_address.value,
         xff_trusted_hops=message.xff_num_trusted_hops,
         skip_xff_append=message.skip_xff_append,
-        xff_detection=_xff_detection(message, path, context),
+        ip_detections=compile_ip_detections(message, path, context),
         internal_addresses=InternalAddresses(
-            _networks(
+            compile_networks(
                 message.internal_address_config.cidr_ranges,
                 f"{path}.internal_address_config.cidr_ranges",
                 context,
@@ -301,41 +291,6 @@ def _strip_matching_port(message: Any, path: str, context: CompileContext) -> bo
             f"{path}.strip_matching_host_port", "only one of strip_matching_host_port and strip_any_host_port"
         )
     return bool(message.strip_matching_host_port)
-
-
-def _networks(ranges: Any, path: str, context: CompileContext) -> tuple[IpNetwork, ...]:
-    result = []
-    for index, cidr in enumerate(ranges):
-        try:
-            text = f"{cidr.address_prefix}/{cidr.prefix_len.value}"
-            result.append(ipaddress.ip_network(text, strict=False))
-        except ValueError as error:
-            context.problem(f"{path}[{index}]", str(error))
-    return tuple(result)
-
-
-def _xff_detection(message: Any, path: str, context: CompileContext) -> XffDetection | None:
-    extensions = message.original_ip_detection_extensions
-    if not extensions:
-        return None
-    where = f"{path}.original_ip_detection_extensions"
-    if message.use_remote_address.value:
-        context.problem(where, "Original IP detection extensions and use_remote_address may not be mixed")
-    if message.xff_num_trusted_hops > 0:
-        context.problem(where, "Original IP detection extensions and xff_num_trusted_hops may not be mixed")
-    if len(extensions) > 1:
-        context.problem(f"{where}[1]", "only one original IP detection extension is supported")
-    config = unpack(extensions[0].typed_config, f"{where}[0].typed_config", context)
-    if config is None:
-        return None
-    networks = None
-    if config.HasField("xff_trusted_cidrs"):
-        if config.xff_num_trusted_hops:
-            context.problem(f"{where}[0]", "Cannot set both xff_num_trusted_hops and xff_trusted_cidrs")
-        cidrs = config.xff_trusted_cidrs.cidrs
-        networks = _networks(cidrs, f"{where}[0].typed_config.xff_trusted_cidrs.cidrs", context)
-    skip = config.skip_xff_append.value if config.HasField("skip_xff_append") else True
-    return XffDetection(config.xff_num_trusted_hops, networks, skip)
 
 
 def _client_cert_details(details: Any) -> tuple[str, ...]:

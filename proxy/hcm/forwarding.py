@@ -17,7 +17,8 @@ from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead
 from proxy.base.stream_info import ConnectionInfo
 from proxy.hcm.client_certificate import apply_xfcc
-from proxy.hcm.config import HcmConfig, IpNetwork, XffDetection
+from proxy.hcm.config import HcmConfig
+from proxy.hcm.ip_detection import HeaderDetection, IpNetwork, XffDetection
 
 #: Removed from every request that is not internal.
 _INTERNAL_ONLY: Final = frozenset(
@@ -57,12 +58,27 @@ class Origin(Struct):
     """Who sent a request: the address to log, and how far it is trusted.
 
     `direct` tells that the address is that of the connection, whose port differs from connection to connection.
+    `reject_status` is what a request is answered with whose sender could not be told; 0 if it may go on.
     """
 
     address: Address
     internal: bool
     edge: bool
     direct: bool = False
+    reject_status: int = 0
+
+
+class Detected(Struct):
+    """What was found of a client.
+
+    `alone` tells that nobody else speaks for the address, so that it may be an internal one. `append` tells that
+    the peer is to be added to x-forwarded-for. `reject_status` is as in `Origin`.
+    """
+
+    address: Address | None
+    alone: bool
+    append: bool = False
+    reject_status: int = 0
 
 
 class AddedFields:
@@ -111,14 +127,13 @@ def apply_forwarding(
     if "x-envoy-internal" in headers:
         headers.remove("x-envoy-internal")
     scheme = "https" if connection.tls is not None else "http"
-    address, single = _client_address(headers, connection, config)
-    if config.use_remote_address:
-        if not config.skip_xff_append:
-            _append_xff(headers, connection, node)
-        if config.xff_trusted_hops == 0 or "x-forwarded-proto" not in headers:
-            headers.set("x-forwarded-proto", scheme)
-    elif config.xff_detection is not None and not config.xff_detection.skip_append:
+    found = _client_address(headers, connection, config)
+    if found.reject_status:
+        return Origin(connection.remote_address, False, False, True, found.reject_status)
+    if found.append:
         _append_xff(headers, connection, node)
+    if config.use_remote_address and (config.xff_trusted_hops == 0 or "x-forwarded-proto" not in headers):
+        headers.set("x-forwarded-proto", scheme)
     if config.append_x_forwarded_port and (
         "x-forwarded-port" not in headers or (config.use_remote_address and config.xff_trusted_hops == 0)
     ):
@@ -126,9 +141,9 @@ def apply_forwarding(
     if "x-forwarded-proto" not in headers:
         headers.set("x-forwarded-proto", scheme)
     _set_scheme(head, config, scheme)
-    internal = single and address is not None and _is_internal(address, config)
     own = connection.remote_address
-    address = address or own
+    address = found.address or own
+    internal = found.alone and found.address is not None and _is_internal(address, config)
     origin = Origin(address, internal, not internal and config.use_remote_address, address == own)
     if internal:
         headers.set("x-envoy-internal", "true")
@@ -190,19 +205,40 @@ def _append_xff(headers: HeaderMap, connection: ConnectionInfo, node: LocalNode)
     headers.set("x-forwarded-for", f"{present},{value}" if present else value)
 
 
-def _client_address(
-    headers: HeaderMap, connection: ConnectionInfo, config: HcmConfig
-) -> tuple[Address | None, bool]:
-    """(client address or None, whether it is the only one known)."""
+def _client_address(headers: HeaderMap, connection: ConnectionInfo, config: HcmConfig) -> Detected:
     if config.use_remote_address:
-        single = "x-forwarded-for" not in headers
+        alone = "x-forwarded-for" not in headers
         address = None
         if config.xff_trusted_hops > 0:
             address, _ = last_xff_address(headers, config.xff_trusted_hops - 1)
-        return address or connection.remote_address, single
-    if config.xff_detection is not None:
-        return _detect_by_xff(headers, connection, config.xff_detection)
-    return last_xff_address(headers, config.xff_trusted_hops)
+        return Detected(address or connection.remote_address, alone, not config.skip_xff_append)
+    if config.ip_detections:
+        return _detect(headers, connection, config)
+    return Detected(*last_xff_address(headers, config.xff_trusted_hops))
+
+
+def _detect(headers: HeaderMap, connection: ConnectionInfo, config: HcmConfig) -> Detected:
+    """What the first extension finds that finds anything; of those before it, each may have the peer added."""
+    found = Detected(None, False)
+    for detection in config.ip_detections:
+        if isinstance(detection, HeaderDetection):
+            found.address = _address_in(headers, detection.name)
+            found.alone = detection.trusted
+            if found.address is None and detection.reject_status:
+                found.reject_status = detection.reject_status
+                break
+        else:
+            found.address, found.alone = _detect_by_xff(headers, connection, detection)
+            found.append = found.append or not detection.skip_append
+        if found.address is not None:
+            break
+    return found
+
+
+def _address_in(headers: HeaderMap, name: str) -> Address | None:
+    """The address that a field is, by its first line."""
+    lines = headers.values_of(name)
+    return _parse_ip(lines[0]) if lines else None
 
 
 def last_xff_address(headers: HeaderMap, skip: int) -> tuple[Address | None, bool]:

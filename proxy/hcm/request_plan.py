@@ -27,6 +27,7 @@ from proxy.hcm.config import (
     HcmConfig,
 )
 from proxy.hcm.forwarding import AddedFields, LocalNode, Origin, apply_forwarding, remove_hop_by_hop
+from proxy.hcm.ip_detection import HeaderDetection
 from proxy.hcm.rejection import Rejection
 from proxy.hcm.repeated_fields import REQUEST, join_repeated
 from proxy.router.route import Route
@@ -129,6 +130,8 @@ class RequestPlanner:
             or config.add_user_agent
             or config.route_table.internal_only_headers
             or scopes is not None
+            # Such a field is like any other to the codec.
+            or any(isinstance(detection, HeaderDetection) for detection in config.ip_detections)
         )
 
     def plan(
@@ -261,7 +264,13 @@ class RequestPlanner:
             head.headers.remove("expect")
         table = config.route_table if self._scopes is None else self._scopes.table(head)
         internal_only = () if table is None else table.internal_only_headers
-        plan.origin = apply_forwarding(head, connection, config, self._node, internal_only)
+        origin = plan.origin = apply_forwarding(head, connection, config, self._node, internal_only)
+        if origin.reject_status:
+            return Rejection(
+                origin.reject_status,
+                "rejecting_because_detection_failed",
+                stat="downstream_rq_rejected_via_ip_detection",
+            )
         return None
 
     def _normalize_path(self, head: RequestHead) -> Rejection | None:

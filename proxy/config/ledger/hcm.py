@@ -244,6 +244,9 @@ envoy.config.common.mutation_rules.v3.HeaderMutation.RemoveOnMatch
 envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation
   + mutations
 
+envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig
+  + header_name allow_extension_to_set_address_as_trusted reject_with_status
+
 envoy.extensions.http.original_ip_detection.xff.v3.XffConfig
   + xff_num_trusted_hops xff_trusted_cidrs skip_xff_append
 

@@ -126,3 +126,50 @@ def test_via_is_appended_in_one_line() -> None:
     headers = HeaderMap([("via", "1.0 a"), ("via", "1.0 b")])
     append_via(headers, "1.1 me")
     assert headers.values_of("via") == ["1.0 a,1.0 b, 1.1 me"]
+
+
+CUSTOM = "type.googleapis.com/envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig"
+XFF = "type.googleapis.com/envoy.extensions.http.original_ip_detection.xff.v3.XffConfig"
+
+
+def by_header(**fields: Any) -> dict[str, Any]:
+    return {"name": "custom", "typed_config": {"@type": CUSTOM, "header_name": "X-Real", **fields}}
+
+
+BY_XFF = {"name": "xff", "typed_config": {"@type": XFF, "skip_xff_append": False}}
+
+
+def test_a_field_of_its_own_tells_the_client() -> None:
+    origin, _ = forwarded([("x-real", "10.1.2.3")], original_ip_detection_extensions=[by_header()])
+    assert (origin.address.ip, origin.internal, origin.direct) == ("10.1.2.3", False, False)
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_such_an_address_is_internal_only_if_it_is_trusted(trusted: bool) -> None:
+    detection = by_header(allow_extension_to_set_address_as_trusted=trusted)
+    origin, headers = forwarded(
+        [("x-real", "10.1.2.3")], original_ip_detection_extensions=[detection], internal_address_config=TEN
+    )
+    assert origin.internal is trusted
+    assert ("x-envoy-internal" in headers) is trusted
+
+
+def test_without_the_field_the_next_extension_looks() -> None:
+    both = {"original_ip_detection_extensions": [by_header(), BY_XFF]}
+    origin, headers = forwarded([("x-forwarded-for", "8.8.8.8")], **both)
+    assert origin.address.ip == "8.8.8.8"
+    assert headers["x-forwarded-for"] == "8.8.8.8,1.2.3.4"
+    origin, headers = forwarded([("x-forwarded-for", "8.8.8.8"), ("x-real", "9.9.9.9")], **both)
+    assert origin.address.ip == "9.9.9.9"
+    assert headers["x-forwarded-for"] == "8.8.8.8"
+
+
+@pytest.mark.parametrize(
+    "fields", [[], [("x-real", "")], [("x-real", "1.1.1.1:80")], [("x-real", "1.1.1.1, 2.2.2.2")]]
+)
+def test_a_request_without_an_address_may_be_refused(fields: list[tuple[str, str]]) -> None:
+    detection = by_header(reject_with_status={"code": "NotFound"})
+    origin, _ = forwarded(fields, original_ip_detection_extensions=[detection, BY_XFF])
+    assert (origin.reject_status, origin.address.ip) == (404, "1.2.3.4")
+    origin, _ = forwarded(fields, original_ip_detection_extensions=[by_header()])
+    assert (origin.reject_status, origin.address.ip) == (0, "1.2.3.4")
