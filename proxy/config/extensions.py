@@ -45,6 +45,8 @@ envoy.http.stateful_session extensions.http.stateful_session.cookie.v3 cookie Co
 envoy.http.stateful_session extensions.http.stateful_session.header.v3 header HeaderBasedSessionState
 envoy.http.stateful_session extensions.http.stateful_session.envelope.v3 envelope EnvelopeSessionState
 envoy.filters.http extensions.filters.http.cors.v3 cors Cors
+envoy.filters.http extensions.filters.http.api_key_auth.v3 api_key_auth ApiKeyAuth
+envoy.filters.http.per_route extensions.filters.http.api_key_auth.v3 api_key_auth ApiKeyAuthPerRoute
 envoy.filters.http extensions.filters.http.basic_auth.v3 basic_auth BasicAuth
 envoy.filters.http.per_route extensions.filters.http.basic_auth.v3 basic_auth BasicAuthPerRoute
 envoy.filters.http extensions.filters.http.buffer.v3 buffer Buffer

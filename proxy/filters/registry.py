@@ -57,6 +57,7 @@ _HTTP: Final[Mapping[str, str]] = {
     **{
         f"envoy.extensions.filters.http.{name}": f"proxy.filters.http.{module}"
         for name, module in (
+            ("api_key_auth.v3.ApiKeyAuth", "api_key_auth"),
             ("basic_auth.v3.BasicAuth", "basic_auth"),
             ("buffer.v3.Buffer", "buffer"),
             ("stateful_session.v3.StatefulSession", "stateful_session"),
@@ -90,6 +91,7 @@ _HTTP: Final[Mapping[str, str]] = {
 _HTTP_OF_ROUTE: Final[Mapping[str, str]] = {
     f"envoy.extensions.filters.http.{name}": f"envoy.extensions.filters.http.{of}"
     for name, of in (
+        ("api_key_auth.v3.ApiKeyAuthPerRoute", "api_key_auth.v3.ApiKeyAuth"),
         ("basic_auth.v3.BasicAuthPerRoute", "basic_auth.v3.BasicAuth"),
         ("buffer.v3.BufferPerRoute", "buffer.v3.Buffer"),
         ("compressor.v3.CompressorPerRoute", "compressor.v3.Compressor"),

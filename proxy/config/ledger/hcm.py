@@ -100,6 +100,21 @@ envoy.extensions.filters.http.buffer.v3.Buffer
 envoy.extensions.filters.http.buffer.v3.BufferPerRoute
   + disabled buffer
 
+envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth
+  + credentials key_sources forwarding
+
+envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuthPerRoute
+  + credentials key_sources allowed_clients forwarding
+
+envoy.extensions.filters.http.api_key_auth.v3.Credential
+  + key client
+
+envoy.extensions.filters.http.api_key_auth.v3.KeySource
+  + header query cookie
+
+envoy.extensions.filters.http.api_key_auth.v3.Forwarding
+  + header hide_credentials
+
 envoy.extensions.filters.http.basic_auth.v3.BasicAuth
   + users forward_username_header authentication_header
 

@@ -18,6 +18,10 @@ from tests.unit.proxy.router.tables import request
         ("c", ""),
         ("", ""),
         ("c=1; c=2", "1"),
+        ("a=1;c=2 ; d", "2"),
+        ("c =1", ""),
+        ("c= 1", " 1"),
+        ('c="', '"'),
     ],
 )
 def test_cookie_values(cookie: str, value: str) -> None:

@@ -47,6 +47,7 @@ def test_the_terminal_filters_of_their_own_packages_are_found() -> None:
 def test_each_filter_with_a_config_for_routes_is_found_by_its_type() -> None:
     prefix = "envoy.extensions.filters.http."
     of_routes = (
+        "api_key_auth.v3.ApiKeyAuthPerRoute",
         "basic_auth.v3.BasicAuthPerRoute",
         "buffer.v3.BufferPerRoute",
         "compressor.v3.CompressorPerRoute",
