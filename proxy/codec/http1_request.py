@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
@@ -127,6 +128,7 @@ class RequestParser:
         allow_chunked_length: bool = False,
         keep_original_names: bool = False,
         accept_http_10: bool = True,
+        ignored_upgrades: tuple[Callable[[str], bool], ...] = (),
     ) -> None:
         self.max_headers_bytes = max_headers_bytes
         self._fields = FieldParser(max_headers_count)
@@ -135,6 +137,7 @@ class RequestParser:
         self._allow_chunked_length = allow_chunked_length
         self._keep_original_names = keep_original_names
         self._accept_http_10 = accept_http_10
+        self._ignored_upgrades = ignored_upgrades
         self._authorities: set[str] = set()
         self._known_fields: dict[bytes, KnownFields] = {}
 
@@ -290,8 +293,7 @@ class RequestParser:
             raise ProtocolError(BODY_DISALLOWED)
         headers.remove("content-length")
 
-    @staticmethod
-    def _apply_connection(request: Http1Request, tokens: list[str]) -> None:
+    def _apply_connection(self, request: Http1Request, tokens: list[str]) -> None:
         head = request.head
         headers = head.headers
         if head.protocol != "HTTP/1.1":
@@ -300,12 +302,18 @@ class RequestParser:
             request.close = True
         upgrade = headers.get("upgrade")
         if upgrade is not None and "upgrade" in tokens:
-            if upgrade.lower() != "h2c":
-                request.upgrade = upgrade.lower() or _EMPTY_UPGRADE
-                return
+            if upgrade.lower() == "h2c":
+                headers.remove("http2-settings")
+                tokens = [name for name in tokens if name != "http2-settings"]
+            else:
+                wanted = self._wanted_upgrade(upgrade)
+                if wanted is not None:
+                    if wanted != upgrade:
+                        headers.set("upgrade", wanted)
+                    request.upgrade = wanted.lower() or _EMPTY_UPGRADE
+                    return
             headers.remove("upgrade")
-            headers.remove("http2-settings")
-            tokens = [token for token in tokens if token not in {"upgrade", "http2-settings"}]
+            tokens = [name for name in tokens if name != "upgrade"]
         if head.method == "CONNECT":
             return
         if len(tokens) >= _MAX_NOMINATED:
@@ -317,6 +325,20 @@ class RequestParser:
                 headers.remove(name)
             elif name == "te" and len(headers.get("te", "")) >= _MAX_NOMINATED_TE:
                 raise ProtocolError(CONNECTION_HEADER_REJECTED)
+
+    def _wanted_upgrade(self, value: str) -> str | None:
+        """What is left of an Upgrade field without the protocols that are to be ignored; None for nothing.
+
+        Where some are ignored, so are empty ones.
+        """
+        ignored = self._ignored_upgrades
+        if not ignored:
+            return value
+        protocols = [protocol.strip(BLANKS) for protocol in value.split(",")]
+        wanted = [text for text in protocols if text and not any(test(text) for test in ignored)]
+        if len(wanted) == len(protocols):
+            return value
+        return ", ".join(wanted) if wanted else None
 
 
 def _split_start_line(line: str) -> tuple[str, str, str]:

@@ -13,6 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from proxy.access_log.compile import CompiledAccessLog, compile_access_logs
+from proxy.base.matchers import StringMatch, compile_string_matcher
 from proxy.base.stat_names import stat_name
 from proxy.codec.http1_request import UnderscoresAction
 from proxy.codec.http2_options import Http2Options
@@ -82,6 +83,8 @@ class HcmConfig(Struct, frozen=True):
     proper_case: bool
     allow_absolute_url: bool
     allow_chunked_length: bool
+    #: Protocols that nobody hears of when a client asks to change to them.
+    ignored_upgrades: tuple[StringMatch, ...]
     keep_open_on_error: bool
     max_headers_bytes: int
     max_headers_count: int
@@ -183,6 +186,12 @@ def compile_hcm(message: Any, path: str, context: CompileContext) -> HcmConfig:
         proper_case=key_format == "proper_case_words",
         allow_absolute_url=http1.allow_absolute_url.value if http1.HasField("allow_absolute_url") else True,
         allow_chunked_length=http1.allow_chunked_length,
+        ignored_upgrades=tuple(
+            compile_string_matcher(
+                matcher, f"{path}.http_protocol_options.ignore_http_11_upgrade[{index}]", context
+            )
+            for index, matcher in enumerate(http1.ignore_http_11_upgrade)
+        ),
         keep_open_on_error=http1.override_stream_error_on_invalid_http_message.value
         if http1.HasField("override_stream_error_on_invalid_http_message")
         else message.stream_error_on_invalid_http_message.value,

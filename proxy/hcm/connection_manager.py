@@ -103,6 +103,7 @@ class ConnectionManager:
             config.allow_chunked_length,
             config.preserve_case,
             config.accept_http_10,
+            config.ignored_upgrades,
         )
         self.known_heads: dict[bytes, Http1Request] = {}
         self.http2_options = replace(config.http2, stream_buffer_bytes=facts.buffer_limit)

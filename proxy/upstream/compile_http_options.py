@@ -141,6 +141,11 @@ def _auto_sni(message: Any) -> AutoSni | None:
 
 def _options(common: Any, http1: Any, path: str, ctx: CompileContext, requests: int) -> Http1Options:
     preserve_case, proper_case = _case(http1, path, ctx)
+    if http1.ignore_http_11_upgrade:
+        ctx.problem(
+            f"{path}.http_protocol_options.ignore_http_11_upgrade",
+            "only upgrades that clients of a listener ask for can be ignored",
+        )
     return Http1Options(
         idle_timeout=seconds(common, "idle_timeout", 3600.0),
         max_connection_duration=seconds(common, "max_connection_duration", 0.0),

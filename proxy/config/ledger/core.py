@@ -128,7 +128,8 @@ envoy.config.core.v3.HttpProtocolOptions
 envoy.config.core.v3.Http1ProtocolOptions
   + allow_absolute_url accept_http_10 default_host_for_http_10 header_key_format enable_trailers
   + allow_chunked_length override_stream_error_on_invalid_http_message send_fully_qualified_url
-  - allow_custom_methods ignore_http_11_upgrade
+  + ignore_http_11_upgrade
+  - allow_custom_methods
   ~ there is one parser: use_balsa_parser
 
 envoy.config.core.v3.Http2ProtocolOptions

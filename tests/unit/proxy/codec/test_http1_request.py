@@ -67,6 +67,30 @@ def test_blanks_separate_as_in_envoy(start):
     assert (head.path, head.protocol) == ("/", "HTTP/1.1")
 
 
+@pytest.mark.parametrize(
+    ("field", "left"),
+    [
+        ("TLS/1.2", None),
+        ("TLS/1.2, foo", None),
+        ("TLS/1.2 ,websocket", "websocket"),
+        ("foo, WebSocket, bar", "WebSocket, bar"),
+        ("WebSocket , bar", "WebSocket , bar"),
+        ("Foo", "Foo"),
+        ("h2c, foo", "h2c"),
+        ("", None),
+        ("foo,", None),
+        ("h2c", None),
+    ],
+)
+def test_upgrades_that_are_ignored_were_never_asked_for(field, left):
+    ignored = (lambda text: text.startswith("TLS/"), lambda text: text == "foo")
+    fields = ("Connection: Upgrade, X-Hop", f"Upgrade: {field}", "X-Hop: 1")
+    request = parse("GET / HTTP/1.1", *fields, ignored_upgrades=ignored)
+    assert request.upgrade == (left or "").lower()
+    assert request.head.headers.get("upgrade") == left
+    assert ("x-hop" in request.head.headers) is (left is not None)
+
+
 def test_versions():
     for version in ("HTTP/1.0", "HTTP/0.9", "HTTP/1.2", "HTTP/2.0"):
         assert parse(f"GET / {version}").head.protocol == "HTTP/1.0"

@@ -174,6 +174,10 @@ def test_configured_alpn_is_left_alone(monkeypatch):
         (typed(), "upstream_protocol_options"),
         ({"http_protocol_options": {}, "http2_protocol_options": {}}, "c.http2_protocol_options"),
         (
+            {"http_protocol_options": {"ignore_http_11_upgrade": [{"exact": "a"}]}},
+            "c.http_protocol_options.ignore_http_11_upgrade",
+        ),
+        (
             {
                 "max_requests_per_connection": 1,
                 "common_http_protocol_options": {"max_requests_per_connection": 2},
