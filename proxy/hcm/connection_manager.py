@@ -340,6 +340,13 @@ class ConnectionManager:
         cluster = self.clusters.get(name)
         return proper_case if cluster is not None and cluster.config.http.proper_case else None
 
+    def cluster_asks(self, name: str) -> bool:
+        """Whether what becomes of requests to a cluster depends on more than their route."""
+        cluster = self.clusters.get(name)
+        return cluster is not None and (
+            cluster.config.http.proper_case or cluster.config.retry_policy is not None
+        )
+
     def downstream_formatter(self, stream: StreamState | None) -> NameFormatter | None:
         """How response field names are spelled towards the client."""
         if self.config.proper_case:

@@ -199,11 +199,7 @@ class RoutingPart(StreamState):
                     prepared.last = (route, self.head.method, end_stream, kept)
                     return kept.for_target(plan.head)
             return None
-        if (
-            not terms.ordinary
-            or terms.choice is None
-            or manager.cluster_formatter(terms.choice.cluster_name) is not None
-        ):
+        if not terms.ordinary or terms.choice is None or manager.cluster_asks(terms.choice.cluster_name):
             return None
         charges = INTERNAL_CHARGES if plan.origin is not None and plan.origin.internal else None
         response_key = self._response_key(route, action)
@@ -269,6 +265,9 @@ class RoutingPart(StreamState):
             )
             return
         info.upstream_cluster = cluster
+        config = cluster.config
+        if config.retry_policy is not upstream_plan.cluster_retry:
+            self.upstream_plan = upstream_plan = self._plan_again(upstream_plan, end_stream)
         info.upstream_request_head = upstream_plan.head
         info.attempt_count = 1
         if upstream_plan.charges is not None:
@@ -296,7 +295,7 @@ class RoutingPart(StreamState):
         if manager.fits_heads and manager.config.scheme_match_upstream:
             encrypted = host.cluster.config.transport_of(host.metadata) is not None
             upstream_plan.head.scheme = "https" if encrypted else "http"
-        names = cluster.config.auto_sni
+        names = config.auto_sni
         authority = upstream_plan.head.authority
         if action.auto_host_rewrite and host.hostname:
             action.rewrite_to_host(
@@ -335,7 +334,7 @@ class RoutingPart(StreamState):
             overrides = info.filter_state.get(APPLICATION_PROTOCOLS)
             if overrides is not None:
                 upstream.server_name = with_alpn(
-                    upstream.server_name, overrides, cluster.config.protocol, self.head.protocol
+                    upstream.server_name, overrides, config.protocol, self.head.protocol
                 )
         connect_config = action.connect_config
         if connect_config is not None and connect_config.ends(upstream_plan.head.method):
@@ -356,22 +355,38 @@ class RoutingPart(StreamState):
                 self._time_from_here()
             longest = upstream_plan.stream_duration
             if longest is None:
-                longest = cluster.config.http.max_stream_duration
+                longest = config.http.max_stream_duration
             if longest:
                 self.upstream_deadline = self.connection.now() + longest
         if retry is not None and isinstance(upstream, Attempt):
             upstream = self._with_retries(upstream, retry, cluster, request_hash)
-        if action.mirrors:
-            self._mirrors = start_mirrors(manager, action.mirrors, upstream_plan, info, end_stream)
+        mirrors = config.mirrors
+        if mirrors:
+            self._describe_way(self.plan)
+        else:
+            mirrors = action.mirrors
+        if mirrors:
+            self._mirrors = start_mirrors(manager, mirrors, upstream_plan, info, end_stream)
         if action.internal_redirect is not None:
             self._redirect_policy = action.internal_redirect
             if not end_stream:
                 self._body_copy = []
-        elif self.early_body is not None and not action.mirrors and self._filters is None:
+        elif self.early_body is not None and not mirrors and self._filters is None:
             upstream.hold(self.early_body)
             self.early_body = None
             end_stream = self.early_end
         upstream.start(manager.pools, end_stream=end_stream)
+
+    def _plan_again(self, upstream_plan: UpstreamPlan, end_stream: bool) -> UpstreamPlan:
+        """The plan was made when the cluster had another retry policy."""
+        plan = self.plan
+        assert plan.route is not None
+        if plan.prepared is not None:
+            plan.prepared.upstream.clear()
+            plan.prepared.last = None
+        made = self._plan_upstream(plan.route, upstream_plan.action, end_stream)
+        made.charges = upstream_plan.charges
+        return made
 
     def _hash(self, cluster: Cluster, upstream_plan: UpstreamPlan) -> tuple[int | None, UpstreamPlan]:
         """The hash for the balancer, and the plan with the cookies that the client gets for it."""
@@ -461,6 +476,7 @@ class RoutingPart(StreamState):
             formatter=None if cluster is None else manager.upstream_formatter(cluster, self),
             keep=keep,
             response_key=self._response_key(route, action),
+            cluster_retry=None if cluster is None else cluster.config.retry_policy,
         )
 
     def _response_key(self, route: Route, action: ClusterAction) -> int:

@@ -109,8 +109,12 @@ class StreamState:
         info.downstream_header_bytes_received = request.header_bytes
         info.downstream_wire_bytes_received = request.wire_bytes
         self.original_names = request.original_names
+        self._describe_way(plan)
+
+    def _describe_way(self, plan: RequestPlan) -> None:
+        """Note where the request comes from and which way it goes."""
         if plan.origin is not None and not plan.origin.direct:
-            info.remote_address = plan.origin.address
+            self.info.remote_address = plan.origin.address
         self._describe_route(plan)
 
     def _describe_route(self, plan: RequestPlan) -> None:

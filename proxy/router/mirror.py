@@ -1,7 +1,8 @@
 """Request mirroring: a copy of the request goes to another cluster, and what comes back is dropped.
 
 The main request never waits for a copy: one that cannot be sent at once, or that falls behind, is given up. A copy
-has as much time as the main request may have, and goes on when that is over, unless its body breaks off.
+has as much time as the main request may have, and goes on when that is over, unless its body breaks off. It is
+copied in turn if its cluster has policies of its own.
 Source: `RouteAction.RequestMirrorPolicy`.
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from proxy.base.headers import HeaderMap
+from proxy.base.messages import RequestHead
 from proxy.base.services import Timers
 from proxy.base.stream_info import StreamInfo
 from proxy.codec.messages import ParsedResponse
@@ -127,14 +129,28 @@ def start_mirrors(
     manager: Any, policies: Sequence[MirrorPolicy], plan: UpstreamPlan, info: StreamInfo, end_stream: bool
 ) -> list[Mirror]:
     """Start a copy for each policy that applies; gives those that take the body and the end."""
-    if plan.head.method == "CONNECT":
-        return []
+    started: list[Mirror] = []
+    if plan.head.method != "CONNECT":
+        _start(manager, policies, plan.head, plan.timeout, info, end_stream, (), started)
+    return started
+
+
+def _start(
+    manager: Any,
+    policies: Sequence[MirrorPolicy],
+    original: RequestHead,
+    timeout: float,
+    info: StreamInfo,
+    end_stream: bool,
+    way: tuple[str, ...],
+    started: list[Mirror],
+) -> None:
+    """`original` is copied, itself a copy for the last of the clusters on its `way`."""
     number = manager.services.random()
-    started = []
     for policy in policies:
         if not policy.applies(lambda: number):
             continue
-        name = policy.cluster or plan.head.headers.get(policy.cluster_header, "")
+        name = policy.cluster or original.headers.get(policy.cluster_header, "")
         cluster = manager.clusters.get(name) if name else None
         if cluster is None:
             continue
@@ -144,7 +160,7 @@ def start_mirrors(
             cluster.stats.codes[503] += 1
             INTERNAL_CHARGES.count(cluster.stats, 503)
             continue
-        head = plan.head.copy()
+        head = original.copy()
         if policy.host_rewrite:
             head.authority = policy.host_rewrite
         elif policy.host_suffix:
@@ -165,12 +181,14 @@ def start_mirrors(
         )
         sink.request = request
         request.charges = INTERNAL_CHARGES
-        request.timeout = plan.timeout
+        request.timeout = timeout
         request.timers = manager.services.timers
         request.client_speaks_http2 = head.protocol == "HTTP/2"
         request.start(manager.pools, end_stream=end_stream)
         started.append(request)
-    return started
+        # In a circle, Envoy would make copies until it crashes.
+        if cluster.config.mirrors and name not in way:
+            _start(manager, cluster.config.mirrors, head, timeout, info, end_stream, (*way, name), started)
 
 
 def _mark_as_own(headers: HeaderMap, address: str) -> None:

@@ -267,6 +267,17 @@ def policy_for(policy: RetryPolicy | None, head: RequestHead) -> RetryPolicy | N
     return chosen
 
 
+def in_place_of(of_route: RetryPolicy | None, of_cluster: RetryPolicy) -> RetryPolicy:
+    """The policy where a cluster has its own; times of a try and hedging stay the route's, as in Envoy."""
+    route = of_route or NO_POLICY
+    return replace(
+        of_cluster,
+        per_try_timeout=route.per_try_timeout,
+        per_try_idle_timeout=route.per_try_idle_timeout,
+        hedges=route.hedges,
+    )
+
+
 def within(policy: RetryPolicy, timeout: float) -> RetryPolicy:
     """The policy of a request that has `timeout` seconds, 0.0 for any time: a try may not have as long."""
     if timeout and policy.per_try_timeout >= timeout:

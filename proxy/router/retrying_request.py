@@ -191,7 +191,7 @@ class RetryingRequest:
             return True
         self._body = None
         self._release_retry()
-        self._try.cluster.stats.retry_or_shadow_abandoned += 1
+        self._cluster.stats.retry_or_shadow_abandoned += 1
         if not self._retry_at:
             return True
         self._end()
@@ -348,7 +348,7 @@ class RetryingRequest:
 
     def _take_retry(self) -> bool:
         """Whether there may be another try; says why not in the stream's flags."""
-        cluster = self._try.cluster
+        cluster = self._cluster
         stats = cluster.stats
         self._release_retry()
         if self._over or self._settled or self._body is None:
@@ -377,12 +377,12 @@ class RetryingRequest:
     def _succeed(self) -> None:
         """What was tried again need not be once more; as in Envoy, a success even if the try has failed."""
         if self._retries and self._body is not None and not self._settled:
-            self._try.cluster.stats.upstream_rq_retry_success += 1
+            self._cluster.stats.upstream_rq_retry_success += 1
             if self._try.charges is not None:
                 self._try.charges.retry("upstream_rq_retry_success")
 
     def _try_again_after(self, response: ParsedResponse) -> None:
-        wait = reset_wait(self._policy, response.head.headers, self._wall_time(), self._try.cluster.draw())
+        wait = reset_wait(self._policy, response.head.headers, self._wall_time(), self._cluster.draw())
         if response.head.status == TOO_EARLY and TOO_EARLY in self._policy.status_codes:
             wait = 0.0
         self._discard(response)
@@ -407,7 +407,7 @@ class RetryingRequest:
     def _schedule(self, wait: float | None, *, timed_out: bool = False) -> None:
         """Try again after a while: `wait` seconds, 0.0 for at once, or None for those of the back-off."""
         tried = self._try
-        cluster = tried.cluster
+        cluster = self._cluster
         self._timed_out = timed_out
         if self._choice is None:
             self._choice = self._policy.host_choice()
@@ -457,7 +457,7 @@ class RetryingRequest:
             again.send_trailers(self._trailers)
 
     def _count_retry(self) -> None:
-        stats = self._try.cluster.stats
+        stats = self._cluster.stats
         stats.upstream_rq_retry += 1
         if self._try.charges is not None:
             self._try.charges.retry("upstream_rq_retry")
@@ -539,7 +539,7 @@ class RetryingRequest:
             self._arm()
 
     def _try_timed_out(self, tried: Attempt, details: str, counter: str) -> None:
-        stats = tried.cluster.stats
+        stats = self._cluster.stats
         setattr(stats, counter, getattr(stats, counter) + 1)
         flags = ResponseFlag.UPSTREAM_REQUEST_TIMEOUT
         self._held = None
@@ -562,7 +562,7 @@ class RetryingRequest:
     def _release_retry(self) -> None:
         if self._holds_retry:
             self._holds_retry = False
-            self._try.cluster.breakers[self._try.priority].retries.release()
+            self._cluster.breakers[self._try.priority].retries.release()
 
     def _end(self) -> None:
         self._over = True

@@ -25,7 +25,7 @@ from proxy.router.cluster_choice import ClusterChoice
 from proxy.router.grpc_timeout import format_grpc_timeout, grpc_timeout
 from proxy.router.grpc_timeout import stream_duration as stream_duration_of
 from proxy.router.response_stats import Charges
-from proxy.router.retry_policy import RETRY_FIELDS, RetryPolicy, policy_for, within
+from proxy.router.retry_policy import RETRY_FIELDS, RetryPolicy, in_place_of, policy_for, within
 from proxy.router.route import Route
 from proxy.router.upstream_head import Framing, http1_framing
 
@@ -78,6 +78,8 @@ class UpstreamPlan(Struct):
     _like: UpstreamPlan | None = None
     grpc: bool = False
     retry: RetryPolicy | None = None
+    #: The cluster's own policy that `retry` was made of, None if it had none.
+    cluster_retry: RetryPolicy | None = None
     #: The status of the answer when it takes too long.
     timeout_status: int = 504
     tells_attempts: bool = False
@@ -109,6 +111,7 @@ class UpstreamPlan(Struct):
             self,
             grpc=self.grpc,
             retry=self.retry,
+            cluster_retry=self.cluster_retry,
             timeout_status=self.timeout_status,
             tells_attempts=self.tells_attempts,
             tells_timeouts=self.tells_timeouts,
@@ -205,14 +208,19 @@ def plan_upstream(
     formatter: NameFormatter | None,
     keep: bool,
     response_key: int = 0,
+    cluster_retry: RetryPolicy | None = None,
 ) -> UpstreamPlan:
     """Finish a copy of `head` for the upstream, to `keep` it if nothing speaks against it.
 
-    A head that will get a generated request id has `REQUEST_ID_HOLE` as the value of x-request-id.
+    `cluster_retry` is the cluster's own retry policy. A head that will get a generated request id has
+    `REQUEST_ID_HOLE` as the value of x-request-id.
     """
     retry = None
-    if action.retry_policy is not None or not RETRY_FIELDS.isdisjoint(head.headers):
-        retry = policy_for(action.retry_policy, head)
+    policy = action.retry_policy
+    if cluster_retry is not None:
+        policy = in_place_of(policy, cluster_retry)
+    if policy is not None or not RETRY_FIELDS.isdisjoint(head.headers):
+        retry = policy_for(policy, head)
     head = head.copy()
     headers = head.headers
     timeout = _timeout(head, action, respect_expected_timeout)
@@ -271,6 +279,7 @@ def plan_upstream(
         response_key,
         grpc=is_grpc(headers.get("content-type", "")),
         retry=retry,
+        cluster_retry=cluster_retry,
         timeout_status=timeout_status,
         tells_attempts=route.virtual_host.include_request_attempt_count,
         tells_timeouts=route.virtual_host.include_is_timeout_retry_header,

@@ -75,6 +75,8 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
         http2=choice.http2,
         auto_sni=choice.auto_sni,
         hash_policy=choice.hash_policy,
+        retry_policy=choice.retry_policy,
+        mirrors=choice.mirrors,
         dns=dns,
         bind=_bind(message, path, ctx),
         keepalive=_keepalive(message),

@@ -277,6 +277,10 @@ class ClusterConfig(Struct, frozen=True):
     auto_sni: AutoSni | None = None
     #: A `proxy.router.hash_policy.HashPolicy` that takes the place of the route's, or None.
     hash_policy: Any = None
+    #: A `proxy.router.retry_policy.RetryPolicy` that takes the place of the route's, or None.
+    retry_policy: Any = None
+    #: `proxy.router.mirror_policy.MirrorPolicy`s that take the place of the route's, if there are any.
+    mirrors: tuple[Any, ...] = ()
     dns: DnsConfig | None = None
     bind: BindConfig | None = None
     keepalive: KeepaliveConfig | None = None

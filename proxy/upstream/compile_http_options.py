@@ -34,6 +34,8 @@ class HttpChoice(NamedTuple):
     http2: Http2Options = Http2Options()
     auto_sni: AutoSni | None = None
     hash_policy: HashPolicy | None = None
+    retry_policy: Any = None
+    mirrors: tuple[Any, ...] = ()
 
 
 def compile_http_options(message: Any, path: str, ctx: CompileContext) -> HttpChoice:
@@ -89,13 +91,32 @@ def _typed(options: Any, message: Any, cluster_path: str, path: str, ctx: Compil
     for index, entry in enumerate(options.http_filters):
         if type_name_of(entry.typed_config.type_url) != _UPSTREAM_CODEC:
             ctx.problem(f"{path}.http_filters[{index}]", "upstream HTTP filters are not supported")
-    for name in ("outlier_detection", "retry_policy", "header_validation_config"):
+    for name in ("outlier_detection", "header_validation_config"):
         if options.HasField(name):
             ctx.problem(f"{path}.{name}", "is not supported")
-    if options.request_mirror_policies:
-        ctx.problem(f"{path}.request_mirror_policies", "is not supported")
     choice = _choice(protocol, options, config, inner, ctx, message, cluster_path)
-    return choice._replace(hash_policy=compile_hash_policy(options.hash_policy, f"{path}.hash_policy", ctx))
+    return choice._replace(
+        hash_policy=compile_hash_policy(options.hash_policy, f"{path}.hash_policy", ctx),
+        retry_policy=_retry_policy(options, f"{path}.retry_policy", ctx),
+        mirrors=_mirrors(options.request_mirror_policies, f"{path}.request_mirror_policies", ctx),
+    )
+
+
+def _retry_policy(options: Any, path: str, ctx: CompileContext) -> Any:
+    if not options.HasField("retry_policy"):
+        return None
+    from proxy.router.retry_policy import compile_retry_policy  # few clusters have one
+
+    return compile_retry_policy(options.retry_policy, path, ctx)
+
+
+def _mirrors(messages: Any, path: str, ctx: CompileContext) -> tuple[Any, ...]:
+    if not messages:
+        return ()
+    from proxy.router.mirror_policy import compile_mirror_policies  # few clusters have any
+
+    # Envoy does not look here whether the clusters exist.
+    return compile_mirror_policies(messages, path, ctx, None)
 
 
 def _choice(

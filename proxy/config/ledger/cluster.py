@@ -191,10 +191,9 @@ envoy.config.core.v3.UpstreamHttpProtocolOptions
 
 envoy.extensions.upstreams.http.v3.HttpProtocolOptions
   + common_http_protocol_options explicit_http_config use_downstream_protocol_config auto_config
-  + upstream_http_protocol_options hash_policy
+  + upstream_http_protocol_options hash_policy retry_policy request_mirror_policies
   - every 5xx counts as an error of the host: outlier_detection
-  - comes with retries: retry_policy
-  - http_filters header_validation_config request_mirror_policies
+  - http_filters header_validation_config
 
 envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig
   + http_protocol_options http2_protocol_options

@@ -17,6 +17,7 @@ from proxy.router.retry_policy import (
     RetryPolicy,
     back_off,
     compile_retry_policy,
+    in_place_of,
     policy_for,
     reset_wait,
     wants_retry_of_reset,
@@ -216,3 +217,11 @@ def test_early_data_is_sent_again_by_who_sent_it() -> None:
     chosen = policy_for(policy, request(early_data="1"))
     assert chosen is not None
     assert chosen.status_codes == {429}
+
+
+def test_a_cluster_leaves_the_route_its_times_and_hedging() -> None:
+    own = compiled(retry_on="5xx", num_retries=3, per_try_timeout="9s", per_try_idle_timeout="9s")
+    assert in_place_of(None, own) == replace(own, per_try_timeout=0.0, per_try_idle_timeout=0.0)
+    route = replace(compiled(retry_on="reset", per_try_timeout="1s"), hedges=True)
+    expected = replace(own, per_try_timeout=1.0, per_try_idle_timeout=0.0, hedges=True)
+    assert in_place_of(route, own) == expected

@@ -195,3 +195,23 @@ def test_options_of_another_protocol_are_refused():
     other = {"x": {"@type": PRESERVE_CASE}}
     ((path, _),) = problems(typed_extension_protocol_options=other)
     assert path == "c.typed_extension_protocol_options['x']"
+
+
+HTTP1 = {"explicit_http_config": {"http_protocol_options": {}}}
+
+
+def test_policies_of_the_cluster_are_compiled():
+    config = compiled(
+        **typed(
+            retry_policy={"retry_on": "5xx", "num_retries": 3},
+            request_mirror_policies=[{"cluster": "elsewhere"}],
+            **HTTP1,
+        )
+    )
+    assert config.retry_policy.most_retries == 3
+    assert [one.cluster for one in config.mirrors] == ["elsewhere"]
+
+
+def test_no_policy_is_not_the_same_as_an_empty_one():
+    assert compiled(**typed(**HTTP1)).retry_policy is None
+    assert compiled(**typed(retry_policy={}, **HTTP1)).retry_policy is not None
