@@ -94,6 +94,10 @@ _PATTERNS: Final = (
     ("envoy.worker_id", r"^listener_manager\.worker_((\d+)\.)"),
     ("envoy.worker_id", r"^thread_local_cluster_manager\.worker_((\d+)\.)"),
     ("envoy.rds_route_config", r"^http\.PART\.rds\.(([\w.-]+)\.)\w+?$"),
+    (
+        "envoy.rbac_policy_name",
+        r"^http\.PART\.rbac\.(?:PART\.)?policy\.((PART)\.)(allowed|shadow_allowed|denied|shadow_denied)$",
+    ),
 )
 
 _SHAPES: Final = (
@@ -123,11 +127,13 @@ _SHAPES: Final = (
     ("envoy.local_listener_ratelimit_prefix", "listener_local_ratelimit.$.**"),
     ("envoy.dns_filter_prefix", "dns_filter.$.**"),
     ("envoy.connection_limit_prefix", "connection_limit.$.**"),
+    ("envoy.rbac_prefix", "$.rbac.**"),
 )
 
 
 def _default_rules() -> list[_Rule]:
     rules = [_by_pattern(tag, pattern) for tag, pattern in _PATTERNS]
+    rules.append(_by_pattern("envoy.rbac_http_prefix", r"^http\.PART\.rbac\.((PART)\.)", never="policy"))
     rules.append(_by_pattern("envoy.listener_address", r"^listener\.((ADDRESS|PART)\.)", never="admin"))
     rules.extend(_by_parts(tag, shape) for tag, shape in _SHAPES)
     return rules

@@ -227,6 +227,7 @@ class StreamInfo:
     #: a body) from the same IP by the same route to the same host, and the same whole response. None if unknown.
     kept_key: tuple[Any, ...] | None = None
 
+    route: Any = None  # proxy.router.route.Route, if a filter that looks at it has asked
     route_metadata: Any = None  # envoy.config.core.v3.Metadata of the route
     virtual_host_metadata: Any = None
     access_log_type: str = "NotSet"  # envoy.data.accesslog.v3.AccessLogType without its punctuation

@@ -52,6 +52,8 @@ envoy.filters.http.per_route extensions.filters.http.basic_auth.v3 basic_auth Ba
 envoy.filters.http extensions.filters.http.buffer.v3 buffer Buffer
 envoy.filters.http extensions.filters.http.csrf.v3 csrf CsrfPolicy
 envoy.filters.http.per_route extensions.filters.http.csrf.v3 csrf CsrfPolicy
+envoy.filters.http extensions.filters.http.rbac.v3 rbac RBAC
+envoy.filters.http.per_route extensions.filters.http.rbac.v3 rbac RBACPerRoute
 envoy.filters.http extensions.filters.http.grpc_web.v3 grpc_web GrpcWeb
 envoy.filters.http extensions.filters.http.grpc_http1_bridge.v3 config Config
 envoy.filters.http extensions.filters.http.grpc_http1_reverse_bridge.v3 config FilterConfig
@@ -338,6 +340,7 @@ _SITES: dict[str, tuple[str, ...]] = {
         "envoy.filters.udp_listener",
     ),
     "envoy.config.overload.v3.ResourceMonitor.typed_config": ("envoy.resource_monitors",),
+    "envoy.config.rbac.v3.Permission.uri_template": ("envoy.path.match",),
     "envoy.config.route.v3.FilterConfig.config": _PER_ROUTE,
     "envoy.config.route.v3.InternalRedirectPolicy.predicates": ("envoy.internal_redirect_predicates",),
     "envoy.config.route.v3.RetryPolicy.retry_host_predicate": ("envoy.retry_host_predicates",),

@@ -77,6 +77,7 @@ _HTTP: Final[Mapping[str, str]] = {
             ("health_check.v3.HealthCheck", "health_check"),
             ("local_ratelimit.v3.LocalRateLimit", "local_ratelimit"),
             ("on_demand.v3.OnDemand", "on_demand"),
+            ("rbac.v3.RBAC", "rbac"),
             ("router.v3.Router", "router"),
             ("wasm.v3.Wasm", "istio"),
         )
@@ -105,6 +106,7 @@ _HTTP_OF_ROUTE: Final[Mapping[str, str]] = {
         ("header_mutation.v3.HeaderMutationPerRoute", "header_mutation.v3.HeaderMutation"),
         ("local_ratelimit.v3.LocalRateLimit", "local_ratelimit.v3.LocalRateLimit"),
         ("on_demand.v3.PerRouteConfig", "on_demand.v3.OnDemand"),
+        ("rbac.v3.RBACPerRoute", "rbac.v3.RBAC"),
         ("stateful_session.v3.StatefulSessionPerRoute", "stateful_session.v3.StatefulSession"),
     )
 }

@@ -48,6 +48,7 @@ class Route(Struct):
     include_attempt_count_in_response: bool = False
     rate_limits: RateLimits = ()
     include_vh_rate_limits: bool = False
+    ignores_path_parameters: bool = False
 
     @property
     def reads_facts(self) -> bool:
@@ -114,6 +115,7 @@ def compile_route(
         virtual_host.include_attempt_count_in_response,
         rate_limits(message.route.rate_limits, f"{path}.route.rate_limits", ctx),
         message.route.include_vh_rate_limits.value,
+        table.ignore_path_parameters,
     )
 
 

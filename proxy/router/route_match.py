@@ -135,13 +135,14 @@ def _compile_text(specifier: str, text: str, *, case_sensitive: bool) -> _PathTe
 
 def _stripping(kind: PathKind, text: str, test: Callable[[str], bool]) -> Callable[[str], bool]:
     if kind is PathKind.PREFIX:
-        return lambda path: _without_parameters(path).startswith(text)
+        return lambda path: without_parameters(path).startswith(text)
     if kind is PathKind.EXACT:
-        return lambda path: _without_parameters(path) == text
-    return lambda path: test(_without_parameters(path))
+        return lambda path: without_parameters(path) == text
+    return lambda path: test(without_parameters(path))
 
 
-def _without_parameters(path: str) -> str:
+def without_parameters(path: str) -> str:
+    """A path without what follows a `;` in its segments."""
     return _PARAMETERS.sub("", path) if ";" in path else path
 
 

@@ -56,7 +56,10 @@ RULES: dict[str, Json] = {
     "port": {"policies": {"p": policy({"destination_port_range": {"start": 1, "end": 2}})}},
     "denied": {
         "action": "DENY",
-        "policies": {"other": policy({"destination_port": 1}), "my policy": policy(None, {"source_ip": LOOPBACK})},
+        "policies": {
+            "other": policy({"destination_port": 1}),
+            " my  \tpolicy é": policy(None, {"source_ip": LOOPBACK}),
+        },
     },
     "nobody": {},
     "logged": {"action": "LOG", "policies": {"p": policy({"not_rule": {"url_path": {"path": {"exact": "/"}}}})}},

@@ -26,44 +26,9 @@ envoy.extensions.filters.network.rbac.v3.RBAC
   + rules shadow_rules shadow_rules_stat_prefix stat_prefix enforcement_type delay_deny
   - matcher shadow_matcher
 
-envoy.config.rbac.v3.RBAC
-  + action policies
-  - audit_logging_options
-
-envoy.config.rbac.v3.Policy
-  + permissions principals
-  - CEL expressions are not supported: condition checked_condition cel_config
-
-envoy.config.rbac.v3.Permission
-  + and_rules or_rules any url_path destination_ip destination_port destination_port_range metadata not_rule
-  + requested_server_name sourced_metadata
-  - the RBAC network filter knows no headers: header uri_template
-  - matcher
-
-envoy.config.rbac.v3.Permission.Set
-  + rules
-
-envoy.config.rbac.v3.Principal
-  + and_ids or_ids any authenticated source_ip direct_remote_ip remote_ip url_path metadata filter_state not_id
-  + sourced_metadata
-  - the RBAC network filter knows no headers: header
-  - custom
-
-envoy.config.rbac.v3.Principal.Set
-  + ids
-
-envoy.config.rbac.v3.Principal.Authenticated
-  + principal_name
-
-envoy.config.rbac.v3.SourcedMetadata
-  + metadata_matcher metadata_source
-
 envoy.type.v3.Int32Range
   + start end
 
 envoy.type.v3.TokenBucket
   + max_tokens tokens_per_fill fill_interval
-
-envoy.type.matcher.v3.PathMatcher
-  ~ a connection has no path: path
 """

@@ -9,6 +9,7 @@ from envoy.service.auth.v3 import external_auth_pb2
 from google.protobuf.message import DecodeError
 from msgspec import Struct
 
+from proxy.base.metadata import with_values
 from proxy.base.response_flags import ResponseFlag
 from proxy.base.services import WorkerServices
 from proxy.base.stats import StatGroup
@@ -17,7 +18,6 @@ from proxy.base.value_matchers import compile_metadata_matcher
 from proxy.config.context import CompileContext
 from proxy.filters.api import DataGate, ListenerFacts, NetworkFilterFactory, Pending, Undecided
 from proxy.filters.check_request import CheckFields, check_request
-from proxy.filters.network.rbac_rules import with_values
 from proxy.formatter.json_value import plain_value
 from proxy.grpc_client.client import GrpcClient
 from proxy.grpc_client.config import GrpcServiceConfig, compile_grpc_service

@@ -13,6 +13,7 @@ from proxy.base.stream_info import ConnectionInfo
 from proxy.config.context import CompileContext
 from proxy.filters.api import ListenerFacts, NetworkFilterFactory
 from proxy.filters.http.istio import NO_METRICS, check_wasm
+from proxy.filters.rbac.principals import principal_names
 
 PEER_PRINCIPAL: Final = "io.istio.peer_principal"
 LOCAL_PRINCIPAL: Final = "io.istio.local_principal"
@@ -41,9 +42,7 @@ class AuthnFilter:
 
 def _principal(der: bytes) -> str:
     """The first URI of a certificate that is a SPIFFE ID, "" if there is none."""
-    from proxy.filters.network.rbac_rules import principal_names  # loads the certificate parser
-
-    return next((name for name in principal_names(der) if name.startswith(_SPIFFE)), "") if der else ""
+    return next((uri for uri in principal_names(der).uris if uri.startswith(_SPIFFE)), "")
 
 
 def _nothing(message: Any, path: str, ctx: CompileContext) -> None:

@@ -10,13 +10,15 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from proxy.base.metadata import with_values
 from proxy.base.services import WorkerServices
-from proxy.base.stats import StatGroup
-from proxy.base.stream_info import ConnectionInfo
+from proxy.base.stream_info import ConnectionInfo, StreamInfo
 from proxy.config.context import CompileContext
 from proxy.config.durations import seconds
 from proxy.filters.api import ListenerFacts, NetworkFilterFactory
-from proxy.filters.network.rbac_rules import LOG, Rules, compile_rules, with_values
+from proxy.filters.rbac.rules import compile_rules
+from proxy.filters.rbac.stats import DecisionStats, dotted
+from proxy.filters.rbac.verdict import COMMON_NAMESPACE, HINT, Judge, Verdict
 
 NAMESPACE: Final = "envoy.filters.network.rbac"
 _CONTINUOUS: Final = 1
@@ -27,72 +29,51 @@ class RbacConfig(Struct, frozen=True):
 
     stat_prefix: str
     shadow_prefix: str
-    rules: Rules | None
-    shadow_rules: Rules | None
+    rules: Judge | None
+    shadow_rules: Judge | None
     delay: float
-
-
-class RbacStats(StatGroup):
-    """`<stat_prefix>.rbac.*`."""
-
-    COUNTERS = ("allowed", "denied")
-
-    allowed: int
-    denied: int
-
-
-class ShadowStats(StatGroup):
-    """`<stat_prefix>.rbac.<shadow_rules_stat_prefix>.*`."""
-
-    COUNTERS = ("shadow_allowed", "shadow_denied")
-
-    shadow_allowed: int
-    shadow_denied: int
 
 
 class RbacFilter:
     """The gate; see `proxy.filters.api.ConnectionGate`. Asked when the TLS handshake is over."""
 
-    def __init__(self, config: RbacConfig, stats: RbacStats, shadow_stats: ShadowStats) -> None:
+    def __init__(self, config: RbacConfig, stats: DecisionStats) -> None:
         self._rules = config.rules
         self._shadow_rules = config.shadow_rules
         self._shadow_prefix = config.shadow_prefix
         self._stats = stats
-        self._shadow_stats = shadow_stats
         self.reject_delay = config.delay
 
     def on_new_connection(self, connection: ConnectionInfo) -> bool:
         """Judge by the shadow rules, which only count, then by the rules."""
         if self._shadow_rules is not None:
-            self._note_shadow(connection, self._shadow_rules)
-        rules = self._rules
-        if rules is None:
+            self._note_shadow(connection, self._shadow_rules(_stream(connection)))
+        if self._rules is None:
             return True
-        allowed, policy, matched = rules.judge(connection)
-        if rules.action == LOG:
+        verdict = self._rules(_stream(connection))
+        self._stats.count(verdict)
+        if verdict.hint is not None:
             connection.dynamic_metadata = with_values(
-                connection.dynamic_metadata, "envoy.common", {"access_log_hint": matched}
+                connection.dynamic_metadata, COMMON_NAMESPACE, {HINT: verdict.hint}
             )
-        if allowed:
-            self._stats.allowed += 1
+        if verdict.allowed:
             return True
-        self._stats.denied += 1
-        name = "_".join(policy.split()) if policy else "none"
-        connection.termination_details = f"rbac_access_denied_matched_policy[{name}]"
+        connection.termination_details = f"rbac_access_denied_matched_policy[{verdict.label}]"
         connection.local_close_reason = "rbac_deny_close"
         return False
 
-    def _note_shadow(self, connection: ConnectionInfo, rules: Rules) -> None:
-        allowed, policy, _ = rules.judge(connection)
-        if allowed:
-            self._shadow_stats.shadow_allowed += 1
-        else:
-            self._shadow_stats.shadow_denied += 1
-        prefix = self._shadow_prefix
-        values = {f"{prefix}shadow_engine_result": "allowed" if allowed else "denied"}
-        if policy:
-            values[f"{prefix}shadow_effective_policy_id"] = policy
+    def _note_shadow(self, connection: ConnectionInfo, verdict: Verdict) -> None:
+        self._stats.count_shadow(verdict)
+        values = verdict.told(self._shadow_prefix, "shadow")
         connection.dynamic_metadata = with_values(connection.dynamic_metadata, NAMESPACE, values)
+
+
+def _stream(connection: ConnectionInfo) -> StreamInfo:
+    """The connection as rules look at it."""
+    info = StreamInfo(connection, connection.start_time)
+    metadata: dict[str, Any] = {**connection.dynamic_metadata}
+    info.dynamic_metadata = metadata
+    return info
 
 
 def _compile(message: Any, path: str, ctx: CompileContext) -> RbacConfig:
@@ -109,24 +90,16 @@ def _compile(message: Any, path: str, ctx: CompileContext) -> RbacConfig:
     )
 
 
-def _rules(message: Any, name: str, path: str, ctx: CompileContext) -> Rules | None:
+def _rules(message: Any, name: str, path: str, ctx: CompileContext) -> Judge | None:
     if not message.HasField(name):
         return None
-    return compile_rules(getattr(message, name), f"{path}.{name}", ctx)
+    return compile_rules(getattr(message, name), f"{path}.{name}", ctx, http=False)
 
 
 def _create(config: RbacConfig, services: WorkerServices, listener: ListenerFacts) -> RbacFilter:
     del listener
-    prefix = _dotted(config.stat_prefix) + "rbac."
-    return RbacFilter(
-        config,
-        services.stats.shared(RbacStats, prefix),
-        services.stats.shared(ShadowStats, prefix + _dotted(config.shadow_prefix)),
-    )
-
-
-def _dotted(prefix: str) -> str:
-    return prefix if not prefix or prefix.endswith(".") else prefix + "."
+    prefix = f"{dotted(config.stat_prefix)}rbac."
+    return RbacFilter(config, DecisionStats(services.stats, prefix, "", config.shadow_prefix))
 
 
 FACTORY = NetworkFilterFactory(

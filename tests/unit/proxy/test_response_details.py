@@ -31,7 +31,7 @@ WITHOUT = ("proxy/hcm/discovered_filter.py", "proxy/hcm/http2_lifetime.py")
 
 def base(code: str) -> str:
     """The code without what varies: `upstream_reset{overflow}` → `upstream_reset`."""
-    name = code.partition("{")[0]
+    name = re.split(r"[{[]", code, maxsplit=1)[0]
     return "codec_error:" if name.startswith("codec_error:") else name
 
 

@@ -37,6 +37,18 @@ from proxy.config.context import CompileContext
             "http.user_agent.downstream_cx_total",
             {"http_user_agent": "ios", "http_conn_manager_prefix": "in"},
         ),
+        ("http.in.rbac.allowed", "http.rbac.allowed", {"http_conn_manager_prefix": "in"}),
+        (
+            "http.in.rbac.sh.policy.ns[a]-rule[0].shadow_denied",
+            "http.rbac.policy.shadow_denied",
+            {"http_conn_manager_prefix": "in", "rbac_http_prefix": "sh", "rbac_policy_name": "ns[a]-rule[0]"},
+        ),
+        (
+            "http.in.rbac.policy.p.denied",
+            "http.rbac.policy.denied",
+            {"http_conn_manager_prefix": "in", "rbac_policy_name": "p"},
+        ),
+        ("n.rbac.shadow_allowed", "rbac.shadow_allowed", {"rbac_prefix": "n"}),
         (
             "listener.127.0.0.1_80.downstream_cx_total",
             "listener.downstream_cx_total",

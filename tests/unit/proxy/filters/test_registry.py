@@ -61,6 +61,7 @@ def test_each_filter_with_a_config_for_routes_is_found_by_its_type() -> None:
         "header_mutation.v3.HeaderMutationPerRoute",
         "local_ratelimit.v3.LocalRateLimit",
         "on_demand.v3.PerRouteConfig",
+        "rbac.v3.RBACPerRoute",
         "stateful_session.v3.StatefulSessionPerRoute",
     )
     found = {http_filter_of_route_type(prefix + name) for name in of_routes}

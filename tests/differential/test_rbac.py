@@ -1,0 +1,677 @@
+"""The rbac filter: who may ask for what, what it says of it, and the configs of routes."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+
+from tests.support.certs import Authority, Issued
+from tests.support.configs import (
+    ROUTER,
+    Json,
+    bootstrap,
+    cluster,
+    connection_manager,
+    file_log,
+    listener,
+    route,
+    typed,
+    virtual_host,
+)
+from tests.support.differential import Pair, same_verdict
+from tests.support.managers import LOG, Case, get, managers, managers_fixture, post, same_everywhere
+from tests.support.origin import HELLO
+
+RBAC: Final = "envoy.extensions.filters.http.rbac.v3.RBAC"
+NAME: Final = "envoy.filters.http.rbac"
+TLS: Final = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+TEMPLATE: Final = "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig"
+ROUTER_FILTER: Final = {"name": "router", "typed_config": typed(ROUTER)}
+LOGGED: Final = (
+    f"{LOG} %RESPONSE_CODE_DETAILS(ALLOW_WHITESPACES)% "
+    "%DYNAMIC_METADATA(envoy.filters.http.rbac)% %DYNAMIC_METADATA(envoy.common)% "
+    "%DYNAMIC_METADATA(envoy.filters.network.rbac)%"
+)
+
+
+def rbac(**fields: Any) -> Json:
+    return {"name": NAME, "typed_config": typed(RBAC, **fields)}
+
+
+def manager(*filters: Json, **fields: Any) -> Json:
+    return {"http_filters": [*filters, ROUTER_FILTER], **fields}
+
+
+def policy(permission: Json | None = None, principal: Json | None = None) -> Json:
+    """In the form in which Istio writes them."""
+    permission, principal = permission or {"any": True}, principal or {"any": True}
+    return {
+        "permissions": [{"and_rules": {"rules": [permission]}}],
+        "principals": [{"and_ids": {"ids": [principal]}}],
+    }
+
+
+def rules(action: str = "ALLOW", **policies: Json) -> Json:
+    return {"action": action, "policies": policies}
+
+
+def anyone(*permissions: Json) -> Json:
+    return {"permissions": list(permissions), "principals": [{"any": True}]}
+
+
+def either(*permissions: Json) -> Json:
+    return {"or_rules": {"rules": list(permissions)}}
+
+
+def path(**pattern: Any) -> Json:
+    return {"url_path": {"path": pattern}}
+
+
+def header(name: str, **match: Any) -> Json:
+    return {"header": {"name": name, **match}}
+
+
+def template(text: str) -> Json:
+    config = typed(TEMPLATE, path_template=text)
+    return {"uri_template": {"name": "uri-template", "typed_config": config}}
+
+
+def cidr(prefix: str, length: int) -> Json:
+    return {"address_prefix": prefix, "prefix_len": length}
+
+
+ADMIN: Final = {"policies": {"admin only": anyone(path(prefix="/admin"))}, "action": "DENY"}
+EVERYONE: Final = rules(everyone=policy())
+PLACES: Final = either(
+    path(exact="/exact"),
+    path(prefix="/prefix/"),
+    path(suffix="/suffix"),
+    path(contains="cont?ains"),
+    path(safe_regex={"regex": "/re[0-9]+"}),
+    path(exact="/FOLDED", ignore_case=True),
+    template("/path/template/*"),
+    template("/**/tail"),
+    header(":path", string_match={"suffix": "?whole"}),
+)
+
+
+def allowing(*permissions: Json, **fields: Any) -> Json:
+    return manager(rbac(rules={"policies": {"p": anyone(*permissions)}}, **fields))
+
+
+HEADERS: Final[dict[str, Json]] = {
+    "exact": {"string_match": {"exact": "a"}},
+    "not_exact": {"string_match": {"exact": "a"}, "invert_match": True},
+    "folded": {"string_match": {"exact": "A", "ignore_case": True}},
+    "joined": {"string_match": {"exact": "a,b"}},
+    "prefix": {"string_match": {"prefix": "a"}},
+    "contains": {"string_match": {"contains": ","}},
+    "regex": {"string_match": {"safe_regex": {"regex": "[ab]"}}},
+    "not_regex": {"string_match": {"safe_regex": {"regex": "[ab]"}}, "invert_match": True},
+    "present": {"present_match": True},
+    "absent": {"present_match": False},
+    "not_present": {"present_match": True, "invert_match": True},
+    "empty": {"string_match": {"exact": ""}, "treat_missing_header_as_empty": True},
+    "not_empty": {
+        "string_match": {"exact": "x"},
+        "treat_missing_header_as_empty": True,
+        "invert_match": True,
+    },
+    "range": {"range_match": {"start": 1, "end": 10}},
+    "not_range": {"range_match": {"start": 1, "end": 10}, "invert_match": True},
+}
+HEADER_MANAGERS: Final = {
+    **{f"header_{name}": allowing(header("x-a", **match)) for name, match in HEADERS.items()},
+    **{
+        f"deny_{name}": manager(rbac(rules=rules("DENY", p=anyone(header("x-a", **match)))))
+        for name, match in HEADERS.items()
+    },
+}
+PER_ROUTE: Final = "envoy.extensions.filters.http.rbac.v3.RBACPerRoute"
+
+
+def of_route(**fields: Any) -> Json:
+    return {"typed_per_filter_config": {NAME: typed(PER_ROUTE, **fields)}}
+
+
+ROUTES: Final = [
+    {**route(prefix="/open"), **of_route()},
+    {**route(prefix="/closed"), **of_route(rbac={"rules": {}})},
+    {**route(prefix="/nothing"), **of_route(rbac={})},
+    {
+        **route(prefix="/told"),
+        **of_route(
+            rbac={
+                "rules": rules(of_route=policy(path(exact="/told/yes"))),
+                "shadow_rules": rules("DENY", shadow=policy(path(prefix="/told"))),
+                "rules_stat_prefix": "route_",
+                "shadow_rules_stat_prefix": "route_shadow_",
+                "track_per_rule_stats": True,
+            }
+        ),
+    },
+    {
+        **route(prefix="/meta"),
+        "metadata": {"filter_metadata": {"mine": {"who": "me", "list": ["a", "b"], "deep": {"er": 1}}}},
+    },
+    {"match": {"prefix": "/direct"}, "direct_response": {"status": 204}},
+    {"match": {"prefix": "/redirect"}, "redirect": {"path_redirect": "/"}},
+    route(prefix="/"),
+]
+
+
+def of_metadata(**fields: Any) -> Json:
+    matcher = {"filter": "mine", "path": [{"key": "who"}], "value": {"string_match": {"exact": "me"}}}
+    return {"sourced_metadata": {"metadata_matcher": {**matcher, **fields}, "metadata_source": "ROUTE"}}
+
+
+MANAGERS: Final[dict[str, Json]] = {
+    "deny": manager(rbac(rules=ADMIN)),
+    "places": allowing(PLACES),
+    "empty": manager(rbac(rules={})),
+    "empty_deny": manager(rbac(rules={"action": "DENY"})),
+    "empty_log": manager(rbac(rules={"action": "LOG"})),
+    "idle": manager(rbac()),
+    "shadow": manager(
+        rbac(
+            shadow_rules=rules(shadowed=policy(path(prefix="/a"))),
+            shadow_rules_stat_prefix="istio_dry_run_allow_",
+        )
+    ),
+    "both": manager(
+        rbac(
+            rules=rules(real=policy(path(prefix="/a")), second=policy(path(prefix="/b"))),
+            rules_stat_prefix="mine",
+            shadow_rules=rules("DENY", **{"the shadow": policy(path(prefix="/a/b"))}),
+            shadow_rules_stat_prefix="theirs.",
+            track_per_rule_stats=True,
+        )
+    ),
+    "log": manager(rbac(rules=rules("LOG", logged=policy(path(prefix="/a"))))),
+    "shadow_log": manager(rbac(shadow_rules=rules("LOG", logged=policy(path(prefix="/a"))))),
+    "names": manager(
+        rbac(
+            rules={
+                "action": "DENY",
+                "policies": {
+                    " two  blanks\tand a tab ": anyone(path(prefix="/blanks")),
+                    "ns[foo]-policy[httpbin-1]-rule[0]": anyone(path(prefix="/istio")),
+                    "a.b:c": anyone(path(prefix="/dots")),
+                    "é": anyone(path(prefix="/accent")),
+                },
+            },
+            track_per_rule_stats=True,
+        )
+    ),
+    "order": manager(
+        rbac(
+            rules={
+                "action": "DENY",
+                "policies": {name: anyone({"any": True}) for name in ("b", "B", "a", "aa", "é", "Z")},
+            }
+        )
+    ),
+    "chain": manager(
+        rbac(rules=ADMIN),
+        rbac(rules=rules(allowed=policy(either(path(prefix="/a"), path(prefix="/admin"))))),
+        rbac(rules=rules("LOG", logged=policy(header("x-a", present_match=True)))),
+    ),
+    "sees_shadow": manager(
+        rbac(
+            shadow_rules=rules(first=policy(path(prefix="/a"))),
+            shadow_rules_stat_prefix="one_",
+            rules=rules(
+                told=policy(
+                    None,
+                    {"metadata": {
+                        "filter": NAME,
+                        "path": [{"key": "one_shadow_effective_policy_id"}],
+                        "value": {"string_match": {"exact": "first"}},
+                    }},
+                )
+            ),
+        )
+    ),
+    "sees_earlier": manager(
+        rbac(shadow_rules=rules(first=policy(path(prefix="/a"))), shadow_rules_stat_prefix="one_"),
+        rbac(
+            rules=rules(
+                told=policy(
+                    None,
+                    {"metadata": {
+                        "filter": NAME,
+                        "path": [{"key": "one_shadow_effective_policy_id"}],
+                        "value": {"string_match": {"exact": "first"}},
+                    }},
+                )
+            ),
+        ),
+    ),
+    "methods": allowing(
+        {"and_rules": {"rules": [
+            either(*(header(":method", string_match={"exact": method}) for method in ("GET", "PUT"))),
+            {"not_rule": header(":authority", string_match={"exact": "evil.com", "ignore_case": True})},
+            {"not_rule": either(path(exact="/private"), header("x-forbidden", present_match=True))},
+        ]}}
+    ),
+    "host": allowing(header("host", string_match={"prefix": "example."})),
+    "ports": allowing({"destination_port": 1}, {"destination_port_range": {"start": 1, "end": 65536}}),
+    "no_port": allowing({"destination_port": 1}),
+    "to": allowing({"destination_ip": cidr("127.0.0.0", 8)}),
+    "to_other": allowing({"destination_ip": cidr("10.0.0.0", 8)}, {"destination_ip": cidr("::", 0)}),
+    "remote": manager(
+        rbac(rules=rules(p=policy(None, {"remote_ip": cidr("10.1.0.0", 16)}))),
+        use_remote_address=True,
+        xff_num_trusted_hops=1,
+    ),
+    "remote_v6": manager(
+        rbac(rules=rules(p=policy(None, {"remote_ip": cidr("2001:db8::", 32)}))),
+        use_remote_address=True,
+        xff_num_trusted_hops=1,
+    ),
+    "direct_remote": manager(
+        rbac(rules=rules(p=policy(None, {"direct_remote_ip": cidr("127.0.0.1", 32)}))),
+        use_remote_address=True,
+        xff_num_trusted_hops=1,
+    ),
+    "source": manager(
+        rbac(rules=rules(p=policy(None, {"source_ip": cidr("127.0.0.1", 32)}))),
+        use_remote_address=True,
+        xff_num_trusted_hops=1,
+    ),
+    "sni": allowing({"requested_server_name": {"exact": ""}}),
+    "tls": manager(rbac(rules=rules(p=policy(None, {"authenticated": {}})))),
+    "principal_header": manager(
+        rbac(rules=rules(p=policy(None, {"not_id": header("x-a", string_match={"exact": "a"})})))
+    ),
+    "principal_path": manager(rbac(rules=rules(p=policy(None, path(prefix="/a"))))),
+    "state": manager(
+        rbac(rules=rules(p=policy(None, {"filter_state": {"key": "none", "string_match": {"exact": ""}}})))
+    ),
+    "route_metadata": allowing(of_metadata()),
+    "route_metadata_inverted": allowing(of_metadata(invert=True)),
+    "route_metadata_list": allowing(
+        of_metadata(path=[{"key": "list"}], value={"list_match": {"one_of": {"string_match": {"exact": "b"}}}})
+    ),
+    "route_metadata_deep": allowing(
+        of_metadata(path=[{"key": "deep"}, {"key": "er"}], value={"double_match": {"exact": 1}})
+    ),
+    "dynamic": allowing(
+        {"metadata": {"filter": "mine", "path": [{"key": "who"}], "value": {"present_match": True}}}
+    ),
+    "dynamic_inverted": allowing(
+        {"metadata": {
+            "filter": "mine", "path": [{"key": "who"}], "value": {"string_match": {"exact": "a"}}, "invert": True,
+        }}
+    ),
+    "routes": manager(
+        rbac(
+            rules=rules(own=policy(path(suffix="/yes"))),
+            rules_stat_prefix="own_",
+            shadow_rules_stat_prefix="own_shadow_",
+        )
+    ),
+}  # fmt: skip
+pair = managers_fixture({**MANAGERS, **HEADER_MANAGERS}, routes=ROUTES, log=LOGGED)
+
+
+def count(name: str) -> str:
+    return f"http.{name}.rbac."
+
+
+def cases(name: str, *targets: str) -> list[Case]:
+    return [(name, get(target), HELLO) for target in targets]
+
+
+@pytest.mark.parametrize(
+    ("name", "targets"),
+    [
+        ("deny", ("/", "/admin", "/admin/x?y", "/Admin", "/a?/admin", "//admin", "/./admin", "/%61dmin")),
+        ("empty", ("/",)),
+        ("empty_deny", ("/",)),
+        ("empty_log", ("/",)),
+        ("idle", ("/",)),
+        ("shadow", ("/a", "/b")),
+        ("both", ("/a", "/a/b", "/b", "/c")),
+        ("log", ("/a", "/b")),
+        ("shadow_log", ("/a", "/b")),
+        ("names", ("/blanks", "/istio", "/dots", "/accent", "/")),
+        ("order", ("/",)),
+        ("chain", ("/a", "/admin", "/b")),
+        ("sees_shadow", ("/a", "/b")),
+        ("sees_earlier", ("/a", "/b")),
+        ("routes", ("/yes", "/no", "/open", "/closed/yes", "/nothing", "/told/yes", "/told/no", "/direct/yes",
+                    "/direct", "/redirect", "/redirect/yes")),
+        ("ports", ("/",)),
+        ("no_port", ("/",)),
+        ("to", ("/",)),
+        ("to_other", ("/",)),
+        ("sni", ("/",)),
+        ("tls", ("/",)),
+        ("principal_path", ("/a", "/b")),
+        ("state", ("/",)),
+        ("route_metadata", ("/meta", "/", "/direct")),
+        ("route_metadata_inverted", ("/meta", "/", "/direct")),
+        ("route_metadata_list", ("/meta", "/")),
+        ("route_metadata_deep", ("/meta", "/")),
+        ("dynamic", ("/",)),
+        ("dynamic_inverted", ("/",)),
+    ],
+)  # fmt: skip
+def test_what_is_decided_counted_and_told(pair: Pair, name: str, targets: tuple[str, ...]) -> None:
+    with pair.same_stats(count(name), f"http.{name}.downstream_rq_"):
+        same_everywhere(pair, cases(name, *targets))
+
+
+def test_paths_are_compared_without_query_and_fragment(pair: Pair) -> None:
+    targets = (
+        *("/exact", "/exact?a=b", "/exact?", "/exact/", "/exact;x=y", "/exac%74", "/EXACT"),
+        *("/prefix/", "/prefix", "/prefix/a?b", "/x/suffix", "/x/suffix?y", "/x?/suffix"),
+        *("/contains", "/cont?ains", "/re12", "/re", "/re12?3", "/folded", "/Folded?x"),
+        *(
+            "/path/template/a",
+            "/path/template/a?b=c",
+            "/path/template/a/b",
+            "/path/template/",
+            "/path/template/a;b",
+        ),
+        *(
+            "/a/b/tail",
+            "/tail",
+            "/a/tail?x",
+            "/a/tail/x",
+            "/what?whole",
+            "/what?not",
+            "*",
+            "http://example.com/exact",
+        ),
+    )
+    with pair.same_stats(count("places")):
+        outcomes = same_everywhere(pair, cases("places", *targets))
+    assert {200, 403} <= {outcome.status for outcome in outcomes}
+
+
+LINES: Final[tuple[tuple[str, ...], ...]] = (
+    (),
+    ("x-a: a",),
+    ("x-a: b",),
+    ("x-a:",),
+    ("x-a: x",),
+    ("x-a: A",),
+    ("x-a: a", "x-a: b"),
+    ("x-a: x", "x-a: a"),
+    ("x-a: a,b",),
+    ("x-a: 5",),
+    ("x-a: 5", "x-a: 50"),
+    ("x-a: 50", "x-a: 60"),
+)
+
+
+@pytest.mark.parametrize("name", HEADERS)
+@pytest.mark.parametrize("kind", ["header", "deny"])
+def test_headers_may_be_missing_or_come_twice(pair: Pair, name: str, kind: str) -> None:
+    listener_name = f"{kind}_{name}"
+    with pair.same_stats(count(listener_name)):
+        same_everywhere(pair, [(listener_name, get("/", *lines), HELLO) for lines in LINES])
+
+
+def test_methods_and_hosts(pair: Pair) -> None:
+    sent = [
+        get("/"),
+        get("/", method="PUT"),
+        get("/", method="DELETE"),
+        get("/private?x"),
+        get("/", host="EVIL.com"),
+        get("/", host="evil.com:80"),
+        get("/", "x-forbidden: 1"),
+        post("/", b"body", method="PUT"),
+        post("/", b"body"),
+    ]
+    with pair.same_stats(count("methods"), count("host")):
+        same_everywhere(pair, [(name, one, HELLO) for one in sent for name in ("methods", "host")])
+
+
+def test_a_principal_by_header(pair: Pair) -> None:
+    sent = [get("/", *lines) for lines in LINES]
+    with pair.same_stats(count("principal_header")):
+        same_everywhere(pair, [("principal_header", one, HELLO) for one in sent])
+
+
+def test_clients_behind_other_proxies(pair: Pair) -> None:
+    addresses = (
+        "10.1.2.3",
+        "10.2.2.3",
+        "10.1.2.3, 1.1.1.1",
+        "1.1.1.1, 10.1.2.3",
+        "x",
+        "2001:db8::1",
+        "2001:db9::1",
+    )
+    names = ("remote", "remote_v6", "direct_remote", "source")
+    sent: list[Case] = [(name, get("/"), HELLO) for name in names]
+    sent += [(name, get("/", f"x-forwarded-for: {one}"), HELLO) for one in addresses for name in names]
+    with pair.same_stats(*map(count, names)):
+        same_everywhere(pair, sent)
+
+
+def test_a_grpc_client_is_told_in_its_own_way(pair: Pair) -> None:
+    fields = ("content-type: application/grpc", "te: trailers")
+    same_everywhere(
+        pair, [("deny", post("/admin", b"", *fields), HELLO), ("empty", post("/", b"xx", *fields), HELLO)]
+    )
+
+
+# -- principals of certificates
+
+ISTIO: Final = {
+    "exact": {"exact": "spiffe://cluster.local/ns/foo/sa/good"},
+    "prefix": {"prefix": "spiffe://cluster.local/"},
+    "suffix": {"suffix": "/sa/good"},
+    "namespace": {"safe_regex": {"regex": ".*/ns/foo/.*"}},
+    "dns": {"exact": "client.test"},
+    "subject": {"exact": "CN=spiffe://cluster.local/ns/foo/sa/good"},
+    "second": {"exact": "spiffe://second/one"},
+    "empty": {"exact": ""},
+    "any_name": {"safe_regex": {"regex": ".*"}},
+    "some_name": {"safe_regex": {"regex": ".+"}},
+}
+MTLS: Final = {
+    **{
+        name: manager(rbac(rules=rules(p=policy(None, {"authenticated": {"principal_name": match}}))))
+        for name, match in ISTIO.items()
+    },
+    **{
+        f"not_{name}": manager(
+            rbac(rules=rules(p=policy(None, {"not_id": {"authenticated": {"principal_name": match}}})))
+        )
+        for name, match in ISTIO.items()
+    },
+    "authenticated": manager(rbac(rules=rules(p=policy(None, {"authenticated": {}})))),
+    "sni": allowing({"requested_server_name": {"suffix": ".test"}}),
+}
+CLIENTS: Final[dict[str, tuple[str, ...]]] = {
+    "good": ("spiffe://cluster.local/ns/foo/sa/good", "client.test", "spiffe://second/one"),
+    "other": ("spiffe://cluster.local/ns/bar/sa/good",),
+    "dns": ("client.test",),
+    "address": ("127.0.0.1",),
+    "none": (),
+}
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("certs"))
+
+
+def transport(authority: Authority, issued: Issued) -> Json:
+    certificate = {
+        "certificate_chain": {"filename": str(issued.certificate)},
+        "private_key": {"filename": str(issued.key)},
+    }
+    common = {
+        "tls_certificates": [certificate],
+        "validation_context": {"trusted_ca": {"filename": str(authority.certificate)}},
+    }
+    return {"transport_socket": {"name": "tls", "typed_config": typed(TLS, common_tls_context=common)}}
+
+
+@pytest.fixture(scope="module")
+def encrypted(authority: Authority) -> Iterator[Pair]:
+    inspector = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
+    config = managers(MTLS, log=LOGGED)
+    issued = authority.issue("server.test")
+    for one in config["static_resources"]["listeners"]:
+        one["filter_chains"][0].update(transport(authority, issued))
+        if one["name"] == "sni":
+            one["listener_filters"] = [{"name": "tls_inspector", "typed_config": typed(inspector)}]
+    with Pair(config, listeners=list(MTLS)) as started:
+        yield started
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_whom_a_certificate_names(encrypted: Pair, authority: Authority, client: str) -> None:
+    names = CLIENTS[client]
+    context: ssl.SSLContext = authority.client_context(*((authority.issue(*names),) if names else ()))
+    sent: list[Case] = [(name, get("/"), HELLO) for name in MTLS]
+    with encrypted.same_stats(*map(count, MTLS)):
+        same_everywhere(encrypted, sent, tls=context, server_name="server.test")
+
+
+# -- beside other filters
+
+STATE: Final = "envoy.extensions.filters.network.set_filter_state.v3.Config"
+NETWORK_RBAC: Final = "envoy.extensions.filters.network.rbac.v3.RBAC"
+
+
+def behind(name: str, before: Json, *filters: Json, routes: list[Json] | None = None, **table: Any) -> Json:
+    config = {"name": "local", "virtual_hosts": [virtual_host(routes or [route()])], **table}
+    http = connection_manager(
+        config, stat_prefix=name, access_log=[file_log(LOGGED)], http_filters=[*filters, ROUTER_FILTER]
+    )
+    return listener([before, http], name)
+
+
+def network(type_name: str, **fields: Any) -> Json:
+    return {"name": "before", "typed_config": typed(type_name, **fields)}
+
+
+SHADOWED: Final = network(
+    NETWORK_RBAC,
+    stat_prefix="n",
+    shadow_rules={
+        "policies": {"of connections": {"permissions": [{"any": True}], "principals": [{"any": True}]}}
+    },
+)
+STATED: Final = network(
+    STATE,
+    on_new_connection=[
+        {
+            "object_key": "mine",
+            "factory_key": "envoy.string",
+            "format_string": {
+                "text_format_source": {"inline_string": "<%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%>"}
+            },
+        }
+    ],
+)
+OF_CONNECTION: Final = {
+    "metadata": {
+        "filter": "envoy.filters.network.rbac",
+        "path": [{"key": "shadow_effective_policy_id"}],
+        "value": {"string_match": {"exact": "of connections"}},
+    }
+}
+PARAMETERS: Final = rules(
+    "DENY",
+    p=anyone(
+        path(exact="/admin/do"), template("/template/*/x"), header(":path", string_match={"exact": "/raw;a"})
+    ),
+)
+
+
+def of_state(value: str) -> Json:
+    return rules(p=policy(None, {"filter_state": {"key": "mine", "string_match": {"exact": value}}}))
+
+
+BESIDE: Final = {
+    "metadata": behind("metadata", SHADOWED, rbac(rules=rules(p=policy(OF_CONNECTION)))),
+    "metadata_told": behind(
+        "metadata_told",
+        SHADOWED,
+        rbac(rules=rules("LOG", p=policy()), shadow_rules=rules(s=policy())),
+        rbac(rules=rules(p=policy(OF_CONNECTION))),
+    ),
+    "state": behind("state", STATED, rbac(rules=of_state("<127.0.0.1>"))),
+    "other_state": behind("other_state", STATED, rbac(rules=of_state("no"))),
+    "parameters": behind(
+        "parameters", SHADOWED, rbac(rules=PARAMETERS), ignore_path_parameters_in_path_matching=True
+    ),
+    "kept_parameters": behind("kept_parameters", SHADOWED, rbac(rules=PARAMETERS)),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def beside() -> Iterator[Pair]:
+    with Pair(bootstrap(list(BESIDE.values()), [cluster()]), listeners=list(BESIDE)) as started:
+        yield started
+
+
+@pytest.mark.parametrize("name", ["metadata", "metadata_told", "state", "other_state"])
+def test_what_network_filters_said_counts(beside: Pair, name: str) -> None:
+    with beside.same_stats(count(name)):
+        same_everywhere(beside, cases(name, "/"))
+
+
+@pytest.mark.parametrize("name", ["parameters", "kept_parameters"])
+def test_parameters_of_paths_are_ignored_where_routes_ignore_them(beside: Pair, name: str) -> None:
+    targets = (
+        *(
+            "/admin/do",
+            "/admin;x=y/do",
+            "/admin/do;x",
+            "/admin/do;x?y=z/w",
+            "/admin/do?;",
+            "/;/admin/do",
+            "/admin;/do;;",
+        ),
+        *("/template/a/x", "/template/a;b/x", "/template/;b/x", "/template/a/x;y?z", "/raw;a", "/raw;a?b"),
+    )
+    with beside.same_stats(count(name)):
+        same_everywhere(beside, cases(name, *targets))
+
+
+def validated(one: Json) -> Json:
+    http = connection_manager({"virtual_hosts": [virtual_host([route()])]}, http_filters=[one, ROUTER_FILTER])
+    config = bootstrap([listener([http])], [cluster()])
+    config["static_resources"]["listeners"][0]["address"]["socket_address"]["port_value"] = 1
+    return config
+
+
+@pytest.mark.parametrize(
+    ("policies", "accepted"),
+    [
+        ({"p": anyone({"any": False})}, False),
+        ({"p": anyone({})}, False),
+        ({"p": anyone()}, False),
+        ({"p": {"permissions": [{"any": True}]}}, False),
+        ({"p": anyone({"and_rules": {}})}, False),
+        ({"p": anyone({"destination_port": 70000})}, False),
+        ({"p": anyone({"destination_port_range": {"start": 2, "end": 2}})}, False),
+        ({"p": anyone({"destination_ip": {"address_prefix": "x"}})}, False),
+        ({"p": anyone(header(""))}, False),
+        ({"p": anyone(header("x", string_match={"safe_regex": {"regex": "("}}))}, False),
+        ({"p": anyone(template("no"))}, False),
+        ({"p": anyone(path(safe_regex={"regex": "("}))}, False),
+        ({"p": anyone({"url_path": {}})}, False),
+        ({"p": anyone(header("x"))}, True),
+        ({"": anyone({"any": True})}, True),
+        ({"p": policy(None, {"filter_state": {"key": "", "string_match": {"exact": "a"}}})}, False),
+        ({"p": policy(None, {"filter_state": {"key": "a"}})}, False),
+    ],
+)  # fmt: skip
+def test_both_refuse_the_same(policies: Json, accepted: bool) -> None:
+    config = validated(rbac(rules={"policies": policies}))
+    assert same_verdict(config, {"origin_port": 1})[0] is accepted

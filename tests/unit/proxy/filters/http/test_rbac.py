@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from envoy.config.core.v3 import base_pb2
+from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
+from google.protobuf import json_format
+
+from proxy.base.address import Address
+from proxy.base.stream_info import TlsInfo
+from proxy.config.context import CompileContext
+from proxy.filters.http import rbac
+from tests.support.filters import FilteredStream
+from tests.support.listeners import numbers, services
+
+DENIED = "rbac_access_denied_matched_policy"
+
+
+def policy(permission: Any = None, principal: Any = None) -> dict[str, Any]:
+    return {"permissions": [permission or {"any": True}], "principals": [principal or {"any": True}]}
+
+
+def path(**pattern: Any) -> dict[str, Any]:
+    return {"url_path": {"path": pattern}}
+
+
+def compiled(problems: list[str] | None = None, **fields: Any) -> rbac.RbacConfig:
+    message = json_format.ParseDict(fields, rbac_pb2.RBAC())
+    config: rbac.RbacConfig = rbac.FACTORY.compile(message, "rbac", context := CompileContext())
+    if problems is None:
+        assert not context.problems
+    else:
+        problems += context.problems
+    return config
+
+
+def of_route(**fields: Any) -> Any:
+    message = json_format.ParseDict(fields, rbac_pb2.RBACPerRoute())
+    assert rbac.FACTORY.compile_route is not None
+    config = rbac.FACTORY.compile_route(message, "route", context := CompileContext())
+    assert not context.problems
+    return config
+
+
+class RoutedStream(FilteredStream):
+    """With a route."""
+
+    routed: Any = None
+
+    @property
+    def route(self) -> Any:
+        return self.routed
+
+
+class Guarded:
+    """Requests through one filter."""
+
+    def __init__(self, config: rbac.RbacConfig) -> None:
+        self.services = services()
+        assert rbac.FACTORY.create is not None
+        self.make: Any = rbac.FACTORY.create(config, self.services, "http.x.")
+
+    def ask(
+        self, target: str = "/", *, overrides: Any = None, route: Any = None, **facts: Any
+    ) -> RoutedStream:
+        stream = RoutedStream(self.make, overrides=overrides)
+        stream.routed = route
+        fields = facts.pop("fields", {})
+        for name, value in facts.items():
+            setattr(stream.info if hasattr(type(stream.info), name) else stream.info.connection, name, value)
+        stream.begin(end_stream=True, method="GET", path=target, **fields)
+        assert bool(stream.replies) is not bool(stream.request)
+        return stream
+
+    def refusal(self, target: str = "/", **facts: Any) -> str:
+        return "".join(self.ask(target, **facts).replies)
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        return {name.removeprefix("http.x.rbac."): value for name, value in numbers(self.services).items()}
+
+
+def test_a_refusal_names_the_policy_that_denied() -> None:
+    guarded = Guarded(
+        compiled(rules={"action": "DENY", "policies": {"my policy": policy(path(prefix="/a"))}})
+    )
+    assert guarded.refusal("/a?b") == f"{DENIED}[my_policy]"
+    assert guarded.refusal("/b?/a") == ""
+    assert guarded.numbers == {"allowed": 1, "denied": 1}
+
+
+def test_a_refusal_says_that_nothing_allowed_the_request() -> None:
+    guarded = Guarded(compiled(rules={"policies": {"p": policy(path(exact="/a"))}}))
+    assert guarded.refusal("/b") == f"{DENIED}[none]"
+    stream = guarded.ask("/b")
+    assert stream.response_head.status == 403
+    assert stream.response_body == b"RBAC: access denied"
+
+
+def test_the_first_policy_by_name_counts() -> None:
+    both = {"action": "DENY", "policies": {"b": policy(), "a": policy(), "c": policy()}}
+    assert Guarded(compiled(rules=both)).refusal() == f"{DENIED}[a]"
+
+
+@pytest.mark.parametrize(
+    ("permission", "permitted"),
+    [
+        ({"header": {"name": "x-a", "string_match": {"exact": "a"}}}, True),
+        ({"header": {"name": "x-b", "string_match": {"exact": "a"}}}, False),
+        ({"not_rule": {"header": {"name": "x-b", "present_match": True}}}, True),
+        ({"header": {"name": ":path", "string_match": {"suffix": "?q"}}}, True),
+        (path(exact="/users/1"), True),
+        ({"and_rules": {"rules": [path(prefix="/users"), {"any": True}, {"destination_port": 22000}]}}, True),
+        ({"and_rules": {"rules": [path(prefix="/users"), {"destination_port": 1}, {"any": True}]}}, False),
+        ({"or_rules": {"rules": [{"destination_port": 1}, path(suffix="/1")]}}, True),
+        ({"or_rules": {"rules": [{"destination_port": 1}, {"any": True}]}}, True),
+        ({"destination_ip": {"address_prefix": "127.0.0.0", "prefix_len": 8}}, True),
+        ({"requested_server_name": {"exact": ""}}, True),
+        ({"metadata": {"filter": "f", "path": [{"key": "k"}], "value": {"present_match": True}}}, False),
+    ],
+)  # fmt: skip
+def test_permissions(permission: dict[str, Any], permitted: bool) -> None:
+    guarded = Guarded(compiled(rules={"policies": {"p": policy(permission)}}))
+    assert (guarded.refusal("/users/1?q", fields={"x_a": "a"}) == "") is permitted
+
+
+def test_templates_of_paths() -> None:
+    of = "type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig"
+    template = {"uri_template": {"name": "t", "typed_config": {"@type": of, "path_template": "/users/*"}}}
+    guarded = Guarded(compiled(rules={"policies": {"p": policy(template)}}))
+    assert guarded.refusal("/users/1?q/r") == ""
+    assert guarded.refusal("/users/1/2")
+
+
+def test_parameters_of_a_path_are_ignored_where_the_route_ignores_them() -> None:
+    guarded = Guarded(compiled(rules={"action": "DENY", "policies": {"p": policy(path(exact="/a/b"))}}))
+    assert guarded.refusal("/a;x/b;y?z") == ""
+    assert guarded.refusal("/a;x/b;y?z", route=SimpleNamespace(ignores_path_parameters=True))
+
+
+def test_metadata_of_the_route() -> None:
+    matcher = {"filter": "f", "path": [{"key": "k"}], "value": {"string_match": {"exact": "v"}}}
+    sourced = {"sourced_metadata": {"metadata_source": "ROUTE", "metadata_matcher": matcher}}
+    guarded = Guarded(compiled(rules={"policies": {"p": policy(sourced)}}))
+    metadata = json_format.ParseDict({"filter_metadata": {"f": {"k": "v"}}}, base_pb2.Metadata())
+    assert guarded.refusal(route=SimpleNamespace(metadata=metadata)) == ""
+    assert guarded.refusal(route=SimpleNamespace(metadata=None))
+    assert guarded.refusal()
+
+
+def test_the_client_is_told_from_its_connection() -> None:
+    def allows(kind: str) -> bool:
+        principal = {kind: {"address_prefix": "10.0.0.0", "prefix_len": 8}}
+        guarded = Guarded(compiled(rules={"policies": {"p": policy(None, principal)}}))
+        return not guarded.refusal(remote_address=Address("10.1.2.3", 0))
+
+    assert allows("remote_ip")
+    assert not allows("direct_remote_ip")
+    assert not allows("source_ip")
+
+
+def test_objects_of_the_stream_come_before_those_of_its_connection() -> None:
+    principal = {"filter_state": {"key": "k", "string_match": {"exact": "v"}}}
+    guarded = Guarded(compiled(rules={"policies": {"p": policy(None, principal)}}))
+    assert guarded.refusal(filter_state={"k": "v"}) == ""
+    assert guarded.refusal(filter_state={"k": "w"})
+    assert guarded.refusal()
+
+
+def test_a_certificate_without_names_has_an_empty_one() -> None:
+    def allows(**name: Any) -> bool:
+        principal = {"authenticated": {"principal_name": name}}
+        guarded = Guarded(compiled(rules={"policies": {"p": policy(None, principal)}}))
+        return not guarded.refusal(tls=TlsInfo())
+
+    assert allows(exact="")
+    assert not allows(prefix="spiffe://")
+
+
+def test_shadow_rules_tell_what_they_would_have_done() -> None:
+    guarded = Guarded(
+        compiled(
+            rules={"policies": {"real": policy()}},
+            shadow_rules={"action": "DENY", "policies": {"tried": policy(path(exact="/a"))}},
+            shadow_rules_stat_prefix="istio_ext_authz_",
+            track_per_rule_stats=True,
+        )
+    )
+    told = guarded.ask("/a").info.dynamic_metadata
+    assert told == {
+        rbac.NAMESPACE: {
+            "istio_ext_authz_shadow_engine_result": "denied",
+            "istio_ext_authz_shadow_effective_policy_id": "tried",
+            "enforced_engine_result": "allowed",
+            "enforced_effective_policy_id": "real",
+        }
+    }
+    told = guarded.ask("/b").info.dynamic_metadata
+    assert told is not None
+    assert "istio_ext_authz_shadow_effective_policy_id" not in told[rbac.NAMESPACE]
+    assert guarded.numbers == {
+        "allowed": 2,
+        "policy.real.allowed": 2,
+        "istio_ext_authz_.shadow_allowed": 1,
+        "istio_ext_authz_.shadow_denied": 1,
+        "istio_ext_authz_.policy.tried.shadow_denied": 1,
+    }
+
+
+def test_what_others_have_told_stays() -> None:
+    guarded = Guarded(compiled(rules={"action": "LOG", "policies": {"p": policy(path(exact="/a"))}}))
+    for target, hint in (("/a", True), ("/b", False)):
+        known = {rbac.NAMESPACE: {"x": 1}, "envoy.common": {"y": 2}}
+        told = guarded.ask(target, dynamic_metadata=known).info.dynamic_metadata
+        assert told is not None
+        assert told["envoy.common"] == {"y": 2, "access_log_hint": hint}
+        assert told[rbac.NAMESPACE]["x"] == 1
+        assert told[rbac.NAMESPACE]["enforced_engine_result"] == "allowed"
+
+
+def test_a_route_replaces_the_rules_and_not_the_counters() -> None:
+    guarded = Guarded(compiled(rules={}, rules_stat_prefix="mine"))
+    assert guarded.refusal()
+    for config in (of_route(), of_route(rbac={}), of_route(rbac={"rules": {"action": "DENY"}})):
+        assert guarded.refusal(overrides={"filter0": config}) == ""
+    assert guarded.numbers == {"mine.denied": 1, "mine.allowed": 1}
+
+
+def test_without_rules_there_is_nothing_to_do() -> None:
+    assert rbac.FACTORY.idle is not None
+    assert rbac.FACTORY.idle(compiled())
+    assert not rbac.FACTORY.idle(compiled(rules={}))
+    assert not rbac.FACTORY.idle(compiled(shadow_rules={}))
+
+
+def test_at_the_front_of_the_chain_only_refused_requests_get_a_filter() -> None:
+    guarded = Guarded(compiled(rules={"action": "DENY", "policies": {"p": policy(path(exact="/a"))}}))
+    passing = guarded.ask("/b")
+    assert guarded.make.gate(passing, "filter0") is None
+    refused = guarded.ask("/a")
+    make = guarded.make.gate(refused, "filter0")
+    stream = FilteredStream(make)
+    stream.begin(end_stream=True)
+    assert stream.replies == [f"{DENIED}[p]"]
+    assert guarded.numbers == {"allowed": 2, "denied": 2}
+
+
+def test_what_is_refused() -> None:
+    def refused(**fields: Any) -> list[str]:
+        problems: list[Any] = []
+        compiled(problems, rules={"policies": {"p": {**policy(), **fields}}})
+        return [str(problem) for problem in problems]
+
+    assert "CEL" in refused(condition={"id": "1"})[0]
+    assert "matcher extensions" in refused(permissions=[{"matcher": {"name": "x"}}])[0]
+    assert "principal extensions" in refused(principals=[{"custom": {"name": "x"}}])[0]
