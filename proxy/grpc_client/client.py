@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead
 from proxy.base.services import WorkerServices
@@ -18,10 +16,7 @@ from proxy.router.upstream_head import SingleHead
 from proxy.router.upstream_request import UpstreamRequest
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.host import Host
-from proxy.upstream.pool.base import ConnectionIds
-from proxy.upstream.pool.choice import make_pool
-
-_IDS_KEY = "grpc_client.connection_ids"
+from proxy.upstream.pool.own import OwnPools
 
 
 class GrpcClient:
@@ -30,7 +25,7 @@ class GrpcClient:
     def __init__(self, config: GrpcServiceConfig, services: WorkerServices) -> None:
         self.config = config
         self._services = services
-        self._ids: ConnectionIds = services.shared.setdefault(_IDS_KEY, ConnectionIds())
+        self._pools = OwnPools(services)
 
     def call(self, path: str, message: bytes, connection: ConnectionInfo, user: CallUser) -> UnaryCall | None:
         """Call the method `path` ("/package.Service/Method") for a client's `connection`.
@@ -45,7 +40,7 @@ class GrpcClient:
         cluster, host, info = found
         call = UnaryCall(user, info, self.config, services.timers)
         call.request = self._request(call, path, cluster, host)
-        call.send(message, self._make_pool)
+        call.send(message, self._pools)
         return None if call.over else call
 
     def stream(self, path: str, connection: ConnectionInfo, user: StreamUser) -> StreamingCall | None:
@@ -57,7 +52,7 @@ class GrpcClient:
         cluster, host, info = found
         call = StreamingCall(user, info)
         call.request = self._request(call, path, cluster, host)
-        call.start(self._make_pool)
+        call.start(self._pools)
         return None if call.over else call
 
     def _find(self, connection: ConnectionInfo) -> tuple[Cluster, Host, StreamInfo] | str:
@@ -100,10 +95,3 @@ class GrpcClient:
         if config.timeout:
             headers.set("x-envoy-expected-rq-timeout-ms", str(round(config.timeout * 1000)))
         return RequestHead("POST", path, config.authority, headers, protocol="HTTP/2")
-
-    def _make_pool(self, cluster: Cluster, host: Host, key: Any) -> Any:
-        """See `PoolLookup`."""
-        services = self._services
-        pool = make_pool(services.loop, services.timers, cluster, host, key, self._ids)
-        host.pools[key] = pool
-        return pool
