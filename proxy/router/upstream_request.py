@@ -20,6 +20,7 @@ from proxy.router.response_stats import Charges
 from proxy.upstream.cluster import Cluster
 from proxy.upstream.cluster_config import UpstreamProtocol
 from proxy.upstream.host import Host
+from proxy.upstream.outlier.error_matcher import judged_by
 from proxy.upstream.pool.api import (
     FOR_HTTP2_CLIENTS,
     FOR_RAW_BYTES,
@@ -391,7 +392,12 @@ class UpstreamRequest:
             self.charges.count(self._charged, status)
         outcomes = self.host.outcomes
         if outcomes is not None:
-            outcomes.responded(self._judged_status(response) if self.grpc else status)
+            if self.grpc:
+                status_for_host = self._judged_status(response)
+            else:
+                is_error = self.cluster.config.error_matcher
+                status_for_host = status if is_error is None else judged_by(is_error, response.head)
+            outcomes.responded(status_for_host)
         if status >= 500:
             self.host.stats.rq_error += 1
         elif self.grpc:

@@ -77,6 +77,7 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
         hash_policy=choice.hash_policy,
         retry_policy=choice.retry_policy,
         mirrors=choice.mirrors,
+        error_matcher=choice.error_matcher,
         dns=dns,
         bind=_bind(message, path, ctx),
         keepalive=_keepalive(message),

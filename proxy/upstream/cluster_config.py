@@ -18,6 +18,7 @@ from proxy.upstream.host import NO_LOCALITY, Health, Host, Locality
 from proxy.upstream.host_set import AssignmentPolicy
 from proxy.upstream.lb.api import LbConfig
 from proxy.upstream.outlier.config import OutlierConfig
+from proxy.upstream.outlier.error_matcher import ErrorMatcher
 
 _MATCH_NAMESPACE: Final = "envoy.transport_socket_match"
 
@@ -281,6 +282,8 @@ class ClusterConfig(Struct, frozen=True):
     retry_policy: Any = None
     #: `proxy.router.mirror_policy.MirrorPolicy`s that take the place of the route's, if there are any.
     mirrors: tuple[Any, ...] = ()
+    #: Tells which responses are errors to `outlier`; None for those with a status of 500 or more.
+    error_matcher: ErrorMatcher | None = None
     dns: DnsConfig | None = None
     bind: BindConfig | None = None
     keepalive: KeepaliveConfig | None = None

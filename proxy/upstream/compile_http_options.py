@@ -16,6 +16,7 @@ from proxy.config.runtime_guards import RESPONSE_HEADERS_COUNT, RESPONSE_HEADERS
 from proxy.router.hash_policy import HashPolicy, compile_hash_policy
 from proxy.upstream.cluster_config import AutoSni, Http1Options, UpstreamProtocol
 from proxy.upstream.fields import wrapped
+from proxy.upstream.outlier.error_matcher import ErrorMatcher, compile_error_matcher
 
 _KEY: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _PRESERVE_CASE: Final = "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"
@@ -36,6 +37,7 @@ class HttpChoice(NamedTuple):
     hash_policy: HashPolicy | None = None
     retry_policy: Any = None
     mirrors: tuple[Any, ...] = ()
+    error_matcher: ErrorMatcher | None = None
 
 
 def compile_http_options(message: Any, path: str, ctx: CompileContext) -> HttpChoice:
@@ -91,14 +93,18 @@ def _typed(options: Any, message: Any, cluster_path: str, path: str, ctx: Compil
     for index, entry in enumerate(options.http_filters):
         if type_name_of(entry.typed_config.type_url) != _UPSTREAM_CODEC:
             ctx.problem(f"{path}.http_filters[{index}]", "upstream HTTP filters are not supported")
-    for name in ("outlier_detection", "header_validation_config"):
-        if options.HasField(name):
-            ctx.problem(f"{path}.{name}", "is not supported")
+    if options.HasField("header_validation_config"):
+        ctx.problem(f"{path}.header_validation_config", "is not supported")
+    errors = None
+    if options.HasField("outlier_detection"):
+        inner_path = f"{path}.outlier_detection.error_matcher"
+        errors = compile_error_matcher(options.outlier_detection.error_matcher, inner_path, ctx)
     choice = _choice(protocol, options, config, inner, ctx, message, cluster_path)
     return choice._replace(
         hash_policy=compile_hash_policy(options.hash_policy, f"{path}.hash_policy", ctx),
         retry_policy=_retry_policy(options, f"{path}.retry_policy", ctx),
         mirrors=_mirrors(options.request_mirror_policies, f"{path}.request_mirror_policies", ctx),
+        error_matcher=errors,
     )
 
 

@@ -192,8 +192,25 @@ envoy.config.core.v3.UpstreamHttpProtocolOptions
 envoy.extensions.upstreams.http.v3.HttpProtocolOptions
   + common_http_protocol_options explicit_http_config use_downstream_protocol_config auto_config
   + upstream_http_protocol_options hash_policy retry_policy request_mirror_policies
-  - every 5xx counts as an error of the host: outlier_detection
+  + outlier_detection
   - http_filters header_validation_config
+
+envoy.extensions.upstreams.http.v3.HttpProtocolOptions.OutlierDetection
+  + error_matcher
+
+envoy.config.common.matcher.v3.MatchPredicate
+  + or_match and_match not_match any_match http_response_headers_match
+  ~ only fields of responses are looked at, as in Envoy: http_request_headers_match
+  ~ only fields of responses are looked at, as in Envoy: http_request_trailers_match
+  ~ only fields of responses are looked at, as in Envoy: http_response_trailers_match
+  ~ only fields of responses are looked at, as in Envoy: http_request_generic_body_match
+  ~ only fields of responses are looked at, as in Envoy: http_response_generic_body_match
+
+envoy.config.common.matcher.v3.MatchPredicate.MatchSet
+  + rules
+
+envoy.config.common.matcher.v3.HttpHeadersMatch
+  + headers
 
 envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig
   + http_protocol_options http2_protocol_options
