@@ -272,6 +272,8 @@ def _downstream(message: Any, path: str, ctx: CompileContext) -> DownstreamTlsCo
 def _upstream(message: Any, path: str, ctx: CompileContext, default_alpn: Sequence[str]) -> UpstreamTlsConfig:
     if len(message.sni) > 255:
         ctx.problem(f"{path}.sni", "value length must be at most 255 bytes")
+    if "\0" in message.sni:
+        ctx.problem(f"{path}.sni", "SNI names containing NULL-byte are not allowed")
     context = TlsContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     common, at = message.common_tls_context, f"{path}.common_tls_context"
@@ -314,7 +316,8 @@ class _Validation:
         self.checks, self._bundle = compile_peer_checks(message, path, ctx)
         self._authorities = self._read("trusted_ca", ctx)
         self._revocations = self._read("crl", ctx)
-        self._system = message.HasField("system_root_certs")
+        # They stand in for authorities of one's own, and are not trusted beside them.
+        self._system = message.HasField("system_root_certs") and not message.HasField("trusted_ca")
         self._spiffe = message.HasField("custom_validator_config")
         self.trusts = self.checks.authorities or self._spiffe
         #: Whether a client is asked for a certificate.
@@ -323,6 +326,13 @@ class _Validation:
         self._accepts_any = self.asks and (self.checks.lenient or not self.trusts)
         if self._accepts_any and not openssl.AVAILABLE:
             ctx.problem(path, f"peers without a trusted_ca, or ACCEPT_UNTRUSTED: {openssl.UNAVAILABLE}")
+        if not self.trusts and message.HasField("crl"):
+            ctx.problem(f"{path}.crl", "Failed to load CRL without trusted CA")
+        if not self.trusts and message.allow_expired_certificate:
+            ctx.problem(
+                f"{path}.allow_expired_certificate",
+                "Certificate validity period is always ignored without trusted CA",
+            )
         if self.checks.names and not self.trusts:
             ctx.problem(
                 path, "verifying names of certificates without a trusted CA is insecure and not allowed"
@@ -363,7 +373,9 @@ def _apply_common(
     default_alpn: Sequence[str] = (),
 ) -> None:
     apply_parameters(context, common.tls_params, f"{path}.tls_params", ctx, default_maximum)
-    alpn = [name for name in common.alpn_protocols if name != _PEER_EXCHANGE] or list(default_alpn)
+    # Envoy joins the list by commas before it takes it apart, so one entry may name several.
+    named = ",".join(common.alpn_protocols).split(",") if common.alpn_protocols else []
+    alpn = [name for name in named if name != _PEER_EXCHANGE] or list(default_alpn)
     context.protocols = alpn
     if alpn:
         try:

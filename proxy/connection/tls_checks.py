@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 import ssl
 from collections.abc import Mapping
 from typing import Any, Final
@@ -22,6 +23,7 @@ from proxy.connection import openssl
 from proxy.connection.tls_errors import ChainRefused, NameMismatch, PeerRefused, PinMismatch
 from proxy.connection.tls_names import (
     NameTest,
+    all_names_of,
     any_matches,
     compile_name_tests,
     dns_name_matches,
@@ -33,6 +35,13 @@ _SPIFFE_SCHEME: Final = "spiffe://"
 #: `ssl` keeps the numbers of its encodings to itself.
 _ENCODING_DER: Final = 2
 _SHA256_BYTES: Final = 32
+_KEY_USAGE: Final = b"\x06\x03\x55\x1d\x0f"
+_CRITICAL: Final = b"\x01\x01\xff"
+_DIGITAL_SIGNATURE: Final = 0x80
+_KEY_ENCIPHERMENT: Final = 0x20
+#: The two spellings of `verify_certificate_hash`.
+_HEX: Final = re.compile("(?:[0-9A-Fa-f]{2})+", re.ASCII)
+_FINGERPRINT: Final = re.compile("[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})+", re.ASCII)
 _ACCEPT_UNTRUSTED: Final = 1  # CertificateValidationContext.TrustChainVerification
 _NO_ISSUER: Final = "X509_verify_cert: certificate verification error: unable to get local issuer certificate"
 
@@ -96,6 +105,8 @@ class PeerChecks(Struct, frozen=True):
             raise ChainRefused(_NO_ISSUER)  # what BoringSSL says of a chain that it may not follow
         if self.names:
             names = names_of(ssl_object.getpeercert())
+            if any(kind == "othername" for kind, _ in names):
+                names = all_names_of(der)
             if not any_matches(self.names, names):
                 words = "" if self.trust_domains is None else "SAN match"  # of Envoy's SPIFFE validator
                 raise NameMismatch([name for _, name in names], words)
@@ -160,6 +171,28 @@ def server_name_presented(ssl_object: ssl.SSLObject, name: str) -> bool:
     )
 
 
+def key_usage_fits(der: bytes, cipher: str, version: str) -> bool:
+    """Whether a certificate's key may be used as a cipher suite (OpenSSL's name) wants, as BoringSSL asks of
+    servers.
+
+    One that says nothing of its usage may be used for anything (RFC 5280, section 4.2.1.3). What is looked for is
+    the extension's identifier, wherever it stands: who puts those bytes elsewhere harms their own certificate.
+    """
+    at = der.find(_KEY_USAGE)
+    if at < 0:
+        return True
+    at += len(_KEY_USAGE)
+    if der.startswith(_CRITICAL, at):
+        at += len(_CRITICAL)
+    value = der[
+        at : at + 6
+    ]  # OCTET STRING with a BIT STRING: two bytes of each, unused bits, the first eight bits
+    if len(value) < 6 or value[0] != 0x04 or value[2] != 0x03:
+        return True
+    signs = version == "TLSv1.3" or "DHE-" in cipher
+    return bool(value[5] & (_DIGITAL_SIGNATURE if signs else _KEY_ENCIPHERMENT))
+
+
 def spki_digest(der: bytes) -> bytes:
     """SHA-256 of the public key of a certificate."""
     from cryptography import x509
@@ -203,10 +236,8 @@ def _may_sign(der: bytes) -> bool:
 def _hashes(values: Any, path: str, ctx: CompileContext) -> frozenset[bytes]:
     found = set()
     for i, text in enumerate(values):
-        try:
-            digest = bytes.fromhex(text.replace(":", ""))
-        except ValueError:
-            digest = b""
+        plain = text.replace(":", "") if _FINGERPRINT.fullmatch(text) else text
+        digest = bytes.fromhex(plain) if _HEX.fullmatch(plain) else b""
         if len(digest) != _SHA256_BYTES:
             ctx.problem(f"{path}[{i}]", f"Invalid hex-encoded SHA-256 {text}")
         found.add(digest)
@@ -220,7 +251,8 @@ def _spki_hashes(values: Any, path: str, ctx: CompileContext) -> frozenset[bytes
             digest = base64.b64decode(text, validate=True)
         except binascii.Error:
             digest = b""
-        if len(digest) != _SHA256_BYTES:
+        # Of several spellings that differ in bits without a meaning only one is right.
+        if len(digest) != _SHA256_BYTES or base64.b64encode(digest) != text.encode():
             ctx.problem(f"{path}[{i}]", f"Invalid base64-encoded SHA-256 {text}")
         found.add(digest)
     return frozenset(found)

@@ -42,6 +42,9 @@ _ALIASES: Final = frozenset(
     | {"AES", "AES128", "AES256", "AESGCM", "AES128GCM", "AES256GCM", "CHACHA20", "SHA", "SHA1", "PSK"}
 )
 
+#: Groups of equal preference are not nested, and each ends.
+_GROUPS: Final = re.compile(r"[^\[\]|]*(?:\[[^\[\]]*\][^\[\]|]*)*")
+
 #: `TlsParameters.TlsProtocol` → version; 0 (AUTO) means the default of the side.
 VERSIONS: Final = {
     1: ssl.TLSVersion.TLSv1,
@@ -58,13 +61,18 @@ def translate(suites: list[str]) -> tuple[str, list[str]]:
     """
     words: list[str] = []
     unknown: list[str] = []
-    for word in re.split(r"[:|\[\],\s]+", ":".join(suites)):
+    text = ":".join(suites)
+    if not _GROUPS.fullmatch(text):
+        return "", suites
+    for word in re.split(r"[:|\[\],\s]+", text):
         if not word:
             continue
         sign = word[0] if word[0] in "!-+" else ""
         name = word[len(sign) :]
         known = _BY_NAME.get(name)
-        if known is None and name not in _ALIASES:
+        if word == "DEFAULT":
+            name = "ALL"
+        elif word != "@STRENGTH" and known is None and not _ALIASES.issuperset(name.split("+")):
             unknown.append(word)
         words.append(sign + (known or name))
     return ":".join(words), unknown

@@ -14,6 +14,7 @@ _REASONS: Final = {
     "DECODE_ERROR": 137,
     "DECRYPTION_FAILED_OR_BAD_RECORD_MAC": 139,
     "HTTPS_PROXY_REQUEST": 155,
+    "KEY_USAGE_BIT_INCORRECT": 302,
     "HTTP_REQUEST": 156,
     "INVALID_ALPN_PROTOCOL": 269,
     "NO_APPLICATION_PROTOCOL": 307,
@@ -60,6 +61,7 @@ _REVOCATION_CODES: Final = frozenset({3, 23})
 SECRET_MISSING: Final = "TLS error: Secret is not supplied by SDS"  # noqa: S105  (a text)
 #: A client wants to know the status of our certificate, and policy demands a response that is not there.
 STAPLE_MISSING: Final = "CONNECTION_REJECTED"
+HANDSHAKE_FAILURE: Final = "SSLV3_ALERT_HANDSHAKE_FAILURE"
 NO_CERTIFICATE: Final = "PEER_DID_NOT_RETURN_A_CERTIFICATE"
 VERIFY_FAILED: Final = "CERTIFICATE_VERIFY_FAILED"
 
@@ -91,6 +93,22 @@ class ChainRefused(PeerRefused):
     """The chain is not what the validation context wants."""
 
 
+class HelloRefused(ssl.SSLError):
+    """A server has nothing in common with our hello: it alerts of a failed handshake before anything else."""
+
+    def __init__(self) -> None:
+        super().__init__(1, "hello refused")
+        self.reason = HANDSHAKE_FAILURE
+
+
+class KeyUsageRefused(ssl.SSLError):
+    """The key of the peer's certificate is not for what the agreed cipher suite does with it."""
+
+    def __init__(self) -> None:
+        super().__init__(1, "key usage bit incorrect")
+        self.reason = "KEY_USAGE_BIT_INCORRECT"
+
+
 def reason_name(error: BaseException) -> str:
     """BoringSSL's name of the failure, such as `WRONG_VERSION_NUMBER`; "" if this is no TLS error."""
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -114,6 +132,8 @@ def failure_reason(error: BaseException) -> str | None:
         if getattr(error, "verify_code", 0) in _REVOCATION_CODES:
             cause = f"certificate revocation check against provided CRLs failed: {cause}"
         text += f":verify cert failed: X509_verify_cert: certificate verification error: {cause}"
+    elif isinstance(error, HelloRefused):
+        text += f"|{_SSL_LIBRARY + 154}:SSL routines:OPENSSL_internal:HANDSHAKE_FAILURE_ON_CLIENT_HELLO"
     elif name == NO_CERTIFICATE:
         text += ":peer did not provide required client certificate"
     return f"{text}:TLS_error_end"

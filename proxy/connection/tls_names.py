@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -11,6 +12,14 @@ from proxy.config.context import CompileContext
 
 #: (kind, name) of one name in a certificate, as `ssl.SSLSocket.getpeercert` has it.
 _KINDS: Final = {1: "email", 2: "DNS", 3: "URI", 4: "IP Address"}
+
+#: Before the object identifier, the kind of a name of a type of its own.
+OTHER_NAME: Final = "othername:"
+_OID: Final = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+", re.ASCII)
+#: ASN.1 types of one byte a character, or UTF-8, and those that are shown as they are.
+_TEXT_TAGS: Final = frozenset({0x03, 0x04, 0x0C, 0x12, 0x13, 0x14, 0x16, 0x17, 0x18, 0x19, 0x1A, 0x1B})
+_BOOLEAN, _INTEGER, _NULL, _BMP = 0x01, 0x02, 0x05, 0x1E
+_LONG_LENGTH: Final = 0x80
 
 NameTest = tuple[str, Callable[[str], bool]]
 
@@ -22,8 +31,12 @@ def compile_name_tests(message: Any, path: str, ctx: CompileContext) -> tuple[Na
         at = f"{path}.match_typed_subject_alt_names[{i}]"
         kind = _KINDS.get(typed.san_type)
         if kind is None:
-            ctx.problem(f"{at}.san_type", "only EMAIL, DNS, URI and IP_ADDRESS are supported")
-            continue
+            # The rules of the proto leave no other type.
+            kind = f"{OTHER_NAME}{typed.oid}"
+            if not _OID.fullmatch(typed.oid):
+                ctx.problem(
+                    f"{at}.oid", "OTHER_NAME needs an object identifier such as 1.3.6.1.4.1.311.20.2.3"
+                )
         tests.append((kind, _compile_test(typed.matcher, kind, f"{at}.matcher", ctx)))
     if not tests:
         for i, matcher in enumerate(message.match_subject_alt_names):
@@ -40,6 +53,54 @@ def names_of(certificate: Mapping[str, Any] | None) -> list[tuple[str, str]]:
         (kind, _normal_ip(name) if kind == "IP Address" else name)
         for kind, name in certificate.get("subjectAltName", ())
     ]
+
+
+def all_names_of(der: bytes) -> list[tuple[str, str]]:
+    """Every (kind, name) of a certificate, those with a type of their own (`OTHER_NAME`) among them.
+
+    Names that have no text are left out.
+    """
+    from cryptography import x509  # few peers are known by such names
+
+    extensions = x509.load_der_x509_certificate(der).extensions
+    try:
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    kinds: dict[type, str] = {
+        x509.RFC822Name: "email",
+        x509.DNSName: "DNS",
+        x509.UniformResourceIdentifier: "URI",
+        x509.IPAddress: "IP Address",
+    }
+    found = []
+    for name in names:
+        if isinstance(name, x509.OtherName):
+            value = _asn1_text(name.value)
+            if value is not None:
+                found.append((f"{OTHER_NAME}{name.type_id.dotted_string}", value))
+        elif (kind := kinds.get(type(name))) is not None:
+            found.append((kind, str(name.value)))
+    return found
+
+
+def _asn1_text(der: bytes) -> str | None:
+    """The text of one ASN.1 value as Envoy matches it; None if it is of a type that has none."""
+    if len(der) < 2:
+        return None
+    tag, start = der[0], 2
+    if der[1] & _LONG_LENGTH:
+        start += der[1] & ~_LONG_LENGTH
+    content = der[start:]
+    if tag in _TEXT_TAGS:
+        return content.decode("latin-1")
+    if tag == _BMP:
+        return content.decode("utf-16-be", "replace").encode().decode("latin-1")
+    if tag == _INTEGER:
+        return str(int.from_bytes(content, signed=True))
+    if tag == _BOOLEAN:
+        return "true" if any(content) else "false"
+    return "" if tag == _NULL else None
 
 
 def any_matches(tests: tuple[NameTest, ...], names: list[tuple[str, str]]) -> bool:

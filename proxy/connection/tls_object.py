@@ -13,8 +13,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from proxy.connection import openssl
-from proxy.connection.tls_checks import PeerChecks, server_name_presented
-from proxy.connection.tls_errors import STAPLE_MISSING, NameMismatch, PeerRefused
+from proxy.connection.tls_checks import PeerChecks, key_usage_fits, server_name_presented
+from proxy.connection.tls_errors import (
+    HANDSHAKE_FAILURE,
+    STAPLE_MISSING,
+    HelloRefused,
+    KeyUsageRefused,
+    NameMismatch,
+    PeerRefused,
+    reason_name,
+)
 from proxy.connection.tls_names import names_of
 from proxy.connection.tls_stapling import StapleAction
 
@@ -47,6 +55,8 @@ class CheckedSslObject(ssl.SSLObject):
         """As the standard library's; raises a `PeerRefused` for a certificate that a check does not like."""
         try:
             super().do_handshake()
+            if not self.server_side:
+                self._check_key_usage()
             if self.checks is not None:
                 self.overlooked = self.checks.run(self)
             if self.checks_server_name and self.server_hostname:
@@ -59,6 +69,8 @@ class CheckedSslObject(ssl.SSLObject):
             self._note_staple()
             if self.staple_action == StapleAction.FAIL:
                 error.reason = STAPLE_MISSING
+            elif reason_name(error) == HANDSHAKE_FAILURE and not self.server_side and self.cipher() is None:
+                raise HelloRefused from error
             if self.on_failure is None:
                 raise
             self.on_failure(error)
@@ -81,6 +93,11 @@ class CheckedSslObject(ssl.SSLObject):
         session = self.session
         if session is not None and (session.has_ticket or session.id):
             sessions.append((self.server_hostname, session))
+
+    def _check_key_usage(self) -> None:
+        der, cipher = self.getpeercert(True), self.cipher()
+        if der and cipher and not key_usage_fits(der, cipher[0], self.version() or ""):
+            raise KeyUsageRefused
 
     def _check_wanted_name(self, name: str) -> None:
         if not server_name_presented(self, name):

@@ -10,6 +10,10 @@ from proxy.config.context import CompileContext
 from proxy.connection import openssl, tls_ciphers
 
 _CURVES: Final = {"P-256": "prime256v1", "P-384": "secp384r1", "P-521": "secp521r1"}
+#: What OpenSSL has besides, and Envoy's library has not.
+_UNKNOWN_CURVES: Final = frozenset({"P-224", "secp224r1", "X448", "x448"})
+#: Names of signature algorithms that OpenSSL spells in another way.
+_SIGNATURES: Final = {"rsa_pkcs1_sha1": "RSA+SHA1", "ecdsa_sha1": "ECDSA+SHA1"}
 
 
 def apply_parameters(
@@ -27,7 +31,7 @@ def apply_parameters(
         context.maximum_version = maximum
     ciphers = tls_ciphers.DEFAULT
     unknown: list[str] = []
-    if message.cipher_suites:
+    if any(message.cipher_suites):
         ciphers, unknown = tls_ciphers.translate(list(message.cipher_suites))
         if minimum < ssl.TLSVersion.TLSv1_2:
             ciphers += ":@SECLEVEL=0"  # OpenSSL's higher levels have no TLS 1.0 and 1.1 at all
@@ -51,7 +55,9 @@ def _apply_curves(context: ssl.SSLContext, message: Any, path: str, ctx: Compile
     if not names:
         return
     text = ":".join(names)
-    if openssl.AVAILABLE:
+    if not _UNKNOWN_CURVES.isdisjoint(text.split(":")):
+        known = False
+    elif openssl.AVAILABLE:
         known = openssl.set_groups(context, names)
     elif len(names) > 1:
         ctx.problem(f"{path}.ecdh_curves", f"a list of several: {openssl.UNAVAILABLE}")
@@ -74,7 +80,7 @@ def _apply_signature_algorithms(
         return
     if not openssl.AVAILABLE:
         ctx.problem(f"{path}.signature_algorithms", openssl.UNAVAILABLE)
-    elif not openssl.set_signature_algorithms(context, names):
+    elif not openssl.set_signature_algorithms(context, [_SIGNATURES.get(name, name) for name in names]):
         ctx.problem(
             f"{path}.signature_algorithms", f"Failed to initialize TLS signature algorithms {':'.join(names)}"
         )

@@ -66,8 +66,13 @@ class Authority:
         lasts: datetime.timedelta = datetime.timedelta(days=2),
         rsa_key: bool = False,
         must_staple: bool = False,
+        signs: bool = True,
     ) -> Issued:
-        """A leaf certificate; a name may be a DNS name, an IP address or a URI (`spiffe://...`)."""
+        """A leaf certificate; a name may be a DNS name, an IP or mail address, a URI (`spiffe://...`), or of a type
+        of its own (`<object identifier>=<text>`).
+
+        Without `signs` its key is not for signatures.
+        """
         key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey = (
             rsa.generate_private_key(65537, 2048) if rsa_key else ec.generate_private_key(ec.SECP256R1())
         )
@@ -88,11 +93,11 @@ class Authority:
             )
             .add_extension(
                 x509.KeyUsage(
-                    digital_signature=True,
+                    digital_signature=signs,
                     key_encipherment=rsa_key,
                     content_commitment=False,
                     data_encipherment=False,
-                    key_agreement=False,
+                    key_agreement=not signs,
                     key_cert_sign=False,
                     crl_sign=False,
                     encipher_only=False,
@@ -189,6 +194,12 @@ class Authority:
 def _general_name(name: str) -> x509.GeneralName:
     if "://" in name:
         return x509.UniformResourceIdentifier(name)
+    if "=" in name:
+        kind, _, text = name.partition("=")
+        utf8 = text.encode()
+        return x509.OtherName(x509.ObjectIdentifier(kind), bytes([0x0C, len(utf8)]) + utf8)
+    if "@" in name:
+        return x509.RFC822Name(name)
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:

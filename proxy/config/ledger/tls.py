@@ -10,7 +10,7 @@ envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
 
 envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
   + common_tls_context sni allow_renegotiation auto_host_sni auto_sni_san_validation max_session_keys
-  ~ OpenSSL checks the key usage of servers in its own way: enforce_rsa_key_usage
+  ~ the key usage of servers is always enforced, as in Envoy: enforce_rsa_key_usage
 
 envoy.extensions.transport_sockets.tls.v3.CommonTlsContext
   + tls_params tls_certificates validation_context alpn_protocols tls_certificate_sds_secret_configs
@@ -59,8 +59,7 @@ envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext
 envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext.SystemRootCerts
 
 envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher
-  + san_type matcher
-  - Python's ssl does not decode other names: oid
+  + san_type matcher oid
 
 envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig
   + trust_domains
