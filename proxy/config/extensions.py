@@ -22,7 +22,14 @@ envoy.filters.listener extensions.filters.listener.proxy_protocol.v3 proxy_proto
 envoy.filters.listener extensions.filters.listener.tls_inspector.v3 tls_inspector TlsInspector
 envoy.filters.udp_listener extensions.filters.udp.udp_proxy.v3 udp_proxy UdpProxyConfig
 envoy.filters.udp_listener.route extensions.filters.udp.udp_proxy.v3 route Route
-envoy.matching.network.input extensions.matching.common_inputs.network.v3 network_inputs SourceIPInput SourcePortInput DestinationIPInput DestinationPortInput
+envoy.matching.network.input extensions.matching.common_inputs.network.v3 network_inputs SourceIPInput SourcePortInput DirectSourceIPInput DestinationIPInput DestinationPortInput ServerNameInput FilterStateInput
+envoy.matching.network.input extensions.matching.common_inputs.ssl.v3 ssl_inputs UriSanInput DnsSanInput SubjectInput
+envoy.matching.http.input extensions.matching.common_inputs.network.v3 network_inputs SourceIPInput SourcePortInput DirectSourceIPInput DestinationIPInput DestinationPortInput ServerNameInput FilterStateInput DynamicMetadataInput
+envoy.matching.http.input extensions.matching.common_inputs.ssl.v3 ssl_inputs UriSanInput DnsSanInput SubjectInput
+envoy.matching.http.input type.matcher.v3 http_inputs HttpRequestHeaderMatchInput
+envoy.matching.input_matchers extensions.matching.input_matchers.ip.v3 ip Ip
+envoy.matching.input_matchers extensions.matching.input_matchers.metadata.v3 metadata Metadata
+envoy.rbac.action config.rbac.v3 rbac Action
 envoy.filters.network extensions.filters.network.http_connection_manager.v3 http_connection_manager HttpConnectionManager
 envoy.filters.network extensions.filters.network.tcp_proxy.v3 tcp_proxy TcpProxy
 envoy.filters.network extensions.filters.network.echo.v3 echo Echo

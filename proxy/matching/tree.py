@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 
+from proxy.base.errors import OutriderError
 from proxy.base.matchers import compile_string_matcher
 from proxy.base.regex import wire_text
 from proxy.config.any_unpack import unpack_extension
@@ -23,19 +24,29 @@ Action = TypeVar("Action")
 Read = Callable[[Data], str | None]
 #: A compiled matcher: the action for the data, or None.
 Find = Callable[[Data], Action | None]
+_Inputs = Mapping[str, Callable[[Any], Callable[[Any], Any]]]
 
 IP_MATCHER = "xds.type.matcher.v3.IPMatcher"
+
+
+class UnavailableInputError(OutriderError):
+    """A matcher asks for what its data cannot have, such as a certificate without TLS.
+
+    It then finds nothing, whatever else would match. A reader raises it, and who asks the matcher catches it.
+    """
 
 
 class MatcherKind(Struct, Generic[Data, Action], frozen=True):
     """What may stand in the matchers of one place.
 
     `inputs` makes the reader from the message of an input, by its full name. `action` compiles the message of an
-    action (message, path, context), or reports a problem and gives None.
+    action (message, path, context), or reports a problem and gives None. `values` are inputs like `inputs` that
+    give values of metadata, which only the matcher of those reads.
     """
 
     inputs: Mapping[str, Callable[[Any], Read[Data]]]
     action: Callable[[Any, str, CompileContext], Action | None]
+    values: Mapping[str, Callable[[Any], Callable[[Data], Any]]] = {}
 
 
 def compile_matcher(
@@ -79,17 +90,26 @@ class _Compiler(Generic[Data, Action]):
         return _nothing
 
     def _input(self, message: Any, path: str) -> Read[Data]:
+        return self._read(message, path, self._kind.inputs, self._kind.values)
+
+    def _value(self, message: Any, path: str) -> Callable[[Data], Any]:
+        return self._read(message, path, self._kind.values, self._kind.inputs)
+
+    def _read(self, message: Any, path: str, inputs: _Inputs, unfit: _Inputs) -> Callable[[Data], Any]:
+        """One of `inputs`; those that are `unfit` give what the matcher cannot read, so it never matches."""
         unpacked = unpack_extension(message, path, self._ctx)
         if unpacked is None:
             return _nothing
         name = unpacked.DESCRIPTOR.full_name
-        inputs = self._kind.inputs
         make = inputs.get(name)
-        if make is None:
+        if make is not None:
+            return make(unpacked)
+        if name in unfit:
+            self._ctx.warning(f"{path}.typed_config", f"{name} never matches here: the matcher is for others")
+        else:
             reason = f"{name} is no input here: it may be one of {', '.join(inputs)}"
             self._ctx.problem(f"{path}.typed_config", reason)
-            return _nothing
-        return make(unpacked)
+        return _nothing
 
     # -- a list of predicates
 
@@ -129,14 +149,30 @@ class _Compiler(Generic[Data, Action]):
         return lambda _data: False
 
     def _single(self, message: Any, path: str) -> Callable[[Data], bool]:
+        if message.WhichOneof("matcher") == "custom_match":
+            return self._custom_predicate(message, path)
         read = self._input(message.input, f"{path}.input")
         test = compile_string_matcher(message.value_match, f"{path}.value_match", self._ctx)
+        return _on_text(read, test)
 
-        def holds(data: Data) -> bool:
-            value = read(data)
-            return value is not None and test(value)
+    def _custom_predicate(self, message: Any, path: str) -> Callable[[Data], bool]:
+        from proxy.matching import input_matchers  # few trees have one
 
-        return holds
+        at = f"{path}.custom_match"
+        unpacked = unpack_extension(message.custom_match, at, self._ctx)
+        name = "" if unpacked is None else unpacked.DESCRIPTOR.full_name
+        at += ".typed_config"
+        if name == input_matchers.IP:
+            read = self._input(message.input, f"{path}.input")
+            return _on_text(read, input_matchers.compile_ip_ranges(unpacked, at, self._ctx))
+        if name == input_matchers.METADATA:
+            value = self._value(message.input, f"{path}.input")
+            test = input_matchers.compile_metadata_value(unpacked, at, self._ctx)
+            return (lambda _data: False) if value is _nothing else (lambda data: test(value(data)))
+        if name:
+            reason = f"{name} is not supported: it may be {input_matchers.IP} or {input_matchers.METADATA}"
+            self._ctx.problem(at, reason)
+        return lambda _data: False
 
     # -- a look-up by one value
 
@@ -174,6 +210,14 @@ class _Compiler(Generic[Data, Action]):
 
 def _nothing(_data: object) -> None:
     return None
+
+
+def _on_text(read: Read[Data], test: Callable[[str], bool]) -> Callable[[Data], bool]:
+    def holds(data: Data) -> bool:
+        value = read(data)
+        return value is not None and test(value)
+
+    return holds
 
 
 def _one_after_the_other(first: Find[Data, Action], second: Find[Data, Action]) -> Find[Data, Action]:

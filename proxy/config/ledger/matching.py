@@ -17,8 +17,7 @@ xds.type.matcher.v3.Matcher.MatcherList.Predicate
   + single_predicate or_matcher and_matcher not_matcher
 
 xds.type.matcher.v3.Matcher.MatcherList.Predicate.SinglePredicate
-  + input value_match
-  - use value_match: custom_match
+  + input value_match custom_match
 
 xds.type.matcher.v3.Matcher.MatcherList.Predicate.PredicateList
   + predicate
@@ -54,4 +53,33 @@ envoy.extensions.matching.common_inputs.network.v3.SourcePortInput
 envoy.extensions.matching.common_inputs.network.v3.DestinationIPInput
 
 envoy.extensions.matching.common_inputs.network.v3.DestinationPortInput
+
+envoy.extensions.matching.common_inputs.network.v3.DirectSourceIPInput
+
+envoy.extensions.matching.common_inputs.network.v3.ServerNameInput
+
+envoy.extensions.matching.common_inputs.network.v3.FilterStateInput
+  + key
+
+envoy.extensions.matching.common_inputs.network.v3.DynamicMetadataInput
+  + filter path
+
+envoy.extensions.matching.common_inputs.network.v3.DynamicMetadataInput.PathSegment
+  + key
+
+envoy.extensions.matching.common_inputs.ssl.v3.UriSanInput
+
+envoy.extensions.matching.common_inputs.ssl.v3.DnsSanInput
+
+envoy.extensions.matching.common_inputs.ssl.v3.SubjectInput
+
+envoy.type.matcher.v3.HttpRequestHeaderMatchInput
+  + header_name
+
+envoy.extensions.matching.input_matchers.ip.v3.Ip
+  + cidr_ranges
+  ~ inputs that are no addresses are not counted: stat_prefix
+
+envoy.extensions.matching.input_matchers.metadata.v3.Metadata
+  + value invert
 """

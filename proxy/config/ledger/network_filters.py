@@ -23,8 +23,7 @@ envoy.extensions.filters.common.set_filter_state.v3.FilterStateValue
   ~ no filter here changes an object against the order of the config: read_only
 
 envoy.extensions.filters.network.rbac.v3.RBAC
-  + rules shadow_rules shadow_rules_stat_prefix stat_prefix enforcement_type delay_deny
-  - matcher shadow_matcher
+  + rules matcher shadow_rules shadow_matcher shadow_rules_stat_prefix stat_prefix enforcement_type delay_deny
 
 envoy.type.v3.Int32Range
   + start end

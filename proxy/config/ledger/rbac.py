@@ -2,11 +2,13 @@
 
 TABLE = """
 envoy.extensions.filters.http.rbac.v3.RBAC
-  + rules rules_stat_prefix shadow_rules shadow_rules_stat_prefix track_per_rule_stats
-  - matcher shadow_matcher
+  + rules matcher rules_stat_prefix shadow_rules shadow_matcher shadow_rules_stat_prefix track_per_rule_stats
 
 envoy.extensions.filters.http.rbac.v3.RBACPerRoute
   + rbac
+
+envoy.config.rbac.v3.Action
+  + name action
 
 envoy.config.rbac.v3.RBAC
   + action policies

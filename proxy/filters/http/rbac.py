@@ -18,7 +18,7 @@ from proxy.base.services import WorkerServices
 from proxy.base.stream_info import StreamInfo
 from proxy.config.context import CompileContext
 from proxy.filters.api import FilterStatus, HttpFilter, HttpFilterFactory, StreamCallbacks
-from proxy.filters.rbac.rules import compile_rules
+from proxy.filters.rbac.engine import compile_engine
 from proxy.filters.rbac.stats import DecisionStats
 from proxy.filters.rbac.verdict import COMMON_NAMESPACE, HINT, Judge, Verdict
 
@@ -121,18 +121,12 @@ class Rbac:
 
 def _compile(message: Any, path: str, ctx: CompileContext) -> RbacConfig:
     return RbacConfig(
-        _engine(message, "rules", path, ctx),
-        _engine(message, "shadow_rules", path, ctx),
+        compile_engine(message, "rules", "matcher", path, ctx, http=True),
+        compile_engine(message, "shadow_rules", "shadow_matcher", path, ctx, http=True),
         message.rules_stat_prefix,
         message.shadow_rules_stat_prefix,
         message.track_per_rule_stats,
     )
-
-
-def _engine(message: Any, name: str, path: str, ctx: CompileContext) -> Judge | None:
-    if not message.HasField(name):
-        return None
-    return compile_rules(getattr(message, name), f"{path}.{name}", ctx, http=True)
 
 
 def _compile_route(message: Any, path: str, ctx: CompileContext) -> RbacConfig:

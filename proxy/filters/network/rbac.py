@@ -16,7 +16,7 @@ from proxy.base.stream_info import ConnectionInfo, StreamInfo
 from proxy.config.context import CompileContext
 from proxy.config.durations import seconds
 from proxy.filters.api import ListenerFacts, NetworkFilterFactory
-from proxy.filters.rbac.rules import compile_rules
+from proxy.filters.rbac.engine import compile_engine
 from proxy.filters.rbac.stats import DecisionStats, dotted
 from proxy.filters.rbac.verdict import COMMON_NAMESPACE, HINT, Judge, Verdict
 
@@ -84,16 +84,10 @@ def _compile(message: Any, path: str, ctx: CompileContext) -> RbacConfig:
     return RbacConfig(
         message.stat_prefix,
         message.shadow_rules_stat_prefix,
-        _rules(message, "rules", path, ctx),
-        _rules(message, "shadow_rules", path, ctx),
+        compile_engine(message, "rules", "matcher", path, ctx, http=False),
+        compile_engine(message, "shadow_rules", "shadow_matcher", path, ctx, http=False),
         seconds(message, "delay_deny", 0.0),
     )
-
-
-def _rules(message: Any, name: str, path: str, ctx: CompileContext) -> Judge | None:
-    if not message.HasField(name):
-        return None
-    return compile_rules(getattr(message, name), f"{path}.{name}", ctx, http=False)
 
 
 def _create(config: RbacConfig, services: WorkerServices, listener: ListenerFacts) -> RbacFilter:

@@ -1,6 +1,6 @@
 """Role based access control, for connections and for requests.
 
-`rules` compiles `envoy.config.rbac.v3.RBAC` to an engine that judges a stream, `facts` are what permissions and
-principals look at, `principals` the names of a certificate's owner, `verdict` what an engine says, `stats` what is
-counted of it.
+`engine` makes what judges a stream of a filter's config: `rules` (`envoy.config.rbac.v3.RBAC`), which look at
+`facts`, or a `matcher`, which looks at `inputs`. `principals` has the names of a certificate's owner, `verdict` is
+what an engine says, `stats` what is counted of it.
 """

@@ -166,13 +166,17 @@ def filter_state_test(message: Any, path: str, ctx: CompileContext) -> Test:
         test = lambda value: text(str(value))  # noqa: E731
 
     def matches(info: StreamInfo) -> bool:
-        own = info.filter_state
-        value = None if own is None else own.get(key)
-        if value is None:
-            value = info.connection.filter_state.get(key)
+        value = state_object(info, key)
         return value is not None and test(value)
 
     return matches
+
+
+def state_object(info: StreamInfo, key: str) -> Any:
+    """The object of that key in the filter state of the stream or, if it has none, of its connection."""
+    own = info.filter_state
+    value = None if own is None else own.get(key)
+    return info.connection.filter_state.get(key) if value is None else value
 
 
 def authenticated_test(message: Any, path: str, ctx: CompileContext) -> Test:

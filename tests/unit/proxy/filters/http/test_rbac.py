@@ -247,6 +247,97 @@ def test_at_the_front_of_the_chain_only_refused_requests_get_a_filter() -> None:
     assert guarded.numbers == {"allowed": 2, "denied": 2}
 
 
+ACTION = "type.googleapis.com/envoy.config.rbac.v3.Action"
+INPUTS = "type.googleapis.com/envoy.extensions.matching.common_inputs"
+
+
+def tree(*entries: tuple[str, dict[str, Any], str], otherwise: str = "") -> dict[str, Any]:
+    """Each entry is the type of an input, what is in its predicate beside it, and "name ACTION"."""
+
+    def leads_to(text: str) -> dict[str, Any]:
+        name, action = text.split()
+        return {"action": {"name": "a", "typed_config": {"@type": ACTION, "name": name, "action": action}}}
+
+    matchers = []
+    for input_type, match, text in entries:
+        fields = match.pop("fields", {})
+        one = {"input": {"name": "i", "typed_config": {"@type": input_type, **fields}}, **match}
+        matchers.append({"predicate": {"single_predicate": one}, "on_match": leads_to(text)})
+    fallback = {"on_no_match": leads_to(otherwise)} if otherwise else {}
+    return {"matcher_list": {"matchers": matchers}, **fallback}
+
+
+def test_a_tree_decides_by_its_actions() -> None:
+    header = "type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput"
+
+    def when(value: str) -> dict[str, Any]:
+        return {"fields": {"header_name": "X-A"}, "value_match": {"exact": value}}
+
+    guarded = Guarded(
+        compiled(matcher=tree((header, when("a"), "allowed ALLOW"), (header, when("b"), "my_policy DENY")))
+    )
+    assert guarded.refusal(fields={"x_a": "a"}) == ""
+    assert guarded.refusal(fields={"x_a": "b"}) == f"{DENIED}[my_policy]"
+    assert guarded.refusal() == f"{DENIED}[none]"
+
+
+def test_a_tree_with_a_logging_action_always_leaves_a_hint() -> None:
+    source = f"{INPUTS}.network.v3.SourceIPInput"
+    here = {"value_match": {"exact": "127.0.0.1"}}
+    guarded = Guarded(compiled(matcher=tree((source, here, "logged LOG"), otherwise="other ALLOW")))
+    for address, hint in (("127.0.0.1", True), ("10.0.0.1", False)):
+        told = guarded.ask(remote_address=Address(address, 0)).info.dynamic_metadata
+        assert told is not None
+        assert told["envoy.common"] == {"access_log_hint": hint}
+
+
+def test_a_tree_by_values_of_metadata() -> None:
+    kind = "type.googleapis.com/envoy.extensions.matching.input_matchers.metadata.v3.Metadata"
+    value = {"@type": kind, "value": {"list_match": {"one_of": {"string_match": {"exact": "admin"}}}}}
+    match = {
+        "fields": {"filter": "f", "path": [{"key": "roles"}]},
+        "custom_match": {"name": "m", "typed_config": value},
+    }
+    source = f"{INPUTS}.network.v3.DynamicMetadataInput"
+    guarded = Guarded(compiled(matcher=tree((source, match, "admins ALLOW"))))
+    assert guarded.refusal(dynamic_metadata={"f": {"roles": ["user", "admin"]}}) == ""
+    assert guarded.refusal(dynamic_metadata={"f": {"roles": ["user"]}})
+    assert guarded.refusal()
+
+
+def test_a_tree_by_ranges_of_addresses() -> None:
+    kind = "type.googleapis.com/envoy.extensions.matching.input_matchers.ip.v3.Ip"
+    ranges = {
+        "@type": kind,
+        "cidr_ranges": [{"address_prefix": "10.0.0.0", "prefix_len": 8}],
+        "stat_prefix": "s",
+    }
+    match = {"custom_match": {"name": "m", "typed_config": ranges}}
+    guarded = Guarded(compiled(matcher=tree((f"{INPUTS}.network.v3.SourceIPInput", match, "inside ALLOW"))))
+    assert guarded.refusal(remote_address=Address("10.9.8.7", 0)) == ""
+    assert guarded.refusal(remote_address=Address("11.9.8.7", 0))
+
+
+def test_without_tls_a_tree_that_asks_for_a_certificate_leads_nowhere() -> None:
+    match = {"value_match": {"prefix": "spiffe://"}}
+    guarded = Guarded(
+        compiled(matcher=tree((f"{INPUTS}.ssl.v3.UriSanInput", match, "a DENY"), otherwise="b ALLOW"))
+    )
+    assert guarded.refusal() == f"{DENIED}[none]"
+    assert guarded.refusal(tls=TlsInfo()) == ""
+
+
+def test_the_matcher_comes_before_rules() -> None:
+    message = json_format.ParseDict(
+        {"rules": {"policies": {"p": policy()}}, "matcher": tree(otherwise="m DENY")}, rbac_pb2.RBAC()
+    )
+    config = rbac.FACTORY.compile(message, "rbac", context := CompileContext())
+    assert Guarded(config).refusal() == f"{DENIED}[m]"
+    assert [str(warning) for warning in context.warnings] == [
+        "rbac.rules: is ignored, because matcher is set"
+    ]
+
+
 def test_what_is_refused() -> None:
     def refused(**fields: Any) -> list[str]:
         problems: list[Any] = []
