@@ -131,6 +131,21 @@ _SHAPES: Final = (
 )
 
 
+#: Of a host, see `proxy.upstream.tracked`: no rule finds these labels, Envoy knows them.
+_ENDPOINT: Final = re.compile(
+    r"cluster\.(?P<cluster>.+?)\.endpoint\.(?P<address>.+)"
+    r"\.(?P<number>(?:cx_(?:active|connect_fail|total)|rq_(?:active|error|pending_active|success|timeout|total)|healthy))\Z"
+)
+
+
+def _address(text: str) -> str:
+    """`127.0.0.1_80` is 127.0.0.1:80; the path of a pipe has no colons that are written so."""
+    if text.startswith("/"):
+        return text
+    host, _, port = text.rpartition("_")
+    return f"{host.replace('_', ':')}:{port}"
+
+
 def _default_rules() -> list[_Rule]:
     rules = [_by_pattern(tag, pattern) for tag, pattern in _PATTERNS]
     rules.append(_by_pattern("envoy.rbac_http_prefix", r"^http\.PART\.rbac\.((PART)\.)", never="policy"))
@@ -216,6 +231,12 @@ class TagExtractor:
 
     def extract(self, name: str) -> tuple[str, tuple[Label, ...]]:
         """The name without its values, and (tag, value) pairs; tag names are Envoy's, with dots."""
+        if ".endpoint." in name:
+            endpoint = _ENDPOINT.match(name)
+            if endpoint is not None:
+                address = ("envoy.endpoint_address", _address(endpoint["address"]))
+                labels = [*self.fixed, ("envoy.cluster_name", endpoint["cluster"]), address]
+                return f"cluster.endpoint.{endpoint['number']}", tuple(labels)
         labels = list(self.fixed)
         taken = {tag for tag, _ in labels}
         cuts: list[tuple[int, int]] = []

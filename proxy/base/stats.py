@@ -73,6 +73,10 @@ class StatGroup:
         values = self.__dict__
         return {self.prefix + name: values[name] for name in self.HISTOGRAMS}
 
+    def shared(self) -> Iterable[str]:
+        """The `SHARED` names of this group."""
+        return self.SHARED
+
     def texts(self) -> dict[str, str]:
         """Full name → text readout; few groups have any."""
         return {}
@@ -131,7 +135,7 @@ def collect_groups(groups: Iterable[StatGroup]) -> dict[str, Any]:
     for group in groups:
         counters.update(group.counters())
         gauges.update(group.gauges())
-        for name in group.SHARED:
+        for name in group.shared():
             full_name = group.prefix + name
             if full_name in counters:
                 shared_counters[full_name] = counters.pop(full_name)

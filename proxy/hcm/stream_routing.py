@@ -18,7 +18,7 @@ from proxy.router.cluster_action import ClusterAction
 from proxy.router.cluster_choice import ClusterChoice
 from proxy.router.direct_response import DirectResponseAction
 from proxy.router.drop_overload import drop_reply
-from proxy.router.mirror import start_mirrors
+from proxy.router.mirror import start_mirrors, tracked_kinds
 from proxy.router.per_filter_config import FilterOverrides
 from proxy.router.redirect import RedirectAction
 from proxy.router.response_stats import INTERNAL_CHARGES, NO_CHARGES, Charges, charges_for
@@ -314,6 +314,8 @@ class RoutingPart(StreamState):
                 kind = hedging().HedgedAttempt
         if self.plan.upgrade:
             kind = TunnelRequest
+        if config.follows_requests:
+            kind = tracked_kinds().tracked(kind)
         upstream = kind(
             sink,
             cluster,

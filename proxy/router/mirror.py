@@ -9,6 +9,7 @@ Source: `RouteAction.RequestMirrorPolicy`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Final
 
 from proxy.base.headers import HeaderMap
@@ -125,6 +126,14 @@ class Mirror(UpstreamRequest):
         self._stop_clock()
 
 
+@cache
+def tracked_kinds() -> Any:
+    """The module of requests that are recorded; few clusters ask for that."""
+    from proxy.router import tracked_request
+
+    return tracked_request
+
+
 def start_mirrors(
     manager: Any, policies: Sequence[MirrorPolicy], plan: UpstreamPlan, info: StreamInfo, end_stream: bool
 ) -> list[Mirror]:
@@ -170,7 +179,10 @@ def _start(
         _mark_as_own(head.headers, manager.services.local_address)
         for ops in policy.request_ops:
             ops.apply(head, info)
-        request = Mirror(
+        kind = Mirror
+        if cluster.config.follows_requests:
+            kind = tracked_kinds().tracked(Mirror)
+        request = kind(
             sink,
             cluster,
             host,

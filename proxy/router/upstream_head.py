@@ -30,7 +30,7 @@ def http1_framing(head: RequestHead, *, end_stream: bool, upgrade: bool) -> Fram
 class SingleHead:
     """The head of one request that shares nothing with others; see `OutgoingHead`."""
 
-    __slots__ = ("_formatter", "_framing", "_head", "chunked")
+    __slots__ = ("_formatter", "_framing", "chunked", "head")
 
     def __init__(
         self,
@@ -40,19 +40,19 @@ class SingleHead:
         upgrade: bool = False,
         formatter: NameFormatter | None = None,
     ) -> None:
-        self._head = head
+        self.head = head
         self._framing = http1_framing(head, end_stream=end_stream, upgrade=upgrade)
         self._formatter = formatter
         self.chunked = self._framing is _CHUNKED
 
     def origin(self) -> str:
         """See `OutgoingHead`."""
-        return self._head.origin()
+        return self.head.origin()
 
     def http1_head(self, request_id: bytes) -> bytes:  # noqa: ARG002
         """See `OutgoingHead`."""
-        return render_request_head(self._head, self._formatter, self._framing)
+        return render_request_head(self.head, self._formatter, self._framing)
 
     def http2_block(self, request_id: bytes) -> bytes:  # noqa: ARG002
         """See `OutgoingHead`."""
-        return render_request_block(self._head)
+        return render_request_block(self.head)

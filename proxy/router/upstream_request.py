@@ -251,6 +251,8 @@ class UpstreamRequest:
             cluster.stats.upstream_rq_active_overflow += 1
             cluster.breakers[self.priority].refused("requests")
             connection.release()
+            # Unlike where there is no room to wait, it has a host by now.
+            self.host.stats.rq_error += 1
             self._fail_before_response(PoolFailure.OVERFLOW, "")
             return
         stats = cluster.stats

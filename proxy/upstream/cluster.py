@@ -27,6 +27,7 @@ from proxy.upstream.lb.api import HASHING, ChooseHost, Clock, Draw
 from proxy.upstream.lb.balancer import Balancer, Surroundings, make_balancer
 from proxy.upstream.lb.priority_load import PriorityLoads
 from proxy.upstream.lb.retry_choice import RetryChoice
+from proxy.upstream.tracked import Tracked
 
 if TYPE_CHECKING:
     from proxy.router.hash_policy import HashPolicy
@@ -122,6 +123,11 @@ class Cluster:
         self.stats = ClusterStats(config.stat_name) if stats is None else stats
         self.stats.common_counters = self._common_counters
         self.stats.common_gauges = self._common_gauges
+        self.stats.tracked = (
+            None
+            if config.tracked is None
+            else Tracked(config.tracked, lambda: self.hosts, self.stats.tracked)
+        )
         self.removed = False
         self.choose_by_stream: Callable[[StreamInfo, int | None], Host | None] | None = None
         #: The same for a retry, where more is to be known of it than that a host is not wanted.

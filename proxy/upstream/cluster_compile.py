@@ -31,6 +31,7 @@ from proxy.upstream.compile_lb import compile_lb
 from proxy.upstream.fields import wrapped
 from proxy.upstream.health_flags import Health
 from proxy.upstream.outlier.config import compile_outlier
+from proxy.upstream.tracked import compile_tracked
 from xds_client.resource_types import ResourceType
 
 DNS_CLUSTER: Final = "envoy.extensions.clusters.dns.v3.DnsCluster"
@@ -57,6 +58,7 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
     transport, http2_transport, passthrough, proxy_header = _transports(
         message, choice.protocol, f"{path}.transport_socket", ctx
     )
+    tracked = compile_tracked(message)
     return ClusterConfig(
         name=message.name,
         stat_name=message.alt_stat_name or message.name,
@@ -96,6 +98,8 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
         keeps_checked_hosts=bool(message.health_checks) and not message.ignore_health_on_host_removal,
         kind=kind,
         preconnect=_preconnect(message.preconnect_policy),
+        tracked=tracked,
+        follows_requests=tracked is not None and tracked.follows_requests,
     )
 
 

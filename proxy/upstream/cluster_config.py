@@ -19,6 +19,7 @@ from proxy.upstream.host_set import AssignmentPolicy
 from proxy.upstream.lb.api import LbConfig
 from proxy.upstream.outlier.config import OutlierConfig
 from proxy.upstream.outlier.error_matcher import ErrorMatcher
+from proxy.upstream.tracked import TrackConfig
 
 _MATCH_NAMESPACE: Final = "envoy.transport_socket_match"
 
@@ -312,6 +313,10 @@ class ClusterConfig(Struct, frozen=True):
     kind: Any = None
     #: None where connections are made when they are needed.
     preconnect: PreconnectConfig | None = None
+    #: None where nothing is tracked.
+    tracked: TrackConfig | None = None
+    #: Whether each try of a request is recorded for that.
+    follows_requests: bool = False
 
     @property
     def encrypts(self) -> bool:

@@ -6,13 +6,14 @@ per response code live in `codes`; their many names are made when somebody reads
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 from proxy.base.stat_names import stat_name
 from proxy.base.stats import Histogram, StatGroup
 from proxy.codec.http2_stats import Http2CodecStats
 from proxy.upstream.circuit_breaker import PRIORITIES
+from proxy.upstream.tracked import Tracked
 
 
 class _Counters:
@@ -173,6 +174,8 @@ class ClusterStats(_Counters, _Gauges, _Http1Counters, StatGroup):
         #: For load reports: requests that were dropped for whatever limit, and those of them by `drop_overloads`.
         self.rq_dropped = 0
         self.rq_drop_overload = 0
+        #: What else the cluster is told to count.
+        self.tracked: Tracked | None = None
         #: No number of Envoy's, so it shows only where it counts something: see `PoolRequest.on_stale`.
         self.upstream_rq_stale_retry = 0
         self.upstream_cx_connect_ms = Histogram()
@@ -188,6 +191,8 @@ class ClusterStats(_Counters, _Gauges, _Http1Counters, StatGroup):
         Connections and requests of the last one still count.
         """
         self.common_counters = self.common_gauges = dict
+        if self.tracked is not None:
+            self.tracked.rest()
         self.rq_dropped = self.rq_drop_overload = 0
         self.lb_subsets_active = 0
 
@@ -233,6 +238,8 @@ class ClusterStats(_Counters, _Gauges, _Http1Counters, StatGroup):
         if self.upstream_rq_stale_retry:
             result[prefix + "upstream_rq_stale_retry"] = self.upstream_rq_stale_retry
         result.update(self._code_counters())
+        if self.tracked is not None:
+            result.update((prefix + name, value) for name, value in self.tracked.counters().items())
         return result
 
     def _code_counters(self) -> dict[str, int]:
@@ -261,7 +268,13 @@ class ClusterStats(_Counters, _Gauges, _Http1Counters, StatGroup):
             result[prefix + name] = value
         if self._http2 is not None and self.upstream_cx_http2_total:
             result.update(self._http2.gauges())
+        if self.tracked is not None:
+            result.update((prefix + name, value) for name, value in self.tracked.gauges().items())
         return result
+
+    def shared(self) -> Iterable[str]:
+        """See `StatGroup`."""
+        return _SHARED if self.tracked is None else _SHARED | self.tracked.shared()
 
     def histograms(self) -> dict[str, Histogram]:
         """Full name → histogram; request times appear with the first request."""
@@ -271,6 +284,8 @@ class ClusterStats(_Counters, _Gauges, _Http1Counters, StatGroup):
             prefix + "upstream_cx_length_ms": self.upstream_cx_length_ms,
             prefix + "upstream_rq_per_cx": self.upstream_rq_per_cx,
         }
+        if self.tracked is not None:
+            result.update((prefix + name, value) for name, value in self.tracked.histograms().items())
         if not self.upstream_rq_time.counts:
             return result
         result[prefix + "upstream_rq_time"] = external = self.upstream_rq_time

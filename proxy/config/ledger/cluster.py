@@ -12,7 +12,7 @@ envoy.config.cluster.v3.Cluster
   + load_balancing_policy
   - pools are shared by all clients: connection_pool_per_downstream_connection
   + http2_protocol_options protocol_selection original_dst_lb_config cleanup_interval
-  ~ these numbers are not kept: track_timeout_budgets track_cluster_stats
+  + track_timeout_budgets track_cluster_stats
   + upstream_http_protocol_options
   + outlier_detection health_checks close_connections_on_host_health_failure ignore_health_on_host_removal
   + eds_cluster_config

@@ -50,10 +50,11 @@ def test_a_rule_of_a_oneof_member_counts_only_when_it_is_set() -> None:
 def test_a_field_without_effect_is_warned_about_once() -> None:
     message = bootstrap_pb2.Bootstrap()
     for name in "ab":
-        message.static_resources.clusters.add(name=name).track_timeout_budgets = True
+        message.static_resources.clusters.add(name=name).lrs_server.self.SetInParent()
     (warning,) = check_message(message).warnings
     assert str(warning) == (
-        "static_resources.clusters[0].track_timeout_budgets: has no effect: these numbers are not kept"
+        "static_resources.clusters[0].lrs_server: has no effect: "
+        "load is reported to cluster_manager.load_stats_config, as in Envoy"
     )
 
 

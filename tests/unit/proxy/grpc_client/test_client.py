@@ -75,7 +75,7 @@ def test_the_head_says_what_envoys_says() -> None:
     user = User()
     made = call(GrpcServiceConfig("c", "a.b", 0.2, metadata), cluster, user)
     (request,) = pool.waiting
-    head = request.head._head
+    head = request.head.head
     assert (head.method, head.path, head.authority) == ("POST", "/pkg.Service/Method", "a.b")
     assert list(head.headers.items()) == [
         ("te", "trailers"),
@@ -95,5 +95,5 @@ def test_envoys_own_fields_may_be_left_out() -> None:
     cluster = Cluster(compiled(endpoint()), Runtime(), lambda: 0)
     pool = cluster.hosts[0].pools[0] = cluster.hosts[0].pools[2] = Pool(lambda: 0.0)
     call(GrpcServiceConfig("c", "c", 0.0, skip_envoy_headers=True), cluster, User())
-    names = [name for name, _ in pool.waiting[0].head._head.headers.items()]
+    names = [name for name, _ in pool.waiting[0].head.head.headers.items()]
     assert names == ["te", "content-type"]
