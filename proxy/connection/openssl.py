@@ -85,6 +85,7 @@ _SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "SSL_CTX_set_tlsext_ticket_key_evp_cb": (ctypes.c_int, (_POINTER, _POINTER)),
     "SSL_CTX_set_cert_verify_callback": (None, (_POINTER, _POINTER, _POINTER)),
     "SSL_ctrl": (ctypes.c_long, (_POINTER, ctypes.c_int, ctypes.c_long, _POINTER)),
+    "SSL_shutdown": (ctypes.c_int, (_POINTER,)),
     "SSL_get_SSL_CTX": (_POINTER, (_POINTER,)),
     "SSL_get_certificate": (_POINTER, (_POINTER,)),
     "SSL_get_ex_data": (_POINTER, (_POINTER, ctypes.c_int)),
@@ -160,6 +161,15 @@ def _data_of(context: ssl.SSLContext) -> _CallbackData:
         data = _callback_data[address] = _CallbackData()
         weakref.finalize(context, _callback_data.pop, address, None).atexit = False
     return data
+
+
+# -- ends
+
+
+def send_close_notify(ssl_object: ssl.SSLObject) -> None:
+    """Say that no more will come, once; the peer may go on."""
+    _library.SSL_shutdown(_connection(ssl_object))
+    _library.ERR_clear_error()
 
 
 # -- sessions

@@ -124,10 +124,21 @@ class TlsContext(ssl.SSLContext):
     validates = False
     protocols: Sequence[str] = ()
     sessions: deque[NamedSession] | None = None
+    _half_closing: type[CheckedSslObject] | None = None
 
-    def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
-        """See `ssl.SSLContext.wrap_bio`."""
-        made = cast("CheckedSslObject", super().wrap_bio(*args, **options))
+    def wrap_bio(self, *args: Any, half_closes: bool = False, **options: Any) -> ssl.SSLObject:
+        """See `ssl.SSLContext.wrap_bio`; with `half_closes` it is a `HalfClosingSslObject`."""
+        if half_closes:
+            whole = cast("type[CheckedSslObject]", self.sslobject_class)
+            if self._half_closing is None:
+                from proxy.connection.tls_half_close import half_closing_class  # HTTP does without
+
+                self._half_closing = half_closing_class(whole)
+            self.sslobject_class = self._half_closing
+            made = cast("CheckedSslObject", super().wrap_bio(*args, **options))
+            self.sslobject_class = whole
+        else:
+            made = cast("CheckedSslObject", super().wrap_bio(*args, **options))
         sessions = self.sessions
         if sessions is not None:
             made.sessions = sessions

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import cast
 
 from proxy.base.stream_info import ConnectionInfo
+from proxy.connection.half_close import can_finish
 from proxy.downstream.gated_connection import GatedConnection
 from proxy.filters.api import ConnectionGate, DataGate, Pending
 
@@ -66,8 +67,7 @@ class UndecidedConnection(GatedConnection[DataGate]):
         self._ended = True
         transport = self._transport
         self._start()
-        # The loop cannot keep one half of a TLS connection open.
-        return transport is not None and transport.can_write_eof()
+        return transport is not None and can_finish(transport)
 
     def pause_writing(self) -> None:
         """See `asyncio.Protocol`."""

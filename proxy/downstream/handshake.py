@@ -9,16 +9,20 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from proxy.base.services import WorkerServices
 from proxy.base.stream_info import ConnectionInfo, TlsInfo
+from proxy.connection import openssl
 from proxy.connection.tls import DownstreamTls as TlsConfig
 from proxy.connection.tls import describe
 from proxy.connection.tls_errors import SECRET_MISSING, failure_reason
 from proxy.connection.tls_object import CheckedSslObject, ssl_protocol_class
 from proxy.connection.tls_stats import SecretStats, SslStats
 from proxy.filters.api import ListenerFacts
+
+if TYPE_CHECKING:
+    from proxy.connection.tls_half_close import HalfClose
 
 #: Seconds for a handshake when the config sets no bound (Envoy has none then).
 DEFAULT_TIMEOUT: Final = 15.0
@@ -31,7 +35,13 @@ class DownstreamTls:
     """Makes server handshakes for one filter chain."""
 
     def __init__(
-        self, config: TlsConfig, timeout: float, services: WorkerServices, facts: ListenerFacts
+        self,
+        config: TlsConfig,
+        timeout: float,
+        services: WorkerServices,
+        facts: ListenerFacts,
+        *,
+        half_closes: bool = False,
     ) -> None:
         self.config = config
         self.timed = timeout > 0
@@ -44,7 +54,13 @@ class DownstreamTls:
         if services.worker_index == 0:
             self._secret_stats.count(config)
         self.buffer_limit = facts.buffer_limit
-        self._ssl_protocol = ssl_protocol_class(services.loop)
+        self.half_closes = half_closes and openssl.AVAILABLE
+        if self.half_closes:
+            from proxy.connection.tls_half_close import half_closing_protocol_class  # HTTP does without
+
+            self._ssl_protocol = half_closing_protocol_class(services.loop)
+        else:
+            self._ssl_protocol = ssl_protocol_class(services.loop)
 
     def start(
         self,
@@ -66,6 +82,8 @@ class DownstreamTls:
         protocol = self._ssl_protocol(
             self.loop, handshake, handshake, handshake, True, None, True, self.timeout, _SHUTDOWN_TIMEOUT
         )
+        if self.half_closes:
+            protocol.half_close = handshake.use_half_close(self.loop)
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
 
@@ -95,6 +113,7 @@ class _Handshake(asyncio.Protocol):
         "_context",
         "_create_protocol",
         "_error",
+        "_half_close",
         "_on_timeout",
         "_ssl_object",
         "_tls",
@@ -118,13 +137,24 @@ class _Handshake(asyncio.Protocol):
         self._on_timeout = on_timeout
         self._error: BaseException | None = None
         self._ssl_object: CheckedSslObject | None = None
+        self._half_close: HalfClose | None = None
         connection.tls = TlsInfo()
+
+    def use_half_close(self, loop: asyncio.AbstractEventLoop) -> HalfClose:
+        """Let the connection's halves end one by one; to be called before the handshake."""
+        from proxy.connection.tls_half_close import HalfClose
+
+        self._half_close = HalfClose(loop)
+        return self._half_close
 
     # -- the context
 
     def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, **options: Any) -> ssl.SSLObject:
         """See `ssl.SSLContext.wrap_bio`."""
-        made = cast("CheckedSslObject", self._context.wrap_bio(incoming, outgoing, **options))
+        if self._half_close is None:
+            made = cast("CheckedSslObject", self._context.wrap_bio(incoming, outgoing, **options))
+        else:
+            made = self._half_close.wrap(self._context, incoming, outgoing, **options)
         made.on_failure = self._fail
         self._ssl_object = made
         return made
@@ -186,5 +216,7 @@ class _Handshake(asyncio.Protocol):
         if tls.buffer_limit:
             secured.set_write_buffer_limits(tls.buffer_limit)
         protocol = self._create_protocol(connection)
+        if self._half_close is not None:
+            self._half_close.transport = secured
         secured.set_protocol(protocol)
         protocol.connection_made(secured)

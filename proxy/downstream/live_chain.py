@@ -9,7 +9,7 @@ from typing import Any
 from proxy.base.services import WorkerServices
 from proxy.base.stream_info import ConnectionInfo, DrainState
 from proxy.config.resources import ResourceSource
-from proxy.downstream.filter_chain import FilterChain
+from proxy.downstream.filter_chain import FilterChain, NetworkFilterConfig
 from proxy.downstream.late_gates import guarded
 from proxy.filters.api import ConnectionGate, ListenerFacts, NetworkFilterFactory
 from proxy.filters.discovered import DiscoveredFilter, context_in
@@ -51,7 +51,14 @@ class LiveChain:
         if config.tls is not None:
             from proxy.downstream.handshake import DownstreamTls  # needs ssl, which plain text does not
 
-            self.tls = DownstreamTls(config.tls, config.connect_timeout, services, facts)
+            last = config.filters[-1] if config.filters else None
+            self.tls = DownstreamTls(
+                config.tls,
+                config.connect_timeout,
+                services,
+                facts,
+                half_closes=isinstance(last, NetworkFilterConfig) and last.factory.half_closes,
+            )
         #: By place in the chain: (factory, config, filter).
         self._made: dict[int, _Made] = {}
         self._use_filters()

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import cast
 
 from proxy.base.stream_info import ConnectionInfo
+from proxy.connection.half_close import can_finish
 from proxy.downstream.gated_connection import GatedConnection
 from proxy.filters.api import ConnectionGate, Pending, WaitingGate
 
@@ -51,8 +52,7 @@ class HeldConnection(GatedConnection[WaitingGate]):
     def eof_received(self) -> bool:
         """See `asyncio.Protocol`."""
         self._ended = True
-        # The loop cannot keep one half of a TLS connection open.
-        return self._transport is not None and self._transport.can_write_eof()
+        return self._transport is not None and can_finish(self._transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""

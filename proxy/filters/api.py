@@ -94,6 +94,7 @@ class NetworkFilterFactory(Struct, frozen=True):
 
     A gate that is `after_handshake` is asked when the TLS handshake is over. One that is `on_data` is a `DataGate`,
     one that `waits` is a `WaitingGate`. A `passive` filter does nothing: it is checked and then left out.
+    Connections of a terminal one that `half_closes` end half by half.
     """
 
     name: str
@@ -105,6 +106,7 @@ class NetworkFilterFactory(Struct, frozen=True):
     on_data: bool = False
     passive: bool = False
     waits: bool = False
+    half_closes: bool = False
 
 
 class FilterStatus(Enum):

@@ -86,4 +86,5 @@ FACTORY = NetworkFilterFactory(
     terminal=True,
     compile=compile_tcp_proxy,
     create=_create,
+    half_closes=True,
 )

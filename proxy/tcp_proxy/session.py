@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 from proxy.base.response_flags import ResponseFlag
 from proxy.base.stream_info import ConnectionInfo, StreamInfo
 from proxy.codec.proxy_protocol import FILTER_STATE, ProxyData
+from proxy.connection.half_close import can_finish, finish
 from proxy.connection.reset import reset
 from proxy.tcp_proxy.client_hash import client_hash
 from proxy.tcp_proxy.log_entry import log_entry
@@ -181,8 +182,7 @@ class TcpSession(asyncio.Protocol):
             upstream.finish()
             if upstream.finished:
                 self._close_both()
-        # The loop cannot keep one half of a TLS connection open.
-        return transport is not None and transport.can_write_eof()
+        return transport is not None and can_finish(transport)
 
     def pause_writing(self) -> None:
         """The client does not read."""
@@ -393,8 +393,8 @@ class TcpSession(asyncio.Protocol):
             return
         if self.finished:
             self._close_both()
-        elif transport.can_write_eof():
-            transport.write_eof()
+        elif can_finish(transport):
+            finish(transport)
         else:
             transport.close()
 

@@ -145,7 +145,7 @@ class Spares:
         config = self.cluster.config
         spare = _Spare(self, self._loop.time())
         transport = config.transport_of(self._host.metadata)
-        opening = open_connection(self._loop, self._host, config, spare, transport)
+        opening = open_connection(self._loop, self._host, config, spare, transport, half_closes=True)
         task = self._loop.create_task(opening, name="tcp_proxy connect ahead")
         self._connecting[task] = spare
         task.add_done_callback(self._on_opened)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from proxy.base.address import from_socket_name
 from proxy.base.stream_info import StreamInfo
+from proxy.connection.half_close import can_finish, finish
 from proxy.connection.reset import reset as cut
 from proxy.connection.stepping import Steps
 from proxy.tcp_proxy.splice import LARGE, LARGE_READS, Relay, begin
@@ -131,7 +132,7 @@ class Upstream(asyncio.Protocol):
             steps.begin()
             return
         opening = open_connection(
-            loop, self.host, config, self, transport, client, proxied=proxied, source=source
+            loop, self.host, config, self, transport, client, proxied=proxied, source=source, half_closes=True
         )
         self._task = task = loop.create_task(opening, name="tcp_proxy connect")
         task.add_done_callback(self._on_opened)
@@ -311,8 +312,7 @@ class Upstream(asyncio.Protocol):
         session = self.session
         if session is not None:
             session.on_upstream_finished()
-        # The loop cannot keep one half of a TLS connection open.
-        return self.transport.can_write_eof()
+        return can_finish(self.transport)
 
     def pause_writing(self) -> None:
         """The host does not read."""
@@ -368,9 +368,9 @@ class Upstream(asyncio.Protocol):
     # -- the session's side
 
     def finish(self) -> None:
-        """The client will say no more; TLS cannot say so on its own."""
-        if not self.transport.is_closing() and self.transport.can_write_eof():
-            self.transport.write_eof()
+        """The client will say no more."""
+        if not self.transport.is_closing() and can_finish(self.transport):
+            finish(self.transport)
 
     def leave(self, *, reset: bool = False, both_finished: bool = False) -> None:
         """The session is over: what waits is still sent, unless the client's connection was `reset`."""

@@ -48,22 +48,35 @@ async def open_connection(
     client: ConnectionInfo | None = None,
     proxied: ProxyData | None = None,
     source: UpstreamSource | None = None,
+    *,
+    half_closes: bool = False,
 ) -> socket.socket | None:
     """Connect `protocol` to `host`; gives the socket, which belongs to the transport. Raises `ConnectError`.
 
     `tls` is what `compile_upstream_tls` made, None for plain text. `client` is the connection that the new one is
     for, if for one only; `proxied` is what a header of the PROXY protocol tells of it. `source` takes the place of
-    the cluster's bind address. There is no socket where `host` is an internal listener.
+    the cluster's bind address. With `half_closes` a connection of TLS, too, ends half by half.
+    There is no socket where `host` is an internal listener.
 
     The time limit is the cluster's `connect_timeout`, TLS handshake included.
     """
     try:
         async with asyncio.timeout(config.connect_timeout):
-            return await _open(loop, host, config, protocol, tls, client, proxied, source)
+            return await _open(loop, host, config, protocol, tls, client, proxied, source, half_closes)
     except TimeoutError:
         raise ConnectError("", timeout=True) from None
     except OSError as error:
         raise ConnectError(reason_of(error), local=error.errno in _LOCAL_ERRORS) from error
+
+
+def _half_closing() -> Any:
+    from proxy.connection import openssl  # HTTP does without
+
+    if not openssl.AVAILABLE:
+        return None
+    from proxy.connection.tls_half_close import connect_half_closing
+
+    return connect_half_closing
 
 
 #: Failures on this side of the wire: no descriptor, no port, no route to bind.
@@ -79,6 +92,7 @@ async def _open(
     client: ConnectionInfo | None,
     proxied: ProxyData | None,
     source: UpstreamSource | None,
+    half_closes: bool,
 ) -> socket.socket | None:
     if tls is not None:
         tls = tls.current()
@@ -97,6 +111,9 @@ async def _open(
             await loop.sock_sendall(sock, header.render(proxied, *ends, host.metadata))
         if tls is None:
             await loop.create_connection(lambda: protocol, sock=sock)
+        elif half_closes and (half_closing := _half_closing()) is not None:
+            name = tls.server_name(host.hostname)
+            await half_closing(loop, sock, protocol, tls.context, name, config.connect_timeout)
         else:
             await loop.create_connection(
                 lambda: protocol,

@@ -58,7 +58,10 @@ class Bench:
         self.refuse: ConnectError | None = None
         monkeypatch.setattr(spares, "open_connection", self.connect)
 
-    async def connect(self, loop: Any, host: Any, config: Any, protocol: Any, tls: Any) -> None:
+    async def connect(
+        self, loop: Any, host: Any, config: Any, protocol: Any, tls: Any, **options: Any
+    ) -> None:
+        del options
         await asyncio.sleep(0)
         if self.refuse is not None:
             raise self.refuse
