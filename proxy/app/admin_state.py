@@ -82,9 +82,9 @@ class ControllerAdminState:
         return await self._controller.stats.refresh()
 
     def zero_groups(self) -> Iterable[ZeroGroup]:
-        """The stats of clusters that no worker has in use."""
+        """The stats of clusters that no worker has in use; clusters may change between two of them."""
         controller = self._controller
-        for record in controller.clusters:
+        for record in list(controller.clusters):
             if controller.slots.first_builder(record.place) < 0:
                 told = controller.host_health.of_cluster(record.name)
                 groups = self._zero_groups.get(record.place)

@@ -342,6 +342,10 @@ def _check_rest(bootstrap: Any, context: CompileContext) -> None:
         if reason is not None:
             path = "cluster_manager.outlier_detection.event_log_path"
             context.problem(path, f"unable to open file {event_log_path!r}: {reason}")
+    if bootstrap.stats_sinks:
+        from proxy.stats_sinks.config import compile_sinks  # few bootstraps have any
+
+        compile_sinks(bootstrap, context)
     if bootstrap.HasField("stats_flush_interval") and bootstrap.stats_flush_on_admin:
         context.problem("stats_flush_on_admin", "stats_flush_interval is set too; only one of them may be")
 

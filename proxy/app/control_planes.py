@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from proxy.app.load_reporting import LoadReporting
     from proxy.discovery.on_demand_clusters import OnDemandClusters
     from proxy.discovery.surviving_client import SurvivingClient
-    from xds_client.api import Consumer, Subscription
+    from xds_client.api import Consumer, Subscription, Surroundings
 
 
 class ControlPlanes:
@@ -91,6 +91,12 @@ class ControlPlanes:
         )
         return self.discovery
 
+    def surroundings(self) -> Surroundings:
+        """Where servers among the clusters of the bootstrap are found."""
+        from proxy.discovery.client import surroundings
+
+        return surroundings(self._bootstrap, self._servers, self._secrets)
+
     def use(self, clusters: Iterable[tuple[str, bytes]]) -> None:
         """A reload has changed those of the bootstrap."""
         self._servers.clear()
@@ -124,9 +130,8 @@ class ControlPlanes:
         if not self._bootstrap.cluster_manager.HasField("load_stats_config"):
             return
         from proxy.app.load_reporting import LoadReporting
-        from proxy.discovery.client import surroundings
 
-        around = surroundings(self._bootstrap, self._servers, self._secrets)
+        around = self.surroundings()
         config = self._bootstrap.cluster_manager.load_stats_config
         self._load = LoadReporting(self._loop, config, around, self._workers, self.clusters, self._loop.time)
         self._stats.registry.add("load_reporter", self._load.stats)

@@ -231,10 +231,12 @@ class Controller:
 
     def pause_admin(self) -> tuple[str, socket.socket] | None:
         """For a process that takes over: the address of the admin server and its socket."""
+        self.stats.handed_over = True
         return None if self._admin is None else self._admin.pause()
 
     async def resume_admin(self) -> None:
         """That process has not taken over."""
+        self.stats.handed_over = False
         if self._admin is not None and not self.life.ending:
             await self._admin.go_on()
 
@@ -278,6 +280,7 @@ class Controller:
         if self.config.dynamic:
             await planes.start().start_runtime(self.config.runtime_wants)
         self.dns_caches.declare(self.config.dns_caches)
+        self._start_stats_sinks()
         await self.names.start([self.config.clusters[index] for index in self.config.dns_clusters])
         planes.start_load_reports()
         checked = [self.config.clusters[index] for index in self.config.checked_clusters]
@@ -319,6 +322,21 @@ class Controller:
 
             self._file_watch = FileWatch(self.loop, self.options.config_path, self._on_file_changed)
 
+    def _start_stats_sinks(self) -> None:
+        if not self.bootstrap.stats_sinks:
+            return
+        from proxy.admin.config import compile_admin
+        from proxy.app.admin_state import ControllerAdminState
+        from proxy.stats_sinks.config import compile_sinks
+        from proxy.stats_sinks.flusher import StatsSinks
+
+        # Checked when the bootstrap was loaded.
+        context = CompileContext()
+        plans = compile_sinks(self.bootstrap, context)
+        admin = compile_admin(self.bootstrap, context)
+        zero_groups = ControllerAdminState(self).zero_groups
+        self.stats.use_sinks(StatsSinks(plans, admin, self.control_planes.surroundings, zero_groups))
+
     def _on_file_changed(self) -> None:
         logger.info("%s has changed", self.options.config_path)
         self.reload()
@@ -346,7 +364,7 @@ class Controller:
     async def _close(self, admin: Any) -> None:
         logger.info("shutting down server instance")
         self.life.close()
-        self.stats.close()
+        await self.stats.close()
         if self._file_watch is not None:
             self._file_watch.close()
         if self._reloader is not None:

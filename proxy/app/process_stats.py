@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from envoy.config.bootstrap.v3 import bootstrap_pb2
@@ -22,9 +23,12 @@ from proxy.version import version_number
 
 if TYPE_CHECKING:
     from proxy.app.hot_restart.restart import HotRestart
+    from proxy.stats_sinks.flusher import StatsSinks
 
 # `stats_flush_interval` of the bootstrap unless it says otherwise; it bounds the intervals of histograms.
 _DEFAULT_FLUSH_SECONDS: Final = 5.0
+# How long the end of the proxy waits for the last numbers to leave.
+_LAST_FLUSH_SECONDS: Final = 2.0
 
 
 class WorkerStats(StatGroup):
@@ -56,6 +60,10 @@ class ProcessStats:
         self._state = state
         self._started_at = loop.time()
         self._flush: asyncio.TimerHandle | None = None
+        self._sinks: StatsSinks | None = None
+        self._sending: asyncio.Task[None] | None = None
+        #: Whether a successor has taken over the admin server, and with it what gauges say.
+        self.handed_over = False
         #: Over all processes.
         self.sum = StatsSum()
         #: The controller's own.
@@ -85,6 +93,12 @@ class ProcessStats:
             return self.uptime
         return time.time() - self._hot_restart.first_start
 
+    def use_sinks(self, sinks: StatsSinks) -> None:
+        """Send each flush to these, too."""
+        self._sinks = sinks
+        if sinks.connects:
+            self.registry.add("statsd", sinks.stats)
+
     def initialized(self) -> None:
         """Start-up is complete: count it, and flush from now on."""
         self.server.initialization_time_ms.record(int(self.uptime * 1000))
@@ -93,14 +107,18 @@ class ProcessStats:
 
     async def refresh(self) -> StatsSum:
         """Ask every worker, and bring the controller's own numbers up to date."""
+        await self._gather()
+        if self._bootstrap.stats_flush_on_admin:
+            self.sum.flush()
+            self._send()
+        return self.sum
+
+    async def _gather(self) -> None:
         for index, collected in (await self._workers.ask("stats")).items():
             self.sum.update(index, collected)
         if self._hot_restart is not None:
             await self._hot_restart.refresh()
         self.refresh_own()
-        if self._bootstrap.stats_flush_on_admin:
-            self.sum.flush()
-        return self.sum
 
     def refresh_own(self) -> None:
         """Bring the controller's own numbers up to date."""
@@ -109,10 +127,23 @@ class ProcessStats:
         self.server.total_connections = self._connections.total(0)
         self.sum.update("controller", collect(self.registry))
 
-    def close(self) -> None:
-        """Flush no more."""
+    async def close(self) -> None:
+        """Flush no more, after a last time if there are sinks; workers are still to be asked."""
+        sending, self._sending = self._sending, None
+        if sending is not None:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
         if self._flush is not None:
             self._flush.cancel()
+        if self._sinks is None:
+            return
+        if self.server.initialization_time_ms.counts and not self._bootstrap.stats_flush_on_admin:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_FLUSH_SECONDS):
+                    await self._gather()
+                    self.sum.flush()
+                    await self._sinks.flush(self.sum, gauges=not self.handed_over)
+        await self._sinks.close()
 
     def _plan_flush(self) -> None:
         interval = self._bootstrap.stats_flush_interval
@@ -120,8 +151,28 @@ class ProcessStats:
         self._flush = self._loop.call_later(seconds, self._on_flush)
 
     def _on_flush(self) -> None:
+        if self._sinks is not None:
+            # Workers push rarely; what sinks tell of is to be as it is now.
+            self._sending = self._loop.create_task(self._flush_to_sinks(), name="flush stats")
+            return
         if self._hot_restart is not None:
             self._hot_restart.ask_numbers()
         self.refresh_own()
         self.sum.flush()
         self._plan_flush()
+
+    async def _flush_to_sinks(self) -> None:
+        assert self._sinks is not None
+        try:
+            await self._gather()
+            self.sum.flush()
+            await self._sinks.flush(self.sum, gauges=not self.handed_over)
+        finally:
+            self._plan_flush()
+
+    def _send(self) -> None:
+        """What a scrape has flushed, unless the flush before it has not left yet."""
+        if self._sinks is not None and (self._sending is None or self._sending.done()):
+            self._sending = self._loop.create_task(
+                self._sinks.flush(self.sum, gauges=not self.handed_over), name="flush stats"
+            )

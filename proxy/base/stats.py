@@ -7,7 +7,7 @@ A `StatGroup` is a plain object whose public attributes are numbers: the data pa
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 from msgspec import Struct
 
@@ -206,6 +206,10 @@ def _add_counts(total: dict[int, int], more: Mapping[int, int]) -> None:
         total[value] = total.get(value, 0) + count
 
 
+PARENT: Final = "parent"
+"""What the process before, in a hot restart, is called among the sources of `StatsSum`."""
+
+
 class StatsSum:
     """The sum over processes, each named by a source key: a worker index, or "controller".
 
@@ -215,6 +219,7 @@ class StatsSum:
 
     def __init__(self) -> None:
         self._sources: dict[str | int, dict[str, Any]] = {}
+        self._inherited: Mapping[str, int] = {}
         self._past_counters: dict[str, int] = {}
         self._past_histograms: dict[str, dict[int, int]] = {}
         self._reset_at: dict[str, int] = {}
@@ -225,6 +230,8 @@ class StatsSum:
     def update(self, source: str | int, collected: dict[str, Any]) -> None:
         """Replace the numbers of `source` by what its `collect` returned."""
         self._sources[source] = collected
+        if source == PARENT:
+            self._inherited = collected["counters"]
         for kind in ("gauges", "shared_gauges"):
             self._used_gauges.update(name for name, value in collected[kind].items() if value)
 
@@ -277,6 +284,14 @@ class StatsSum:
             if value is not None:
                 # A value under the mark was started anew, as after its cluster came back.
                 total[name] = value - before if value >= before else value
+        return total
+
+    def own_counters(self) -> dict[str, int]:
+        """Full name → what was counted since the start, whatever was reset, without what `PARENT` has told of."""
+        total = self._raw_counters()
+        for name, value in self._inherited.items():
+            if name in total:
+                total[name] -= value
         return total
 
     def gauges(self) -> dict[str, int]:

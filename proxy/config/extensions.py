@@ -108,6 +108,7 @@ envoy.transport_sockets.upstream extensions.transport_sockets.proxy_protocol.v3 
 envoy.transport_sockets.upstream extensions.transport_sockets.starttls.v3 starttls UpstreamStartTlsConfig
 envoy.transport_sockets.upstream extensions.transport_sockets.tls.v3 tls UpstreamTlsContext
 envoy.upstream_options extensions.upstreams.http.v3 http_protocol_options HttpProtocolOptions
+envoy.stats_sinks config.metrics.v3 stats StatsdSink DogStatsdSink
 envoy.resource_monitors extensions.resource_monitors.downstream_connections.v3 downstream_connections DownstreamConnectionsConfig
 envoy.clusters extensions.clusters.aggregate.v3 cluster ClusterConfig
 envoy.clusters extensions.clusters.dynamic_forward_proxy.v3 cluster ClusterConfig
@@ -347,6 +348,7 @@ _SITES: dict[str, tuple[str, ...]] = {
         "envoy.filters.udp_listener",
     ),
     "envoy.config.overload.v3.ResourceMonitor.typed_config": ("envoy.resource_monitors",),
+    "envoy.config.metrics.v3.StatsSink.typed_config": ("envoy.stats_sinks",),
     "envoy.config.rbac.v3.Permission.uri_template": ("envoy.path.match",),
     "envoy.config.route.v3.FilterConfig.config": _PER_ROUTE,
     "envoy.config.route.v3.InternalRedirectPolicy.predicates": ("envoy.internal_redirect_predicates",),

@@ -21,6 +21,7 @@ from proxy.app.hot_restart.messages import Welcome
 from proxy.app.hot_restart.predecessor import NoParentError, Predecessor
 from proxy.app.hot_restart.successor import Numbers, SuccessorGate
 from proxy.base.errors import UsageError
+from proxy.base.stats import PARENT
 from proxy.connection.sockets import ListenAddress
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("proxy.app.hot_restart")
 
 _DYNAMIC_TRIES: Final = 100
-# What the old process is called among the sources of `StatsSum`.
-_SOURCE: Final = "parent"
 
 
 def begin(options: Options) -> tuple[int, HotRestart | None]:
@@ -194,13 +193,13 @@ class HotRestart:
         stats.parent_connections = 0 if self._predecessor is None else self._predecessor.connections
         if not self._options.skip_hot_restart_parent_stats:
             self._has_numbers = True
-            self._controller.stats.sum.update(_SOURCE, carried(counters, gauges))
+            self._controller.stats.sum.update(PARENT, carried(counters, gauges))
 
     def _predecessor_gone(self) -> None:
         self._controller.stats.server.parent_connections = 0
         if self._has_numbers:
             self._has_numbers = False
-            self._controller.stats.sum.lost(_SOURCE)
+            self._controller.stats.sum.lost(PARENT)
         self._inherited.close()
         self._controller.life.progress()
 

@@ -17,7 +17,8 @@ envoy.config.bootstrap.v3.Bootstrap
   + dynamic_resources node_context_params config_sources default_config_source
   - comes with xDS: hds_config xds_delegate_extension
   - comes with xDS: xds_config_tracker_extension
-  - comes with stats sinks: stats_sinks stats_eviction_interval
+  + stats_sinks
+  - comes with the eviction of stats: stats_eviction_interval
   ~ no spans are recorded: tracing
   + overload_manager
   - name the certificates, or use SDS: certificate_provider_instances
@@ -107,6 +108,15 @@ envoy.config.bootstrap.v3.Bootstrap.GrpcAsyncClientManagerConfig
 
 envoy.config.bootstrap.v3.MemoryAllocatorManager
   + bytes_to_release memory_release_interval
+
+envoy.config.metrics.v3.StatsSink
+  + name typed_config
+
+envoy.config.metrics.v3.StatsdSink
+  + address tcp_cluster_name prefix
+
+envoy.config.metrics.v3.DogStatsdSink
+  + address prefix max_bytes_per_datagram
 
 envoy.config.metrics.v3.StatsConfig
   + stats_tags use_all_default_tags stats_matcher histogram_bucket_settings
