@@ -31,7 +31,7 @@ _HTTP = """\
           "@type": type.googleapis.com/{hcm}
           stat_prefix: ingress
 {access_log}          http_filters:
-          - name: envoy.filters.http.router
+{filters}          - name: envoy.filters.http.router
             typed_config:
               "@type": type.googleapis.com/{router}
           route_config:
@@ -73,6 +73,38 @@ _ACCESS_LOG = """\
             typed_config:
               "@type": type.googleapis.com/{type}
               path: {path}
+"""
+#: A denying and an allowing policy in the form in which Istio writes them; both are asked, and let pass.
+_RBAC = """\
+          - name: envoy.filters.http.rbac
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC
+              rules:
+                action: DENY
+                policies:
+                  "ns[bench]-policy[no-admin]-rule[0]":
+                    permissions:
+                    - and_rules: {rules: [{or_rules: {rules: [{url_path: {path: {prefix: /admin/}}}]}}]}
+                    principals:
+                    - and_ids: {ids: [{any: true}]}
+          - name: envoy.filters.http.rbac
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC
+              rules:
+                policies:
+                  "ns[bench]-policy[readers]-rule[0]":
+                    permissions:
+                    - and_rules:
+                        rules:
+                        - or_rules:
+                            rules:
+                            - header: {name: ":method", string_match: {exact: HEAD}}
+                            - header: {name: ":method", string_match: {exact: GET}}
+                        - not_rule: {or_rules: {rules: [{header: {name: x-forbidden, present_match: true}}]}}
+                    principals:
+                    - and_ids:
+                        ids:
+                        - or_ids: {ids: [{remote_ip: {address_prefix: 127.0.0.0, prefix_len: 8}}]}
 """
 _VIRTUAL_HOST_HEAD = """\
             - name: {name}
@@ -131,10 +163,16 @@ _HTTP2 = """\
 """
 
 
-def _head(port: int, admin_port: int, log_path: str | None = None, chain: str = "") -> str:
+def _head(port: int, admin_port: int, log_path: str | None = None, chain: str = "", filters: str = "") -> str:
     access_log = _ACCESS_LOG.format(type=_FILE_LOG, path=log_path) if log_path else ""
     return (_START + _HTTP).format(
-        port=port, admin_port=admin_port, hcm=_HCM, router=_ROUTER, access_log=access_log, chain=chain
+        port=port,
+        admin_port=admin_port,
+        hcm=_HCM,
+        router=_ROUTER,
+        access_log=access_log,
+        chain=chain,
+        filters=filters,
     )
 
 
@@ -172,7 +210,8 @@ def small(
     """
     config = config or Config()
     chain = _TLS.format(certificate=certificate.certificate, key=certificate.key) if certificate else ""
-    head = _head(port, admin_port, log_path if config.access_log else None, chain)
+    filters = _RBAC if config.rbac else ""
+    head = _head(port, admin_port, log_path if config.access_log else None, chain, filters)
     before, start, listener = head.partition("  - name: ingress\n")
     text = before + start + listener + _routes(config)
     for number in range(1, config.listeners):

@@ -30,10 +30,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """What a proxy runs. One worker, one listener, one cluster, one route unless said otherwise.
 
     `kind`: `http` terminates HTTP (both versions), `tcp` passes bytes on, `tls_passthrough` chooses by SNI and
-    passes bytes on, `mesh` is `http` with as many clusters and virtual hosts as the command line says. `routes`: so
-    many in the table, the last of which is asked for. `resilience`: with retries, circuit breakers and outlier
-    detection. `max_connections` is that of the circuit breaker of a `tcp` cluster, 0 for the default;
-    `original_dst` has its listener restore the destination of redirected connections.
+    passes bytes on, `mesh` is `http` with as many clusters and virtual hosts as the command line says.
+    `routes`: so many in the table, the last of which is asked for. `resilience`: with retries, circuit breakers
+    and outlier detection. `rbac`: policies deny some requests and allow those of the benchmark.
+    `max_connections` is that of the circuit breaker of a `tcp` cluster, 0 for the default; `original_dst` has
+    its listener restore the destination of redirected connections.
     """
 
     kind: Literal["http", "tcp", "tls_passthrough", "mesh"] = "http"
@@ -43,6 +44,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     routes: int = 0
     listeners: int = 1
     resilience: bool = False
+    rbac: bool = False
     max_connections: int = 0
     original_dst: bool = False
 

@@ -64,6 +64,8 @@ class RoutingPart(StreamState):
 
     def route_config(self, name: str) -> Any:
         """See `StreamCallbacks`."""
+        if name not in self.filter_overrides():
+            return None
         return next(iter(self.route_configs(name)), None)
 
     def route_configs(self, name: str) -> tuple[Any, ...]:

@@ -29,13 +29,17 @@ _ALLOWED: Final = Verdict(True, "")
 
 
 class RbacConfig(Struct, frozen=True):
-    """Of the filter, or of a route. Without `rules` everything is allowed."""
+    """Of the filter, or of a route. Without `rules` everything is allowed.
+
+    `told` keeps what is told of a pair of verdicts, by the prefixes of its keys: as many as there are policies.
+    """
 
     rules: Judge | None = None
     shadow_rules: Judge | None = None
     rules_prefix: str = ""
     shadow_prefix: str = ""
     counts_policies: bool = False
+    told: dict[tuple[str, str, Verdict | None, Verdict | None], dict[str, Any]] = {}
 
     @property
     def idle(self) -> bool:
@@ -70,8 +74,6 @@ class Rbac:
     def __init__(self, config: RbacConfig, stats: DecisionStats) -> None:
         self._config = config
         self._stats = stats
-        #: What is told of a pair of verdicts, by the prefixes of its keys; as many as the config has policies.
-        self._told: dict[tuple[str, str, Verdict | None, Verdict | None], dict[str, Any]] = {}
 
     def __call__(self, callbacks: StreamCallbacks) -> HttpFilter:
         """See `GatedMaker`."""
@@ -106,9 +108,9 @@ class Rbac:
         rules_prefix = config.rules_prefix or self._config.rules_prefix
         shadow_prefix = config.shadow_prefix or self._config.shadow_prefix
         key = (rules_prefix, shadow_prefix, verdict, shadow)
-        told = self._told.get(key)
+        told = config.told.get(key)
         if told is None:
-            told = self._told[key] = {
+            told = config.told[key] = {
                 **({} if shadow is None else shadow.told(shadow_prefix, "shadow")),
                 **({} if verdict is None else verdict.told(rules_prefix, "enforced")),
             }

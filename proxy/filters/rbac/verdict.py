@@ -21,8 +21,11 @@ HINT: Final = "access_log_hint"
 _SPACE: Final = re.compile(r"[ \t\n\v\f\r]")
 
 
-class Verdict(Struct, frozen=True):
-    """`policy` is the name of the policy that decided, "" if none matched; `hint` that for access logs, if any."""
+class Verdict(Struct, frozen=True, eq=False):
+    """One of those that an engine was made with, compared by identity.
+
+    `policy` is the name of the policy that decided, "" if none matched; `hint` that for access logs, if any.
+    """
 
     allowed: bool
     policy: str

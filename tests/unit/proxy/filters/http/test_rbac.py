@@ -6,6 +6,11 @@ from typing import Any
 import pytest
 from envoy.config.core.v3 import base_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2
+from envoy.extensions.matching.common_inputs.network.v3 import network_inputs_pb2
+from envoy.extensions.matching.common_inputs.ssl.v3 import ssl_inputs_pb2
+from envoy.extensions.matching.input_matchers.ip.v3 import ip_pb2
+from envoy.extensions.matching.input_matchers.metadata.v3 import metadata_pb2
+from envoy.type.matcher.v3 import http_inputs_pb2
 from google.protobuf import json_format
 
 from proxy.base.address import Address
@@ -16,6 +21,8 @@ from tests.support.filters import FilteredStream
 from tests.support.listeners import numbers, services
 
 DENIED = "rbac_access_denied_matched_policy"
+#: What stands in an Any is found only if it is loaded.
+LOADED = (http_inputs_pb2, ip_pb2, metadata_pb2, network_inputs_pb2, ssl_inputs_pb2)
 
 
 def policy(permission: Any = None, principal: Any = None) -> dict[str, Any]:
