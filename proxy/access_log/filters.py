@@ -163,7 +163,7 @@ def _metadata(message: Any, path: str, context: CompileContext) -> LogFilter:
     namespace, keys = matcher.filter, [segment.key for segment in matcher.path]
 
     def matches(info: StreamInfo) -> bool:
-        value = lookup(info.dynamic_metadata or info.connection.dynamic_metadata, namespace, keys)
+        value = lookup(info.own_metadata, namespace, keys)
         return otherwise if value is None else test(value)
 
     return matches

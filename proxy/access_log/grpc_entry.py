@@ -175,11 +175,10 @@ def _fill_common(common: AccessLogCommon, info: StreamInfo, fields: CommonFields
     if connection.transport_failure_reason:
         common.downstream_transport_failure_reason = _text(connection.transport_failure_reason)
     _fill_flags(common, info.flags)
-    for namespace, values in (info.dynamic_metadata or connection.dynamic_metadata).items():
+    for namespace, values in info.own_metadata.items():
         common.metadata.filter_metadata[namespace].update(values)
-    state = info.filter_state or connection.filter_state
     for key in fields.state_keys:
-        value = state.get(key)
+        value = info.state_object(key)
         if isinstance(value, str):
             common.filter_state_objects[key].Pack(StringValue(value=_text(value)))
     for tag, tell in fields.tags:

@@ -255,6 +255,18 @@ class StreamInfo:
         """When the last byte of the request was read from downstream."""
         return self.request_received or self.request_complete
 
+    @property
+    def own_metadata(self) -> Mapping[str, Mapping[str, Any]]:
+        """The dynamic metadata of the stream. A connection's are its own; a request does not have them."""
+        if self.dynamic_metadata or self.request is not None:
+            return self.dynamic_metadata or _NOTHING
+        return self.connection.dynamic_metadata
+
+    def state_object(self, key: str) -> Any:
+        """The object of that key in the filter state or, if it has none, in that of the connection; else None."""
+        own = None if self.filter_state is None else self.filter_state.get(key)
+        return self.connection.filter_state.get(key) if own is None else own
+
     def downstream_address(self) -> Address:
         """The client's address: after XFF for a request, else the connection's."""
         return self.remote_address or self.connection.remote_address

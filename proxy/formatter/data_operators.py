@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 from proxy.base.stream_info import StreamInfo
@@ -23,12 +24,8 @@ def _host_metadata(info: StreamInfo) -> Any:
     return None if info.upstream_host is None else info.upstream_host.metadata
 
 
-def _dynamic_metadata(info: StreamInfo) -> Any:
-    return info.dynamic_metadata or info.connection.dynamic_metadata
-
-
 _METADATA_TYPES: dict[str, _Metadata] = {
-    "DYNAMIC": _dynamic_metadata,
+    "DYNAMIC": attrgetter("own_metadata"),
     "CLUSTER": _cluster_metadata,
     "ROUTE": lambda info: info.route_metadata,
     "UPSTREAM_HOST": _host_metadata,
@@ -102,17 +99,14 @@ def _metadata(command: Command, _context: CompileContext) -> Operator:
     return _metadata_operator(source, rest, command.max_length, facts)
 
 
-def _stream_state(info: StreamInfo) -> Mapping[str, Any]:
-    return info.filter_state or info.connection.filter_state
-
-
-def _shared_state(info: StreamInfo) -> Mapping[str, Any]:
+def _shared_object(info: StreamInfo, key: str) -> Any:
     """What the connection to the host has got of the client's: nothing else has a state there."""
     connection = info.connection
-    return connection.shared_state() if connection.state_sharing and info.upstream_local_address else {}
+    shared = connection.shared_state() if connection.state_sharing and info.upstream_local_address else {}
+    return shared.get(key)
 
 
-def _filter_state(source: Callable[[StreamInfo], Mapping[str, Any]]) -> OperatorSpec:
+def _filter_state(stored_under: Callable[[StreamInfo, str], Any]) -> OperatorSpec:
     def build(command: Command, _context: CompileContext) -> Operator:
         key, _, rest = command.argument.partition(":")
         kind, _, field = rest.partition(":")
@@ -126,7 +120,7 @@ def _filter_state(source: Callable[[StreamInfo], Mapping[str, Any]]) -> Operator
             )
 
         def stored(info: StreamInfo) -> Any:
-            return source(info).get(key)
+            return stored_under(info, key)
 
         def typed_text(info: StreamInfo) -> str | None:
             found = stored(info)
@@ -209,10 +203,10 @@ def _first_of(getters: list[Getter]) -> Getter:
 
 
 OPERATORS: dict[str, OperatorSpec] = {
-    "DYNAMIC_METADATA": _metadata_of(_dynamic_metadata, length=True),
+    "DYNAMIC_METADATA": _metadata_of(_METADATA_TYPES["DYNAMIC"], length=True),
     "CLUSTER_METADATA": _metadata_of(_cluster_metadata),
     "UPSTREAM_METADATA": _metadata_of(_host_metadata),
     "METADATA": OperatorSpec(_metadata, Argument.OPTIONAL, length=True),
-    "FILTER_STATE": _filter_state(_stream_state),
-    "UPSTREAM_FILTER_STATE": _filter_state(_shared_state),
+    "FILTER_STATE": _filter_state(StreamInfo.state_object),
+    "UPSTREAM_FILTER_STATE": _filter_state(_shared_object),
 }

@@ -277,7 +277,7 @@ def _metadata_of_route(subject: Subject) -> Any:
 
 
 def _dynamic_metadata(subject: Subject) -> Any:
-    return subject.info.dynamic_metadata or subject.info.connection.dynamic_metadata
+    return subject.info.own_metadata
 
 
 def _decoded_query(head: RequestHead) -> dict[str, str]:

@@ -147,7 +147,7 @@ def _query_rule(name: str) -> Rule:
 
 def _filter_state_rule(key: str) -> Rule:
     def rule(_head: RequestHead, info: StreamInfo, _cookies: list[str]) -> int | None:
-        value = (info.filter_state or {}).get(key, info.connection.filter_state.get(key))
+        value = info.state_object(key)
         return None if value is None else hash_text(wire_text(str(value)))
 
     return rule

@@ -228,10 +228,7 @@ def _filter_state_test(message: Any, path: str, ctx: CompileContext) -> InfoMatc
         test = compile_string_matcher(message.string_match, f"{path}.string_match", ctx)
 
     def matches(info: StreamInfo, _draw: Callable[[], int]) -> bool:
-        state = info.filter_state
-        value = state.get(key) if state is not None else None
-        if value is None:
-            value = info.connection.filter_state.get(key)
+        value = info.state_object(key)
         return value is not None and test(str(value))
 
     return matches

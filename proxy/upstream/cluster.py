@@ -566,8 +566,7 @@ class Cluster:
         self, info: StreamInfo, request_hash: int | None, retry: RetryChoice | None = None
     ) -> Host | None:
         criteria = info.metadata_match
-        dynamic = info.dynamic_metadata if info.request is not None else info.connection.dynamic_metadata
-        more = None if dynamic is None else dynamic.get("envoy.lb")
+        more = info.own_metadata.get("envoy.lb")
         if more is not None:
             criteria = more if criteria is None else {**criteria, **more}
         balancer: Any = self.balancer

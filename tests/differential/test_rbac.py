@@ -33,7 +33,7 @@ ROUTER_FILTER: Final = {"name": "router", "typed_config": typed(ROUTER)}
 LOGGED: Final = (
     f"{LOG} %RESPONSE_CODE_DETAILS(ALLOW_WHITESPACES)% "
     "%DYNAMIC_METADATA(envoy.filters.http.rbac)% %DYNAMIC_METADATA(envoy.common)% "
-    "%DYNAMIC_METADATA(envoy.filters.network.rbac)%"
+    "%DYNAMIC_METADATA(envoy.filters.network.rbac)% %FILTER_STATE(mine:PLAIN)%"
 )
 
 
@@ -596,7 +596,12 @@ def of_state(value: str) -> Json:
     return rules(p=policy(None, {"filter_state": {"key": "mine", "string_match": {"exact": value}}}))
 
 
+GRPC_STATS: Final = "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig"
 BESIDE: Final = {
+    "told_nothing": behind("told_nothing", SHADOWED),
+    "both_states": behind(
+        "both_states", STATED, {"name": "stats", "typed_config": typed(GRPC_STATS, emit_filter_state=True)}
+    ),
     "metadata": behind("metadata", SHADOWED, rbac(rules=rules(p=policy(OF_CONNECTION)))),
     "metadata_told": behind(
         "metadata_told",
@@ -619,10 +624,15 @@ def beside() -> Iterator[Pair]:
         yield started
 
 
-@pytest.mark.parametrize("name", ["metadata", "metadata_told", "state", "other_state"])
+@pytest.mark.parametrize("name", ["told_nothing", "metadata", "metadata_told", "state", "other_state"])
 def test_what_network_filters_said_counts(beside: Pair, name: str) -> None:
     with beside.same_stats(count(name)):
         same_everywhere(beside, cases(name, "/"))
+
+
+def test_objects_of_the_connection_are_seen_beside_those_of_the_request(beside: Pair) -> None:
+    message = post("/", b"\0\0\0\0\0", "content-type: application/grpc", "te: trailers")
+    same_everywhere(beside, [("both_states", message, HELLO)])
 
 
 @pytest.mark.parametrize("name", ["parameters", "kept_parameters"])

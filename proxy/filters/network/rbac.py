@@ -46,11 +46,12 @@ class RbacFilter:
 
     def on_new_connection(self, connection: ConnectionInfo) -> bool:
         """Judge by the shadow rules, which only count, then by the rules."""
+        info = StreamInfo(connection, connection.start_time)
         if self._shadow_rules is not None:
-            self._note_shadow(connection, self._shadow_rules(_stream(connection)))
+            self._note_shadow(connection, self._shadow_rules(info))
         if self._rules is None:
             return True
-        verdict = self._rules(_stream(connection))
+        verdict = self._rules(info)
         self._stats.count(verdict)
         if verdict.hint is not None:
             connection.dynamic_metadata = with_values(
@@ -66,14 +67,6 @@ class RbacFilter:
         self._stats.count_shadow(verdict)
         values = verdict.told(self._shadow_prefix, "shadow")
         connection.dynamic_metadata = with_values(connection.dynamic_metadata, NAMESPACE, values)
-
-
-def _stream(connection: ConnectionInfo) -> StreamInfo:
-    """The connection as rules look at it."""
-    info = StreamInfo(connection, connection.start_time)
-    metadata: dict[str, Any] = {**connection.dynamic_metadata}
-    info.dynamic_metadata = metadata
-    return info
 
 
 def _compile(message: Any, path: str, ctx: CompileContext) -> RbacConfig:

@@ -134,7 +134,7 @@ def _on_path(test: StringMatch) -> Test:
 def metadata_test(message: Any, path: str, ctx: CompileContext) -> Test:
     """`envoy.type.matcher.v3.MetadataMatcher`, on the stream's dynamic metadata."""
     test = compile_metadata_matcher(message, path, ctx)
-    return lambda info: test(info.dynamic_metadata)
+    return lambda info: test(info.own_metadata)
 
 
 def route_metadata_test(message: Any, path: str, ctx: CompileContext) -> Test:
@@ -166,17 +166,10 @@ def filter_state_test(message: Any, path: str, ctx: CompileContext) -> Test:
         test = lambda value: text(str(value))  # noqa: E731
 
     def matches(info: StreamInfo) -> bool:
-        value = state_object(info, key)
+        value = info.state_object(key)
         return value is not None and test(value)
 
     return matches
-
-
-def state_object(info: StreamInfo, key: str) -> Any:
-    """The object of that key in the filter state of the stream or, if it has none, of its connection."""
-    own = info.filter_state
-    value = None if own is None else own.get(key)
-    return info.connection.filter_state.get(key) if value is None else value
 
 
 def authenticated_test(message: Any, path: str, ctx: CompileContext) -> Test:

@@ -46,7 +46,7 @@ def _filter_state(message: Any) -> _Read:
     key = message.key
 
     def read(info: StreamInfo) -> str | None:
-        value = facts.state_object(info, key)
+        value = info.state_object(key)
         return None if value is None else str(value)
 
     return read
@@ -57,7 +57,7 @@ def _metadata(message: Any) -> Callable[[StreamInfo], Any]:
     keys = tuple(segment.key for segment in message.path)
 
     def read(info: StreamInfo) -> Any:
-        value: Any = (info.dynamic_metadata or {}).get(namespace, ABSENT)
+        value: Any = info.own_metadata.get(namespace, ABSENT)
         for key in keys:
             value = value.get(key, ABSENT) if isinstance(value, dict) else ABSENT
         return value

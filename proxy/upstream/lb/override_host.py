@@ -74,7 +74,7 @@ def _header(info: StreamInfo, name: str) -> str | None:
 
 def _metadata(info: StreamInfo, path: tuple[str, ...]) -> str | None:
     """The string at a place of the dynamic metadata."""
-    found: Any = info.dynamic_metadata if info.request is not None else info.connection.dynamic_metadata
+    found: Any = info.own_metadata
     for key in path:
         if not hasattr(found, "get"):
             return None

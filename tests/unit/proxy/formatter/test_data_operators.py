@@ -64,9 +64,18 @@ def test_metadata_is_cut_to_length() -> None:
     assert render(text, route_metadata=MESSAGE) == 'st {"'
 
 
-def test_connection_metadata_serves_where_the_request_has_none() -> None:
+def test_metadata_of_a_connection_are_not_those_of_its_requests() -> None:
     held = connection(dynamic_metadata={"a": {"b": "c"}})
-    assert render("%DYNAMIC_METADATA(a:b)%", connection=held) == "c"
+    assert render("%DYNAMIC_METADATA(a:b)%", connection=held) == "-"
+    assert render("%DYNAMIC_METADATA(a:b)%", connection=held, request=None) == "c"
+
+
+def test_objects_of_a_connection_are_those_of_its_requests() -> None:
+    held = connection(filter_state={"a": "c", "b": "d"})
+    assert (
+        render("%FILTER_STATE(a:PLAIN)% %FILTER_STATE(b:PLAIN)%", connection=held, filter_state={"b": "e"})
+        == "c e"
+    )
 
 
 @pytest.mark.parametrize(
