@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -15,9 +14,8 @@ from proxy.base.services import WorkerServices
 from proxy.base.stream_info import StreamInfo
 from proxy.config.context import CompileContext
 from proxy.config.durations import seconds
-from proxy.formatter.message_operators import request_getter
+from proxy.formatter.custom_tags import compile_custom_tags
 from proxy.formatter.spec import Facts
-from proxy.formatter.wire import to_wire
 from proxy.grpc_client.config import GrpcServiceConfig, compile_grpc_service
 
 _V3: Final = 2
@@ -95,27 +93,5 @@ def _common(message: Any, path: str, ctx: CompileContext, *, http: bool) -> tupl
 
         return grpc_sink(config, services).append
 
-    tags = tuple(
-        (tag.tag, _compile_tag(tag, f"{path}.custom_tags[{index}]", ctx))
-        for index, tag in enumerate(message.custom_tags)
-    )
+    tags = compile_custom_tags(message.custom_tags, f"{path}.custom_tags", ctx)
     return CommonFields(tuple(message.filter_state_objects_to_log), tags), open_sink
-
-
-def _compile_tag(tag: Any, path: str, ctx: CompileContext) -> Callable[[StreamInfo], str]:
-    """What tells the value of a `CustomTag`; "" is not told."""
-    if not tag.tag:
-        ctx.problem(f"{path}.tag", "value length must be at least 1 characters")
-    match tag.WhichOneof("type"):
-        case "literal":
-            literal = to_wire(tag.literal.value)
-            return lambda _info: literal
-        case "environment":
-            found = to_wire(os.environ.get(tag.environment.name, tag.environment.default_value))
-            return lambda _info: found
-        case "request_header":
-            read, default = request_getter(tag.request_header.name.lower()), tag.request_header.default_value
-            return lambda info: read(info) or to_wire(default)
-        case _:
-            ctx.problem(path, "a literal, environment or request_header is required")
-            return lambda _info: ""

@@ -26,6 +26,7 @@ from msgspec import Struct
 from proxy.base.response_flags import ResponseFlag
 from proxy.base.stream_info import StreamInfo, TlsInfo, WallClock
 from proxy.config.address_message import set_address
+from proxy.formatter.custom_tags import CustomTag
 from proxy.formatter.http_operators import OPERATORS as _HTTP_OPERATORS
 from proxy.formatter.message_operators import current_request, request_getter
 from proxy.formatter.parse import Command
@@ -93,10 +94,10 @@ _response_headers_bytes: Final = _size_of("RESPONSE_HEADERS_BYTES")
 
 
 class CommonFields(Struct, frozen=True):
-    """What the config adds to the fields that every entry has; `tags` are names with what tells their values."""
+    """What the config adds to the fields that every entry has."""
 
     state_keys: tuple[str, ...] = ()
-    tags: tuple[tuple[str, Callable[[StreamInfo], str]], ...] = ()
+    tags: tuple[CustomTag, ...] = ()
 
 
 class LoggedHeaders(Struct, frozen=True):
@@ -181,10 +182,10 @@ def _fill_common(common: AccessLogCommon, info: StreamInfo, fields: CommonFields
         value = info.state_object(key)
         if isinstance(value, str):
             common.filter_state_objects[key].Pack(StringValue(value=_text(value)))
-    for tag, tell in fields.tags:
-        told = tell(info)
+    for tag in fields.tags:
+        told = tag.value(info)
         if told:
-            common.custom_tags[tag] = _text(told)
+            common.custom_tags[tag.name] = _text(told)
     common.intermediate_log_entry = intermediate
     common.stream_id = _connection_uuid(info) if info.request is None else info.request_id or ""
     common.downstream_wire_bytes_sent = info.downstream_wire_bytes_sent

@@ -96,6 +96,11 @@ envoy.health_check.event_sinks extensions.health_check.event_sinks.file.v3 file 
 envoy.access_loggers extensions.access_loggers.file.v3 file FileAccessLog
 envoy.access_loggers extensions.access_loggers.grpc.v3 als HttpGrpcAccessLogConfig TcpGrpcAccessLogConfig
 envoy.access_loggers extensions.access_loggers.stream.v3 stream StdoutAccessLog StderrAccessLog
+envoy.tracers config.trace.v3 zipkin ZipkinConfig
+envoy.tracers config.trace.v3 opentelemetry OpenTelemetryConfig
+envoy.tracers.opentelemetry.resource_detectors extensions.tracers.opentelemetry.resource_detectors.v3 environment_resource_detector EnvironmentResourceDetectorConfig
+envoy.tracers.opentelemetry.resource_detectors extensions.tracers.opentelemetry.resource_detectors.v3 static_config_resource_detector StaticConfigResourceDetectorConfig
+envoy.tracers.opentelemetry.samplers extensions.tracers.opentelemetry.samplers.v3 always_on_sampler AlwaysOnSamplerConfig
 envoy.formatter extensions.formatter.req_without_query.v3 req_without_query ReqWithoutQuery
 envoy.formatter extensions.formatter.metadata.v3 metadata Metadata
 envoy.transport_sockets.downstream extensions.transport_sockets.raw_buffer.v3 raw_buffer RawBuffer
@@ -349,6 +354,11 @@ _SITES: dict[str, tuple[str, ...]] = {
     ),
     "envoy.config.overload.v3.ResourceMonitor.typed_config": ("envoy.resource_monitors",),
     "envoy.config.metrics.v3.StatsSink.typed_config": ("envoy.stats_sinks",),
+    "envoy.config.trace.v3.OpenTelemetryConfig.resource_detectors": (
+        "envoy.tracers.opentelemetry.resource_detectors",
+    ),
+    "envoy.config.trace.v3.OpenTelemetryConfig.sampler": ("envoy.tracers.opentelemetry.samplers",),
+    "envoy.config.trace.v3.Tracing.Http.typed_config": ("envoy.tracers",),
     "envoy.config.rbac.v3.Permission.uri_template": ("envoy.path.match",),
     "envoy.config.route.v3.FilterConfig.config": _PER_ROUTE,
     "envoy.config.route.v3.InternalRedirectPolicy.predicates": ("envoy.internal_redirect_predicates",),

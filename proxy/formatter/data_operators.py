@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from operator import attrgetter
 from typing import Any
 
 from proxy.base.stream_info import StreamInfo
@@ -16,19 +15,31 @@ from proxy.formatter.spec import Argument, Facts, Getter, Operator, OperatorSpec
 _Metadata = Callable[[StreamInfo], Any]
 
 
-def _cluster_metadata(info: StreamInfo) -> Any:
+def cluster_metadata(info: StreamInfo) -> Any:
+    """That of the cluster that the request went to; see `lookup`."""
     return None if info.upstream_cluster is None else info.upstream_cluster.config.metadata
 
 
-def _host_metadata(info: StreamInfo) -> Any:
+def host_metadata(info: StreamInfo) -> Any:
+    """That of the host."""
     return None if info.upstream_host is None else info.upstream_host.metadata
 
 
+def route_metadata(info: StreamInfo) -> Any:
+    """That of the matched route."""
+    return info.route_metadata
+
+
+def dynamic_metadata(info: StreamInfo) -> Any:
+    """What filters have noted of the stream."""
+    return info.own_metadata
+
+
 _METADATA_TYPES: dict[str, _Metadata] = {
-    "DYNAMIC": attrgetter("own_metadata"),
-    "CLUSTER": _cluster_metadata,
-    "ROUTE": lambda info: info.route_metadata,
-    "UPSTREAM_HOST": _host_metadata,
+    "DYNAMIC": dynamic_metadata,
+    "CLUSTER": cluster_metadata,
+    "ROUTE": route_metadata,
+    "UPSTREAM_HOST": host_metadata,
     "LISTENER": lambda info: info.connection.listener_metadata,
     "LISTENER_FILTER_CHAIN": lambda info: info.connection.filter_chain_metadata,
     "VIRTUAL_HOST": lambda info: info.virtual_host_metadata,
@@ -204,8 +215,8 @@ def _first_of(getters: list[Getter]) -> Getter:
 
 OPERATORS: dict[str, OperatorSpec] = {
     "DYNAMIC_METADATA": _metadata_of(_METADATA_TYPES["DYNAMIC"], length=True),
-    "CLUSTER_METADATA": _metadata_of(_cluster_metadata),
-    "UPSTREAM_METADATA": _metadata_of(_host_metadata),
+    "CLUSTER_METADATA": _metadata_of(cluster_metadata),
+    "UPSTREAM_METADATA": _metadata_of(host_metadata),
     "METADATA": OperatorSpec(_metadata, Argument.OPTIONAL, length=True),
     "FILTER_STATE": _filter_state(StreamInfo.state_object),
     "UPSTREAM_FILTER_STATE": _filter_state(_shared_object),

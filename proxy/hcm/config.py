@@ -7,7 +7,7 @@ Source: envoy.extensions.filters.network.http_connection_manager.v3.HttpConnecti
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -32,6 +32,9 @@ from proxy.router.discovered_table import discovered_table
 from proxy.router.route_table import RouteTable, compile_route_table
 from proxy.router.scope_list import ScopedRoutes, compile_scoped_routes
 from xds_client.resource_types import ResourceType
+
+if TYPE_CHECKING:
+    from proxy.tracing.config import TracingConfig
 
 #: Values of the proto's enums, by name where the code compares them.
 OVERWRITE, APPEND_IF_ABSENT, PASS_THROUGH = 0, 1, 2
@@ -128,6 +131,9 @@ class HcmConfig(Struct, frozen=True):
     strip_trailing_dot: bool
     early_mutations: tuple[HeaderOps, ...]
     upgrades: dict[str, UpgradeConfig]
+    tracing: TracingConfig | None = None
+    #: Whether clients are not told what a host calls the operation; see `Decorator`.
+    hides_operation: bool = False
 
 
 class RouterOptions(Struct, frozen=True):
@@ -244,7 +250,16 @@ def compile_hcm(message: Any, path: str, context: CompileContext) -> HcmConfig:
         strip_trailing_dot=message.strip_trailing_host_dot,
         early_mutations=_early_mutations(message, path, context),
         upgrades=_upgrades(message, path, context),
+        tracing=_tracing(message, path, context),
     )
+
+
+def _tracing(message: Any, path: str, context: CompileContext) -> TracingConfig | None:
+    if not message.HasField("tracing"):
+        return None
+    from proxy.tracing.config import compile_tracing  # few configs trace
+
+    return compile_tracing(message, path, context)
 
 
 def _routes(message: Any, path: str, context: CompileContext) -> tuple[ResourceSource | None, RouteTable]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from functools import cached_property
-from typing import Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from msgspec.structs import replace
 
@@ -42,6 +42,9 @@ from proxy.upstream.host import Host
 from proxy.upstream.pool.api import PoolKey
 from proxy.upstream.pool.base import ConnectionIds
 from proxy.upstream.pool.choice import make_pool
+
+if TYPE_CHECKING:
+    from proxy.tracing.tracer import Tracer
 
 #: Parsed request heads kept; clients choose them, so there is an end to their number and size.
 MAX_KNOWN_HEADS: Final = 1024
@@ -113,8 +116,9 @@ class ConnectionManager:
             source.tell(self)
         self._use_routes()
         self.access_log = AccessLogger(config.access_logs, services) if config.access_logs else None
+        self.tracer = self._tracer(facts)
         #: Whether each request needs a head of its own, which filters may change.
-        self.keeps_heads = bool(config.filters or config.local_reply is not None)
+        self.keeps_heads = bool(config.filters or config.local_reply is not None or self.tracer is not None)
         self.formats_names = config.preserve_case or config.proper_case
         logged = Facts.NONE if self.access_log is None else self.access_log.facts
         #: Whether facts of requests are wanted whatever the route says; see `RequestPlan.reads_facts`.
@@ -144,6 +148,18 @@ class ConnectionManager:
         self._response_keys: dict[int, tuple[Route, int]] = {}
         #: By the identity of routes, which their terms keep alive.
         self._terms: dict[int, RouteTerms] = {}
+
+    def _tracer(self, facts: ListenerFacts) -> Tracer | None:
+        tracing = self.config.tracing
+        if tracing is None:
+            return None
+        from proxy.tracing.tracer import OUTBOUND, Tracer  # few configs trace
+
+        tracer = Tracer(tracing, self.services, self.stats, egress=facts.traffic_direction == OUTBOUND)
+        if tracer.egress and tracer.provider is None:
+            # Else the span looks at it first.
+            self.config = replace(self.config, hides_operation=True)
+        return tracer
 
     def on_resource(self, source: ResourceSource) -> None:
         """Other routes or filters have come: whatever was decided by the former ones is forgotten.

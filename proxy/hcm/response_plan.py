@@ -80,6 +80,8 @@ def finish_response(
         headers.set("x-request-id", request_id)
     if config.via:
         append_via(headers, config.via)
+    if config.hides_operation:
+        headers.remove("x-envoy-decorator-operation")
 
 
 def frame_response(head: ResponseHead, *, end_stream: bool, is_head: bool, is_http10: bool) -> bool:

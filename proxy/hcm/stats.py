@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from proxy.base.stats import Histogram, StatGroup
 
 _CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
@@ -94,19 +96,14 @@ class _Gauges:
     downstream_rq_active: int = 0
 
 
-class _TracingCounters:
-    client_enabled: int = 0
-    health_check: int = 0
-    not_traceable: int = 0
-    random_sampling: int = 0
-    service_forced: int = 0
-
-
 class _Http1Counters:
     dropped_headers_with_underscores: int = 0
     metadata_not_supported_error: int = 0
     requests_rejected_with_underscores_in_headers: int = 0
     response_flood: int = 0
+
+
+_TRACED: Final = ("client_enabled", "health_check", "not_traceable", "random_sampling", "service_forced")
 
 
 def _names(group: type) -> tuple[str, ...]:
@@ -121,6 +118,8 @@ class HttpStats(_Counters, _Gauges, _ByClass):
 
     def __init__(self, prefix: str) -> None:
         super().__init__(prefix)
+        #: By the reason of the decision to trace a request.
+        self.traced = dict.fromkeys(_TRACED, 0)
         self.downstream_cx_length_ms = Histogram()
         self.downstream_rq_time = Histogram()
 
@@ -136,8 +135,8 @@ class HttpStats(_Counters, _Gauges, _ByClass):
         result[prefix + "downstream_cx_destroy"] = (
             self.downstream_cx_destroy_local + self.downstream_cx_destroy_remote
         )
-        for name in _names(_TracingCounters):
-            result[f"{self.prefix}tracing.{name}"] = 0
+        for name, count in self.traced.items():
+            result[f"{prefix}tracing.{name}"] = count
         return result
 
     def gauges(self) -> dict[str, int]:

@@ -152,4 +152,8 @@ class Stream(RequestPart, RoutingPart, ResponsePart, ReplyPart):
         clock = self.connection.now
         self.info.response_complete = now = clock()
         self.manager.stream_ended(self.info)
+        if self.span is not None:
+            self.describe_upstream()
+            self.span.finish(self.info)
+            self.span = None
         self.connection.on_stream_done(self, now)

@@ -104,6 +104,8 @@ class ReplyPart(StreamState):
     def send_head(self, head: ResponseHead, body: bytes, end_stream: bool) -> None:
         """The response head has passed the filters: frame and write it."""
         self.info.response_code = head.status
+        if self.span is not None:
+            self.span.on_response(head)
         if self.connection.http2:
             chunked = False
         elif self.upgraded:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead
@@ -14,6 +14,9 @@ from proxy.hcm.request_plan import RequestPlan
 from proxy.hcm.stream_state import StreamState
 from proxy.router.cluster_action import ClusterAction
 from proxy.router.route import Route
+
+if TYPE_CHECKING:
+    from proxy.tracing.tracer import Tracer
 
 _NO_REQUEST: Final = RequestHead("", "", "", HeaderMap())
 
@@ -52,6 +55,8 @@ class RequestPart(StreamState):
             self._describe_cluster(plan)
             self._reject(plan.rejection)
             return
+        if manager.tracer is not None:
+            self._trace(manager.tracer, plan)
         if plan.upgrade:
             self.may_upgrade = True
             manager.stats.downstream_cx_upgrades_total += 1
@@ -67,7 +72,9 @@ class RequestPart(StreamState):
             self._filters = FilterManager(self, factories)
             self._filters.decode_headers(head, end_stream)
         else:
-            upstream_plan = plan.upstream if end_stream else plan.upstream_with_body
+            upstream_plan = None
+            if self.span is None:
+                upstream_plan = plan.upstream if end_stream else plan.upstream_with_body
             if upstream_plan is None and plan.prepared is not None and shares_head and not plan.repeated:
                 upstream_plan = plan.prepared.like_the_last(plan, end_stream)
             if upstream_plan is None:
@@ -75,6 +82,16 @@ class RequestPart(StreamState):
             else:
                 manager.stats.rq_total += 1
                 self._forward_planned(upstream_plan, end_stream)
+
+    def _trace(self, tracer: Tracer, plan: RequestPlan) -> None:
+        route = None if plan.route is None else plan.route.tracing
+        info = self.info
+        before = self.request_id
+        request_id = tracer.decide(info, before, route)
+        if request_id is not None and request_id != before:
+            self.request_id = info.request_id = request_id
+            self.head.headers["x-request-id"] = request_id
+        self.span = tracer.start(info, route)
 
     def _describe_cluster(self, plan: RequestPlan) -> None:
         """Name the cluster that the route leads to, for requests that may not get so far."""

@@ -203,7 +203,8 @@ class ResponsePart(StreamState):
         manager = self.manager
         info = self.info
         sized = not body or "content-length" in plan.head.headers
-        if whole and sized and self.plan.upstream is self.upstream_plan and not info.flags:
+        known = whole and sized and manager.tracer is None
+        if known and self.plan.upstream is self.upstream_plan and not info.flags:
             host = info.upstream_host
             info.kept_key = (info.upstream_request_head, plan, host, host.address)
         if manager.describes_upstreams:

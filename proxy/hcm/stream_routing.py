@@ -139,7 +139,7 @@ class RoutingPart(StreamState):
     def _forward(self, route: Route, action: ClusterAction, end_stream: bool) -> None:
         upstream_plan: UpstreamPlan | None = None
         filters = self._filters
-        if filters is None or filters.leaves_requests:
+        if self.span is None and (filters is None or filters.leaves_requests):
             upstream_plan = self.plan.upstream if end_stream else self.plan.upstream_with_body
             if upstream_plan is None and filters is None and not self.plan.repeated:
                 upstream_plan = self._plan_quickly(route, action, end_stream)
@@ -213,7 +213,7 @@ class RoutingPart(StreamState):
         """Share the fields with an earlier request of the client, where the route leaves them alone."""
         plan = self.plan
         prepared = plan.prepared
-        if prepared is None or not self._leaves_fields_alone(route, action):
+        if prepared is None or self.span is not None or not self._leaves_fields_alone(route, action):
             return self._plan_upstream(route, action, end_stream)
         key = (self.manager.response_key(route), self.head.method, end_stream)
         kept = prepared.upstream.get(key)
@@ -440,11 +440,14 @@ class RoutingPart(StreamState):
             and plan.repeated
             and not action.auto_host_rewrite
             and not manager.fits_heads
+            and self.span is None
         )
         head = self.head
         if plan.generates_id and (keep or self._shares_head):
             head = head.copy()
             head.headers["x-request-id"] = REQUEST_ID_HOLE if keep else self.request_id or ""
+        if self.span is not None:
+            self.span.inject(head, self.info)
         upstream_plan = self._finish_head(head, route, action, choice, end_stream, keep)
         if upstream_plan.kept:
             if end_stream:
@@ -487,6 +490,7 @@ class RoutingPart(StreamState):
         """A key for what becomes of responses on this route; 0 if it may differ from request to request."""
         if (
             action.single is None
+            or self.span is not None
             or self.head.protocol == "HTTP/1.0"
             or self.manager.formats_names
             or self.plan.upgrade

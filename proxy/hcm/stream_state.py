@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from proxy.hcm.connection_manager import ConnectionManager
     from proxy.hcm.downstream_codec import DownstreamCodec
     from proxy.router.internal_redirect import InternalRedirectPolicy
+    from proxy.tracing.tracer import ActiveSpan
 
 
 class StreamState:
@@ -56,6 +57,8 @@ class StreamState:
     _body_copy: list[bytes] | None = None
     _redirected_to: list[Route] | None = None
     _choice: ClusterChoice | None = None
+    #: Where requests are traced; None where nothing is to be done for it.
+    span: ActiveSpan | None = None
 
     def __init__(self, connection: DownstreamCodec, manager: ConnectionManager, now: float) -> None:
         self.connection = connection

@@ -18,6 +18,7 @@ from proxy.router.route_match import CompiledMatch, compile_match
 if TYPE_CHECKING:
     from proxy.ratelimit.actions import RateLimit
     from proxy.router.virtual_host import TableFacts, VirtualHost
+    from proxy.tracing.config import RouteTracing
 
 RateLimits = tuple["RateLimit", ...]
 Action = ClusterAction | RedirectAction | DirectResponseAction
@@ -49,6 +50,7 @@ class Route(Struct):
     rate_limits: RateLimits = ()
     include_vh_rate_limits: bool = False
     ignores_path_parameters: bool = False
+    tracing: RouteTracing | None = None
 
     @property
     def reads_facts(self) -> bool:
@@ -116,7 +118,16 @@ def compile_route(
         rate_limits(message.route.rate_limits, f"{path}.route.rate_limits", ctx),
         message.route.include_vh_rate_limits.value,
         table.ignore_path_parameters,
+        _tracing(message, path, ctx),
     )
+
+
+def _tracing(message: Any, path: str, ctx: CompileContext) -> RouteTracing | None:
+    if not message.HasField("tracing") and not message.HasField("decorator"):
+        return None
+    from proxy.tracing.config import compile_route_tracing  # few routes say anything of it
+
+    return compile_route_tracing(message, path, ctx)
 
 
 def _compile_action(

@@ -38,8 +38,8 @@ TAKERS = frozenset({*CALLS, *(name for calls in _CALLS_OF.values() for name in c
 _ANSWERS = frozenset(
     {"local_reply", "on_upstream_failure", "on_upstream_reset_after_response", "on_downstream_reset"}
 )
-#: What has details of its own: the admin server, what reads those of a request, the words of a DNS resolver.
-_APART = ("access_log/", "admin/", "demo/", "upstream/discovery/")
+#: What has texts of its own: the admin server, what reads the details of a request, words of a DNS resolver, tags.
+_APART = ("access_log/", "admin/", "demo/", "tracing/", "upstream/discovery/")
 #: The texts of the codecs go by several ways, so each counts wherever it stands.
 _OF_CODECS = re.compile(r"http[12]?\.[a-z0-9_.]+")
 

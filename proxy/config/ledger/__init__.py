@@ -2,7 +2,8 @@
 
 `table` holds the notation and the look-up; the other modules hold the entries, one area each: `bootstrap`,
 `listener`, `network_filters`, `rbac`, `hcm`, `istio`, `compression`, `transcoding`, `route`, `cluster`,
-`dynamic_forward_proxy`, `core`, `tls`, `transport_sockets`, `access_log`, `xds`, `extension_types`.
+`dynamic_forward_proxy`, `core`, `tls`, `transport_sockets`, `access_log`, `tracing`, `xds`,
+`extension_types`.
 `generate` writes the page docs/xds_support.md from them.
 """
 

@@ -8,7 +8,7 @@ envoy.config.accesslog.v3.AccessLogFilter
   + status_code_filter duration_filter not_health_check_filter runtime_filter and_filter or_filter
   + header_filter
   + response_flag_filter grpc_status_filter metadata_filter log_type_filter
-  - comes with tracing: traceable_filter
+  + traceable_filter
   - comes with CEL: extension_filter
 
 envoy.config.accesslog.v3.StatusCodeFilter
@@ -21,6 +21,8 @@ envoy.config.accesslog.v3.DurationFilter
   + comparison
 
 envoy.config.accesslog.v3.NotHealthCheckFilter
+
+envoy.config.accesslog.v3.TraceableFilter
 
 envoy.config.accesslog.v3.RuntimeFilter
   + runtime_key percent_sampled use_independent_randomness
@@ -66,17 +68,4 @@ envoy.extensions.access_loggers.grpc.v3.CommonGrpcAccessLogConfig
   + log_name grpc_service transport_api_version buffer_flush_interval buffer_size_bytes
   + filter_state_objects_to_log custom_tags
   - a stream that fails is opened again by the next flush: grpc_stream_retry_policy
-
-envoy.type.tracing.v3.CustomTag
-  + tag literal environment request_header
-  - comes with tracing: metadata value
-
-envoy.type.tracing.v3.CustomTag.Literal
-  + value
-
-envoy.type.tracing.v3.CustomTag.Environment
-  + name default_value
-
-envoy.type.tracing.v3.CustomTag.Header
-  + name default_value
 """

@@ -21,7 +21,7 @@ envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManage
   - http1_safe_max_connection_duration
   - represent_ipv4_remote_address_as_ipv4_mapped_ipv6
   + rds scoped_routes
-  ~ no spans are recorded, and headers of traces pass as they are: tracing
+  + tracing
   - comes with more matchers: forward_client_cert_matcher
   - comes with L4 and TLS: add_proxy_protocol_connection_state
   - Envoy has not implemented it either: path_normalization_options
@@ -275,5 +275,5 @@ envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterCo
   - forward_reason_phrase formatter_type_on_envoy_headers
 
 envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig
-  ~ there is no tracing yet: pack_trace_reason use_request_id_for_trace_sampling
+  + pack_trace_reason use_request_id_for_trace_sampling
 """

@@ -106,7 +106,7 @@ envoy.config.route.v3.Route
   + request_headers_to_remove response_headers_to_add response_headers_to_remove
   + per_request_buffer_limit_bytes
   + stat_prefix request_body_buffer_limit non_forwarding_action
-  ~ no spans are recorded: decorator tracing
+  + decorator tracing
   - filter_action
 
 envoy.config.route.v3.NonForwardingAction
@@ -145,7 +145,7 @@ envoy.config.route.v3.RouteAction
 envoy.config.route.v3.RouteAction.RequestMirrorPolicy
   + cluster cluster_header runtime_fraction disable_shadow_host_suffix_append request_headers_mutations
   + host_rewrite_literal
-  ~ there is no tracing yet: trace_sampled
+  ~ copies have no spans of their own: trace_sampled
 
 envoy.config.route.v3.RouteAction.HashPolicy
   + header cookie connection_properties query_parameter filter_state terminal

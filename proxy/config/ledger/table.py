@@ -33,6 +33,7 @@ from proxy.config.ledger import (
     route,
     tcp_proxy,
     tls,
+    tracing,
     transcoding,
     transport_sockets,
     udp_proxy,
@@ -76,6 +77,7 @@ AREAS: tuple[tuple[str, str], ...] = (
     ("TLS", tls.TABLE),
     ("Other transport sockets", transport_sockets.TABLE),
     ("Access logs", access_log.TABLE),
+    ("Tracing", tracing.TABLE),
     ("Other extension types", extension_types.TABLE),
 )
 

@@ -20,8 +20,11 @@ envoy.extensions.transport_sockets.starttls.v3.UpstreamStartTlsConfig
   ~ no filter here starts TLS, so connections stay in clear text: tls_socket_config
 
 envoy.type.metadata.v3.MetadataKind
-  + cluster host
-  - no metadata of a request or route is there yet when a connection is made: request route
+  + cluster host request route
+
+envoy.type.metadata.v3.MetadataKind.Request
+
+envoy.type.metadata.v3.MetadataKind.Route
 
 envoy.type.metadata.v3.MetadataKind.Cluster
 

@@ -18,6 +18,7 @@ from proxy.access_log.grpc_entry import CommonFields, LoggedHeaders, http_entry,
 from proxy.base.address import Address
 from proxy.base.response_flags import ResponseFlag
 from proxy.base.stream_info import TlsInfo
+from proxy.formatter.custom_tags import CustomTag
 from tests.support.streams import START, cluster, connection, context, host, stream
 
 
@@ -140,7 +141,7 @@ def test_chosen_objects_of_the_filter_state_and_all_metadata() -> None:
 
 
 def test_a_tag_without_a_value_is_not_told() -> None:
-    fields = CommonFields(tags=(("a", lambda _info: "1"), ("b", lambda _info: "")))
+    fields = CommonFields(tags=(CustomTag("a", lambda _info: "1"), CustomTag("b", lambda _info: "")))
     assert dict(http(stream(), fields).common_properties.custom_tags) == {"a": "1"}
 
 

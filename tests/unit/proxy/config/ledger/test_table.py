@@ -134,9 +134,9 @@ def test_every_carrier_field_says_what_may_stand_in_it() -> None:
 
 
 def test_an_unclassed_field_counts_as_unsupported() -> None:
-    from envoy.config.trace.v3 import zipkin_pb2
+    from envoy.config.trace.v3 import xray_pb2
 
-    support = support_of(zipkin_pb2.ZipkinConfig.DESCRIPTOR.fields[0])
+    support = support_of(xray_pb2.XRayConfig.DESCRIPTOR.fields[0])
     assert support.status == UNSUPPORTED
     assert support.reason
 
