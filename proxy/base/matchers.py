@@ -270,12 +270,17 @@ class CidrRanges:
 
 def compile_cidr_ranges(messages: Sequence[Any], path: str, ctx: Reporter) -> CidrRanges:
     """Repeated `CidrRange`; host bits below the prefix are ignored, as in Envoy."""
+    return cidr_ranges_at([(message, f"{path}[{index}]") for index, message in enumerate(messages)], ctx)
+
+
+def cidr_ranges_at(places: Iterable[tuple[Any, str]], ctx: Reporter) -> CidrRanges:
+    """The same of messages that stand in different places, each with its path."""
     networks = []
-    for index, message in enumerate(messages):
+    for message, path in places:
         try:
             address = ipaddress.ip_address(message.address_prefix)
         except ValueError:
-            ctx.problem(f"{path}[{index}].address_prefix", f"malformed IP address: {message.address_prefix}")
+            ctx.problem(f"{path}.address_prefix", f"malformed IP address: {message.address_prefix}")
             continue
         length = min(message.prefix_len.value, address.max_prefixlen)
         networks.append(ipaddress.ip_network(f"{address}/{length}", strict=False))

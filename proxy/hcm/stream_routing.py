@@ -64,9 +64,11 @@ class RoutingPart(StreamState):
 
     def route_config(self, name: str) -> Any:
         """See `StreamCallbacks`."""
-        if name not in self.filter_overrides():
+        override = self.filter_overrides().get(name)
+        if override is None:
             return None
-        return next(iter(self.route_configs(name)), None)
+        factory = self.manager.filter_factory(name)
+        return None if factory is None else next(iter(override.configs(factory)), None)
 
     def route_configs(self, name: str) -> tuple[Any, ...]:
         """See `StreamCallbacks`."""

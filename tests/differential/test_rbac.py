@@ -284,6 +284,25 @@ MANAGERS: Final[dict[str, Json]] = {
     ),
     "sni": allowing({"requested_server_name": {"exact": ""}}),
     "tls": manager(rbac(rules=rules(p=policy(None, {"authenticated": {}})))),
+    "remotes": manager(
+        rbac(
+            rules={
+                "policies": {
+                    "p": {
+                        "permissions": [{"any": True}],
+                        "principals": [
+                            {"remote_ip": cidr("10.1.0.0", 16)},
+                            {"remote_ip": cidr("2001:db8::", 32)},
+                            {"direct_remote_ip": cidr("10.2.0.0", 16)},
+                            header("x-a", string_match={"exact": "a"}),
+                        ],
+                    }
+                }
+            }
+        ),
+        use_remote_address=True,
+        xff_num_trusted_hops=1,
+    ),
     "principal_header": manager(
         rbac(rules=rules(p=policy(None, {"not_id": header("x-a", string_match={"exact": "a"})})))
     ),
@@ -450,7 +469,7 @@ def test_clients_behind_other_proxies(pair: Pair) -> None:
         "2001:db8::1",
         "2001:db9::1",
     )
-    names = ("remote", "remote_v6", "direct_remote", "source")
+    names = ("remote", "remote_v6", "direct_remote", "source", "remotes")
     sent: list[Case] = [(name, get("/"), HELLO) for name in names]
     sent += [(name, get("/", f"x-forwarded-for: {one}"), HELLO) for one in addresses for name in names]
     with pair.same_stats(*map(count, names)):
@@ -490,6 +509,24 @@ MTLS: Final = {
         for name, match in ISTIO.items()
     },
     "authenticated": manager(rbac(rules=rules(p=policy(None, {"authenticated": {}})))),
+    "either": manager(
+        rbac(
+            rules=rules(
+                p=policy(
+                    None,
+                    {
+                        "or_ids": {
+                            "ids": [
+                                {"authenticated": {"principal_name": ISTIO["exact"]}},
+                                {"authenticated": {"principal_name": ISTIO["dns"]}},
+                                header("x-a", present_match=True),
+                            ]
+                        }
+                    },
+                )
+            )
+        )
+    ),
     "sni": allowing({"requested_server_name": {"suffix": ".test"}}),
 }
 CLIENTS: Final[dict[str, tuple[str, ...]]] = {

@@ -6,7 +6,7 @@ and from few other facts is remembered, for a connection brings many requests.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
@@ -15,12 +15,14 @@ from envoy.extensions.path.match.uri_template.v3.uri_template_match_pb2 import U
 from proxy.base.address import Address
 from proxy.base.matchers import (
     StringMatch,
+    cidr_ranges_at,
     compile_cidr_ranges,
     compile_header_matcher,
     compile_string_matcher,
     never,
     without_query,
 )
+from proxy.base.regex import wire_text
 from proxy.base.stream_info import StreamInfo
 from proxy.base.value_matchers import compile_metadata_matcher
 from proxy.config.context import CompileContext
@@ -31,15 +33,17 @@ from proxy.router.route_match import without_parameters
 from proxy.router.uri_template import TemplateError, compile_template
 
 Test = Callable[[StreamInfo], bool]
+#: Messages of one kind with their paths: alternatives that are tested together.
+Places = Sequence[tuple[Any, str]]
 
 #: Addresses and certificates remembered for each test; clients choose them, so there is an end to their number.
 _REMEMBERED: Final = 1024
 
 
-def address_test(message: Any, path: str, ctx: CompileContext, read: Callable[[StreamInfo], Address]) -> Test:
-    """Whether the address that `read` gives is in a `CidrRange`."""
+def address_test(places: Places, ctx: CompileContext, read: Callable[[StreamInfo], Address]) -> Test:
+    """Whether the address that `read` gives is in any of several `CidrRange`s."""
     problems = len(ctx.problems)
-    ranges = compile_cidr_ranges([message], path, ctx)
+    ranges = cidr_ranges_at(places, ctx)
     if len(ctx.problems) > problems:
         return never
     inside = lru_cache(_REMEMBERED)(ranges.__contains__)
@@ -102,6 +106,11 @@ def header_test(message: Any, path: str, ctx: CompileContext) -> Test:
 def path_test(message: Any, path: str, ctx: CompileContext) -> Test:
     """`envoy.type.matcher.v3.PathMatcher`; reads `StreamInfo.route`."""
     return _on_path(compile_string_matcher(message.path, f"{path}.path", ctx))
+
+
+def exact_path_test(places: Places) -> Test:
+    """Any of several such, each for one path as it is written; reads `StreamInfo.route`."""
+    return _on_path(frozenset(wire_text(message.path.exact) for message, _ in places).__contains__)
 
 
 def template_test(message: Any, path: str, ctx: CompileContext) -> Test:
@@ -172,15 +181,22 @@ def filter_state_test(message: Any, path: str, ctx: CompileContext) -> Test:
     return matches
 
 
-def authenticated_test(message: Any, path: str, ctx: CompileContext) -> Test:
-    """`Principal.Authenticated`: any TLS connection, or one whose certificate has a name that matches."""
-    if not message.HasField("principal_name"):
-        return lambda info: info.connection.tls is not None
-    test = compile_string_matcher(message.principal_name, f"{path}.principal_name", ctx)
+def encrypted(info: StreamInfo) -> bool:
+    """What `Principal.Authenticated` without a name asks for."""
+    return info.connection.tls is not None
+
+
+def principal_test(places: Places, ctx: CompileContext) -> Test:
+    """Whether the client's certificate has a name that any of several `Principal.Authenticated` matches."""
+    tests = [
+        compile_string_matcher(message.principal_name, f"{path}.principal_name", ctx)
+        for message, path in places
+    ]
 
     @lru_cache(_REMEMBERED)
     def names_one(der: bytes) -> bool:
-        return any(map(test, principal_names(der).all))
+        names = principal_names(der).all
+        return any(test(name) for test in tests for name in names)
 
     def matches(info: StreamInfo) -> bool:
         tls = info.connection.tls

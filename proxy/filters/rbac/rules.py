@@ -55,6 +55,16 @@ def compile_rules(message: Any, path: str, ctx: CompileContext, *, http: bool) -
     return judge
 
 
+_CompileOne = Callable[[Any, str], Test]
+#: Fields that are ranges of addresses, and which address each is about.
+_ADDRESSES: Final = {
+    "destination_ip": facts.destination,
+    "source_ip": facts.source,
+    "remote_ip": facts.client,
+    "direct_remote_ip": facts.direct_source,
+}
+
+
 class _Compiler:
     """Compiles the messages under one RBAC; each method takes one with its path."""
 
@@ -69,13 +79,47 @@ class _Compiler:
         for name in ("permissions", "principals"):
             if not len(getattr(message, name)):
                 self._ctx.problem(f"{path}.{name}", "value must contain at least 1 item(s)")
-        permitted = _any_of(self._all(message.permissions, self._permission, f"{path}.permissions"))
-        identified = _any_of(self._all(message.principals, self._principal, f"{path}.principals"))
+        permitted = self._any(message.permissions, self._permission, f"{path}.permissions")
+        identified = self._any(message.principals, self._principal, f"{path}.principals")
         return _all_of((permitted, identified))
 
     @staticmethod
-    def _all(messages: Any, compile_one: Callable[[Any, str], Test], path: str) -> list[Test]:
-        return [compile_one(one, f"{path}[{index}]") for index, one in enumerate(messages)]
+    def _all(messages: Any, compile_one: _CompileOne, path: str) -> Test:
+        return _all_of([compile_one(one, f"{path}[{index}]") for index, one in enumerate(messages)])
+
+    def _any(self, messages: Any, compile_one: _CompileOne, path: str) -> Test:
+        """Alternatives. Those that ask the same fact are one look-up together: policies list hundreds of names."""
+        tests = []
+        together: dict[str, list[tuple[Any, str]]] = {}
+        for index, one in enumerate(messages):
+            at = f"{path}[{index}]"
+            kind = self._table_kind(one)
+            if kind:
+                together.setdefault(kind, []).append((getattr(one, kind), f"{at}.{kind}"))
+            else:
+                tests.append(compile_one(one, at))
+        tests += [self._table(kind, places) for kind, places in together.items()]
+        return _any_of(tests)
+
+    def _table_kind(self, message: Any) -> str:
+        """The field of a permission or principal that `_table` takes, "" if it takes none of it."""
+        kind: str | None = message.WhichOneof(message.DESCRIPTOR.oneofs[0].name)
+        if kind in _ADDRESSES:
+            return kind
+        if kind == "authenticated" and message.authenticated.HasField("principal_name"):
+            return kind
+        if kind == "url_path" and self._http:
+            pattern = message.url_path.path
+            if pattern.WhichOneof("match_pattern") == "exact" and not pattern.ignore_case:
+                return kind
+        return ""
+
+    def _table(self, kind: str, places: Sequence[tuple[Any, str]]) -> Test:
+        if kind == "authenticated":
+            return facts.principal_test(places, self._ctx)
+        if kind == "url_path":
+            return facts.exact_path_test(places)
+        return facts.address_test(places, self._ctx, _ADDRESSES[kind])
 
     def _permission(self, message: Any, path: str) -> Test:
         kind = message.WhichOneof("rule")
@@ -83,13 +127,11 @@ class _Compiler:
         ctx = self._ctx
         match kind:
             case "and_rules":
-                return _all_of(self._all(message.and_rules.rules, self._permission, f"{at}.rules"))
+                return self._all(message.and_rules.rules, self._permission, f"{at}.rules")
             case "or_rules":
-                return _any_of(self._all(message.or_rules.rules, self._permission, f"{at}.rules"))
+                return self._any(message.or_rules.rules, self._permission, f"{at}.rules")
             case "not_rule":
                 return _not(self._permission(message.not_rule, at))
-            case "destination_ip":
-                return facts.address_test(message.destination_ip, at, ctx, facts.destination)
             case "destination_port":
                 return facts.port_test(message.destination_port, message.destination_port + 1)
             case "destination_port_range":
@@ -103,29 +145,25 @@ class _Compiler:
     def _principal(self, message: Any, path: str) -> Test:
         kind = message.WhichOneof("identifier")
         at = f"{path}.{kind}"
-        ctx = self._ctx
         match kind:
             case "and_ids":
-                return _all_of(self._all(message.and_ids.ids, self._principal, f"{at}.ids"))
+                return self._all(message.and_ids.ids, self._principal, f"{at}.ids")
             case "or_ids":
-                return _any_of(self._all(message.or_ids.ids, self._principal, f"{at}.ids"))
+                return self._any(message.or_ids.ids, self._principal, f"{at}.ids")
             case "not_id":
                 return _not(self._principal(message.not_id, at))
-            case "source_ip":
-                return facts.address_test(message.source_ip, at, ctx, facts.source)
-            case "remote_ip":
-                return facts.address_test(message.remote_ip, at, ctx, facts.client)
-            case "direct_remote_ip":
-                return facts.address_test(message.direct_remote_ip, at, ctx, facts.direct_source)
-            case "authenticated":
-                return facts.authenticated_test(message.authenticated, at, ctx)
+            case "authenticated" if not message.authenticated.HasField("principal_name"):
+                return facts.encrypted
             case "filter_state":
-                return facts.filter_state_test(message.filter_state, at, ctx)
+                return facts.filter_state_test(message.filter_state, at, self._ctx)
         return self._common(message, kind, path)
 
     def _common(self, message: Any, kind: str | None, path: str) -> Test:
         at = f"{path}.{kind}"
         ctx = self._ctx
+        table_kind = self._table_kind(message)
+        if table_kind:
+            return self._table(table_kind, [(getattr(message, table_kind), at)])
         match kind:
             case "any":
                 if not message.any:

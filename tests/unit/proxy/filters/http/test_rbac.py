@@ -133,6 +133,34 @@ def test_permissions(permission: dict[str, Any], permitted: bool) -> None:
     assert (guarded.refusal("/users/1?q", fields={"x_a": "a"}) == "") is permitted
 
 
+def test_alternatives_of_one_kind_are_each_enough() -> None:
+    paths = [path(exact="/a"), path(exact="/b"), path(exact="/C", ignore_case=True), path(prefix="/d/")]
+    guarded = Guarded(compiled(rules={"policies": {"p": policy({"or_rules": {"rules": paths}})}}))
+    assert [guarded.refusal(target) == "" for target in ("/a?q", "/b", "/c", "/C", "/d/e", "/A", "/e")] == [
+        *[True] * 5,
+        *[False] * 2,
+    ]
+    ranges = [{"remote_ip": {"address_prefix": f"10.{number}.0.0", "prefix_len": 16}} for number in range(3)]
+    ranges.append({"direct_remote_ip": {"address_prefix": "192.168.0.0", "prefix_len": 16}})
+    guarded = Guarded(compiled(rules={"policies": {"p": {**policy(), "principals": ranges}}}))
+    assert guarded.refusal(remote_address=Address("10.2.3.4", 0)) == ""
+    assert guarded.refusal(remote_address=Address("10.3.3.4", 0))
+    assert guarded.refusal(direct_remote_address=Address("192.168.1.1", 0)) == ""
+    named = [{"authenticated": {"principal_name": {"exact": name}}} for name in ("a", "")]
+    guarded = Guarded(compiled(rules={"policies": {"p": policy(None, {"or_ids": {"ids": named}})}}))
+    assert guarded.refusal(tls=TlsInfo()) == ""
+    assert guarded.refusal()
+
+
+def test_each_bad_alternative_is_told_by_its_own_path() -> None:
+    problems: list[Any] = []
+    ranges = [{"remote_ip": {"address_prefix": text}} for text in ("10.0.0.1", "x", "y")]
+    compiled(problems, rules={"policies": {"p": {**policy(), "principals": ranges}}})
+    assert [str(problem).partition(":")[0] for problem in problems] == [
+        f'rbac.rules.policies["p"].principals[{index}].remote_ip.address_prefix' for index in (1, 2)
+    ]
+
+
 def test_templates_of_paths() -> None:
     of = "type.googleapis.com/envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig"
     template = {"uri_template": {"name": "t", "typed_config": {"@type": of, "path_template": "/users/*"}}}
