@@ -24,7 +24,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 from msgspec import Struct
 
 from proxy.base.response_flags import ResponseFlag
-from proxy.base.stream_info import StreamInfo, TlsInfo, WallClock
+from proxy.base.stream_info import OF_TRIES, StreamInfo, TlsInfo, WallClock
 from proxy.config.address_message import set_address
 from proxy.formatter.custom_tags import CustomTag
 from proxy.formatter.http_operators import OPERATORS as _HTTP_OPERATORS
@@ -163,7 +163,7 @@ def _fill_common(common: AccessLogCommon, info: StreamInfo, fields: CommonFields
     if info.request is not None:
         for field, moment in _DURATIONS:
             when = getattr(info, moment)
-            if when:
+            if when and not (moment == "response_complete" and info.access_log_type in OF_TRIES):
                 getattr(common, field).SetInParent()
                 _set_time(getattr(common, field), max(0.0, when - info.start_time))
     _fill_upstream(common, info)

@@ -29,6 +29,8 @@ APPLICATION_PROTOCOLS: Final = "envoy.network.application_protocols"
 #: too. The numbers are those of `FilterStateValue.SharedWithUpstream`.
 ONCE: Final = 1
 TRANSITIVE: Final = 2
+#: Values of `StreamInfo.access_log_type` for entries about one try of a request, which sends nothing downstream.
+OF_TRIES: Final = frozenset({"UpstreamPoolReady", "UpstreamPeriodic", "UpstreamEnd"})
 
 
 class GradualDrain:

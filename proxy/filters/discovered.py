@@ -169,5 +169,4 @@ def _compile_packed(kind: FilterKind, packed: Any, path: str, ctx: CompileContex
     if factory is None:
         ctx.problem(where, f"{config.DESCRIPTOR.full_name} is not a supported {kind.category}")
         return None
-    raw = kind is HTTP and factory.terminal
-    return CompiledFilter(factory, config if raw else factory.compile(config, where, ctx))
+    return CompiledFilter(factory, factory.compile(config, where, ctx))

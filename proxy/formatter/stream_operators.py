@@ -10,7 +10,7 @@ import uuid
 from operator import attrgetter
 
 from proxy.base import response_flags
-from proxy.base.stream_info import StreamInfo
+from proxy.base.stream_info import OF_TRIES, StreamInfo
 from proxy.config.context import CompileContext
 from proxy.formatter.message_operators import request_getter
 from proxy.formatter.parse import Command, FormatError
@@ -84,7 +84,7 @@ def _since_start(attribute: str) -> OperatorSpec:
 
 def _response_tx_duration(info: StreamInfo) -> int | None:
     first, last = info.upstream_first_byte_received, info.response_complete
-    return int((last - first) * 1000) if first and last else None
+    return int((last - first) * 1000) if first and last and info.access_log_type not in OF_TRIES else None
 
 
 def _pool_ready_duration(info: StreamInfo) -> int | None:

@@ -144,6 +144,10 @@ class RouterOptions(Struct, frozen=True):
     strict_check_headers: tuple[str, ...] = ()
     respect_expected_timeout: bool = False
     suppress_grpc_codes: bool = False
+    #: Of each try of a request, see `proxy.router.logged_request.UpstreamLog`.
+    upstream_logs: tuple[CompiledAccessLog, ...] = ()
+    logs_begins: bool = False
+    log_interval: float = 0.0
 
 
 def compile_hcm(message: Any, path: str, context: CompileContext) -> HcmConfig:
@@ -180,7 +184,9 @@ def compile_hcm(message: Any, path: str, context: CompileContext) -> HcmConfig:
         if message.WhichOneof("route_specifier") == "scoped_routes"
         else None,
         filters=filters,
-        router_options=router_options(router),
+        router_options=router_options(
+            router, f"{path}.http_filters[{len(message.http_filters) - 1}].typed_config", context
+        ),
         access_logs=compile_access_logs(message.access_log, f"{path}.access_log", context),
         local_reply=compile_local_reply(message.local_reply_config, f"{path}.local_reply_config", context)
         if message.HasField("local_reply_config")
@@ -296,16 +302,20 @@ def _http2_options(
     )
 
 
-def router_options(router: Any) -> RouterOptions:
+def router_options(router: Any, path: str, context: CompileContext) -> RouterOptions:
     """Compile the router's message, or None for its defaults."""
     if router is None:
         return RouterOptions()
+    options = router.upstream_log_options
     return RouterOptions(
         dynamic_stats=router.dynamic_stats.value if router.HasField("dynamic_stats") else True,
         suppress_envoy_headers=router.suppress_envoy_headers,
         strict_check_headers=tuple(router.strict_check_headers),
         respect_expected_timeout=router.respect_expected_rq_timeout,
         suppress_grpc_codes=router.suppress_grpc_request_failure_code_stats,
+        upstream_logs=compile_access_logs(router.upstream_log, f"{path}.upstream_log", context),
+        logs_begins=options.flush_upstream_log_on_upstream_stream,
+        log_interval=durations.seconds(options, "upstream_log_flush_interval", 0.0),
     )
 
 

@@ -21,7 +21,7 @@ from proxy.config.context import CompileContext
 from proxy.config.resources import ResourceSource
 from proxy.filters.api import ListenerFacts, NetworkFilterFactory
 from proxy.formatter.spec import Facts
-from proxy.hcm.config import CodecType, HcmConfig, compile_hcm, router_options
+from proxy.hcm.config import CodecType, HcmConfig, RouterOptions, compile_hcm, router_options
 from proxy.hcm.filter_makers import FilterMakers
 from proxy.hcm.forwarding import LocalNode
 from proxy.hcm.http1_connection import Http1ServerConnection
@@ -44,6 +44,7 @@ from proxy.upstream.pool.base import ConnectionIds
 from proxy.upstream.pool.choice import make_pool
 
 if TYPE_CHECKING:
+    from proxy.router.logged_request import UpstreamLog
     from proxy.tracing.tracer import Tracer
 
 #: Parsed request heads kept; clients choose them, so there is an end to their number and size.
@@ -114,19 +115,17 @@ class ConnectionManager:
         self._filters = filters = FilterMakers(config, services, self.stats.prefix)
         for source in filters.sources():
             source.tell(self)
+        #: Where tries of requests are logged, None for nowhere.
+        self.upstream_log: UpstreamLog | None = None
+        #: The message of a router that came from a control plane.
+        self._router: Any = None
         self._use_routes()
         self.access_log = AccessLogger(config.access_logs, services) if config.access_logs else None
         self.tracer = self._tracer(facts)
         #: Whether each request needs a head of its own, which filters may change.
         self.keeps_heads = bool(config.filters or config.local_reply is not None or self.tracer is not None)
         self.formats_names = config.preserve_case or config.proper_case
-        logged = Facts.NONE if self.access_log is None else self.access_log.facts
-        #: Whether facts of requests are wanted whatever the route says; see `RequestPlan.reads_facts`.
-        self.describes_requests = bool(logged & (Facts.REQUEST | Facts.BYTES)) or self.formats_names
-        #: The same of upstream connections, of numbers of bytes, and of all fields of a response.
-        self.describes_upstreams = Facts.UPSTREAM in logged
-        self.counts_bytes = Facts.BYTES in logged
-        self.fills_response_heads = Facts.RESPONSE in logged
+        self._look_at_logs()
         #: Whether what a host is sent depends on more than the request's fields and its route.
         self.fits_heads = config.preserve_case or config.scheme_match_upstream
         self.max_requests = config.max_requests_per_connection or -1
@@ -169,11 +168,24 @@ class ConnectionManager:
         del source
         self._filters.use()
         self._use_routes()
+        self._look_at_logs()
         self.known_heads.clear()
         self._response_keys.clear()
         self._terms.clear()
         for connection in self._connections:
             connection.forget_heads()
+
+    def _look_at_logs(self) -> None:
+        """Find out what must be noted of streams."""
+        logged = Facts.NONE if self.access_log is None else self.access_log.facts
+        if self.upstream_log is not None:
+            logged |= self.upstream_log.logger.facts
+        #: Whether facts of requests are wanted whatever the route says; see `RequestPlan.reads_facts`.
+        self.describes_requests = bool(logged & (Facts.REQUEST | Facts.BYTES)) or self.formats_names
+        #: The same of upstream connections, of numbers of bytes, and of all fields of a response.
+        self.describes_upstreams = Facts.UPSTREAM in logged
+        self.counts_bytes = Facts.BYTES in logged
+        self.fills_response_heads = Facts.RESPONSE in logged
 
     def _use_routes(self) -> None:
         """Make what depends on the route table, or on the router that a control plane brings."""
@@ -184,8 +196,12 @@ class ConnectionManager:
         )
         if config.rds is not None:
             config = replace(config, route_table=discovered_table(config.rds, context))
-        if self._filters.router is not None:
-            config = replace(config, router_options=router_options(self._filters.router))
+        router = self._filters.router
+        if router is not None and router is not self._router:
+            self._router = router
+            config = replace(config, router_options=router_options(router, "", context))
+        if self.upstream_log is None or config.router_options is not self.config.router_options:
+            self.upstream_log = _upstream_log(config.router_options, services)
         self.config = config
         #: Whether clusters count how long answers take.
         self.times_upstreams = config.router_options.dynamic_stats
@@ -387,6 +403,15 @@ class ConnectionManager:
             if connection is not None and info.upstream_protocol is None:
                 connection.describe(info)
             self.access_log.log(info)
+
+
+def _upstream_log(options: RouterOptions, services: WorkerServices) -> UpstreamLog | None:
+    if not options.upstream_logs:
+        return None
+    from proxy.router.logged_request import UpstreamLog  # few routers have one
+
+    logger = AccessLogger(options.upstream_logs, services)
+    return UpstreamLog(logger, services.timers, options.logs_begins, options.log_interval)
 
 
 def _compile(message: Any, path: str, context: CompileContext) -> HcmConfig:

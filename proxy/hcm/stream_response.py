@@ -82,7 +82,7 @@ class ResponsePart(StreamState):
         end_stream: bool,
     ) -> None:
         info = self.info
-        info.upstream_header_bytes_received = response.header_bytes
+        info.upstream_header_bytes_received += response.header_bytes
         self.original_response_names = response.original_names
         self.describe_upstream()
         head = response.head.copy()
@@ -210,7 +210,7 @@ class ResponsePart(StreamState):
         if manager.describes_upstreams:
             self.describe_upstream()
         if manager.counts_bytes:
-            info.upstream_header_bytes_received = response.header_bytes
+            info.upstream_header_bytes_received += response.header_bytes
         info.response = plan.head
         if manager.fills_response_heads:
             info.response = self._filled_head(plan.head, service_time, manager.date.text())

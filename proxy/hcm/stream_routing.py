@@ -18,7 +18,7 @@ from proxy.router.cluster_action import ClusterAction
 from proxy.router.cluster_choice import ClusterChoice
 from proxy.router.direct_response import DirectResponseAction
 from proxy.router.drop_overload import drop_reply
-from proxy.router.mirror import start_mirrors, tracked_kinds
+from proxy.router.mirror import logged_kinds, start_mirrors, tracked_kinds
 from proxy.router.per_filter_config import FilterOverrides
 from proxy.router.redirect import RedirectAction
 from proxy.router.response_stats import INTERNAL_CHARGES, NO_CHARGES, Charges, charges_for
@@ -320,6 +320,8 @@ class RoutingPart(StreamState):
             kind = TunnelRequest
         if config.follows_requests:
             kind = tracked_kinds().tracked(kind)
+        if manager.upstream_log is not None:
+            kind = logged_kinds().logged(kind, manager.upstream_log)
         upstream = kind(
             sink,
             cluster,

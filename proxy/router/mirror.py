@@ -134,6 +134,14 @@ def tracked_kinds() -> Any:
     return tracked_request
 
 
+@cache
+def logged_kinds() -> Any:
+    """The module of requests that are logged try by try; few routers ask for that."""
+    from proxy.router import logged_request
+
+    return logged_request
+
+
 def start_mirrors(
     manager: Any, policies: Sequence[MirrorPolicy], plan: UpstreamPlan, info: StreamInfo, end_stream: bool
 ) -> list[Mirror]:
@@ -182,6 +190,8 @@ def _start(
         kind = Mirror
         if cluster.config.follows_requests:
             kind = tracked_kinds().tracked(Mirror)
+        if manager.upstream_log is not None:
+            kind = logged_kinds().logged(kind, manager.upstream_log)
         request = kind(
             sink,
             cluster,

@@ -396,10 +396,12 @@ class RetryingRequest:
         tried.count_as_retried(status)
         if not tried.over:
             tried.abandon()
+        self.info.upstream_header_bytes_received += response.header_bytes
 
     def _leave(self, tried: Attempt) -> None:
         """Nothing more will come of it; what refers back to us would wait for the garbage collector."""
         tried.stop_clock()
+        tried.describe_bytes(self.info)
         tried.owner = None
         tried.redirect(None)
         self._stream.on_upstream_write_resumed()

@@ -31,13 +31,13 @@ from proxy.upstream.pool.api import (
     UpstreamConnection,
 )
 
-_FAILURE_FLAGS: Final = {
+FAILURE_FLAGS: Final = {
     PoolFailure.OVERFLOW: ResponseFlag.UPSTREAM_OVERFLOW,
     PoolFailure.LOCAL_CONNECT: ResponseFlag.UPSTREAM_CONNECTION_FAILURE,
     PoolFailure.REMOTE_CONNECT: ResponseFlag.UPSTREAM_CONNECTION_FAILURE,
     PoolFailure.TIMEOUT: ResponseFlag.UPSTREAM_CONNECTION_FAILURE,
 }
-_RESET_FLAGS: Final = {
+RESET_FLAGS: Final = {
     ResetReason.CONNECTION_TERMINATION: ResponseFlag.UPSTREAM_CONNECTION_TERMINATION,
     ResetReason.PROTOCOL_ERROR: ResponseFlag.UPSTREAM_PROTOCOL_ERROR,
     ResetReason.LOCAL_RESET: ResponseFlag.LOCAL_RESET,
@@ -218,10 +218,10 @@ class UpstreamRequest:
         self._end()
 
     def describe_bytes(self, info: StreamInfo) -> None:
-        """Note in `info` what went over the wire."""
-        info.upstream_header_bytes_sent = self.header_bytes_sent
-        info.upstream_wire_bytes_sent = self.wire_bytes_sent
-        info.upstream_wire_bytes_received = self.wire_bytes_received
+        """Add to `info` what went over the wire."""
+        info.upstream_header_bytes_sent += self.header_bytes_sent
+        info.upstream_wire_bytes_sent += self.wire_bytes_sent
+        info.upstream_wire_bytes_received += self.wire_bytes_received
 
     def pause_reading(self) -> None:
         """The client does not keep up."""
@@ -367,7 +367,7 @@ class UpstreamRequest:
             503,
             _BODY + failure.value,
             f"upstream_reset_before_response_started{{{text.replace(' ', '_')}}}",
-            _FAILURE_FLAGS[failure],
+            FAILURE_FLAGS[failure],
             host,
             overloaded=failure is PoolFailure.OVERFLOW,
         )
@@ -461,7 +461,7 @@ class UpstreamRequest:
         word = reason.value.replace(" ", "_")
         if self._response_started:
             self._stream.on_upstream_reset_after_response(
-                f"upstream_reset_after_response_started{{{word}}}", _RESET_FLAGS[reason]
+                f"upstream_reset_after_response_started{{{word}}}", RESET_FLAGS[reason]
             )
             return
         self.host.stats.rq_error += 1
@@ -469,7 +469,7 @@ class UpstreamRequest:
             502 if reason is ResetReason.PROTOCOL_ERROR else 503,
             _BODY + reason.value,
             f"upstream_reset_{'after' if self._interim_seen else 'before'}_response_started{{{word}}}",
-            _RESET_FLAGS[reason],
+            RESET_FLAGS[reason],
             self.host,
         )
 

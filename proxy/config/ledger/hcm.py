@@ -80,9 +80,12 @@ envoy.config.core.v3.SchemeHeaderTransformation
 envoy.extensions.filters.http.router.v3.Router
   + dynamic_stats suppress_envoy_headers strict_check_headers respect_expected_rq_timeout
   + suppress_grpc_request_failure_code_stats
-  - comes with resilience: upstream_log upstream_log_options
+  + upstream_log upstream_log_options
   ~ no spans are recorded: start_child_span
   - upstream_http_filters
+
+envoy.extensions.filters.http.router.v3.Router.UpstreamAccessLogOptions
+  + flush_upstream_log_on_upstream_stream upstream_log_flush_interval
 
 envoy.extensions.filters.http.on_demand.v3.OnDemand
   + odcds

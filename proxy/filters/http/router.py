@@ -11,7 +11,12 @@ from proxy.config.context import CompileContext
 from proxy.filters.api import HttpFilterFactory
 
 
-def _compile(message: Any, path: str, context: CompileContext) -> Any:  # noqa: ARG001
+def _compile(message: Any, path: str, context: CompileContext) -> Any:
+    """Only checked here: the connection manager compiles it."""
+    if message.upstream_log:
+        from proxy.access_log.compile import compile_access_logs  # few routers have one
+
+        compile_access_logs(message.upstream_log, f"{path}.upstream_log", context)
     return message
 
 
