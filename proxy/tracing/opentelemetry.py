@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
-from urllib.parse import unquote
 
 from msgspec import Struct
 
@@ -42,7 +41,7 @@ _CLIENT_ERROR, _SERVER_ERROR = 400, 500
 class OpenTelemetrySettings(Struct, frozen=True):
     """A compiled `OpenTelemetryConfig`: one of `service` and `target` is where spans go.
 
-    `attributes` are those of the resource, in order. `always_on`: requests without a parent are all recorded.
+    `attributes` are those of the resource, in order. `always_on`: what the parent says of it does not count.
     """
 
     service: GrpcServiceConfig | None
@@ -104,9 +103,9 @@ def _resource(message: Any, path: str, context: CompileContext) -> tuple[tuple[s
 
 
 def _of_environment() -> dict[str, str]:
-    """`OTEL_RESOURCE_ATTRIBUTES`: "key=value,key=value", percent-encoded."""
+    """`OTEL_RESOURCE_ATTRIBUTES`: "key=value,key=value"; values stay percent-encoded, as in Envoy."""
     pairs = (one.partition("=") for one in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "").split(","))
-    return {key.strip(): unquote(value.strip()) for key, sign, value in pairs if sign and key.strip()}
+    return {key.strip(): value.strip() for key, sign, value in pairs if sign and key.strip()}
 
 
 class OpenTelemetryProvider:
@@ -165,11 +164,10 @@ class OpenTelemetryProvider:
             return None
         if parent is None:
             trace_id = new_id(self._draw) + new_id(self._draw)
-            sampled = traced or self._settings.always_on
-            context = TraceContext(trace_id, new_id(self._draw), sampled=sampled)
+            context = TraceContext(trace_id, new_id(self._draw), sampled=traced)
         else:
             context = self._below(parent)
-            context.sampled = parent.sampled and traced
+            context.sampled = traced and (parent.sampled or self._settings.always_on)
         return Span(name, context, client, at)
 
     def child(self, name: str, parent: Span, at: float) -> Span:
