@@ -87,6 +87,10 @@ _SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "SSL_ctrl": (ctypes.c_long, (_POINTER, ctypes.c_int, ctypes.c_long, _POINTER)),
     "SSL_shutdown": (ctypes.c_int, (_POINTER,)),
     "SSL_get_SSL_CTX": (_POINTER, (_POINTER,)),
+    "SSL_get_current_cipher": (_POINTER, (_POINTER,)),
+    "SSL_get_pending_cipher": (_POINTER, (_POINTER,)),
+    "SSL_CIPHER_get_name": (ctypes.c_char_p, (_POINTER,)),
+    "SSL_get_version": (ctypes.c_char_p, (_POINTER,)),
     "SSL_get_certificate": (_POINTER, (_POINTER,)),
     "SSL_get_ex_data": (_POINTER, (_POINTER, ctypes.c_int)),
     "SSL_set_ex_data": (ctypes.c_int, (_POINTER, ctypes.c_int, _POINTER)),
@@ -161,6 +165,36 @@ def _data_of(context: ssl.SSLContext) -> _CallbackData:
         data = _callback_data[address] = _CallbackData()
         weakref.finalize(context, _callback_data.pop, address, None).atexit = False
     return data
+
+
+# -- facts
+
+
+def negotiated_version(ssl_object: ssl.SSLObject) -> str:
+    """Such as `TLSv1.3`, before the handshake is over, too."""
+    return str(_library.SSL_get_version(_connection(ssl_object)).decode())
+
+
+def pending_cipher(ssl_object: ssl.SSLObject) -> str:
+    """The cipher suite that is agreed on, before the handshake is over, too; "" if none is."""
+    connection = _connection(ssl_object)
+    cipher = _library.SSL_get_current_cipher(connection)
+    if not cipher and negotiated_version(ssl_object) != "TLSv1.3":  # which agrees on all else later
+        cipher = _library.SSL_get_pending_cipher(connection)
+    return str(_library.SSL_CIPHER_get_name(cipher).decode()) if cipher else ""
+
+
+def shown_certificate(ssl_object: ssl.SSLObject) -> bytes:
+    """The certificate of ours that a connection shows in DER, b"" if none."""
+    certificate = _library.SSL_get_certificate(_connection(ssl_object))
+    return _der(certificate) if certificate else b""
+
+
+def _der(certificate: int) -> bytes:
+    der = ctypes.create_string_buffer(_library.i2d_X509(certificate, None))
+    end = ctypes.c_void_p(ctypes.addressof(der))
+    _library.i2d_X509(certificate, ctypes.byref(end))
+    return der.raw
 
 
 # -- ends
@@ -285,11 +319,7 @@ def _status(connection: int, argument: int) -> int:  # pragma: no cover  (runs i
     data = _callback_data.get(_library.SSL_get_SSL_CTX(connection))
     if data is None or data.staple is None:
         return _STATUS_NOT_GIVEN
-    certificate = _library.SSL_get_certificate(connection)
-    der = ctypes.create_string_buffer(_library.i2d_X509(certificate, None))
-    end = ctypes.c_void_p(ctypes.addressof(der))
-    _library.i2d_X509(certificate, ctypes.byref(end))
-    action, response = data.staple(der.raw)
+    action, response = data.staple(_der(_library.SSL_get_certificate(connection)))
     _library.SSL_set_ex_data(connection, _staple_index, int(action))
     if action == StapleAction.FAIL:
         return _STATUS_FATAL

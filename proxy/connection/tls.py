@@ -8,6 +8,7 @@ reaches a protocol.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from proxy.base.stream_info import TlsInfo
 from proxy.config.context import CompileContext
 from proxy.config.data_source import read_data_source
 from proxy.connection import openssl
-from proxy.connection.tls_checks import compile_peer_checks, verified_chain
+from proxy.connection.tls_checks import compile_peer_checks, presented_chain
 from proxy.connection.tls_material import (
     load_authorities,
     load_revocations,
@@ -405,6 +406,7 @@ def _show(context: TlsContext, certificates: Sequence[Certificate], path: str, c
             ctx.problem(f"{path}.tls_certificates", str(error))
     if certificates:
         context.certificate_der = certificates[0].der
+        context.shows_several = len(certificates) > 1 and openssl.AVAILABLE
 
 
 # -- what a handshake has come to
@@ -427,7 +429,7 @@ def describe(ssl_object: ssl.SSLObject, info: TlsInfo | None = None) -> TlsInfo:
         info.sni = ssl_object.requested_sni if ssl_object.server_side else ssl_object.server_hostname or ""
     context = ssl_object.context
     if isinstance(context, TlsContext):
-        info.local_certificate_der = context.certificate_der
+        info.local_certificate_der = _shown_certificate(ssl_object, context)
     if isinstance(context, TlsContext):
         info.peer_certificate_der = ssl_object.getpeercert(True) or b""
         if (
@@ -436,7 +438,24 @@ def describe(ssl_object: ssl.SSLObject, info: TlsInfo | None = None) -> TlsInfo:
             and getattr(ssl_object, "overlooked", None) is None
         ):
             info.peer_certificate_validated = not ssl_object.session_reused
-            info.peer_chain_der = verified_chain(ssl_object)
+            info.peer_chain_der = presented_chain(ssl_object)
     if info.version != "TLSv1.3" and ssl_object.session is not None:
         info.session_id = ssl_object.session.id.hex()
     return info
+
+
+def describe_failed(ssl_object: CheckedSslObject, info: TlsInfo) -> None:
+    """Enter into `info` what the handshake of a client had come to when it failed."""
+    if openssl.AVAILABLE:
+        info.cipher = openssl.pending_cipher(ssl_object)
+        # BoringSSL says this of connections that have not agreed on a version.
+        info.version = openssl.negotiated_version(ssl_object) if ssl_object.greeted else "TLSv1.2"
+    with contextlib.suppress(ValueError):  # it failed before it was over
+        info.peer_certificate_der = ssl_object.getpeercert(True) or b""
+        info.peer_chain_der = presented_chain(ssl_object)
+    if isinstance(ssl_object.context, TlsContext):
+        info.local_certificate_der = _shown_certificate(ssl_object, ssl_object.context)
+
+
+def _shown_certificate(ssl_object: ssl.SSLObject, context: TlsContext) -> bytes:
+    return openssl.shown_certificate(ssl_object) if context.shows_several else context.certificate_der

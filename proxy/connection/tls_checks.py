@@ -163,6 +163,14 @@ def verified_chain(ssl_object: Any) -> tuple[bytes, ...]:
     return tuple(certificate.public_bytes(_ENCODING_DER) for certificate in chain)
 
 
+def presented_chain(ssl_object: Any) -> tuple[bytes, ...]:
+    """The certificates that the peer has sent in DER, its own first; of a resumed session only that."""
+    if hasattr(ssl_object, "get_unverified_chain"):
+        return tuple(ssl_object.get_unverified_chain() or ())
+    chain = ssl_object._sslobj.get_unverified_chain() or ()  # see `verified_chain`
+    return tuple(certificate.public_bytes(_ENCODING_DER) for certificate in chain)
+
+
 def server_name_presented(ssl_object: ssl.SSLObject, name: str) -> bool:
     """Whether the peer's certificate is for `name`, a DNS name or an IP address."""
     return any(
@@ -171,9 +179,9 @@ def server_name_presented(ssl_object: ssl.SSLObject, name: str) -> bool:
     )
 
 
-def key_usage_fits(der: bytes, cipher: str, version: str) -> bool:
-    """Whether a certificate's key may be used as a cipher suite (OpenSSL's name) wants, as BoringSSL asks of
-    servers.
+def key_usage_fits(der: bytes, cipher: str) -> bool:
+    """Whether a certificate's key may be used as a cipher suite of TLS 1.2 (OpenSSL's name) wants, as BoringSSL
+    asks; without one, whether it may sign.
 
     One that says nothing of its usage may be used for anything (RFC 5280, section 4.2.1.3). What is looked for is
     the extension's identifier, wherever it stands: who puts those bytes elsewhere harms their own certificate.
@@ -189,7 +197,7 @@ def key_usage_fits(der: bytes, cipher: str, version: str) -> bool:
     ]  # OCTET STRING with a BIT STRING: two bytes of each, unused bits, the first eight bits
     if len(value) < 6 or value[0] != 0x04 or value[2] != 0x03:
         return True
-    signs = version == "TLSv1.3" or "DHE-" in cipher
+    signs = not cipher or "DHE-" in cipher
     return bool(value[5] & (_DIGITAL_SIGNATURE if signs else _KEY_ENCIPHERMENT))
 
 

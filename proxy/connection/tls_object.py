@@ -16,6 +16,9 @@ from proxy.connection import openssl
 from proxy.connection.tls_checks import PeerChecks, key_usage_fits, server_name_presented
 from proxy.connection.tls_errors import (
     HANDSHAKE_FAILURE,
+    NO_COMMON_SIGNATURES,
+    NO_SHARED_CIPHER,
+    NO_SHARED_SIGNATURES,
     STAPLE_MISSING,
     HelloRefused,
     KeyUsageRefused,
@@ -45,6 +48,8 @@ class CheckedSslObject(ssl.SSLObject):
     #: A name that the peer's certificate must be for besides all that, "" for none.
     wanted_name = ""
     requested_sni = ""
+    #: Whether a client's hello has been read, and its version agreed on.
+    greeted = False
     on_failure: Callable[[ssl.SSLError], None] | None = None
     #: What became of a client's request for the status of our certificate.
     staple_action = StapleAction.NONE
@@ -55,8 +60,7 @@ class CheckedSslObject(ssl.SSLObject):
         """As the standard library's; raises a `PeerRefused` for a certificate that a check does not like."""
         try:
             super().do_handshake()
-            if not self.server_side:
-                self._check_key_usage()
+            self._check_key_usage()
             if self.checks is not None:
                 self.overlooked = self.checks.run(self)
             if self.checks_server_name and self.server_hostname:
@@ -69,6 +73,9 @@ class CheckedSslObject(ssl.SSLObject):
             self._note_staple()
             if self.staple_action == StapleAction.FAIL:
                 error.reason = STAPLE_MISSING
+            elif reason_name(error) == NO_SHARED_SIGNATURES:
+                tells = openssl.AVAILABLE and openssl.negotiated_version(self) == "TLSv1.3"
+                error.reason = NO_COMMON_SIGNATURES if tells else NO_SHARED_CIPHER
             elif reason_name(error) == HANDSHAKE_FAILURE and not self.server_side and self.cipher() is None:
                 raise HelloRefused from error
             if self.on_failure is None:
@@ -95,8 +102,12 @@ class CheckedSslObject(ssl.SSLObject):
             sessions.append((self.server_hostname, session))
 
     def _check_key_usage(self) -> None:
-        der, cipher = self.getpeercert(True), self.cipher()
-        if der and cipher and not key_usage_fits(der, cipher[0], self.version() or ""):
+        der = self.getpeercert(True)
+        if not der:
+            return
+        # A client signs with its key whatever the cipher suite.
+        cipher = None if self.server_side or self.version() == "TLSv1.3" else self.cipher()
+        if not key_usage_fits(der, "" if cipher is None else cipher[0]):
             raise KeyUsageRefused
 
     def _check_wanted_name(self, name: str) -> None:
@@ -115,11 +126,14 @@ class TlsContext(ssl.SSLContext):
     """A context of either side. `certificate_der` is the (first) certificate that it shows, b"" if none,
     `protocols` what it offers or takes by ALPN.
 
+    Of several certificates, the one that a connection shows is asked of the library (`shows_several`).
+
     `sessions` keeps a client's last sessions, newest last; a connection resumes the newest of
     its server name.
     """
 
     certificate_der = b""
+    shows_several = False
     #: Whether something is asked of the peer's certificate.
     validates = False
     protocols: Sequence[str] = ()

@@ -106,6 +106,7 @@ def sni_callback(selection: Selection, *, required: bool) -> Callable[..., int |
         del context
         wanted = (name or "").lower()
         ssl_object.requested_sni = wanted  # type: ignore[attr-defined]
+        ssl_object.greeted = True  # type: ignore[attr-defined]
         if required and not wanted:
             return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
         if several:

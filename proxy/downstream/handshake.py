@@ -15,7 +15,7 @@ from proxy.base.services import WorkerServices
 from proxy.base.stream_info import ConnectionInfo, TlsInfo
 from proxy.connection import openssl
 from proxy.connection.tls import DownstreamTls as TlsConfig
-from proxy.connection.tls import describe
+from proxy.connection.tls import describe, describe_failed
 from proxy.connection.tls_errors import SECRET_MISSING, failure_reason
 from proxy.connection.tls_object import CheckedSslObject, ssl_protocol_class
 from proxy.connection.tls_stats import SecretStats, SslStats
@@ -194,6 +194,8 @@ class _Handshake(asyncio.Protocol):
         self._tls.stats.failed(error)
         if self._ssl_object is not None:
             self._tls.stats.stapled(self._ssl_object.staple_action)
+            if error is not None and connection.tls is not None:
+                describe_failed(self._ssl_object, connection.tls)
             self._ssl_object = None
         if error is not None:
             connection.transport_failure_reason = failure_reason(error)
