@@ -30,6 +30,7 @@ envoy.matching.http.input type.matcher.v3 http_inputs HttpRequestHeaderMatchInpu
 envoy.matching.input_matchers extensions.matching.input_matchers.ip.v3 ip Ip
 envoy.matching.input_matchers extensions.matching.input_matchers.metadata.v3 metadata Metadata
 envoy.rbac.action config.rbac.v3 rbac Action
+envoy.rbac.principals extensions.rbac.principals.mtls_authenticated.v3 mtls_authenticated Config
 envoy.filters.network extensions.filters.network.http_connection_manager.v3 http_connection_manager HttpConnectionManager
 envoy.filters.network extensions.filters.network.tcp_proxy.v3 tcp_proxy TcpProxy
 envoy.filters.network extensions.filters.network.echo.v3 echo Echo
@@ -360,6 +361,7 @@ _SITES: dict[str, tuple[str, ...]] = {
     "envoy.config.trace.v3.OpenTelemetryConfig.sampler": ("envoy.tracers.opentelemetry.samplers",),
     "envoy.config.trace.v3.Tracing.Http.typed_config": ("envoy.tracers",),
     "envoy.config.rbac.v3.Permission.uri_template": ("envoy.path.match",),
+    "envoy.config.rbac.v3.Principal.custom": ("envoy.rbac.principals",),
     "envoy.config.route.v3.FilterConfig.config": _PER_ROUTE,
     "envoy.config.route.v3.InternalRedirectPolicy.predicates": ("envoy.internal_redirect_predicates",),
     "envoy.config.route.v3.RetryPolicy.retry_host_predicate": ("envoy.retry_host_predicates",),

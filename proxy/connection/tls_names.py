@@ -28,21 +28,23 @@ def compile_name_tests(message: Any, path: str, ctx: CompileContext) -> tuple[Na
     """`match_typed_subject_alt_names` of a validation context, or the older untyped list."""
     tests: list[NameTest] = []
     for i, typed in enumerate(message.match_typed_subject_alt_names):
-        at = f"{path}.match_typed_subject_alt_names[{i}]"
-        kind = _KINDS.get(typed.san_type)
-        if kind is None:
-            # The rules of the proto leave no other type.
-            kind = f"{OTHER_NAME}{typed.oid}"
-            if not _OID.fullmatch(typed.oid):
-                ctx.problem(
-                    f"{at}.oid", "OTHER_NAME needs an object identifier such as 1.3.6.1.4.1.311.20.2.3"
-                )
-        tests.append((kind, _compile_test(typed.matcher, kind, f"{at}.matcher", ctx)))
+        tests.append(compile_name_test(typed, f"{path}.match_typed_subject_alt_names[{i}]", ctx))
     if not tests:
         for i, matcher in enumerate(message.match_subject_alt_names):
             at = f"{path}.match_subject_alt_names[{i}]"
             tests.extend((kind, _compile_test(matcher, kind, at, ctx)) for kind in _KINDS.values())
     return tuple(tests)
+
+
+def compile_name_test(message: Any, path: str, ctx: CompileContext) -> NameTest:
+    """A `SubjectAltNameMatcher`."""
+    kind = _KINDS.get(message.san_type)
+    if kind is None:
+        # The rules of the proto leave no other type.
+        kind = f"{OTHER_NAME}{message.oid}"
+        if not _OID.fullmatch(message.oid):
+            ctx.problem(f"{path}.oid", "OTHER_NAME needs an object identifier such as 1.3.6.1.4.1.311.20.2.3")
+    return kind, _compile_test(message.matcher, kind, f"{path}.matcher", ctx)
 
 
 def names_of(certificate: Mapping[str, Any] | None) -> list[tuple[str, str]]:
@@ -58,14 +60,16 @@ def names_of(certificate: Mapping[str, Any] | None) -> list[tuple[str, str]]:
 def all_names_of(der: bytes) -> list[tuple[str, str]]:
     """Every (kind, name) of a certificate, those with a type of their own (`OTHER_NAME`) among them.
 
-    Names that have no text are left out.
+    Names that have no text are left out, and all of them where one cannot be read.
     """
     from cryptography import x509  # few peers are known by such names
 
-    extensions = x509.load_der_x509_certificate(der).extensions
+    from proxy.formatter.certificate_facts import MALFORMED
+
     try:
+        extensions = x509.load_der_x509_certificate(der).extensions
         names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
+    except (x509.ExtensionNotFound, *MALFORMED):
         return []
     kinds: dict[type, str] = {
         x509.RFC822Name: "email",

@@ -45,24 +45,27 @@ class CertificateFacts(Struct, frozen=True):
 
 _NONE = CertificateFacts()
 
+#: What reading a part of a certificate may raise. OpenSSL takes some for good that are not.
+MALFORMED = (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+
 
 @lru_cache(maxsize=64)
 def certificate_facts(der: bytes) -> CertificateFacts:
-    """The facts of a certificate; all empty if it cannot be parsed, for a log line must not fail."""
+    """The facts of a certificate; empty what cannot be parsed of it, for a log line must not fail."""
     try:
         certificate = x509.load_der_x509_certificate(der)
-    except ValueError:
+    except MALFORMED:
         return _NONE
     try:
         names: Iterable[x509.GeneralName] = certificate.extensions.get_extension_for_class(
             x509.SubjectAlternativeName
         ).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+    except (x509.ExtensionNotFound, *MALFORMED):
         names = ()
     names = list(names)
     return CertificateFacts(
-        subject=_name(certificate.subject),
-        issuer=_name(certificate.issuer),
+        subject=_name(certificate, "subject"),
+        issuer=_name(certificate, "issuer"),
         serial=_serial(certificate.serial_number),
         uri_sans=_joined(n.value for n in names if isinstance(n, x509.UniformResourceIdentifier)),
         dns_sans=_joined(n.value for n in names if isinstance(n, x509.DNSName)),
@@ -75,7 +78,11 @@ def certificate_facts(der: bytes) -> CertificateFacts:
     )
 
 
-def _name(name: x509.Name) -> str:
+def _name(certificate: x509.Certificate, whose: str) -> str:
+    try:
+        name: x509.Name = getattr(certificate, whose)
+    except MALFORMED:
+        return ""
     text = name.rfc4514_string(_SHORT_NAMES)
     if text.isascii():
         return text

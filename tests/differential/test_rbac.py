@@ -497,6 +497,13 @@ ISTIO: Final = {
     "any_name": {"safe_regex": {"regex": ".*"}},
     "some_name": {"safe_regex": {"regex": ".+"}},
 }
+
+
+def custom(**fields: Any) -> Json:
+    config = typed("envoy.extensions.rbac.principals.mtls_authenticated.v3.Config", **fields)
+    return {"custom": {"name": "envoy.rbac.principals.mtls_authenticated", "typed_config": config}}
+
+
 MTLS: Final = {
     **{
         name: manager(rbac(rules=rules(p=policy(None, {"authenticated": {"principal_name": match}}))))
@@ -509,6 +516,29 @@ MTLS: Final = {
         for name, match in ISTIO.items()
     },
     "authenticated": manager(rbac(rules=rules(p=policy(None, {"authenticated": {}})))),
+    "validated": manager(rbac(rules=rules(p=policy(None, custom(any_validated_client_certificate=True))))),
+    "validated_uri": manager(
+        rbac(
+            rules=rules(
+                p=policy(
+                    None,
+                    custom(
+                        san_matcher={
+                            "san_type": "URI",
+                            "matcher": {"prefix": "spiffe://cluster.local/ns/foo/"},
+                        }
+                    ),
+                )
+            )
+        )
+    ),
+    "validated_dns": manager(
+        rbac(
+            rules=rules(
+                p=policy(None, custom(san_matcher={"san_type": "DNS", "matcher": {"exact": "client.test"}}))
+            )
+        )
+    ),
     "either": manager(
         rbac(
             rules=rules(
@@ -717,6 +747,9 @@ def validated(one: Json) -> Json:
         ({"": anyone({"any": True})}, True),
         ({"p": policy(None, {"filter_state": {"key": "", "string_match": {"exact": "a"}}})}, False),
         ({"p": policy(None, {"filter_state": {"key": "a"}})}, False),
+        ({"p": policy(None, custom())}, False),
+        ({"p": policy(None, {"custom": {"name": "x"}})}, False),
+        ({"p": policy(None, {"or_ids": {"ids": [custom(any_validated_client_certificate=True)]}})}, True),
     ],
 )  # fmt: skip
 def test_both_refuse_the_same(policies: Json, accepted: bool) -> None:

@@ -28,14 +28,16 @@ envoy.config.rbac.v3.Permission.Set
 
 envoy.config.rbac.v3.Principal
   + and_ids or_ids any authenticated source_ip direct_remote_ip remote_ip url_path metadata filter_state not_id
-  + sourced_metadata header
-  - custom
+  + sourced_metadata header custom
 
 envoy.config.rbac.v3.Principal.Set
   + ids
 
 envoy.config.rbac.v3.Principal.Authenticated
   + principal_name
+
+envoy.extensions.rbac.principals.mtls_authenticated.v3.Config
+  + san_matcher any_validated_client_certificate
 
 envoy.config.rbac.v3.SourcedMetadata
   + metadata_matcher metadata_source

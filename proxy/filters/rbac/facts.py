@@ -203,3 +203,35 @@ def principal_test(places: Places, ctx: CompileContext) -> Test:
         return tls is not None and names_one(tls.peer_certificate_der)
 
     return matches
+
+
+def custom_principal_test(message: Any, path: str, ctx: CompileContext) -> Test:
+    """An extension `envoy.rbac.principals`: a client whose certificate was found good, and may need a name."""
+    from envoy.extensions.rbac.principals.mtls_authenticated.v3.mtls_authenticated_pb2 import Config
+
+    from proxy.connection.tls_names import NameTest, all_names_of, any_matches, compile_name_test
+
+    if not message.HasField("typed_config"):
+        ctx.problem(f"{path}.typed_config", "is required")
+        return never
+    at = f"{path}.typed_config"
+    config = unpack_as(message.typed_config, Config, at, ctx)
+    if config is None:
+        return never
+    tests: tuple[NameTest, ...] = ()
+    if config.HasField("san_matcher"):
+        tests = (compile_name_test(config.san_matcher, f"{at}.san_matcher", ctx),)
+    elif not config.any_validated_client_certificate:
+        ctx.problem(at, "set san_matcher or any_validated_client_certificate")
+
+    @lru_cache(_REMEMBERED)
+    def names_one(der: bytes) -> bool:
+        return any_matches(tests, all_names_of(der))
+
+    def matches(info: StreamInfo) -> bool:
+        tls = info.connection.tls
+        if tls is None or not tls.peer_certificate_validated:
+            return False
+        return not tests or names_one(tls.peer_certificate_der)
+
+    return matches

@@ -33,7 +33,7 @@ def principal_names(der: bytes) -> PrincipalNames:
     # Imported late: it costs a worker 10 MB.
     from cryptography import x509
 
-    from proxy.formatter.certificate_facts import certificate_facts
+    from proxy.formatter.certificate_facts import MALFORMED, certificate_facts
 
     uris: list[str] = []
     dns_names: list[str] = []
@@ -42,7 +42,7 @@ def principal_names(der: bytes) -> PrincipalNames:
         alternative = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uris += alternative.get_values_for_type(x509.UniformResourceIdentifier)
         dns_names += alternative.get_values_for_type(x509.DNSName)
-    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension):
+    except (x509.ExtensionNotFound, *MALFORMED):
         pass
     return PrincipalNames(
         tuple(map(wire_text, uris)),

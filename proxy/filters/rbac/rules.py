@@ -21,7 +21,6 @@ _REFUSED: Final = {
     "header": "Found header rule, not supported by RBAC network filter",
     "uri_template": "a connection has no path",
     "matcher": "matcher extensions are not supported",
-    "custom": "principal extensions are not supported",
 }
 
 
@@ -156,6 +155,8 @@ class _Compiler:
                 return facts.encrypted
             case "filter_state":
                 return facts.filter_state_test(message.filter_state, at, self._ctx)
+            case "custom":
+                return facts.custom_principal_test(message.custom, at, self._ctx)
         return self._common(message, kind, path)
 
     def _common(self, message: Any, kind: str | None, path: str) -> Test:

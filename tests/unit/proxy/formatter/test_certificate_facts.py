@@ -81,3 +81,8 @@ def test_what_is_no_certificate_has_no_facts() -> None:
 def test_fingerprints_are_of_the_bytes() -> None:
     assert sha1_of(b"abc") == "a9993e364706816aba3e25717850c26c9cd0d89d"
     assert sha256_of(b"abc").startswith("ba7816bf8f01cfea")
+
+
+def test_a_name_that_cannot_be_read_is_empty() -> None:
+    facts = certificate_facts(certificate([x509.DNSName("a.test")]).replace(b"Acme", b"A\xffme"))
+    assert (facts.subject, facts.issuer, facts.dns_sans) == ("", "CN=ca", "a.test")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import ssl
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +12,7 @@ from envoy.extensions.matching.common_inputs.network.v3 import network_inputs_pb
 from envoy.extensions.matching.common_inputs.ssl.v3 import ssl_inputs_pb2
 from envoy.extensions.matching.input_matchers.ip.v3 import ip_pb2
 from envoy.extensions.matching.input_matchers.metadata.v3 import metadata_pb2
+from envoy.extensions.rbac.principals.mtls_authenticated.v3 import mtls_authenticated_pb2
 from envoy.type.matcher.v3 import http_inputs_pb2
 from google.protobuf import json_format
 
@@ -17,12 +20,15 @@ from proxy.base.address import Address
 from proxy.base.stream_info import TlsInfo
 from proxy.config.context import CompileContext
 from proxy.filters.http import rbac
+from tests.support.certs import Authority
 from tests.support.filters import FilteredStream
 from tests.support.listeners import numbers, services
 
 DENIED = "rbac_access_denied_matched_policy"
 #: What stands in an Any is found only if it is loaded.
-LOADED = (http_inputs_pb2, ip_pb2, metadata_pb2, network_inputs_pb2, ssl_inputs_pb2)
+LOADED = (
+    http_inputs_pb2, ip_pb2, metadata_pb2, mtls_authenticated_pb2, network_inputs_pb2, ssl_inputs_pb2,
+)  # fmt: skip
 
 
 def policy(permission: Any = None, principal: Any = None) -> dict[str, Any]:
@@ -214,6 +220,51 @@ def test_a_certificate_without_names_has_an_empty_one() -> None:
     assert not allows(prefix="spiffe://")
 
 
+def validated(**fields: Any) -> dict[str, Any]:
+    kind = "type.googleapis.com/envoy.extensions.rbac.principals.mtls_authenticated.v3.Config"
+    return {"custom": {"name": "m", "typed_config": {"@type": kind, **fields}}}
+
+
+def test_a_certificate_may_have_to_be_a_good_one(tmp_path: Path) -> None:
+    issued = Authority(tmp_path).issue("spiffe://a/b", "b.test")
+    pem = issued.certificate.read_text().partition("-----END")[0] + "-----END CERTIFICATE-----\n"
+    tls = TlsInfo()
+    tls.peer_certificate_der = ssl.PEM_cert_to_DER_cert(pem)
+
+    def allows(principal: dict[str, Any], tls: TlsInfo | None) -> bool:
+        guarded = Guarded(compiled(rules={"policies": {"p": policy(None, principal)}}))
+        return not guarded.refusal(tls=tls)
+
+    anybody = validated(any_validated_client_certificate=True)
+    named = validated(san_matcher={"san_type": "URI", "matcher": {"prefix": "spiffe://a/"}})
+    other = validated(san_matcher={"san_type": "DNS", "matcher": {"exact": "a.test"}})
+    assert [allows(one, tls) for one in (anybody, named, other)] == [False, False, False]
+    tls.peer_certificate_validated = True
+    assert [allows(one, tls) for one in (anybody, named, other)] == [True, True, False]
+    assert not allows(anybody, None)
+
+
+@pytest.mark.parametrize(
+    ("there", "instead"),
+    [(b"own", b"o\xffn"), (b"b.test", b"\xff.test"), (b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07")],
+)
+def test_a_malformed_certificate_lacks_names_and_breaks_nothing(
+    tmp_path: Path, there: bytes, instead: bytes
+) -> None:
+    issued = Authority(tmp_path).issue("spiffe://a/b", "b.test", common_name="own")
+    pem = issued.certificate.read_text().partition("-----END")[0] + "-----END CERTIFICATE-----\n"
+    tls = TlsInfo()
+    tls.peer_certificate_validated = True
+    tls.peer_certificate_der = ssl.PEM_cert_to_DER_cert(pem).replace(there, instead)
+    assert instead in tls.peer_certificate_der
+    for principal in (
+        {"authenticated": {"principal_name": {"exact": "c.test"}}},
+        validated(san_matcher={"san_type": "DNS", "matcher": {"exact": "c.test"}}),
+    ):
+        guarded = Guarded(compiled(rules={"policies": {"p": policy(None, principal)}}))
+        assert guarded.refusal(tls=tls) == f"{DENIED}[none]"
+
+
 def test_shadow_rules_tell_what_they_would_have_done() -> None:
     guarded = Guarded(
         compiled(
@@ -381,4 +432,5 @@ def test_what_is_refused() -> None:
 
     assert "CEL" in refused(condition={"id": "1"})[0]
     assert "matcher extensions" in refused(permissions=[{"matcher": {"name": "x"}}])[0]
-    assert "principal extensions" in refused(principals=[{"custom": {"name": "x"}}])[0]
+    assert "typed_config" in refused(principals=[{"custom": {"name": "x"}}])[0]
+    assert "san_matcher or any" in refused(principals=[validated()])[0]
