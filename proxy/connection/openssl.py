@@ -61,10 +61,13 @@ class _Param(ctypes.Structure):
 
 
 class _CallbackData(Struct):
-    """`ticket_keys`: the first encrypts. `staple` answers for a certificate, see `set_stapling`."""
+    """`ticket_keys`: the first encrypts. `staple` answers for a certificate, see `set_stapling`; `key_log` takes
+    lines of secrets.
+    """
 
     ticket_keys: Sequence[bytes] = ()
     staple: Callable[[bytes], tuple[StapleAction, bytes]] | None = None
+    key_log: Callable[[bytes], object] | None = None
 
 
 _callback_data: dict[int, _CallbackData] = {}
@@ -74,12 +77,14 @@ _TicketCallback = ctypes.CFUNCTYPE(
 )
 
 _StatusCallback = ctypes.CFUNCTYPE(ctypes.c_int, _POINTER, _POINTER)
+_KeyLogCallback = ctypes.CFUNCTYPE(None, _POINTER, ctypes.c_char_p)
 _VerifyCallback = ctypes.CFUNCTYPE(ctypes.c_int, _POINTER, _POINTER)
 
 _SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "SSL_CTX_get_options": (ctypes.c_uint64, (_POINTER,)),
     "SSL_CTX_callback_ctrl": (ctypes.c_long, (_POINTER, ctypes.c_int, _POINTER)),
     "SSL_CTX_ctrl": (ctypes.c_long, (_POINTER, ctypes.c_int, ctypes.c_long, _POINTER)),
+    "SSL_CTX_set_keylog_callback": (None, (_POINTER, _POINTER)),
     "SSL_CTX_set_timeout": (ctypes.c_long, (_POINTER, ctypes.c_long)),
     "SSL_CTX_set_session_id_context": (ctypes.c_int, (_POINTER, ctypes.c_char_p, ctypes.c_uint)),
     "SSL_CTX_set_tlsext_ticket_key_evp_cb": (ctypes.c_int, (_POINTER, _POINTER)),
@@ -154,6 +159,11 @@ _library: Final = _load()
 AVAILABLE: Final = _library is not None
 # Where a connection keeps its `StapleAction`.
 _staple_index: Final = (
+    _library.CRYPTO_get_ex_new_index(_EX_INDEX_SSL, 0, None, None, None, None) if AVAILABLE else -1
+)
+
+# Where a connection keeps whether its secrets stay secrets.
+_silent_index: Final = (
     _library.CRYPTO_get_ex_new_index(_EX_INDEX_SSL, 0, None, None, None, None) if AVAILABLE else -1
 )
 
@@ -294,6 +304,27 @@ def _verify(store: int, argument: int) -> int:  # pragma: no cover  (runs in C's
     return 1
 
 
+# -- secrets
+
+
+def set_key_log(context: ssl.SSLContext, write: Callable[[bytes], object]) -> None:
+    """Have each line of secrets (without its end) written, but of connections that keep theirs."""
+    _data_of(context).key_log = write
+    _library.SSL_CTX_set_keylog_callback(_address(context), ctypes.cast(_on_secret, _POINTER))
+
+
+def keep_secrets(ssl_object: ssl.SSLObject) -> None:
+    """Write no secrets of a connection; to be called before its handshake."""
+    _library.SSL_set_ex_data(_connection(ssl_object), _silent_index, 1)
+
+
+def _secret(connection: int, line: bytes) -> None:  # pragma: no cover  (runs in C's frames)
+    """`SSL_CTX_set_keylog_callback`."""
+    data = _callback_data.get(_library.SSL_get_SSL_CTX(connection))
+    if data is not None and data.key_log and not _library.SSL_get_ex_data(connection, _silent_index):
+        data.key_log(line)
+
+
 # -- stapling
 
 
@@ -352,5 +383,6 @@ def _set_list(context: ssl.SSLContext, command: int, names: Sequence[str]) -> bo
 
 
 _on_ticket: Final = _TicketCallback(_ticket)
+_on_secret: Final = _KeyLogCallback(_secret)
 _on_status: Final = _StatusCallback(_status)
 _on_peer: Final = _VerifyCallback(_verify)

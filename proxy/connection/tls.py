@@ -22,6 +22,7 @@ from proxy.config.context import CompileContext
 from proxy.config.data_source import read_data_source
 from proxy.connection import openssl
 from proxy.connection.tls_checks import compile_peer_checks, presented_chain
+from proxy.connection.tls_key_log import apply_key_log
 from proxy.connection.tls_material import (
     load_authorities,
     load_revocations,
@@ -56,7 +57,7 @@ _PEER_EXCHANGE: Final = "istio-peer-exchange"
 class DownstreamTlsConfig(Struct, frozen=True):
     """How to be a TLS server."""
 
-    context: ssl.SSLContext
+    context: TlsContext
     sessions: Sessions
 
     def current(self) -> Self:
@@ -67,7 +68,7 @@ class DownstreamTlsConfig(Struct, frozen=True):
 class UpstreamTlsConfig(Struct, frozen=True):
     """How to be a TLS client; `server_name` tells what to pass as `server_hostname`."""
 
-    context: ssl.SSLContext
+    context: TlsContext
     sni: str
     auto_host_sni: bool = False
 
@@ -384,10 +385,7 @@ def _apply_common(
         except ssl.SSLError as error:
             ctx.problem(f"{path}.alpn_protocols", str(error))
     if common.HasField("key_log"):
-        try:
-            context.keylog_filename = common.key_log.path
-        except OSError as error:
-            ctx.problem(f"{path}.key_log.path", f"cannot open {common.key_log.path!r}: {error.strerror}")
+        apply_key_log(context, common.key_log, f"{path}.key_log", ctx)
 
 
 def _certificates(common: Any, path: str, ctx: CompileContext) -> list[Certificate]:

@@ -54,6 +54,11 @@ class NamedContext:
         self._context = context
         self._name = name
 
+    @property
+    def key_log_ranges(self) -> Any:
+        """See `TlsContext`."""
+        return self._context.key_log_ranges
+
     def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
         """See `ssl.SSLContext.wrap_bio`."""
         context = self._context

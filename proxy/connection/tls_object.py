@@ -10,7 +10,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from proxy.connection import openssl
 from proxy.connection.tls_checks import PeerChecks, key_usage_fits, server_name_presented
@@ -28,6 +28,9 @@ from proxy.connection.tls_errors import (
 )
 from proxy.connection.tls_names import names_of
 from proxy.connection.tls_stapling import StapleAction
+
+if TYPE_CHECKING:
+    from proxy.connection.tls_key_log import KeyLogRanges
 
 #: A session, and the name that its server was asked for by.
 NamedSession = tuple[str | None, ssl.SSLSession]
@@ -134,6 +137,8 @@ class TlsContext(ssl.SSLContext):
 
     certificate_der = b""
     shows_several = False
+    #: Of whose connections secrets are written, None for everybody's or nobody's.
+    key_log_ranges: KeyLogRanges | None = None
     #: Whether something is asked of the peer's certificate.
     validates = False
     protocols: Sequence[str] = ()

@@ -17,7 +17,7 @@ from proxy.connection import openssl
 from proxy.connection.tls import DownstreamTls as TlsConfig
 from proxy.connection.tls import describe, describe_failed
 from proxy.connection.tls_errors import SECRET_MISSING, failure_reason
-from proxy.connection.tls_object import CheckedSslObject, ssl_protocol_class
+from proxy.connection.tls_object import CheckedSslObject, TlsContext, ssl_protocol_class
 from proxy.connection.tls_stats import SecretStats, SslStats
 from proxy.filters.api import ListenerFacts
 
@@ -123,7 +123,7 @@ class _Handshake(asyncio.Protocol):
     def __init__(
         self,
         tls: DownstreamTls,
-        context: ssl.SSLContext,
+        context: TlsContext,
         transport: asyncio.Transport,
         connection: ConnectionInfo,
         create_protocol: CreateProtocol,
@@ -156,6 +156,11 @@ class _Handshake(asyncio.Protocol):
         else:
             made = self._half_close.wrap(self._context, incoming, outgoing, **options)
         made.on_failure = self._fail
+        ranges = self._context.key_log_ranges
+        if ranges is not None and not ranges.include(
+            self._connection.local_address, self._connection.remote_address
+        ):
+            openssl.keep_secrets(made)
         self._ssl_object = made
         return made
 

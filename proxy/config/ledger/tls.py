@@ -27,8 +27,7 @@ envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CombinedCertificateVa
   - name the certificates, or use SDS: validation_context_certificate_provider_instance
 
 envoy.extensions.transport_sockets.tls.v3.TlsKeyLog
-  + path
-  - Python's ssl logs the keys of every connection: local_address_range remote_address_range
+  + path local_address_range remote_address_range
 
 envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig
   + name sds_config

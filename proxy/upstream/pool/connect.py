@@ -69,6 +69,15 @@ async def open_connection(
         raise ConnectError(reason_of(error), local=error.errno in _LOCAL_ERRORS) from error
 
 
+def _context_of(tls: Any, sock: socket.socket) -> Any:
+    if tls.context.key_log_ranges is None:
+        return tls.context
+    from proxy.connection.tls_key_log import RangedContext  # few clusters need it
+
+    ends = from_socket_name(sock.getsockname()), from_socket_name(sock.getpeername())
+    return RangedContext(tls.context, *ends)
+
+
 def _half_closing() -> Any:
     from proxy.connection import openssl  # HTTP does without
 
@@ -113,12 +122,13 @@ async def _open(
             await loop.create_connection(lambda: protocol, sock=sock)
         elif half_closes and (half_closing := _half_closing()) is not None:
             name = tls.server_name(host.hostname)
-            await half_closing(loop, sock, protocol, tls.context, name, config.connect_timeout)
+            context = _context_of(tls, sock)
+            await half_closing(loop, sock, protocol, context, name, config.connect_timeout)
         else:
             await loop.create_connection(
                 lambda: protocol,
                 sock=sock,
-                ssl=tls.context,
+                ssl=_context_of(tls, sock),
                 server_hostname=tls.server_name(host.hostname),
                 ssl_handshake_timeout=config.connect_timeout,
             )

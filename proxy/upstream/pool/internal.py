@@ -83,9 +83,14 @@ async def _shake_hands(
 ) -> None:
     from proxy.connection.tls_object import ssl_protocol_class  # needs ssl, which plain text does not
 
+    context = tls.context
+    if context.key_log_ranges is not None:
+        from proxy.connection.tls_key_log import RangedContext  # few clusters need it
+
+        context = RangedContext(context, None, None)
     waiter = loop.create_future()
     secured = ssl_protocol_class(loop)(
-        loop, protocol, tls.context, waiter, False, server_name, True, handshake_timeout, _SHUTDOWN_TIMEOUT
+        loop, protocol, context, waiter, False, server_name, True, handshake_timeout, _SHUTDOWN_TIMEOUT
     )
     transport.set_protocol(secured)
     secured.connection_made(transport)
