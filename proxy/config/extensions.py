@@ -46,6 +46,8 @@ envoy.filters.network extensions.filters.network.sni_cluster.v3 sni_cluster SniC
 envoy.filters.network extensions.filters.network.sni_dynamic_forward_proxy.v3 sni_dynamic_forward_proxy FilterConfig
 envoy.filters.http extensions.filters.http.router.v3 router Router
 envoy.filters.http extensions.filters.http.header_mutation.v3 header_mutation HeaderMutation
+envoy.filters.http.upstream extensions.filters.http.header_mutation.v3 header_mutation HeaderMutation
+envoy.filters.http.upstream extensions.filters.http.upstream_codec.v3 upstream_codec UpstreamCodec
 envoy.filters.http extensions.filters.http.health_check.v3 health_check HealthCheck
 envoy.filters.http extensions.filters.http.stateful_session.v3 stateful_session StatefulSession
 envoy.filters.http.per_route extensions.filters.http.stateful_session.v3 stateful_session StatefulSessionPerRoute
@@ -389,7 +391,7 @@ _SITES: dict[str, tuple[str, ...]] = {
     ),
     f"{_HCM}.early_header_mutation_extensions": ("envoy.http.early_header_mutation",),
     f"{_HCM}.original_ip_detection_extensions": ("envoy.http.original_ip_detection",),
-    f"{HTTP_FILTER}.typed_config": ("envoy.filters.http",),
+    f"{HTTP_FILTER}.typed_config": ("envoy.filters.http", "envoy.filters.http.upstream"),
     "envoy.extensions.filters.network.http_connection_manager.v3.RequestIDExtension.typed_config": (
         "envoy.request_id",
     ),

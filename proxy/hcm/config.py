@@ -31,6 +31,7 @@ from proxy.hcm.local_reply import LocalReplyMapper, compile_local_reply
 from proxy.router.discovered_table import discovered_table
 from proxy.router.route_table import RouteTable, compile_route_table
 from proxy.router.scope_list import ScopedRoutes, compile_scoped_routes
+from proxy.router.upstream_filters import UpstreamFilter, compile_upstream_filters
 from xds_client.resource_types import ResourceType
 
 if TYPE_CHECKING:
@@ -148,6 +149,7 @@ class RouterOptions(Struct, frozen=True):
     upstream_logs: tuple[CompiledAccessLog, ...] = ()
     logs_begins: bool = False
     log_interval: float = 0.0
+    upstream_filters: tuple[UpstreamFilter, ...] | None = None
 
 
 def compile_hcm(message: Any, path: str, context: CompileContext) -> HcmConfig:
@@ -316,6 +318,9 @@ def router_options(router: Any, path: str, context: CompileContext) -> RouterOpt
         upstream_logs=compile_access_logs(router.upstream_log, f"{path}.upstream_log", context),
         logs_begins=options.flush_upstream_log_on_upstream_stream,
         log_interval=durations.seconds(options, "upstream_log_flush_interval", 0.0),
+        upstream_filters=compile_upstream_filters(
+            router.upstream_http_filters, f"{path}.upstream_http_filters", context
+        ),
     )
 
 

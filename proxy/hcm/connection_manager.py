@@ -203,6 +203,8 @@ class ConnectionManager:
         if self.upstream_log is None or config.router_options is not self.config.router_options:
             self.upstream_log = _upstream_log(config.router_options, services)
         self.config = config
+        #: What requests to clusters pass that have no filters of their own.
+        self.upstream_filters = config.router_options.upstream_filters
         #: Whether clusters count how long answers take.
         self.times_upstreams = config.router_options.dynamic_stats
         scopes = None if config.scopes is None else ScopeTables(config.scopes, self, context)

@@ -18,7 +18,7 @@ from proxy.router.cluster_action import ClusterAction
 from proxy.router.cluster_choice import ClusterChoice
 from proxy.router.direct_response import DirectResponseAction
 from proxy.router.drop_overload import drop_reply
-from proxy.router.mirror import logged_kinds, start_mirrors, tracked_kinds
+from proxy.router.mirror import filtered_kinds, logged_kinds, start_mirrors, tracked_kinds
 from proxy.router.per_filter_config import FilterOverrides
 from proxy.router.redirect import RedirectAction
 from proxy.router.response_stats import INTERNAL_CHARGES, NO_CHARGES, Charges, charges_for
@@ -28,6 +28,7 @@ from proxy.router.route import Route, overrides_of
 from proxy.router.server_name import server_name_of, with_alpn
 from proxy.router.strict_check import failed_check
 from proxy.router.tunnel_request import TunnelRequest
+from proxy.router.upstream_filters import mutations_for
 from proxy.router.upstream_plan import UpstreamPlan, plan_upstream
 from proxy.router.upstream_request import UpstreamRequest
 from proxy.upstream.cluster import Cluster
@@ -322,6 +323,12 @@ class RoutingPart(StreamState):
             kind = tracked_kinds().tracked(kind)
         if manager.upstream_log is not None:
             kind = logged_kinds().logged(kind, manager.upstream_log)
+        filters = config.http_filters
+        if filters is None:
+            filters = manager.upstream_filters
+        mutations = mutations_for(filters, self.filter_overrides()) if filters else None
+        if mutations:
+            kind = filtered_kinds().filtered(kind)
         upstream = kind(
             sink,
             cluster,
@@ -331,6 +338,9 @@ class RoutingPart(StreamState):
             upstream_plan,
             request_id.encode("latin-1") if request_id else b"",
         )
+        if mutations:
+            filtered: Any = upstream
+            filtered.mutations = mutations
         self.upstream = upstream
         if upstream_plan.charges is not None:
             upstream.charges = upstream_plan.charges

@@ -19,6 +19,7 @@ from proxy.base.stream_info import StreamInfo
 from proxy.codec.messages import ParsedResponse
 from proxy.router.mirror_policy import MirrorPolicy
 from proxy.router.response_stats import INTERNAL_CHARGES
+from proxy.router.upstream_filters import mutations_for
 from proxy.router.upstream_head import SingleHead
 from proxy.router.upstream_plan import UpstreamPlan
 from proxy.router.upstream_request import PoolLookup, UpstreamRequest
@@ -135,6 +136,14 @@ def tracked_kinds() -> Any:
 
 
 @cache
+def filtered_kinds() -> Any:
+    """The module of requests that pass upstream filters; few clusters have any."""
+    from proxy.router import filtered_request
+
+    return filtered_request
+
+
+@cache
 def logged_kinds() -> Any:
     """The module of requests that are logged try by try; few routers ask for that."""
     from proxy.router import logged_request
@@ -192,7 +201,13 @@ def _start(
             kind = tracked_kinds().tracked(Mirror)
         if manager.upstream_log is not None:
             kind = logged_kinds().logged(kind, manager.upstream_log)
-        request = kind(
+        mutations = ()
+        if cluster.config.http_filters:
+            # Config of routes is for the main request.
+            mutations = mutations_for(cluster.config.http_filters, {})
+        if mutations:
+            kind = filtered_kinds().filtered(kind)
+        request: Any = kind(
             sink,
             cluster,
             host,
@@ -202,6 +217,8 @@ def _start(
             b"",
         )
         sink.request = request
+        if mutations:
+            request.mutations = mutations
         request.charges = INTERNAL_CHARGES
         request.timeout = timeout
         request.timers = manager.services.timers

@@ -443,12 +443,9 @@ class RetryingRequest:
         again = type(sample)(
             self, self._cluster, host, sample.priority, sample.method, sample.head, sample.request_id
         )
-        again.charges = sample.charges
-        again.client_speaks_http2 = sample.client_speaks_http2
-        again.server_name = sample.server_name
-        again.grpc = sample.grpc
+        again.take_after(sample)
         again.owner = self
-        plan: Any = sample.head
+        plan: Any = self._try.head
         elapsed = self._now() - info.request_complete if info.request_complete else 0.0
         again.head = plan.for_attempt(info.attempt_count, elapsed, timed_out=self._timed_out)
         self._begin(again)

@@ -148,6 +148,13 @@ class UpstreamRequest:
         """Tell `stream` of everything from now on; None when there is nothing more to tell."""
         self._stream = stream
 
+    def take_after(self, former: UpstreamRequest) -> None:
+        """Be another try of the same request as `former`."""
+        self.charges = former.charges
+        self.client_speaks_http2 = former.client_speaks_http2
+        self.server_name = former.server_name
+        self.grpc = former.grpc
+
     def start(self, pools: PoolLookup, *, end_stream: bool) -> None:
         """Take a connection from the host's pool, or wait for one. `end_stream`: no body follows."""
         self._complete = end_stream

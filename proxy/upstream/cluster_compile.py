@@ -79,6 +79,7 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
         hash_policy=choice.hash_policy,
         retry_policy=choice.retry_policy,
         mirrors=choice.mirrors,
+        http_filters=choice.http_filters,
         error_matcher=choice.error_matcher,
         dns=dns,
         bind=_bind(message, path, ctx),

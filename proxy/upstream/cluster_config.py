@@ -283,6 +283,8 @@ class ClusterConfig(Struct, frozen=True):
     retry_policy: Any = None
     #: `proxy.router.mirror_policy.MirrorPolicy`s that take the place of the route's, if there are any.
     mirrors: tuple[Any, ...] = ()
+    #: `proxy.router.upstream_filters.UpstreamFilter`s, None where the router's count.
+    http_filters: tuple[Any, ...] | None = None
     #: Tells which responses are errors to `outlier`; None for those with a status of 500 or more.
     error_matcher: ErrorMatcher | None = None
     dns: DnsConfig | None = None

@@ -20,7 +20,6 @@ from proxy.upstream.outlier.error_matcher import ErrorMatcher, compile_error_mat
 
 _KEY: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _PRESERVE_CASE: Final = "envoy.extensions.http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig"
-_UPSTREAM_CODEC: Final = "envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"
 _NO_HTTP3: Final = "HTTP/3 to upstream hosts is not supported"
 _USE_DOWNSTREAM: Final = 1  # Cluster.ClusterProtocolSelection
 #: Envoy's limit where none is set; for HTTP/1 it is 80.
@@ -37,6 +36,7 @@ class HttpChoice(NamedTuple):
     hash_policy: HashPolicy | None = None
     retry_policy: Any = None
     mirrors: tuple[Any, ...] = ()
+    http_filters: tuple[Any, ...] | None = None
     error_matcher: ErrorMatcher | None = None
 
 
@@ -90,9 +90,6 @@ def _typed(options: Any, message: Any, cluster_path: str, path: str, ctx: Compil
     inner = f"{path}.{kind}"
     if config.HasField("http3_protocol_options"):
         ctx.problem(f"{inner}.http3_protocol_options", _NO_HTTP3)
-    for index, entry in enumerate(options.http_filters):
-        if type_name_of(entry.typed_config.type_url) != _UPSTREAM_CODEC:
-            ctx.problem(f"{path}.http_filters[{index}]", "upstream HTTP filters are not supported")
     if options.HasField("header_validation_config"):
         ctx.problem(f"{path}.header_validation_config", "is not supported")
     errors = None
@@ -104,6 +101,7 @@ def _typed(options: Any, message: Any, cluster_path: str, path: str, ctx: Compil
         hash_policy=compile_hash_policy(options.hash_policy, f"{path}.hash_policy", ctx),
         retry_policy=_retry_policy(options, f"{path}.retry_policy", ctx),
         mirrors=_mirrors(options.request_mirror_policies, f"{path}.request_mirror_policies", ctx),
+        http_filters=_filters(options.http_filters, f"{path}.http_filters", ctx),
         error_matcher=errors,
     )
 
@@ -114,6 +112,14 @@ def _retry_policy(options: Any, path: str, ctx: CompileContext) -> Any:
     from proxy.router.retry_policy import compile_retry_policy  # few clusters have one
 
     return compile_retry_policy(options.retry_policy, path, ctx)
+
+
+def _filters(messages: Any, path: str, ctx: CompileContext) -> tuple[Any, ...] | None:
+    if not messages:
+        return None
+    from proxy.router.upstream_filters import compile_upstream_filters  # few clusters have any
+
+    return compile_upstream_filters(messages, path, ctx)
 
 
 def _mirrors(messages: Any, path: str, ctx: CompileContext) -> tuple[Any, ...]:

@@ -193,7 +193,8 @@ envoy.extensions.upstreams.http.v3.HttpProtocolOptions
   + common_http_protocol_options explicit_http_config use_downstream_protocol_config auto_config
   + upstream_http_protocol_options hash_policy retry_policy request_mirror_policies
   + outlier_detection
-  - http_filters header_validation_config
+  + http_filters
+  - header_validation_config
 
 envoy.extensions.upstreams.http.v3.HttpProtocolOptions.OutlierDetection
   + error_matcher

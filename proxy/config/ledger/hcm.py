@@ -82,7 +82,7 @@ envoy.extensions.filters.http.router.v3.Router
   + suppress_grpc_request_failure_code_stats
   + upstream_log upstream_log_options
   ~ no spans are recorded: start_child_span
-  - upstream_http_filters
+  + upstream_http_filters
 
 envoy.extensions.filters.http.router.v3.Router.UpstreamAccessLogOptions
   + flush_upstream_log_on_upstream_stream upstream_log_flush_interval
@@ -242,6 +242,8 @@ envoy.extensions.http.stateful_session.envelope.v3.EnvelopeSessionState
 
 envoy.extensions.http.stateful_session.envelope.v3.EnvelopeSessionState.Header
   + name
+
+envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec
 
 envoy.extensions.filters.http.header_mutation.v3.HeaderMutation
   + mutations most_specific_header_mutations_wins

@@ -17,6 +17,10 @@ def _compile(message: Any, path: str, context: CompileContext) -> Any:
         from proxy.access_log.compile import compile_access_logs  # few routers have one
 
         compile_access_logs(message.upstream_log, f"{path}.upstream_log", context)
+    if message.upstream_http_filters:
+        from proxy.router.upstream_filters import compile_upstream_filters  # the same
+
+        compile_upstream_filters(message.upstream_http_filters, f"{path}.upstream_http_filters", context)
     return message
 
 
