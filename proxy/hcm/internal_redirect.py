@@ -35,7 +35,6 @@ _CARRIED: Final = (
     "route_name",
     "virtual_host_name",
     "virtual_host_metadata",
-    "dynamic_metadata",
     "filter_state",
 )
 
@@ -130,6 +129,8 @@ def _end_first_round(stream: StreamState, plan: RequestPlan, response: ResponseH
     old.request = old.upstream_request_head = plan.head
     if plan.route is not None:
         old.route_name = plan.route.name
+        if not plan.route.forwards:
+            old.upstream_cluster = None
     old.response_complete = now
     if manager.access_log is not None:
         manager.access_log.log(old)

@@ -63,15 +63,7 @@ class RequestPart(StreamState):
             manager.stats.downstream_cx_upgrades_active += 1
         if plan.route is not None:
             self._apply_route_times(plan.route)
-        factories = manager.filters_for(plan, self.filter_overrides()) if manager.has_filters else None
-        if factories:
-            factories = after_gates(factories, self)
-        if factories:
-            self._describe_cluster(plan)
-            self.asks_grpc = is_grpc(head.headers.get("content-type", ""))
-            self._filters = FilterManager(self, factories)
-            self._filters.decode_headers(head, end_stream)
-        else:
+        if not (manager.has_filters and self._pass_filters(plan, end_stream)):
             upstream_plan = None
             if self.span is None:
                 upstream_plan = plan.upstream if end_stream else plan.upstream_with_body
@@ -82,6 +74,19 @@ class RequestPart(StreamState):
             else:
                 manager.stats.rq_total += 1
                 self._forward_planned(upstream_plan, end_stream)
+
+    def _pass_filters(self, plan: RequestPlan, end_stream: bool) -> bool:
+        """Show the head to the filters that it has to pass; whether there are any that have not let it pass yet."""
+        factories = self.manager.filters_for(plan, self.filter_overrides())
+        if factories:
+            factories = after_gates(factories, self)
+        if not factories:
+            return False
+        self._describe_cluster(plan)
+        self.asks_grpc = is_grpc(self.head.headers.get("content-type", ""))
+        self._filters = FilterManager(self, factories)
+        self._filters.decode_headers(self.head, end_stream)
+        return True
 
     def _trace(self, tracer: Tracer, plan: RequestPlan) -> None:
         route = None if plan.route is None else plan.route.tracing
@@ -192,11 +197,17 @@ class RequestPart(StreamState):
         self._choice = None
         self._redirect_policy = None
         self.head = self.info.request = plan.head
-        body = self._body_copy
-        has_body = bool(body) and plan.head.method != "GET"
-        self.route_request(not has_body)
-        if has_body and body is not None:
-            self.forward_data(b"".join(body), end_stream=True)
+        if self._filters is not None:
+            self._filters.destroy()
+            self._filters = None
+        body = b"".join(self._body_copy or ()) if plan.head.method != "GET" else b""
+        if self.manager.has_filters and self._pass_filters(plan, not body):
+            if body and self._filters is not None and not self.response_complete:
+                self._filters.decode_data(body, True)
+        else:
+            self.route_request(not body)
+            if body:
+                self.forward_data(body, end_stream=True)
         if self.route_timeout and not self.response_started:
             self.deadline = self.connection.now() + self.route_timeout
             self.connection.arm(self.deadline)
