@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -234,9 +233,7 @@ class ControllerAdminState:
 
     def process_ids(self) -> Sequence[int]:
         """Controller, fork server and workers."""
-        table = self._controller.workers
-        workers = [handle.process for handle in table.alive() if handle.process]
-        return [os.getpid(), table.fork_server.process, *workers]
+        return self._controller.workers.process_ids()
 
     def _zero_groups_of(self, serialized: bytes, told: Mapping[HostKey, int]) -> list[ZeroGroup]:
         config = compile_cluster(cluster_pb2.Cluster.FromString(serialized), "cluster", CompileContext())

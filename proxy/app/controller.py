@@ -34,6 +34,7 @@ from proxy.app.log_control import LogControl
 from proxy.app.logs import LogFile, LogLevels
 from proxy.app.name_resolution import NameResolution
 from proxy.app.outliers import OutlierDetection
+from proxy.app.overload import OverloadManager
 from proxy.app.process_stats import ProcessStats
 from proxy.app.served_listeners import ServedListeners
 from proxy.app.service_manager import ServiceManager
@@ -117,6 +118,14 @@ class Controller:
             lambda: self.life.state,
         )
         registry = self.stats.registry
+        self.overload = OverloadManager(
+            loop,
+            self.bootstrap,
+            registry,
+            self.workers.process_ids,
+            lambda: self.counts.total(0),
+            broadcast,
+        )
         self.runtime = LiveRuntime(config.layers, broadcast)
         registry.add("RuntimeStats", self.runtime.stats)
         self.config_sources = config_sources(self.bootstrap, self.runtime.view)
@@ -215,6 +224,7 @@ class Controller:
             if self.hot_restart is not None:
                 self.hot_restart.start(self)
             self.runtime.start(self.loop)
+            self.overload.start()
             self.workers.start()
             self.secrets.start()
             self._admin = admin = start_admin(self)
@@ -364,6 +374,7 @@ class Controller:
     async def _close(self, admin: Any) -> None:
         logger.info("shutting down server instance")
         self.life.close()
+        self.overload.close()
         await self.stats.close()
         if self._file_watch is not None:
             self._file_watch.close()

@@ -144,7 +144,10 @@ class Worker:
             workers=settings["workers"],
             slices=Slices(loop.call_soon),
             buckets=buckets if settings["workers"] > 1 else None,
+            overload=self._overload_view(settings["load_shed_points"], draw),
         )
+        if self.services.overload is not None:
+            stats.add("overload", self.services.overload.stats)
         self._dns_caches = DnsCacheViews(self.services, self._demand)
         self._clusters.services = self.services
         #: Where the connections of listeners are counted, by name.
@@ -162,6 +165,23 @@ class Worker:
             lambda key, why: self.channel.send(("breaker_opened", key, why)),
             lambda key, refused: self.channel.send(("breaker_closed", key, refused)),
         )
+
+    @staticmethod
+    def _overload_view(points: list[str] | None, draw: Callable[[], int]) -> Any:
+        if points is None:
+            return None
+        from proxy.overload.view import OverloadView  # few bootstraps have an overload manager
+
+        return OverloadView(draw, points)
+
+    def _use_overload(self, states: dict[str, float]) -> None:
+        if self.services.overload is not None:
+            self.services.overload.use(states)
+
+    def _shrink_heap(self) -> None:
+        from proxy.overload.heap import shrink_heap
+
+        shrink_heap()
 
     def start(self) -> None:
         """Say hello and begin to listen to the controller."""
@@ -487,11 +507,13 @@ class Worker:
         "levels": _set_levels,
         "listener": _add_listener,
         "outlier_watch": _watch_outcomes,
+        "overload": _use_overload,
         "reopen_logs": _reopen_logs,
         "resolved": _take_resolved,
         "runtime": _replace_runtime,
         "secret": _update_secret,
         "serve": _start_serving,
+        "shrink_heap": _shrink_heap,
         "stop": _stop,
         "table": _update_table,
         "watch_connections": _watch_connections,

@@ -42,6 +42,7 @@ class WorkerMessages:
             "node": bootstrap.node.SerializeToString(),
             "reports_load": bootstrap.cluster_manager.HasField("load_stats_config"),
             "local_cluster": bootstrap.cluster_manager.local_cluster_name,
+            "load_shed_points": controller.overload.points,
             "flush_interval": options.file_flush_interval_msec / 1000,
             "flush_size": options.file_flush_min_size_kb * 1024,
             "log_path": options.log_path,
@@ -53,6 +54,8 @@ class WorkerMessages:
     def configure(self, handle: WorkerHandle) -> None:
         """Send a new worker all that the others have."""
         controller = self._controller
+        for message in controller.overload.messages():
+            handle.send(message)
         for key, serialized in controller.secrets.values().items():
             handle.send(("secret", key, serialized))
         for message in controller.host_health.messages():

@@ -122,6 +122,14 @@ class WorkerTable:
                 )
                 _kill(handle.process)
 
+    def process_ids(self) -> list[int]:
+        """This process, the fork server and the workers."""
+        return [
+            os.getpid(),
+            self.fork_server.process,
+            *(handle.process for handle in self.alive() if handle.process),
+        ]
+
     async def ask(self, *question: Any) -> dict[int, Any]:
         """Worker index → answer. A worker that does not answer within two seconds is left out."""
         self._query += 1

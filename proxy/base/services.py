@@ -98,5 +98,7 @@ class WorkerServices(Struct):
     breaker_watch: Any = None
     #: Token buckets that all workers have together; None where there is one worker.
     buckets: SharedBuckets | None = None
+    #: What happens under pressure, a `proxy.overload.view.OverloadView`; None without an overload manager.
+    overload: Any = None
     #: What several filters or clusters have together, by a key that begins with its kind.
     shared: dict[Any, Any] = field(default_factory=dict)

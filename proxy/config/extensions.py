@@ -117,6 +117,9 @@ envoy.transport_sockets.upstream extensions.transport_sockets.starttls.v3 startt
 envoy.transport_sockets.upstream extensions.transport_sockets.tls.v3 tls UpstreamTlsContext
 envoy.upstream_options extensions.upstreams.http.v3 http_protocol_options HttpProtocolOptions
 envoy.stats_sinks config.metrics.v3 stats StatsdSink DogStatsdSink
+envoy.resource_monitors extensions.resource_monitors.cgroup_memory.v3 cgroup_memory CgroupMemoryConfig
+envoy.resource_monitors extensions.resource_monitors.fixed_heap.v3 fixed_heap FixedHeapConfig
+envoy.resource_monitors extensions.resource_monitors.injected_resource.v3 injected_resource InjectedResourceConfig
 envoy.resource_monitors extensions.resource_monitors.downstream_connections.v3 downstream_connections DownstreamConnectionsConfig
 envoy.clusters extensions.clusters.aggregate.v3 cluster ClusterConfig
 envoy.clusters extensions.clusters.dynamic_forward_proxy.v3 cluster ClusterConfig

@@ -105,6 +105,7 @@ class Acceptor(asyncio.Protocol):
         self._access_log = access_log
         self._runtime = services.runtime
         self._limit_key = config.limit_key
+        self._overload = None if config.bypasses_overload else services.overload
         self._high_water = config.buffer_limit or _UNLIMITED_BUFFER
         self.bound = config.bind_to_port
         self.ipv4_compat = self._unmap = where.ipv4_compat
@@ -172,6 +173,9 @@ class Acceptor(asyncio.Protocol):
         """A connection went that was refused: nothing has been counted for it."""
 
     def _over_limit(self) -> bool:
+        if self._overload is not None and self._overload.rejects_connection():
+            self.stats.downstream_cx_overload_reject += 1
+            return True
         values = self._runtime.values
         if not values:
             return False

@@ -63,6 +63,7 @@ class ListenerConfig(Struct, frozen=True):
     buffer_limit: int
     drain_type: int
     ignore_global_limit: bool
+    bypasses_overload: bool
     chains: tuple[FilterChain, ...]
     index: FilterChainIndex[FilterChain]
     only_chain: FilterChain | None
@@ -122,6 +123,7 @@ def compile_listener(message: Any, path: str, ctx: CompileContext) -> ListenerCo
         ),
         drain_type=message.drain_type,
         ignore_global_limit=message.ignore_global_conn_limit,
+        bypasses_overload=message.bypass_overload_manager,
         chains=chains,
         index=index,
         only_chain=_only_chain(message, chains),
@@ -230,12 +232,15 @@ class Listener:
         self._servers: list[asyncio.AbstractServer] = []
         self._sockets: list[tuple[int, Acceptor, socket.socket]] = []
         self._taking: set[asyncio.Task[None]] = set()
+        #: What `hold` has taken from the loop; None while the listener accepts.
+        self._held: list[tuple[int, Acceptor, socket.socket]] | None = None
         self._facts = facts = ListenerFacts(
             config.name,
             config.addresses[0].address.text,
             config.stat_prefix,
             config.traffic_direction,
             config.buffer_limit,
+            config.bypasses_overload,
         )
         self._chains = tuple(LiveChain(chain, services, facts) for chain in config.chains)
         self._acceptor_facts = (
@@ -348,7 +353,8 @@ class Listener:
 
         Those that the kernel has completed already are accepted first: closing would reset them.
         """
-        own = [(acceptor, listening) for number, acceptor, listening in self._sockets if number not in shared]
+        sockets = self._sockets if self._held is None else self._held
+        own = [(acceptor, listening) for number, acceptor, listening in sockets if number not in shared]
         for acceptor, listening in own:
             for _ in range(_MOST_WAITING):
                 try:
@@ -366,14 +372,37 @@ class Listener:
         with suppress(OSError):
             await self._services.loop.connect_accepted_socket(acceptor.factory, waiting)
 
-    def stop(self) -> None:
-        """Refuse further connections; other processes may accept on the same sockets."""
-        for acceptor in self._acceptors:
-            self._directory.remove(acceptor)
+    def hold(self) -> None:
+        """Accept no further connections, which wait in the kernel until `go_on`."""
+        if self._held is None and self._sockets:
+            self._held = [(number, acceptor, one.dup()) for number, acceptor, one in self._sockets]
+            self._close_servers()
+
+    @property
+    def held(self) -> bool:
+        """Whether `hold` was called."""
+        return self._held is not None
+
+    async def go_on(self) -> None:
+        """Accept again, if `hold` was called."""
+        held, self._held = self._held, None
+        for number, acceptor, one in held or ():
+            await self._accept_on(number, acceptor, one, self.config.addresses[number])
+
+    def _close_servers(self) -> None:
         for server in self._servers:
             server.close()
         self._servers.clear()
         self._sockets.clear()
+
+    def stop(self) -> None:
+        """Refuse further connections; other processes may accept on the same sockets."""
+        for acceptor in self._acceptors:
+            self._directory.remove(acceptor)
+        self._close_servers()
+        held, self._held = self._held, None
+        for _number, _acceptor, one in held or ():
+            one.close()
 
     def drain(self) -> None:
         """Refuse further connections; the open ones are to end when they can."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable, Iterable
 from itertools import count
@@ -12,6 +13,8 @@ from proxy.downstream.connection import ConnectionCounter, LocalCounter
 from proxy.downstream.directory import ListenerDirectory
 from proxy.downstream.listener import INBOUND, MODIFY_ONLY, Listener, ListenerConfig, stats_of
 from proxy.downstream.live_chain import LiveChain
+from proxy.overload.names import STOP_ACCEPTING_CONNECTIONS
+from proxy.overload.view import OverloadView
 
 if TYPE_CHECKING:
     from proxy.downstream.udp_listener import UdpListener
@@ -40,6 +43,9 @@ class ListenerManager:
         self._next_id = count(1).__next__
         self._directory = services.internal_listeners = ListenerDirectory()
         self.listeners: dict[str, AnyListener] = {}
+        self._going_on: asyncio.Task[None] | None = None
+        if services.overload is not None:
+            services.overload.watch(self)
         self.draining: list[AnyListener] = []
 
     async def add(
@@ -86,9 +92,43 @@ class ListenerManager:
         listener = Listener(config, self._services, self._next_id, own, self._global_count, self._directory)
         if config.bind_to_port:
             await listener.start(sockets, further)
+            if self._holds(listener):
+                listener.hold()
         else:
             listener.start_unbound()
         return listener
+
+    def on_overload(self) -> None:
+        """See `proxy.overload.view.OverloadWatcher`."""
+        waiting = []
+        for listener in self.listeners.values():
+            if isinstance(listener, Listener):
+                if self._holds(listener):
+                    listener.hold()
+                else:
+                    waiting.append(listener)
+        if any(listener.held for listener in waiting) and self._going_on is None:
+            self._going_on = self._services.loop.create_task(self._go_on(), name="accept again")
+
+    def _holds(self, listener: Listener) -> bool:
+        view: OverloadView | None = self._services.overload
+        return (
+            view is not None
+            and not listener.config.bypasses_overload
+            and view.state(STOP_ACCEPTING_CONNECTIONS) >= 1.0
+        )
+
+    async def _go_on(self) -> None:
+        try:
+            for listener in list(self.listeners.values()):
+                if isinstance(listener, Listener) and not self._holds(listener):
+                    await listener.go_on()
+        finally:
+            self._going_on = None
+        # The pressure may have come back meanwhile.
+        for listener in self.listeners.values():
+            if isinstance(listener, Listener) and self._holds(listener):
+                listener.hold()
 
     def stop(self, *, inbound_only: bool = False) -> None:
         """Refuse new connections on all listeners, or on inbound ones; the open ones go on as before."""

@@ -32,6 +32,7 @@ class ListenerFacts(Struct, frozen=True):
     stat_prefix: str
     traffic_direction: int = 0
     buffer_limit: int = 1024 * 1024
+    bypasses_overload: bool = False
 
 
 class ConnectionGate(Protocol):

@@ -124,6 +124,7 @@ class HcmConfig(Struct, frozen=True):
     forward_client_cert: int
     client_cert_details: tuple[str, ...]
     proxy_100_continue: bool
+    append_local_overload: bool
     normalize_path: bool
     merge_slashes: bool
     escaped_slashes: int
@@ -250,6 +251,7 @@ def compile_hcm(message: Any, path: str, context: CompileContext) -> HcmConfig:
         forward_client_cert=message.forward_client_cert_details,
         client_cert_details=_client_cert_details(message.set_current_client_cert_details),
         proxy_100_continue=message.proxy_100_continue,
+        append_local_overload=message.append_local_overload,
         normalize_path=message.normalize_path.value,
         merge_slashes=message.merge_slashes,
         escaped_slashes=message.path_with_escaped_slashes_action,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
@@ -12,11 +13,12 @@ from msgspec.structs import replace
 from proxy.access_log.logger import AccessLogger
 from proxy.base.services import WorkerServices
 from proxy.base.stats import StatGroup, StatRegistry
-from proxy.base.stream_info import ConnectionInfo, StreamInfo
+from proxy.base.stream_info import ConnectionInfo, DrainState, StreamInfo
 from proxy.codec.http1_render import NameFormatter
 from proxy.codec.http1_request import Http1Request, RequestParser
 from proxy.codec.http2_request import Http2RequestParser
 from proxy.codec.http2_stats import Http2CodecStats
+from proxy.codec.messages import ParsedRequest
 from proxy.config.context import CompileContext
 from proxy.config.resources import ResourceSource
 from proxy.filters.api import ListenerFacts, NetworkFilterFactory
@@ -29,9 +31,11 @@ from proxy.hcm.http2_connection import Http2ServerConnection
 from proxy.hcm.http_date import HttpDate
 from proxy.hcm.name_case import preserved, proper_case
 from proxy.hcm.request_id import RequestIds
-from proxy.hcm.request_plan import RequestPlanner
+from proxy.hcm.request_plan import RequestPlan, RequestPlanner
 from proxy.hcm.stats import Http1CodecStats, HttpStats, ListenerHttpStats
 from proxy.hcm.stream_state import StreamState
+from proxy.overload.names import DECODE_HEADERS, DISABLE_HTTP_KEEPALIVE, STOP_ACCEPTING_REQUESTS
+from proxy.overload.view import OverloadView
 from proxy.router.cluster_action import ClusterAction
 from proxy.router.discovered_table import discovered_table
 from proxy.router.route import Route, overrides_of
@@ -56,6 +60,9 @@ MAX_KNOWN_HEAD_BYTES: Final = 2048
 _SWEEP_INTERVAL: Final = 5.0
 
 _Group = TypeVar("_Group", bound=StatGroup)
+
+#: See `RequestPlanner.plan`.
+Plan = Callable[[ParsedRequest, ConnectionInfo, StreamInfo, str], RequestPlan]
 
 _numbers = itertools.count(1)
 
@@ -84,13 +91,16 @@ def _shared(stats: StatRegistry, group: _Group) -> _Group:
 
 
 class ConnectionManager:
-    """A live HCM; the `TerminalFilter` of its chain."""
+    """A live HCM; the `TerminalFilter` of its chain. `plan` decides what becomes of a request that has come."""
+
+    plan: Plan
 
     def __init__(self, config: HcmConfig, services: WorkerServices, facts: ListenerFacts) -> None:
         self.config = config
         self.services = services
         self.clusters = services.clusters
-        self.drain = services.drain
+        self.drain: DrainState = services.drain
+        self._overload: OverloadView | None = None if facts.bypasses_overload else services.overload
         #: Tells the plans of one manager from those of another in heads that they share.
         self.number = next(_numbers)
         # Managers with one prefix count together, also one that follows another on the same listener.
@@ -147,6 +157,31 @@ class ConnectionManager:
         self._response_keys: dict[int, tuple[Route, int]] = {}
         #: By the identity of routes, which their terms keep alive.
         self._terms: dict[int, RouteTerms] = {}
+        if self._overload is not None:
+            self._overload.watch(self)
+            self.on_overload()
+
+    def on_overload(self) -> None:
+        """See `OverloadWatcher`."""
+        from proxy.hcm.overload import (
+            KeepaliveDrain,
+            OverloadedPlanner,
+        )  # few workers have an overload manager
+
+        view = self._overload
+        assert view is not None
+        refuses = view.state(STOP_ACCEPTING_REQUESTS) or view.state(DECODE_HEADERS)
+        self.plan = self.planner.plan
+        if refuses:
+            tells_clients = self.config.append_local_overload
+            self.plan = OverloadedPlanner(self.planner, view, tells_clients=tells_clients).plan
+        drains = view.state(DISABLE_HTTP_KEEPALIVE)
+        self.drain = KeepaliveDrain(self.services.drain, view, self.stats) if drains else self.services.drain
+        if refuses:
+            # What was decided for heads by then does not ask the planner.
+            self.known_heads.clear()
+            for connection in self._connections:
+                connection.forget_heads()
 
     def _tracer(self, facts: ListenerFacts) -> Tracer | None:
         tracing = self.config.tracing
@@ -174,6 +209,8 @@ class ConnectionManager:
         self._terms.clear()
         for connection in self._connections:
             connection.forget_heads()
+        if self._overload is not None:
+            self.on_overload()
 
     def _look_at_logs(self) -> None:
         """Find out what must be noted of streams."""
@@ -227,6 +264,7 @@ class ConnectionManager:
             services.random,
             scopes,
         )
+        self.plan = self.planner.plan
 
     @cached_property
     def http2_stats(self) -> Http2CodecStats:

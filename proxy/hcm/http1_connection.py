@@ -232,7 +232,7 @@ class Http1ServerConnection(TimingPart):
             self._arm_stream(stream)
 
     def _plan(self, request: Http1Request, stream: Stream) -> RequestPlan:
-        plan = self.manager.planner.plan(request, self.info, stream.info, self._key)
+        plan = self.manager.plan(request, self.info, stream.info, self._key)
         if plan.reusable and len(request.plans) < MAX_PLANS_PER_HEAD:
             request.plans[self._key] = plan
         return plan

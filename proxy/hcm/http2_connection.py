@@ -181,7 +181,7 @@ class Http2ServerConnection(Http2Lifetime):
 
     def plan(self, request: Http2Request, stream: Stream) -> RequestPlan:
         """What becomes of `request`, kept with it for equal requests of the client."""
-        plan = self.manager.planner.plan(request, self.info, stream.info, self.key)
+        plan = self.manager.plan(request, self.info, stream.info, self.key)
         if plan.reusable and len(request.plans) < MAX_PLANS_PER_HEAD:
             request.plans[self.key] = plan
         return plan

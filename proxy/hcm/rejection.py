@@ -7,10 +7,10 @@ class Rejection:
     """A local reply that the head alone decides.
 
     `close` ends the connection after it, which matters to HTTP/1 only; `drain` ends it in any version, once the
-    requests under way are through.
+    requests under way are through. `header` is one that the reply has beside those of all replies.
     """
 
-    __slots__ = ("body", "close", "details", "drain", "flags", "location", "stat", "status")
+    __slots__ = ("body", "close", "details", "drain", "flags", "header", "location", "stat", "status")
 
     def __init__(
         self,
@@ -22,6 +22,7 @@ class Rejection:
         stat: str = "",
         location: str = "",
         drain: bool = False,
+        header: tuple[str, str] | None = None,
     ) -> None:
         self.status = status
         self.details = details
@@ -31,3 +32,4 @@ class Rejection:
         self.drain = drain
         self.stat = stat
         self.location = location
+        self.header = header

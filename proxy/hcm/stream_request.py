@@ -142,11 +142,12 @@ class RequestPart(StreamState):
         elif rejection.drain:
             self.connection.drain_after_response()
         modify = None
-        if rejection.location:
-            location = rejection.location
+        header = ("location", rejection.location) if rejection.location else rejection.header
+        if header is not None:
+            name, value = header
 
             def modify(headers: HeaderMap) -> None:
-                headers.set("location", location)
+                headers.set(name, value)
 
         self.local_reply(rejection.status, rejection.body, rejection.details, rejection.flags, modify)
 

@@ -37,9 +37,32 @@ envoy.config.bootstrap.v3.Bootstrap.ApplicationLogConfig.LogFormat
   + json_format text_format
 
 envoy.config.overload.v3.OverloadManager
-  + resource_monitors
-  ~ what is limited is counted as it comes: refresh_interval
-  - comes with the overload manager: actions loadshed_points buffer_factory_config
+  + resource_monitors refresh_interval actions loadshed_points
+  - streams are not reset for the memory that they take: buffer_factory_config
+
+envoy.config.overload.v3.OverloadAction
+  + name triggers typed_config
+
+envoy.config.overload.v3.LoadShedPoint
+  + name triggers
+
+envoy.config.overload.v3.Trigger
+  + name threshold scaled
+
+envoy.config.overload.v3.ThresholdTrigger
+  + value
+
+envoy.config.overload.v3.ScaledTrigger
+  + scaling_threshold saturation_threshold
+
+envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig
+  + max_heap_size_bytes
+
+envoy.extensions.resource_monitors.injected_resource.v3.InjectedResourceConfig
+  + filename
+
+envoy.extensions.resource_monitors.cgroup_memory.v3.CgroupMemoryConfig
+  + max_memory_bytes
 
 envoy.config.overload.v3.ResourceMonitor
   + name typed_config

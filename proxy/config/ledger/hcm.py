@@ -14,7 +14,7 @@ envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManage
   + path_with_escaped_slashes_action request_id_extension local_reply_config strip_matching_host_port
   + strip_any_host_port stream_error_on_invalid_http_message strip_trailing_host_dot append_x_forwarded_port
   + forward_client_cert_details set_current_client_cert_details
-  ~ there is no overload manager yet: append_local_overload
+  + append_local_overload
   + http2_protocol_options
   - HTTP/3 is not supported: http3_protocol_options
   + stream_flush_timeout

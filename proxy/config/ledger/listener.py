@@ -10,7 +10,7 @@ envoy.config.listener.v3.Listener
   ~ set enable_reuse_port, as Envoy asks too: reuse_port
   ~ the event loop takes all that wait: max_connections_to_accept_per_socket_event
   ~ the kernel is not asked for multipath TCP: enable_mptcp
-  ~ there is no overload manager yet: bypass_overload_manager
+  + bypass_overload_manager
   - use filter_chain_match: filter_chain_matcher
   - comes with xDS: fcds_config api_listener
   + udp_listener_config
