@@ -9,6 +9,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from google.protobuf import json_format
 
 from proxy.config.context import CompileContext
+from proxy.config.extensions import message_class, type_name_of
 from proxy.hcm.config import HcmConfig, compile_hcm
 from tests.support.configs import route, typed, virtual_host
 
@@ -24,6 +25,16 @@ def manager(**fields: Any) -> tuple[HcmConfig, list[str]]:
         "http_filters": [{"name": "router", "typed_config": typed(_ROUTER)}],
         **fields,
     }
+    _import_types(message)
     context = CompileContext()
     parsed = json_format.ParseDict(message, hcm_pb2.HttpConnectionManager())
     return compile_hcm(parsed, "hcm", context), [str(problem) for problem in context.problems]
+
+
+def _import_types(value: Any) -> None:
+    """`json_format` finds only messages that have been imported."""
+    if isinstance(value, dict):
+        message_class(type_name_of(value.get("@type", "")))
+    for one in value.values() if isinstance(value, dict) else value:
+        if isinstance(one, dict | list):
+            _import_types(one)
