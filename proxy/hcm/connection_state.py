@@ -40,6 +40,8 @@ class ConnectionState(asyncio.Protocol):
     _reading_paused = False
     _dispatching = False
     _client_paused = False
+    #: Whether it has lived as long as it may.
+    _too_old = False
     _wake_up: Any = None
     _head_started = 0.0
     #: An idle connection that is about to close answers one more request until then.

@@ -49,7 +49,7 @@ class TimingPart(SendingPart):
         elif self._idle_timed_out(now):
             return
         config = self.manager.config
-        if config.max_connection_duration and not self._closed and not self._drain_until:
+        if config.max_connection_duration and not (self._closed or self._drain_until or self._too_old):
             end = self.info.start_time + config.max_connection_duration
             if now >= end:
                 self._on_max_duration(now)
@@ -123,10 +123,14 @@ class TimingPart(SendingPart):
 
     def _on_max_duration(self, now: float) -> None:
         self.manager.stats.downstream_cx_max_duration_reached += 1
-        if self._stream is None and self._head_stream is None:
-            self._drain(now)
-        else:
+        self._too_old = True
+        if self._stream is not None or self._head_stream is not None:
             self._closing = True
+        elif not self._requests:
+            # Nobody knows yet that HTTP is spoken here.
+            self._close()
+        else:
+            self._drain(now)
 
     def forget_heads(self) -> None:
         """See `ServerConnection`: an HTTP/1 connection keeps none."""

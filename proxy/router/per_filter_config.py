@@ -55,7 +55,7 @@ def compile_overrides(
     overrides = dict(inherited)
     for name, packed in entries.items():
         override = _compile(
-            packed, name, f'{path}.typed_per_filter_config["{name}"]', ctx, inherited.get(name)
+            packed, name, f"{path}.typed_per_filter_config[{name!r}]", ctx, inherited.get(name)
         )
         if override is not None:
             overrides[name] = override

@@ -186,3 +186,20 @@ def test_what_is_wrong_beside_a_secret_to_come_is_found_at_load(beside: str, pro
     text = config(clusters=(server, named))
     found = problems(Options(config_yaml=f"{text}\n{ads}\nnode: {{id: one, cluster: c}}\n"))
     assert [problem in one for one in found] == [True]
+
+
+def test_what_is_wrong_in_a_filter_s_config_of_a_route_is_told_once() -> None:
+    table = (
+        "{name: t, virtual_hosts: [{name: v, domains: ['*'], routes: [], typed_per_filter_config: "
+        "{x: {'@type': type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}}]}"
+    )
+    manager = (
+        "{'@type': type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3."
+        f"HttpConnectionManager, stat_prefix: a, route_config: {table}, http_filters: [{{name: r, typed_config: "
+        "{'@type': type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]}"
+    )
+    filters = f"[{{filters: [{{name: h, typed_config: {manager}}}]}}]"
+    address = "{socket_address: {address: 127.0.0.1, port_value: 0}}"
+    one = f"{{name: l, address: {address}, filter_chains: {filters}}}"
+    found = problems(Options(config_yaml=f"static_resources: {{listeners: [{one}]}}"))
+    assert sum("typed_per_filter_config" in text for text in found) == 1

@@ -72,8 +72,8 @@ def test_what_no_filter_reads_is_refused_unless_it_is_optional() -> None:
     unknown = {"@type": _FILTERS + "router.v3.Router"}
     found = problems_of(routes(typed_per_filter_config={"e": {"@type": _WRAPPER}, "f": unknown}))
     assert sorted(path for path, _ in found) == [
-        'virtual_hosts[0].typed_per_filter_config["e"]',
-        'virtual_hosts[0].typed_per_filter_config["f"]',
+        "virtual_hosts[0].typed_per_filter_config['e']",
+        "virtual_hosts[0].typed_per_filter_config['f']",
     ]
     kept = {"@type": "type.googleapis.com/google.protobuf.Empty"}
     assert not problems_of(
