@@ -125,6 +125,7 @@ class Upstream(asyncio.Protocol):
         client = session.connection
         source = client.upstream_source
         plain = transport is None and config.bind is None and config.keepalive is None
+        plain = plain and not self.host.more_addresses
         if plain and proxied is None and source is None and not (address.path or address.listener_name):
             session.wait_until(now + config.connect_timeout, now)
             connecting = loop.create_connection(lambda: self, address.ip, address.port)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any, Final
 
 from proxy.base.address import Address
@@ -84,6 +85,12 @@ def compile_cluster(message: Any, path: str, ctx: CompileContext) -> ClusterConf
         dns=dns,
         bind=_bind(message, path, ctx),
         keepalive=_keepalive(message),
+        first_address_family=_FAMILIES.get(
+            message.upstream_connection_options.happy_eyeballs_config.first_address_family_version
+        ),
+        first_address_count=wrapped(
+            message.upstream_connection_options.happy_eyeballs_config, "first_address_family_count", 1
+        ),
         transport=transport,
         http2_transport=http2_transport,
         passthrough=passthrough,
@@ -248,6 +255,10 @@ def _bind(message: Any, path: str, ctx: CompileContext) -> BindConfig | None:
         for option in bind.socket_options
     )
     return BindConfig(source, bind.freebind.value, options)
+
+
+#: `UpstreamConnectionOptions.FirstAddressFamilyVersion`.
+_FAMILIES: Final = {1: socket.AF_INET, 2: socket.AF_INET6}
 
 
 def _keepalive(message: Any) -> KeepaliveConfig | None:

@@ -290,6 +290,9 @@ class ClusterConfig(Struct, frozen=True):
     dns: DnsConfig | None = None
     bind: BindConfig | None = None
     keepalive: KeepaliveConfig | None = None
+    #: Of hosts with several addresses, which family is tried first (None: that of the first address), and how many.
+    first_address_family: int | None = None
+    first_address_count: int = 1
     transport: Any = None
     http2_transport: Any = None
     #: Take the place of the two above for the hosts that they fit; the first that fits counts.

@@ -98,9 +98,8 @@ envoy.config.core.v3.HealthStatusSet
   + statuses
 
 envoy.config.cluster.v3.UpstreamConnectionOptions
-  + tcp_keepalive
+  + tcp_keepalive happy_eyeballs_config
   ~ the interface name is not kept: set_local_interface_name_on_upstream_connections
-  ~ families of a host's addresses take turns, that of the first one first: happy_eyeballs_config
 
 envoy.config.cluster.v3.UpstreamConnectionOptions.HappyEyeballsConfig
   + first_address_family_version first_address_family_count

@@ -152,7 +152,7 @@ async def _dial(
 
     if not host.more_addresses:
         return await connect(host.address)
-    from proxy.upstream.pool.happy_eyeballs import connect_first  # few hosts need it
+    from proxy.upstream.pool.happy_eyeballs import connect_first, in_turn  # few hosts need it
 
     async def connect_also(address: Address) -> socket.socket:
         # The pool has counted one connection; Envoy counts each.
@@ -160,7 +160,10 @@ async def _dial(
             host.cluster.stats.upstream_cx_total += 1
         return await connect(address)
 
-    return await connect_first((host.address, *host.more_addresses), connect_also)
+    addresses = in_turn(
+        (host.address, *host.more_addresses), config.first_address_family, config.first_address_count
+    )
+    return await connect_first(addresses, connect_also)
 
 
 def _make_socket(address: Address, config: ClusterConfig, source: UpstreamSource | None) -> socket.socket:

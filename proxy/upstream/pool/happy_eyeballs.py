@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import chain, zip_longest
 from typing import Final
 
 from proxy.base.address import Address
@@ -14,11 +13,18 @@ from proxy.base.address import Address
 ATTEMPT_DELAY: Final = 0.3
 
 
-def in_turn(addresses: Sequence[Address]) -> list[Address]:
-    """The addresses with their families taking turns, that of the first one first."""
-    first = [one for one in addresses if one.family == addresses[0].family]
-    others = [one for one in addresses if one.family != addresses[0].family]
-    return [one for one in chain.from_iterable(zip_longest(first, others)) if one is not None]
+def in_turn(addresses: Sequence[Address], family: int | None = None, count: int = 1) -> list[Address]:
+    """The addresses with their families taking turns: `count` of `family`, or of that of the first one, and one
+    other.
+    """
+    family = addresses[0].family if family is None else family
+    first = [one for one in addresses if one.family == family]
+    others = [one for one in addresses if one.family != family]
+    ordered: list[Address] = []
+    for start in range(0, max(len(first), len(others) * count), count):
+        ordered += first[start : start + count]
+        ordered += others[start // count : start // count + 1]
+    return ordered
 
 
 async def connect_first(
@@ -28,9 +34,9 @@ async def connect_first(
 ) -> socket.socket:
     """The socket of the address that answers first. Raises the `OSError` of the last one if none does.
 
-    Whatever `connect` gives for the others is closed.
+    They are tried one after the other. Whatever `connect` gives for the others is closed.
     """
-    left = in_turn(addresses)
+    left = list(addresses)
     running: set[asyncio.Future[socket.socket]] = set()
     last: OSError | None = None
     try:

@@ -51,6 +51,13 @@ def test_families_take_turns_beginning_with_the_first() -> None:
     assert in_turn((A, B)) == [A, B]
 
 
+def test_several_of_a_chosen_family_go_before_each_of_the_other() -> None:
+    assert in_turn((A, B, C, X, Y), count=2) == [A, B, X, C, Y]
+    assert in_turn((A, B, C, X, Y), X.family) == [X, A, Y, B, C]
+    assert in_turn((A, X, Y), X.family, 99) == [X, Y, A]
+    assert in_turn((A, B), X.family, 2) == [A, B]
+
+
 def test_the_next_address_is_tried_when_one_refuses() -> None:
     answer = Socket()
     network = Network(**{"1": ConnectionRefusedError(), "2": answer, "3": Socket()})
