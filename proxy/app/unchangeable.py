@@ -9,6 +9,7 @@ from envoy.config.bootstrap.v3 import bootstrap_pb2
 from msgspec import Struct
 
 from proxy.base.errors import Problem
+from proxy.config.any_unpack import unpack_any
 
 _REMEDY: Final = "cannot change while the proxy runs; restart it"
 
@@ -32,7 +33,7 @@ def unchangeable(current: Current, bootstrap: Any, clusters: list[tuple[str, byt
     ]
     places = {name: number for number, (name, _) in enumerate(clusters)}
     new = dict(clusters)
-    for name in sorted(control_clusters(before)):
+    for name in sorted(control_clusters(before) | _sink_clusters(before)):
         if name in current.clusters and new.get(name) != current.clusters[name]:
             at = (
                 f"static_resources.clusters[{places[name]}]"
@@ -41,6 +42,16 @@ def unchangeable(current: Current, bootstrap: Any, clusters: list[tuple[str, byt
             )
             problems.append(Problem(at, f"cluster '{name}' leads to the control plane and {_REMEDY}"))
     return problems
+
+
+def _sink_clusters(bootstrap: Any) -> set[str]:
+    """Those of the metrics services that stats go to."""
+    found: set[str] = set()
+    for sink in bootstrap.stats_sinks:
+        message, _reason = unpack_any(sink.typed_config)
+        if message is not None:
+            found |= control_clusters(message)
+    return found
 
 
 def control_clusters(message: Any) -> set[str]:

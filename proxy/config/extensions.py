@@ -117,6 +117,7 @@ envoy.transport_sockets.upstream extensions.transport_sockets.starttls.v3 startt
 envoy.transport_sockets.upstream extensions.transport_sockets.tls.v3 tls UpstreamTlsContext
 envoy.upstream_options extensions.upstreams.http.v3 http_protocol_options HttpProtocolOptions
 envoy.stats_sinks config.metrics.v3 stats StatsdSink DogStatsdSink
+envoy.stats_sinks config.metrics.v3 metrics_service MetricsServiceConfig
 envoy.resource_monitors extensions.resource_monitors.cgroup_memory.v3 cgroup_memory CgroupMemoryConfig
 envoy.resource_monitors extensions.resource_monitors.fixed_heap.v3 fixed_heap FixedHeapConfig
 envoy.resource_monitors extensions.resource_monitors.injected_resource.v3 injected_resource InjectedResourceConfig

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, Final, Protocol
 
 from proxy.admin.config import AdminConfig
 from proxy.base.stats import StatGroup, StatsSum, ZeroGroup
 from proxy.discovery.turns import Turns
-from proxy.stats_sinks.config import StatsdPlan
+from proxy.stats_sinks.config import MetricsPlan, Plan
 from proxy.stats_sinks.senders import DatagramSender, StreamSender
 from proxy.stats_sinks.snapshot import Snapshot, Snapshots
 from proxy.stats_sinks.statsd import StatsdFormat, datagrams
@@ -95,7 +96,7 @@ class StatsSinks:
 
     def __init__(
         self,
-        plans: Sequence[StatsdPlan],
+        plans: Sequence[Plan],
         admin: AdminConfig,
         surroundings: Callable[[], Surroundings],
         zero_groups: Callable[[], Iterable[ZeroGroup]],
@@ -105,13 +106,16 @@ class StatsSinks:
         self._snapshots = Snapshots(admin.exists)
         self._sinks: list[Sink] = []
         for plan in plans:
+            if isinstance(plan, MetricsPlan):
+                self._sinks.append(_metrics_sink(plan, admin, surroundings()))
+                continue
             form = StatsdFormat(plan.prefix, admin.tags if plan.tagged else None)
             if plan.address is not None:
                 self._sinks.append(DatagramSink(form, DatagramSender(plan.address), plan.limit))
             else:
                 self._sinks.append(StreamSink(form, StreamSender(plan.cluster, surroundings()), self.stats))
         #: Whether there is a counter of connections.
-        self.connects = any(plan.cluster for plan in plans)
+        self.connects = any(isinstance(sink, StreamSink) for sink in self._sinks)
 
     async def flush(self, total: StatsSum, *, gauges: bool) -> None:
         """Tell what `total` has grown by since the last call; it has just been flushed itself."""
@@ -122,10 +126,19 @@ class StatsSinks:
             if turns.over:
                 await turns.next()
         snapshot = self._snapshots.take(total, zero_groups, gauges=gauges)
-        for sink in self._sinks:
-            await sink.flush(snapshot)
+        # One that waits for its peer holds up no other.
+        await asyncio.gather(*(sink.flush(snapshot) for sink in self._sinks))
 
     async def close(self) -> None:
         """Send no more."""
         for sink in self._sinks:
             await sink.close()
+
+
+def _metrics_sink(plan: MetricsPlan, admin: AdminConfig, surroundings: Surroundings) -> Sink:
+    from proxy.stats_sinks.metrics_messages import METHOD
+    from proxy.stats_sinks.metrics_service import MetricsFormat, MetricsSink  # gRPC is big
+    from xds_client.client import grpc_connector
+
+    connector = grpc_connector([plan.service], METHOD, surroundings)
+    return MetricsSink(MetricsFormat(plan, admin, surroundings.clock), connector, surroundings.node)

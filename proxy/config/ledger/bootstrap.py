@@ -138,6 +138,10 @@ envoy.config.metrics.v3.StatsSink
 envoy.config.metrics.v3.StatsdSink
   + address tcp_cluster_name prefix
 
+envoy.config.metrics.v3.MetricsServiceConfig
+  + grpc_service transport_api_version report_counters_as_deltas emit_tags_as_labels
+  + histogram_emit_mode batch_size
+
 envoy.config.metrics.v3.DogStatsdSink
   + address prefix max_bytes_per_datagram
 

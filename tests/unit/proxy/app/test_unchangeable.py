@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from envoy.config.bootstrap.v3 import bootstrap_pb2
+from envoy.config.metrics.v3 import metrics_service_pb2
 from google.protobuf import json_format
 
 from proxy.app.unchangeable import Current, control_clusters, unchangeable
@@ -57,3 +58,13 @@ def test_clusters_may_change_unless_they_lead_to_the_control_plane() -> None:
 
 def test_all_clusters_of_control_planes_are_found() -> None:
     assert control_clusters(message(BASE)) == {"xds", "rest"}
+
+
+def test_the_cluster_of_a_metrics_service_cannot_change() -> None:
+    sink = metrics_service_pb2.MetricsServiceConfig()
+    sink.grpc_service.envoy_grpc.cluster_name = "web"
+    bootstrap = message(BASE)
+    bootstrap.stats_sinks.add().typed_config.Pack(sink)
+    current = Current(bootstrap.SerializeToString(), {"xds": b"1", "rest": b"1", "web": b"1"})
+    (problem,) = unchangeable(current, bootstrap, [("web", b"2"), ("xds", b"1"), ("rest", b"1")])
+    assert problem.path == "static_resources.clusters[0]"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from envoy.config.bootstrap.v3 import bootstrap_pb2
-from envoy.config.metrics.v3 import stats_pb2
+from envoy.config.metrics.v3 import metrics_service_pb2, stats_pb2
 
 from proxy.config.context import CompileContext
-from proxy.stats_sinks.config import StatsdPlan, compile_sinks
+from proxy.stats_sinks.config import MetricsPlan, compile_sinks
 
 
-def compiled(*sinks: Any, node: bool = True) -> tuple[tuple[StatsdPlan, ...], list[str]]:
+def compiled(*sinks: Any, node: bool = True) -> tuple[tuple[Any, ...], list[str]]:
     message = bootstrap_pb2.Bootstrap()
     if node:
         message.node.id, message.node.cluster = "n", "c"
@@ -56,3 +57,22 @@ def test_a_cluster_has_to_be_there() -> None:
 def test_a_connection_needs_a_node() -> None:
     _, (problem,) = compiled(stats_pb2.StatsdSink(tcp_cluster_name="known"), node=False)
     assert "node 'id' and 'cluster' are required" in problem
+
+
+def metrics(cluster: str, version: int = 2, mode: int = 0) -> Any:
+    sink = metrics_service_pb2.MetricsServiceConfig(transport_api_version=version, histogram_emit_mode=mode)
+    sink.grpc_service.envoy_grpc.cluster_name = cluster
+    return sink
+
+
+@pytest.mark.parametrize(("mode", "kinds"), [(0, (True, True)), (1, (True, False)), (2, (False, True))])
+def test_a_metrics_service_has_the_histograms_that_it_wants(mode: int, kinds: tuple[bool, bool]) -> None:
+    (plan,), problems = compiled(metrics("known", mode=mode))
+    assert isinstance(plan, MetricsPlan)
+    assert ((plan.summaries, plan.histograms), problems) == (kinds, [])
+
+
+def test_a_metrics_service_has_to_be_known_and_speak_version_3() -> None:
+    problems = compiled(metrics("other", 0))[1]
+    assert "only V3 is spoken" in problems[0]
+    assert "Unknown gRPC client cluster 'other'" in problems[1]
