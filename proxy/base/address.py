@@ -76,6 +76,13 @@ class InternalAddress(Address):
 INTERNAL_CLIENT: Final = InternalAddress("internal_client_address")
 
 
+def is_same_ip_or_loopback(remote: Address, local: Address) -> bool:
+    """Envoy's SAME_IP_OR_LOOPBACK: loopback is 127.0.0.1 or ::1 only; a unix socket is always local."""
+    if remote.path or remote.ip == local.ip:
+        return True
+    return remote.ip in {"127.0.0.1", "::1"}
+
+
 def parse_ip_port(text: str) -> Address | None:
     """The address that `1.2.3.4:80` or `[::1]:80` names, None if the text is neither."""
     host, _, port = text.rpartition(":")

@@ -22,7 +22,7 @@ envoy.filters.listener extensions.filters.listener.proxy_protocol.v3 proxy_proto
 envoy.filters.listener extensions.filters.listener.tls_inspector.v3 tls_inspector TlsInspector
 envoy.filters.udp_listener extensions.filters.udp.udp_proxy.v3 udp_proxy UdpProxyConfig
 envoy.filters.udp_listener.route extensions.filters.udp.udp_proxy.v3 route Route
-envoy.matching.network.input extensions.matching.common_inputs.network.v3 network_inputs SourceIPInput SourcePortInput DirectSourceIPInput DestinationIPInput DestinationPortInput ServerNameInput FilterStateInput
+envoy.matching.network.input extensions.matching.common_inputs.network.v3 network_inputs SourceIPInput SourcePortInput DirectSourceIPInput DestinationIPInput DestinationPortInput SourceTypeInput ServerNameInput TransportProtocolInput ApplicationProtocolInput FilterStateInput NetworkNamespaceInput
 envoy.matching.network.input extensions.matching.common_inputs.ssl.v3 ssl_inputs UriSanInput DnsSanInput SubjectInput
 envoy.matching.http.input extensions.matching.common_inputs.network.v3 network_inputs SourceIPInput SourcePortInput DirectSourceIPInput DestinationIPInput DestinationPortInput ServerNameInput FilterStateInput DynamicMetadataInput
 envoy.matching.http.input extensions.matching.common_inputs.ssl.v3 ssl_inputs UriSanInput DnsSanInput SubjectInput
@@ -199,6 +199,11 @@ _FOREIGN = (
         "envoy.matching.network.custom_matchers",
         "xds.type.matcher.v3.IPMatcher",
         "xds.type.matcher.v3.ip_pb2",
+    ),
+    (
+        "envoy.matching.network.custom_matchers",
+        "xds.type.matcher.v3.ServerNameMatcher",
+        "xds.type.matcher.v3.domain_pb2",
     ),
 )
 for _category, _name, _module in _FOREIGN:

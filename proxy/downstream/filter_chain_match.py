@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import Any, Final, Generic, TypeVar
 
-from proxy.base.address import Address
+from proxy.base.address import Address, is_same_ip_or_loopback
 from proxy.base.stream_info import ConnectionInfo
 from proxy.config.context import CompileContext
 
@@ -36,13 +36,6 @@ def ip_number(address: Address) -> tuple[int, int]:
         return _NO_IP
     family = address.family
     return family, int.from_bytes(socket.inet_pton(family, address.ip.partition("%")[0]))
-
-
-def is_same_ip_or_loopback(remote: Address, local: Address) -> bool:
-    """Envoy's SAME_IP_OR_LOOPBACK: loopback is 127.0.0.1 or ::1 only; a unix socket is always local."""
-    if remote.path or remote.ip == local.ip:
-        return True
-    return remote.ip in {"127.0.0.1", "::1"}
 
 
 def compile_prefix(message: Any, path: str, ctx: CompileContext) -> Prefix | None:

@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import Collection, Iterable
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
@@ -31,6 +31,9 @@ from proxy.downstream.listener_filters import (
 from proxy.downstream.listener_stats import ListenerStats
 from proxy.downstream.live_chain import LiveChain
 from proxy.filters.api import ListenerFacts
+
+if TYPE_CHECKING:
+    from proxy.downstream.filter_chain_matcher import FilterChainMatcher
 
 INBOUND = 1
 MODIFY_ONLY = 1
@@ -65,7 +68,7 @@ class ListenerConfig(Struct, frozen=True):
     ignore_global_limit: bool
     bypasses_overload: bool
     chains: tuple[FilterChain, ...]
-    index: FilterChainIndex[FilterChain]
+    index: FilterChainIndex[FilterChain] | FilterChainMatcher
     only_chain: FilterChain | None
     access_logs: tuple[Any, ...]
     metadata: Any = None
@@ -73,7 +76,7 @@ class ListenerConfig(Struct, frozen=True):
     filters_timeout: float = _DEFAULT_FILTERS_TIMEOUT
     continue_on_timeout: bool = False
     hand_off: bool = False
-    #: Equal for listeners that differ in nothing but their filter chains.
+    #: Equal for listeners that differ in nothing but their filter chains and what chooses among them.
     frame: bytes = b""
     #: A `proxy.downstream.udp_listener.UdpListenerConfig`, of a listener for datagrams.
     udp: Any = None
@@ -98,10 +101,6 @@ def compile_listener(message: Any, path: str, ctx: CompileContext) -> ListenerCo
     balance = message.connection_balance_config.WhichOneof("balance_type")
     if message.HasField("connection_balance_config") and balance != "exact_balance":
         ctx.problem(f"{path}.connection_balance_config", "only exact_balance is supported")
-    if message.HasField("filter_chain_matcher"):
-        ctx.problem(
-            f"{path}.filter_chain_matcher", "unified matchers are not supported: use filter_chain_match"
-        )
     chains, index = _compile_chains(message, path, ctx)
     access_logs: tuple[Any, ...] = ()
     if message.access_log:
@@ -144,12 +143,15 @@ def _frame(message: Any, filters: tuple[AnyListenerFilter, ...]) -> bytes:
     rest.CopyFrom(message)
     rest.ClearField("filter_chains")
     rest.ClearField("default_filter_chain")
+    rest.ClearField("filter_chain_matcher")
     return fingerprint(rest) + b"".join(
         one.factory.name.encode() for one in filters if isinstance(one, ListenerFilterConfig)
     )
 
 
 def _only_chain(message: Any, chains: tuple[FilterChain, ...]) -> FilterChain | None:
+    if message.HasField("filter_chain_matcher"):
+        return None
     if len(message.filter_chains) == 1 and message.filter_chains[0].filter_chain_match.ByteSize() == 0:
         return chains[0]
     return chains[0] if chains and not message.filter_chains else None
@@ -171,36 +173,54 @@ def _stat_prefix(message: Any, addresses: tuple[ListenAddress, ...]) -> str:
 
 def _compile_chains(
     message: Any, path: str, ctx: CompileContext
-) -> tuple[tuple[FilterChain, ...], FilterChainIndex[FilterChain]]:
-    chains: list[FilterChain] = []
-    index: FilterChainIndex[FilterChain] = FilterChainIndex()
-    seen: dict[bytes, FilterChain] = {}
+) -> tuple[tuple[FilterChain, ...], FilterChainIndex[FilterChain] | FilterChainMatcher]:
+    chains = []
     for i, chain_message in enumerate(message.filter_chains):
         at = f"{path}.filter_chains[{i}]"
         match = chain_message.filter_chain_match
         if match.address_suffix or match.HasField("suffix_len"):
             ctx.problem(f"{at}.filter_chain_match", "address_suffix and suffix_len are not implemented")
-        chain = compile_filter_chain(chain_message, i, at, ctx)
-        chains.append(chain)
+        chains.append(compile_filter_chain(chain_message, i, at, ctx))
+    default = None
+    if message.HasField("default_filter_chain"):
+        at = f"{path}.default_filter_chain"
+        default = compile_filter_chain(message.default_filter_chain, len(chains), at, ctx)
+    if message.HasField("filter_chain_matcher"):
+        from proxy.downstream.filter_chain_matcher import (
+            compile_filter_chain_matcher,
+        )  # few listeners have one
+
+        matcher = compile_filter_chain_matcher(message, path, ctx, chains, default)
+        return (*chains, *_present(default)), matcher
+    return (*chains, *_present(default)), _compile_index(message, path, ctx, chains, default)
+
+
+def _present(chain: FilterChain | None) -> tuple[FilterChain, ...]:
+    return () if chain is None else (chain,)
+
+
+def _compile_index(
+    message: Any, path: str, ctx: CompileContext, chains: list[FilterChain], default: FilterChain | None
+) -> FilterChainIndex[FilterChain]:
+    index: FilterChainIndex[FilterChain] = FilterChainIndex(default)
+    seen: dict[bytes, FilterChain] = {}
+    for i, chain in enumerate(chains):
+        match = message.filter_chains[i].filter_chain_match
+        at = f"{path}.filter_chains[{i}].filter_chain_match"
         same = seen.setdefault(match.SerializeToString(deterministic=True), chain)
         if same is not chain:
             ctx.problem(
-                f"{at}.filter_chain_match",
-                f"filter chain {_called(chain)} has the same matching rules defined as {_called(same)}",
+                at, f"filter chain {_called(chain)} has the same matching rules defined as {_called(same)}"
             )
             continue
-        held = index.add(match, f"{at}.filter_chain_match", chain, ctx)
+        held = index.add(match, at, chain, ctx)
         if held is not None:
             ctx.problem(
-                f"{at}.filter_chain_match",
+                at,
                 "multiple filter chains with overlapping matching rules are defined: "
                 f"{_called(chain)} matches what {_called(held)} matches",
             )
-    if message.HasField("default_filter_chain"):
-        at = f"{path}.default_filter_chain"
-        index.default = compile_filter_chain(message.default_filter_chain, len(chains), at, ctx)
-        chains.append(index.default)
-    return tuple(chains), index
+    return index
 
 
 def _called(chain: FilterChain) -> str:

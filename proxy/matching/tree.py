@@ -27,6 +27,7 @@ Find = Callable[[Data], Action | None]
 _Inputs = Mapping[str, Callable[[Any], Callable[[Any], Any]]]
 
 IP_MATCHER = "xds.type.matcher.v3.IPMatcher"
+DOMAIN_MATCHER = "xds.type.matcher.v3.ServerNameMatcher"
 
 
 class UnavailableInputError(OutriderError):
@@ -41,12 +42,14 @@ class MatcherKind(Struct, Generic[Data, Action], frozen=True):
 
     `inputs` makes the reader from the message of an input, by its full name. `action` compiles the message of an
     action (message, path, context), or reports a problem and gives None. `values` are inputs like `inputs` that
-    give values of metadata, which only the matcher of those reads.
+    give values of metadata, which only the matcher of those reads. With `domains` names may be looked up by
+    pattern.
     """
 
     inputs: Mapping[str, Callable[[Any], Read[Data]]]
     action: Callable[[Any, str, CompileContext], Action | None]
     values: Mapping[str, Callable[[Any], Callable[[Data], Any]]] = {}
+    domains: bool = True
 
 
 def compile_matcher(
@@ -199,13 +202,19 @@ class _Compiler(Generic[Data, Action]):
         if unpacked is None:
             return _nothing
         at = f"{path}.typed_config"
-        if unpacked.DESCRIPTOR.full_name != IP_MATCHER:
-            reason = f"{unpacked.DESCRIPTOR.full_name} is not supported: use {IP_MATCHER}"
-            self._ctx.problem(at, reason)
-            return _nothing
-        from proxy.matching.ip_ranges import compile_ip_matcher  # few trees have one
+        match unpacked.DESCRIPTOR.full_name:
+            case name if name == IP_MATCHER:
+                from proxy.matching.ip_ranges import compile_ip_matcher  # few trees have one
 
-        return compile_ip_matcher(unpacked, at, self._ctx, read, self._on_match)
+                return compile_ip_matcher(unpacked, at, self._ctx, read, self._on_match)
+            case name if name == DOMAIN_MATCHER and self._kind.domains:
+                from proxy.matching.domains import compile_domain_matcher  # few trees have one
+
+                return compile_domain_matcher(unpacked, at, self._ctx, read, self._on_match)
+            case name:
+                possible = f"{IP_MATCHER} or {DOMAIN_MATCHER}" if self._kind.domains else IP_MATCHER
+                self._ctx.problem(at, f"{name} is not supported here: it may be {possible}")
+        return _nothing
 
 
 def _nothing(_data: object) -> None:

@@ -63,7 +63,7 @@ def compile_udp_proxy(message: Any, path: str, ctx: CompileContext) -> UdpProxyC
             names.append(action.cluster)
             return str(action.cluster)
 
-        kind: MatcherKind[DatagramEnds, str] = MatcherKind(DATAGRAM_INPUTS, name_of)
+        kind: MatcherKind[DatagramEnds, str] = MatcherKind(DATAGRAM_INPUTS, name_of, domains=False)
         route = compile_matcher(message.matcher, f"{path}.matcher", ctx, kind)
     if message.use_original_src_ip and not _may_be_transparent():
         ctx.problem(

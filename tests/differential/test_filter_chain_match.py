@@ -27,7 +27,7 @@ from tests.support.outrider import Outrider
 from tests.support.proxy_process import ProxyProcess
 
 
-def _chain(name: str, match: dict[str, Any]) -> dict[str, Any]:
+def naming_chain(name: str, match: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": name,
         "filter_chain_match": match,
@@ -43,7 +43,7 @@ def _chain(name: str, match: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _filter(name: str, kind: str) -> dict[str, Any]:
+def listener_filter(name: str, kind: str) -> dict[str, Any]:
     return {
         "name": name,
         "typed_config": {"@type": f"type.googleapis.com/envoy.extensions.filters.listener.{name}.v3.{kind}"},
@@ -51,14 +51,14 @@ def _filter(name: str, kind: str) -> dict[str, Any]:
 
 
 def _listener(number: int, case: Case) -> dict[str, Any]:
-    chains = {name: _chain(name, match) for name, match in case.chains.items()}
+    chains = {name: naming_chain(name, match) for name, match in case.chains.items()}
     default = chains.pop("default", None)
     listener: dict[str, Any] = {
         "name": f"l{number}",
         "address": {"socket_address": {"address": "0.0.0.0", "port_value": f"{{{{l{number}_port}}}}"}},
         "listener_filters": [
-            _filter("proxy_protocol", "ProxyProtocol"),
-            _filter("tls_inspector", "TlsInspector"),
+            listener_filter("proxy_protocol", "ProxyProtocol"),
+            listener_filter("tls_inspector", "TlsInspector"),
         ],
         "filter_chains": list(chains.values()),
     }
@@ -80,7 +80,7 @@ def _client_hello(arrival: Arrival) -> bytes:
     return outgoing.read()
 
 
-def _ask(port: int, arrival: Arrival) -> str | None:
+def ask(port: int, arrival: Arrival) -> str | None:
     """The name of the chain that serves the connection, None if it is closed."""
     family = "TCP6" if ":" in arrival.destination else "TCP4"
     greeting = (
@@ -116,7 +116,7 @@ def proxy(request: pytest.FixtureRequest) -> Iterator[ProxyProcess]:
 def test_the_chains_of_the_table_are_picked(proxy: ProxyProcess, number: int) -> None:
     port = proxy.ports[f"l{number}"]
     wanted = CASES[number].arrivals
-    assert [_ask(port, arrival) for arrival, _ in wanted] == [expected for _, expected in wanted]
+    assert [ask(port, arrival) for arrival, _ in wanted] == [expected for _, expected in wanted]
 
 
 def test_the_same_chains_are_picked_among_random_ones(proxy: ProxyProcess) -> None:
@@ -125,6 +125,6 @@ def test_the_same_chains_are_picked_among_random_ones(proxy: ProxyProcess) -> No
         index, _ = compile_chains(ALL[number].chains)
         for arrival in random_arrivals(12, seed=number):
             ours = index.match(describe(arrival))
-            assert _ask(proxy.ports[f"l{number}"], arrival) == ours, (ALL[number], arrival)
+            assert ask(proxy.ports[f"l{number}"], arrival) == ours, (ALL[number], arrival)
             picked.add(ours)
     assert len(picked) > 3

@@ -5,13 +5,12 @@ envoy.config.listener.v3.Listener
   + name address additional_addresses stat_prefix filter_chains default_filter_chain
   + per_connection_buffer_limit_bytes metadata drain_type transparent freebind socket_options
   + tcp_fast_open_queue_length traffic_direction connection_balance_config enable_reuse_port access_log
-  + tcp_backlog_size bind_to_port ignore_global_conn_limit deprecated_v1
+  + filter_chain_matcher tcp_backlog_size bind_to_port ignore_global_conn_limit deprecated_v1
   + listener_filters listener_filters_timeout continue_on_listener_filters_timeout use_original_dst
   ~ set enable_reuse_port, as Envoy asks too: reuse_port
   ~ the event loop takes all that wait: max_connections_to_accept_per_socket_event
   ~ the kernel is not asked for multipath TCP: enable_mptcp
   + bypass_overload_manager
-  - use filter_chain_match: filter_chain_matcher
   - comes with xDS: fcds_config api_listener
   + udp_listener_config
   + internal_listener

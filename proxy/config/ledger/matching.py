@@ -43,6 +43,12 @@ xds.type.matcher.v3.IPMatcher
 xds.type.matcher.v3.IPMatcher.IPRangeMatcher
   + ranges on_match exclusive
 
+xds.type.matcher.v3.ServerNameMatcher
+  + domain_matchers
+
+xds.type.matcher.v3.ServerNameMatcher.DomainMatcher
+  + domains on_match
+
 xds.core.v3.TypedExtensionConfig
   + name typed_config
 
@@ -57,6 +63,14 @@ envoy.extensions.matching.common_inputs.network.v3.DestinationPortInput
 envoy.extensions.matching.common_inputs.network.v3.DirectSourceIPInput
 
 envoy.extensions.matching.common_inputs.network.v3.ServerNameInput
+
+envoy.extensions.matching.common_inputs.network.v3.SourceTypeInput
+
+envoy.extensions.matching.common_inputs.network.v3.TransportProtocolInput
+
+envoy.extensions.matching.common_inputs.network.v3.ApplicationProtocolInput
+
+envoy.extensions.matching.common_inputs.network.v3.NetworkNamespaceInput
 
 envoy.extensions.matching.common_inputs.network.v3.FilterStateInput
   + key

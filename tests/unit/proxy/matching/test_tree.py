@@ -133,7 +133,7 @@ def test_the_longest_prefix_is_asked_first_and_then_the_shorter_ones() -> None:
         ),
         (
             {"matcher_tree": {"input": reads("SourceIPInput"), "custom_match": typed(ROUTE)}},
-            f"custom_match.typed_config: {ROUTE} is not supported: use xds.type.matcher.v3.IPMatcher",
+            f"custom_match.typed_config: {ROUTE} is not supported here: it may be xds.type.matcher.v3.IPMatcher",
         ),
         ({"matcher_tree": {"input": reads("SourceIPInput")}}, "matcher_tree: one of exact_match_map"),
         (
