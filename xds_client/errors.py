@@ -7,3 +7,7 @@ from proxy.base.errors import OutriderError
 
 class ConnectError(OutriderError):
     """A control plane cannot be reached, or a stream to it ended; the text tells the operator where to look."""
+
+
+class RefusedSpecifierError(OutriderError):
+    """What a control plane wants checked cannot be; what was checked before still is."""

@@ -334,6 +334,8 @@ def _check_rest(bootstrap: Any, context: CompileContext) -> None:
     if bootstrap.cluster_manager.HasField("load_stats_config"):
         load_stats = bootstrap.cluster_manager.load_stats_config
         check_grpc_source(load_stats, "cluster_manager.load_stats_config", context)
+    if bootstrap.HasField("hds_config"):
+        check_grpc_source(bootstrap.hds_config, "hds_config", context)
     event_log_path = bootstrap.cluster_manager.outlier_detection.event_log_path
     if event_log_path:
         from proxy.access_log.descriptors import check_path  # few bootstraps name one

@@ -1,4 +1,4 @@
-"""What the controller has to do with control planes: resources that come from them, and reports of load to them.
+"""What the controller has to do with control planes: resources from them, reports of load and health to them.
 
 Their client costs time to import: a proxy that talks to none does without.
 """
@@ -23,6 +23,8 @@ from proxy.discovery.wanted import WantedResources
 from xds_client.resource_types import ResourceType
 
 if TYPE_CHECKING:
+    from proxy.app.health_checks import HealthChecks
+    from proxy.app.health_discovery import HealthDiscovery
     from proxy.app.load_reporting import LoadReporting
     from proxy.discovery.on_demand_clusters import OnDemandClusters
     from proxy.discovery.surviving_client import SurvivingClient
@@ -62,6 +64,7 @@ class ControlPlanes:
         self._accepting = accepting
         self._cluster_demands: OnDemandClusters | None = None
         self._load: LoadReporting | None = None
+        self._health: HealthDiscovery | None = None
         #: None while nobody has asked for anything.
         self.discovery: Discovery | None = None
         #: None where nothing is kept on disk.
@@ -137,6 +140,16 @@ class ControlPlanes:
         self._stats.registry.add("load_reporter", self._load.stats)
         self._load.start()
 
+    def start_health_discovery(self, checks: HealthChecks) -> None:
+        """If the bootstrap asks for it."""
+        if not self._bootstrap.HasField("hds_config"):
+            return
+        from proxy.app.health_discovery import HealthDiscovery
+
+        config, around = self._bootstrap.hds_config, self.surroundings()
+        self._health = HealthDiscovery(self._loop, config, around, checks, self._stats.registry)
+        self._health.start()
+
     def take_load(self, handle: WorkerHandle, told: Any) -> None:
         """See `LoadReporting.take`."""
         if self._load is not None:
@@ -156,6 +169,8 @@ class ControlPlanes:
         """Ask and report no more."""
         if self._load is not None:
             await self._load.close()
+        if self._health is not None:
+            await self._health.close()
         if self.discovery is not None:
             await self.discovery.close()
 

@@ -293,6 +293,7 @@ class Controller:
         self._start_stats_sinks()
         await self.names.start([self.config.clusters[index] for index in self.config.dns_clusters])
         planes.start_load_reports()
+        planes.start_health_discovery(self.health_checks)
         checked = [self.config.clusters[index] for index in self.config.checked_clusters]
         await self.health_checks.start(checked, discovered=False)
         if planes.discovery is not None:

@@ -18,6 +18,7 @@ from proxy.upstream.health_flags import FAILING, HealthFlag, HostKey
 
 if TYPE_CHECKING:
     from proxy.app.controller import Controller
+    from proxy.config.context import CompileContext
     from proxy.config.resources import ResourceStore
     from proxy.discovery.wanted import Wanted
     from proxy.upstream.cluster_config import ClusterConfig, EndpointConfig
@@ -200,7 +201,7 @@ class HealthChecks:
             self._sharing.setdefault(config.assignment.key, []).append(checked)
         checked.checks = ClusterChecks(
             config,
-            self._surroundings(),
+            self.surroundings(),
             lambda key, flags: self._flags(checked, key, flags),
             lambda key: self._passed(checked, key),
             lambda: warming.settled(what),
@@ -213,11 +214,7 @@ class HealthChecks:
         elif config.dns is not None:
             hosts = _named(config, controller.names.addresses(name))
         else:
-            hosts = [
-                _host(endpoint, endpoint.address, endpoint.hostname)
-                for endpoint in config.endpoints
-                if not endpoint.check.disabled
-            ]
+            hosts = configured_hosts(config)
         checked.checks.set_hosts(hosts)
         checked.checks.start()
 
@@ -279,10 +276,16 @@ class HealthChecks:
         """The cluster with all that it takes to connect to its hosts; it was found good before."""
         from envoy.config.cluster.v3 import cluster_pb2
 
+        from proxy.upstream.cluster import compile_cluster
+
+        message = cluster_pb2.Cluster.FromString(serialized)
+        return compile_cluster(message, f"cluster {name}", self.compile_context())
+
+    def compile_context(self) -> CompileContext:
+        """What the config of a cluster is compiled with here, where only checks connect to its hosts."""
         from proxy.config.context import CompileContext
         from proxy.config.resources import ResourceStore
         from proxy.connection.tls_secrets import SecretStore
-        from proxy.upstream.cluster import compile_cluster
         from xds_client.resource_types import ResourceType
 
         controller = self._controller
@@ -292,15 +295,15 @@ class HealthChecks:
             for entry in controller.wanted.of_type(ResourceType.SECRET):
                 if entry.value is not None:
                     self._secrets.update(entry.want.key, entry.value)
-        context = CompileContext(
+        return CompileContext(
             self._runtime,
             node=controller.bootstrap.node,
             secrets=self._secrets,
             resources=self._resources,
         )
-        return compile_cluster(cluster_pb2.Cluster.FromString(serialized), f"cluster {name}", context)
 
-    def _surroundings(self) -> Surroundings:
+    def surroundings(self) -> Surroundings:
+        """What all checks of this process share."""
         if self._env is None:
             from proxy.access_log.sinks import SinkManager
             from proxy.connection.timers import TimerQueue
@@ -321,6 +324,15 @@ class HealthChecks:
                 controller.events.record,
             )
         return self._env
+
+
+def configured_hosts(config: ClusterConfig) -> list[CheckedHost]:
+    """The hosts to check of a cluster whose endpoints have addresses."""
+    return [
+        _host(endpoint, endpoint.address, endpoint.hostname)
+        for endpoint in config.endpoints
+        if not endpoint.check.disabled
+    ]
 
 
 def _stats_key(name: str) -> str:

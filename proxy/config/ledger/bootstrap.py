@@ -15,7 +15,8 @@ envoy.config.bootstrap.v3.Bootstrap
   ~ the memory allocator is Python's: memory_allocator_manager
   ~ no gRPC client is in use yet: grpc_async_client_manager_config
   + dynamic_resources node_context_params config_sources default_config_source
-  - comes with xDS: hds_config xds_delegate_extension
+  + hds_config
+  - comes with xDS: xds_delegate_extension
   - comes with xDS: xds_config_tracker_extension
   + stats_sinks
   - comes with the eviction of stats: stats_eviction_interval

@@ -1,6 +1,15 @@
 """Where discovered resources come from: API sources and the gRPC services that they name."""
 
 TABLE = """
+envoy.service.health.v3.HealthCheckSpecifier
+  + cluster_health_checks interval
+
+envoy.service.health.v3.ClusterHealthCheck
+  + cluster_name health_checks locality_endpoints transport_socket_matches upstream_bind_config
+
+envoy.service.health.v3.LocalityEndpoints
+  + locality endpoints
+
 envoy.config.core.v3.AggregatedConfigSource
 
 envoy.config.core.v3.ExtensionConfigSource

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from envoy.config.bootstrap.v3 import bootstrap_pb2
+from envoy.service.health.v3 import hds_pb2
 from envoy.service.runtime.v3 import rtds_pb2
 
 from proxy.config import extensions
@@ -17,7 +18,11 @@ from proxy.config.ledger.table import AREAS, parse
 
 def reachable(through: Container[str] = (IMPLEMENTED, NO_EFFECT)) -> Iterator[Any]:
     """Every message that a bootstrap, resource or extension reaches through fields of these classes, or of none."""
-    todo = [bootstrap_pb2.Bootstrap.DESCRIPTOR, rtds_pb2.Runtime.DESCRIPTOR]
+    todo = [
+        bootstrap_pb2.Bootstrap.DESCRIPTOR,
+        rtds_pb2.Runtime.DESCRIPTOR,
+        hds_pb2.HealthCheckSpecifier.DESCRIPTOR,
+    ]
     todo += [extensions.message_class(name).DESCRIPTOR for name in extensions.type_names()]
     seen: set[str] = set()
     while todo:
