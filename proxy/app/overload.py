@@ -101,9 +101,12 @@ class OverloadManager:
         self._last = 0.0
 
     @property
-    def points(self) -> list[str] | None:
-        """The load shed points that are configured; None where there is no overload manager."""
-        return None if self._plan is None else [plan.name for plan in self._plan.points]
+    def settings(self) -> tuple[list[str], dict[str, tuple[float | None, float]]] | None:
+        """For `OverloadView`: load shed points, and timers with their minimum; None without an overload manager."""
+        if self._plan is None:
+            return None
+        timers = {name: (least.seconds, least.share) for name, least in self._plan.timers.items()}
+        return [plan.name for plan in self._plan.points], timers
 
     def messages(self) -> Iterator[tuple[Any, ...]]:
         """What a new worker is told."""

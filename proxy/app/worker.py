@@ -40,6 +40,8 @@ from proxy.config.resources import ResourceStore
 from proxy.connection.timers import TimerQueue
 from proxy.downstream.listener import compile_listener
 from proxy.downstream.listener_manager import ListenerManager
+from proxy.overload.triggers import TimerMinimum
+from proxy.overload.view import OverloadView
 from proxy.router.table_parts import Slice, TableUpdates
 from proxy.upstream.breaker_watch import BreakerWatch
 from proxy.upstream.circuit_breaker import SharedSlots
@@ -144,7 +146,7 @@ class Worker:
             workers=settings["workers"],
             slices=Slices(loop.call_soon),
             buckets=buckets if settings["workers"] > 1 else None,
-            overload=self._overload_view(settings["load_shed_points"], draw),
+            overload=_overload_view(settings["overload"], draw),
         )
         if self.services.overload is not None:
             stats.add("overload", self.services.overload.stats)
@@ -165,14 +167,6 @@ class Worker:
             lambda key, why: self.channel.send(("breaker_opened", key, why)),
             lambda key, refused: self.channel.send(("breaker_closed", key, refused)),
         )
-
-    @staticmethod
-    def _overload_view(points: list[str] | None, draw: Callable[[], int]) -> Any:
-        if points is None:
-            return None
-        from proxy.overload.view import OverloadView  # few bootstraps have an overload manager
-
-        return OverloadView(draw, points)
 
     def _use_overload(self, states: dict[str, float]) -> None:
         if self.services.overload is not None:
@@ -542,6 +536,13 @@ def run(index: int, settings: dict[str, Any], descriptors: list[int]) -> int:
     worker.start()
     loop.run_forever()
     return worker.status
+
+
+def _overload_view(settings: Any, draw: Callable[[], int]) -> OverloadView | None:
+    if settings is None:
+        return None
+    points, timers = settings
+    return OverloadView(draw, points, {name: TimerMinimum(*least) for name, least in timers.items()})
 
 
 def _drain_pools(host: Host) -> None:

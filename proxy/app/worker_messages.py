@@ -42,7 +42,7 @@ class WorkerMessages:
             "node": bootstrap.node.SerializeToString(),
             "reports_load": bootstrap.cluster_manager.HasField("load_stats_config"),
             "local_cluster": bootstrap.cluster_manager.local_cluster_name,
-            "load_shed_points": controller.overload.points,
+            "overload": controller.overload.settings,
             "flush_interval": options.file_flush_interval_msec / 1000,
             "flush_size": options.file_flush_min_size_kb * 1024,
             "log_path": options.log_path,

@@ -118,6 +118,7 @@ envoy.transport_sockets.upstream extensions.transport_sockets.tls.v3 tls Upstrea
 envoy.upstream_options extensions.upstreams.http.v3 http_protocol_options HttpProtocolOptions
 envoy.stats_sinks config.metrics.v3 stats StatsdSink DogStatsdSink
 envoy.stats_sinks config.metrics.v3 metrics_service MetricsServiceConfig
+envoy.overload_actions config.overload.v3 overload ScaleTimersOverloadActionConfig
 envoy.resource_monitors extensions.resource_monitors.cgroup_memory.v3 cgroup_memory CgroupMemoryConfig
 envoy.resource_monitors extensions.resource_monitors.fixed_heap.v3 fixed_heap FixedHeapConfig
 envoy.resource_monitors extensions.resource_monitors.injected_resource.v3 injected_resource InjectedResourceConfig
@@ -364,6 +365,7 @@ _SITES: dict[str, tuple[str, ...]] = {
         "envoy.filters.listener",
         "envoy.filters.udp_listener",
     ),
+    "envoy.config.overload.v3.OverloadAction.typed_config": ("envoy.overload_actions",),
     "envoy.config.overload.v3.ResourceMonitor.typed_config": ("envoy.resource_monitors",),
     "envoy.config.metrics.v3.StatsSink.typed_config": ("envoy.stats_sinks",),
     "envoy.config.trace.v3.OpenTelemetryConfig.resource_detectors": (

@@ -34,7 +34,13 @@ from proxy.hcm.request_id import RequestIds
 from proxy.hcm.request_plan import RequestPlan, RequestPlanner
 from proxy.hcm.stats import Http1CodecStats, HttpStats, ListenerHttpStats
 from proxy.hcm.stream_state import StreamState
-from proxy.overload.names import DECODE_HEADERS, DISABLE_HTTP_KEEPALIVE, STOP_ACCEPTING_REQUESTS
+from proxy.overload.names import (
+    CONNECTION_IDLE,
+    CONNECTION_MAX,
+    DECODE_HEADERS,
+    DISABLE_HTTP_KEEPALIVE,
+    STOP_ACCEPTING_REQUESTS,
+)
 from proxy.overload.view import OverloadView
 from proxy.router.cluster_action import ClusterAction
 from proxy.router.discovered_table import discovered_table
@@ -79,6 +85,10 @@ class ServerConnection(Protocol):
 
     def forget_heads(self) -> None:
         """Forget what was made of the heads that have come: the routes have changed."""
+
+
+def _shortest(config: HcmConfig) -> float:
+    return min((t for t in (config.idle_timeout, config.max_connection_duration) if t), default=float("inf"))
 
 
 def _shared(stats: StatRegistry, group: _Group) -> _Group:
@@ -146,9 +156,8 @@ class ConnectionManager:
         self.detects_http2 = config.codec_type is CodecType.AUTO
         self.next_sweep = 0.0
         #: No idle connection is due earlier than this many seconds after its last request.
-        self.shortest_idle = min(
-            (t for t in (config.idle_timeout, config.max_connection_duration) if t), default=float("inf")
-        )
+        self.shortest_idle = _shortest(config)
+        self._timeouts = (config.idle_timeout, config.max_connection_duration)
         self.has_filters = filters.any
         #: The filters that a request of a plan passes, see `FilterMakers.chosen`.
         self.filters_for = filters.chosen
@@ -175,6 +184,9 @@ class ConnectionManager:
         if refuses:
             tells_clients = self.config.append_local_overload
             self.plan = OverloadedPlanner(self.planner, view, tells_clients=tells_clients).plan
+        self._use_timeouts(
+            view.reduced(CONNECTION_IDLE, self._timeouts[0]), view.reduced(CONNECTION_MAX, self._timeouts[1])
+        )
         drains = view.state(DISABLE_HTTP_KEEPALIVE)
         self.drain = KeepaliveDrain(self.services.drain, view, self.stats) if drains else self.services.drain
         if refuses:
@@ -194,6 +206,16 @@ class ConnectionManager:
             # Else the span looks at it first.
             self.config = replace(self.config, hides_operation=True)
         return tracer
+
+    def _use_timeouts(self, idle: float, duration: float) -> None:
+        if (idle, duration) == (self.config.idle_timeout, self.config.max_connection_duration):
+            return
+        self.config = replace(self.config, idle_timeout=idle, max_connection_duration=duration)
+        self.shortest_idle = _shortest(self.config)
+        now = self.services.loop.time()
+        for connection in list(self._connections):
+            # Those that are due before the next sweep would not be looked at in time.
+            connection.sweep(now, self.next_sweep)
 
     def on_resource(self, source: ResourceSource) -> None:
         """Other routes or filters have come: whatever was decided by the former ones is forgotten.

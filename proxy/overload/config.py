@@ -11,8 +11,8 @@ from proxy.base.errors import ConfigError
 from proxy.config.any_unpack import unpack_extension
 from proxy.config.context import CompileContext
 from proxy.overload.monitors import CgroupMemory, Connections, FixedHeap, InjectedResource, Monitor
-from proxy.overload.names import ACTIONS, OTHERS, POINTS
-from proxy.overload.triggers import Trigger
+from proxy.overload.names import ACTIONS, OTHERS, POINTS, REDUCE_TIMEOUTS, TIMERS
+from proxy.overload.triggers import TimerMinimum, Trigger
 
 DEFAULT_REFRESH: Final = 1.0
 """Seconds between two looks at the resources."""
@@ -35,6 +35,8 @@ class OverloadPlan(Struct, frozen=True):
     actions: tuple[SubjectPlan, ...]
     points: tuple[SubjectPlan, ...]
     most_connections: int | None
+    #: By the names of timers, for `reduce_timeouts`.
+    timers: dict[str, TimerMinimum]
 
 
 def compile_overload(bootstrap: Any, context: CompileContext) -> OverloadPlan | None:
@@ -63,9 +65,12 @@ def compile_overload(bootstrap: Any, context: CompileContext) -> OverloadPlan | 
                 context.problem(f"{path}.typed_config", str(error))
     # Envoy's limit on connections may trigger actions, but no load shed points.
     sheddable = {name for name, config in monitors.items() if config.DESCRIPTOR.name != _CONNECTIONS}
+    timers: dict[str, TimerMinimum] = {}
     for index, action in enumerate(message.actions):
-        if action.HasField("typed_config"):
-            path = f"overload_manager.actions[{index}].typed_config"
+        path = f"overload_manager.actions[{index}].typed_config"
+        if action.name == REDUCE_TIMEOUTS:
+            timers = _timers(action, path, context)
+        elif action.HasField("typed_config"):
             reason = f'Overload action "{action.name}" has an unexpected value for the typed_config field'
             context.problem(path, reason)
     interval = message.refresh_interval
@@ -77,7 +82,30 @@ def compile_overload(bootstrap: Any, context: CompileContext) -> OverloadPlan | 
         _subjects(message.actions, "actions", "overload action", ACTIONS, names, context),
         _subjects(message.loadshed_points, "loadshed_points", "loadshed point", POINTS, sheddable, context),
         limits[0] if limits else None,
+        timers,
     )
+
+
+def _timers(action: Any, path: str, context: CompileContext) -> dict[str, TimerMinimum]:
+    config = unpack_extension(action, path.rpartition(".")[0], context)
+    if config is None:
+        return {}
+    timers: dict[str, TimerMinimum] = {}
+    for index, factor in enumerate(config.timer_scale_factors):
+        at = f"{path}.timer_scale_factors[{index}]"
+        kind = factor.DESCRIPTOR.fields_by_name["timer"].enum_type.values_by_number.get(factor.timer)
+        timer = "" if kind is None else kind.name
+        if timer not in TIMERS:
+            reason = f"{timer or factor.timer} is not supported; use {' or '.join(sorted(TIMERS))}"
+            context.problem(f"{at}.timer", reason)
+        if timer in timers:
+            context.problem(f"{at}.timer", f"Found duplicate entry for timer type {timer}")
+        least = factor.min_timeout
+        timers[timer] = TimerMinimum(
+            least.seconds + least.nanos / 1e9 if factor.HasField("min_timeout") else None,
+            factor.min_scale.value / 100,
+        )
+    return timers
 
 
 def make_monitors(

@@ -9,6 +9,7 @@ DISABLE_HTTP_KEEPALIVE: Final = "envoy.overload_actions.disable_http_keepalive"
 STOP_ACCEPTING_CONNECTIONS: Final = "envoy.overload_actions.stop_accepting_connections"
 REJECT_INCOMING_CONNECTIONS: Final = "envoy.overload_actions.reject_incoming_connections"
 SHRINK_HEAP: Final = "envoy.overload_actions.shrink_heap"
+REDUCE_TIMEOUTS: Final = "envoy.overload_actions.reduce_timeouts"
 
 ACTIONS: Final = frozenset(
     {
@@ -17,6 +18,7 @@ ACTIONS: Final = frozenset(
         STOP_ACCEPTING_CONNECTIONS,
         REJECT_INCOMING_CONNECTIONS,
         SHRINK_HEAP,
+        REDUCE_TIMEOUTS,
     }
 )
 
@@ -28,7 +30,6 @@ POINTS: Final = frozenset({TCP_LISTENER_ACCEPT, DECODE_HEADERS})
 # Those of Envoy that are not done here, so that a refusal can tell them from a mistake.
 OTHERS: Final = frozenset(
     {
-        "envoy.overload_actions.reduce_timeouts",
         "envoy.overload_actions.reset_high_memory_stream",
         "envoy.overload_actions.close_idle_http_connections",
         "envoy.load_shed_points.connection_pool_new_connection",
@@ -40,4 +41,8 @@ OTHERS: Final = frozenset(
     }
 )
 
-CONNECTIONS_MONITOR: Final = "envoy.resource_monitors.global_downstream_max_connections"
+CONNECTION_IDLE: Final = "HTTP_DOWNSTREAM_CONNECTION_IDLE"
+CONNECTION_MAX: Final = "HTTP_DOWNSTREAM_CONNECTION_MAX"
+
+TIMERS: Final = frozenset({CONNECTION_IDLE, CONNECTION_MAX})
+"""The timeouts that `reduce_timeouts` may reduce here."""

@@ -6,8 +6,11 @@ A state is a number from 0.0 (inactive) to 1.0 (saturated).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from msgspec import Struct
+
+_SHORTEST: Final = 0.001
 
 
 class Trigger(Struct, frozen=True):
@@ -24,6 +27,18 @@ class Trigger(Struct, frozen=True):
         if pressure <= self.scaling:
             return 0.0
         return (pressure - self.scaling) / (self.saturation - self.scaling)
+
+
+class TimerMinimum(Struct, frozen=True):
+    """What a timeout is reduced to at most: so many seconds, or where that is None, a share of it."""
+
+    seconds: float | None
+    share: float
+
+    def reduced(self, timeout: float, state: float) -> float:
+        """`timeout`, seconds above 0, under a state; never 0, which would be none."""
+        least = timeout * self.share if self.seconds is None else min(timeout, self.seconds)
+        return max(least + (timeout - least) * (1.0 - state), _SHORTEST)
 
 
 class Subject:

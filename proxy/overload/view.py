@@ -7,7 +7,8 @@ from typing import Final, Protocol
 from weakref import WeakSet
 
 from proxy.base.stats import StatGroup
-from proxy.overload.names import REJECT_INCOMING_CONNECTIONS, TCP_LISTENER_ACCEPT
+from proxy.overload.names import REDUCE_TIMEOUTS, REJECT_INCOMING_CONNECTIONS, TCP_LISTENER_ACCEPT
+from proxy.overload.triggers import TimerMinimum
 
 _ALL: Final = 1 << 64
 
@@ -33,9 +34,15 @@ class ShedStats(StatGroup):
 
 
 class OverloadView:
-    """See module. `draw` gives an integer from 0 to 2**64-1; `points` are the load shed points of the config."""
+    """See module. `draw` gives an integer from 0 to 2**64-1; `points` and `timers` are those of the config."""
 
-    def __init__(self, draw: Callable[[], int], points: Iterable[str]) -> None:
+    def __init__(
+        self,
+        draw: Callable[[], int],
+        points: Iterable[str],
+        timers: Mapping[str, TimerMinimum] | None = None,
+    ) -> None:
+        self._timers = timers or {}
         self._draw = draw
         self._states: Mapping[str, float] = {}
         self._watchers: WeakSet[OverloadWatcher] = WeakSet()
@@ -54,6 +61,12 @@ class OverloadView:
     def state(self, name: str) -> float:
         """From 0.0, inactive, to 1.0, saturated."""
         return self._states.get(name, 0.0)
+
+    def reduced(self, timer: str, timeout: float) -> float:
+        """What a timeout of the config is now, in seconds; 0.0 stays none."""
+        least = self._timers.get(timer)
+        state = self.state(REDUCE_TIMEOUTS)
+        return least.reduced(timeout, state) if least is not None and state and timeout else timeout
 
     def happens(self, action: str) -> bool:
         """Whether an action is taken this time: as often as its state says."""

@@ -266,3 +266,39 @@ def test_memory_that_is_free_is_given_back(start: Callable[..., Pair], pressure:
     pressure.set(0.95)
     pair.both(lambda side: wait(side, 95))
     assert pair.same_value("stats", shown)[f"overload.{ACTIONS}shrink_heap.active"] == 1
+
+
+@pytest.mark.parametrize("when", ["before", "while"])
+def test_idle_connections_end_earlier(start: Callable[..., Pair], pressure: Pressure, when: str) -> None:
+    """Under pressure from the start, or with pressure that comes while a connection is idle."""
+    factor = {"timer": "HTTP_DOWNSTREAM_CONNECTION_IDLE", "min_timeout": "0.5s"}
+    kind = "type.googleapis.com/envoy.config.overload.v3.ScaleTimersOverloadActionConfig"
+    action = {
+        "name": f"{ACTIONS}reduce_timeouts",
+        "triggers": threshold(0.9),
+        "typed_config": {"@type": kind, "timer_scale_factors": [factor]},
+    }
+    pair = start(actions=[action])
+
+    def ends(side: Side) -> bool:
+        side.origin.script(HELLO)
+        with socket.create_connection(("127.0.0.1", side.proxy.port), 5) as client:
+            if when == "before":
+                pressure.set(0.95)
+                wait(side, 95)
+            client.sendall(GET)
+            assert client.recv(65536).startswith(b"HTTP/1.1 200")
+            if when == "while":
+                pressure.set(0.95)
+                wait(side, 95)
+            client.settimeout(12)
+            return client.recv(100) == b""
+
+    for side in (pair.envoy, pair.outrider):
+        assert ends(side)
+        pressure.set(0.0)
+        wait(side, 0)
+        assert request(side)[0] == 200
+    pair.same_value(
+        "stats", lambda side: side.proxy.stats("http.ingress.")["http.ingress.downstream_cx_idle_timeout"]
+    )

@@ -44,6 +44,12 @@ envoy.config.overload.v3.OverloadManager
 envoy.config.overload.v3.OverloadAction
   + name triggers typed_config
 
+envoy.config.overload.v3.ScaleTimersOverloadActionConfig
+  + timer_scale_factors
+
+envoy.config.overload.v3.ScaleTimersOverloadActionConfig.ScaleTimer
+  + timer min_timeout min_scale
+
 envoy.config.overload.v3.LoadShedPoint
   + name triggers
 

@@ -11,7 +11,7 @@ from google.protobuf import json_format
 from proxy.config.context import CompileContext
 from proxy.overload.config import OverloadPlan, compile_overload, make_monitors
 from proxy.overload.monitors import Connections, InjectedResource
-from proxy.overload.triggers import Trigger
+from proxy.overload.triggers import TimerMinimum, Trigger
 
 TYPES = "type.googleapis.com/envoy.extensions.resource_monitors"
 FILE = {
@@ -29,6 +29,7 @@ LIMIT = {
     },
 }
 STOP = "envoy.overload_actions.stop_accepting_requests"
+REDUCE = "envoy.overload_actions.reduce_timeouts"
 ACCEPT = "envoy.load_shed_points.tcp_listener_accept"
 
 
@@ -43,6 +44,12 @@ def compiled(**manager: Any) -> tuple[OverloadPlan, list[str]]:
 
 def action(*triggers: Any, name: str = STOP) -> dict[str, Any]:
     return {"name": name, "triggers": list(triggers)}
+
+
+def reduce(*timers: str, **least: Any) -> dict[str, Any]:
+    kind = "type.googleapis.com/envoy.config.overload.v3.ScaleTimersOverloadActionConfig"
+    factors = [{"timer": timer, **(least or {"min_timeout": "2s"})} for timer in timers]
+    return {"name": REDUCE, "typed_config": {"@type": kind, "timer_scale_factors": factors}}
 
 
 def at(value: float, resource: str = "file") -> dict[str, Any]:
@@ -69,6 +76,14 @@ def test_a_manager_has_monitors_actions_and_points() -> None:
     assert kinds == [InjectedResource, Connections]
 
 
+def test_timers_have_a_minimum() -> None:
+    plan, problems = compiled(actions=[reduce("HTTP_DOWNSTREAM_CONNECTION_IDLE")])
+    assert problems == []
+    assert plan.timers == {"HTTP_DOWNSTREAM_CONNECTION_IDLE": TimerMinimum(2.0, 0.0)}
+    plan, problems = compiled(actions=[reduce("HTTP_DOWNSTREAM_CONNECTION_MAX", min_scale={"value": 10})])
+    assert plan.timers == {"HTTP_DOWNSTREAM_CONNECTION_MAX": TimerMinimum(None, 0.1)}
+
+
 def test_a_look_is_taken_every_second_unless_it_says_otherwise() -> None:
     assert compiled()[0].refresh == 1.0
 
@@ -79,6 +94,12 @@ def test_a_look_is_taken_every_second_unless_it_says_otherwise() -> None:
         ({"resource_monitors": [FILE, FILE]}, "Duplicate resource monitor file"),
         ({"actions": [action(at(0.5))]}, f"Unknown trigger resource file for overload action {STOP}"),
         ({"actions": [action(), action()]}, f"Duplicate overload action {STOP}"),
+        ({"actions": [action(name=REDUCE)]}, "a typed_config is required"),
+        ({"actions": [reduce("TRANSPORT_SOCKET_CONNECT")]}, "TRANSPORT_SOCKET_CONNECT is not supported"),
+        (
+            {"actions": [reduce("HTTP_DOWNSTREAM_CONNECTION_IDLE", "HTTP_DOWNSTREAM_CONNECTION_IDLE")]},
+            "Found duplicate entry for timer type HTTP_DOWNSTREAM_CONNECTION_IDLE",
+        ),
         ({"actions": [action(name="envoy.overload_actions.x")]}, "Unknown overload action"),
         (
             {"actions": [action(name="envoy.overload_actions.reset_high_memory_stream")]},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.overload.triggers import Subject, Trigger
+from proxy.overload.triggers import Subject, TimerMinimum, Trigger
 
 
 @pytest.mark.parametrize(("pressure", "state"), [(0.0, 0.0), (0.89, 0.0), (0.9, 1.0), (1.0, 1.0), (1.7, 1.0)])
@@ -33,3 +33,18 @@ def test_a_resource_that_is_not_told_keeps_its_state() -> None:
     subject.update({"heap": 1.0})
     assert not subject.update({"other": 0.0})
     assert subject.state == 1.0
+
+
+@pytest.mark.parametrize(
+    ("least", "state", "expected"),
+    [
+        (TimerMinimum(2.0, 0.0), 0.0, 600.0),
+        (TimerMinimum(2.0, 0.0), 0.7, 181.4),  # the example of Envoy's documentation
+        (TimerMinimum(2.0, 0.0), 1.0, 2.0),
+        (TimerMinimum(900.0, 0.0), 1.0, 600.0),
+        (TimerMinimum(None, 0.1), 1.0, 60.0),
+        (TimerMinimum(None, 0.0), 1.0, 0.001),
+    ],
+)
+def test_a_timeout_goes_down_to_its_minimum(least: TimerMinimum, state: float, expected: float) -> None:
+    assert least.reduced(600.0, state) == pytest.approx(expected)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import gc
 
-from proxy.overload.names import DECODE_HEADERS, REJECT_INCOMING_CONNECTIONS, TCP_LISTENER_ACCEPT
+from proxy.overload.names import (
+    CONNECTION_IDLE,
+    CONNECTION_MAX,
+    DECODE_HEADERS,
+    REDUCE_TIMEOUTS,
+    REJECT_INCOMING_CONNECTIONS,
+    TCP_LISTENER_ACCEPT,
+)
+from proxy.overload.triggers import TimerMinimum
 from proxy.overload.view import OverloadView
 
 
@@ -53,3 +61,12 @@ def test_watchers_are_told_while_they_live() -> None:
     del watcher
     gc.collect()
     seen.use({})
+
+
+def test_only_timeouts_of_the_config_are_reduced() -> None:
+    seen = OverloadView(lambda: 0, (), {CONNECTION_IDLE: TimerMinimum(2.0, 0.0)})
+    assert seen.reduced(CONNECTION_IDLE, 10.0) == 10.0
+    seen.use({REDUCE_TIMEOUTS: 0.5})
+    assert seen.reduced(CONNECTION_IDLE, 10.0) == 6.0
+    assert seen.reduced(CONNECTION_MAX, 10.0) == 10.0
+    assert seen.reduced(CONNECTION_IDLE, 0.0) == 0.0
