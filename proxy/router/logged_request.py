@@ -92,8 +92,8 @@ class _Logging(UpstreamRequest):
 
     log: UpstreamLog
     _entry: StreamInfo
-    _body_sent = 0
-    _body_received = 0
+    _entry_sent = 0
+    _entry_received = 0
     _flags = 0
     _expired = False
     _response: ParsedResponse | None = None
@@ -117,7 +117,7 @@ class _Logging(UpstreamRequest):
     def send_data(self, data: bytes, end_stream: bool) -> None:
         """See `UpstreamRequest`."""
         if self._connection is not None and not self._complete:
-            self._body_sent += len(data)
+            self._entry_sent += len(data)
         super().send_data(data, end_stream)
         if end_stream:
             self._note_last_byte()
@@ -151,7 +151,7 @@ class _Logging(UpstreamRequest):
         entry.protocol = entry.upstream_protocol
         if self.log.begins and not self._stale:
             self.write("UpstreamPoolReady", sent=False)
-        self._body_sent = held
+        self._entry_sent = held
         self._note_last_byte()
         if self.log.interval and not self.over:
             self._periodic = _Periodic(self)
@@ -164,14 +164,14 @@ class _Logging(UpstreamRequest):
         self._note_end(end_stream)
         self._undecided = body
         if not isinstance(self, Attempt) or self.owner is None:
-            self._body_received = len(body)
+            self._entry_received = len(body)
             self._undecided = None
         super().on_response(response, body, end_stream)
         self._accept()
 
     def on_response_data(self, data: bytes, end_stream: bool) -> None:
         """See `PoolRequest`."""
-        self._body_received += len(data)
+        self._entry_received += len(data)
         self._note_end(end_stream)
         super().on_response_data(data, end_stream)
 
@@ -231,7 +231,7 @@ class _Logging(UpstreamRequest):
 
     def _accept(self) -> None:
         if self._undecided is not None:
-            self._body_received += len(self._undecided)
+            self._entry_received += len(self._undecided)
             self._undecided = None
             if self.over:
                 self._finish()
@@ -267,7 +267,7 @@ class _Logging(UpstreamRequest):
         outgoing: Any = self.head
         entry.request = entry.upstream_request_head = _with_id(outgoing.head, self.request_id)
         entry.response_complete = self._clock()
-        entry.bytes_received, entry.bytes_sent = self._body_received, self._body_sent
+        entry.bytes_received, entry.bytes_sent = self._entry_received, self._entry_sent
         entry.flags = self._flags
         entry.upstream_wire_bytes_sent = of_stream.upstream_wire_bytes_sent
         entry.upstream_wire_bytes_received = of_stream.upstream_wire_bytes_received

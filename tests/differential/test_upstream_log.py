@@ -112,7 +112,8 @@ def config(**options: Any) -> Json:
     return http_proxy(
         routes=ROUTES,
         clusters=[
-            cluster(),
+            # What is recorded of a try must not get into the way of what is logged.
+            cluster(track_cluster_stats={"timeout_budgets": True, "request_response_sizes": True}),
             cluster("shadow"),
             cluster("dead", "{{dead_port}}"),
             {"name": "empty", "type": "STATIC", "connect_timeout": "1s"},
