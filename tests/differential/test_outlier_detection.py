@@ -429,3 +429,109 @@ def test_clusters_tell_success_rates(pair: Pair) -> None:
 )
 def test_what_contradicts_itself_is_refused(fields: dict[str, Any]) -> None:
     same_verdict(bootstrap([], [cluster("one", 1, outlier_detection=fields)]))
+
+
+#: Rows of failures count for nothing; what is left judges by shares.
+SHARES = {
+    "interval": "1s",
+    "max_ejection_percent": 100,
+    "consecutive_5xx": 1000,
+    "consecutive_gateway_failure": 1000,
+    "consecutive_local_origin_failure": 1000,
+}
+PERCENTAGE = {
+    "failure_percentage_minimum_hosts": 2,
+    "failure_percentage_request_volume": 3,
+    "failure_percentage_threshold": 50,
+    "enforcing_success_rate": 0,
+    "enforcing_local_origin_success_rate": 0,
+}
+RATE = {
+    "success_rate_minimum_hosts": 2,
+    "success_rate_request_volume": 3,
+    "success_rate_stdev_factor": 500,
+}
+APART = {"split_external_local_origin_errors": True}
+#: The second host, and what judges it.
+JUDGES: dict[str, tuple[str, dict[str, Any]]] = {
+    "percentage": ("other", {**PERCENTAGE, "enforcing_failure_percentage": 100}),
+    "percentage_by_default": ("other", PERCENTAGE),
+    "too_few_hosts": (
+        "other",
+        {**PERCENTAGE, "enforcing_failure_percentage": 100, "failure_percentage_minimum_hosts": 3},
+    ),
+    "too_few_requests": (
+        "other",
+        {**PERCENTAGE, "enforcing_failure_percentage": 100, "failure_percentage_request_volume": 50},
+    ),
+    "local_percentage": (
+        "closed",
+        {**PERCENTAGE, **APART, "enforcing_failure_percentage_local_origin": 100},
+    ),
+    "local_percentage_by_default": ("closed", {**PERCENTAGE, **APART}),
+    "rate": ("other", RATE),
+    "rate_not_enforced": ("other", {**RATE, "enforcing_success_rate": 0}),
+    "local_rate": ("closed", {**RATE, **APART}),
+    "local_rate_not_enforced": ("closed", {**RATE, **APART, "enforcing_local_origin_success_rate": 0}),
+    "local_row": ("closed", {**APART, "consecutive_local_origin_failure": 2}),
+    "local_row_not_enforced": (
+        "closed",
+        {
+            **APART,
+            "consecutive_local_origin_failure": 2,
+            "enforcing_consecutive_local_origin_failure": 0,
+        },
+    ),
+    "checked": ("other", {"interval": "60s", "consecutive_5xx": 2}),
+    "checked_in_vain": (
+        "other",
+        {"interval": "60s", "consecutive_5xx": 2, "successful_active_health_check_uneject_host": False},
+    ),
+}
+
+
+def judge(name: str) -> dict[str, Any]:
+    port, fields = JUDGES[name]
+    made = judged(name, "good", port, **{**SHARES, "consecutive_gateway_failure": 1000, **fields})
+    if name.startswith("checked"):
+        check = {"timeout": "1s", "interval": "0.3s", "unhealthy_threshold": 1, "healthy_threshold": 1}
+        made["health_checks"] = [{**check, "http_health_check": {"path": "/check"}}]
+    return made
+
+
+judging_pair = pair_fixture(
+    http_proxy(
+        routes=[route(name, f"/{name}/") for name in JUDGES],
+        clusters=[judge(name) for name in JUDGES],
+        cluster_manager={"outlier_detection": {"event_log_path": "{{dir}}/events"}},
+    ),
+    origins=("good", "other"),
+    values={"closed_port": free_port()},
+)
+
+
+@pytest.mark.parametrize("name", JUDGES)
+def test_a_host_is_judged_by_what_is_enforced(judging_pair: Pair, name: str) -> None:
+    def fail(request: Any, connection: Any) -> bytes:
+        del connection
+        return answer(200 if request.start.startswith("GET /check HTTP") else 500)
+
+    def play(side: Side) -> list[list[str]]:
+        side.origins["good"].script(answer(200))
+        side.origins["other"].script(fail)
+        for _ in range(24):
+            exchange(side.proxy.port, get(name))
+        seen: list[list[str]] = []
+        deadline = time.monotonic() + 2.5
+        while time.monotonic() < deadline:
+            now = sorted(flags(side, name))
+            if not seen or now != seen[-1]:
+                seen.append(now)
+            time.sleep(0.05)
+        return seen
+
+    stats = f"cluster.{name}.outlier_detection."
+    with judging_pair.same_stats(stats):
+        envoy, outrider = judging_pair.both(play)
+    assert outrider[-1] == envoy[-1]
+    judging_pair.same_value("events", lambda side: events(side, name), settle=_DEADLINE)

@@ -60,6 +60,18 @@ def records(hello: bytes, sizes: Iterable[int] = (), version: int = 0x0301) -> b
     return b"".join(b"\x16" + version.to_bytes(2) + _sized(part, 2) for part in parts)
 
 
+def ssl2(
+    suites: bytes = b"\0\0\x2f\0\xc0\x2f",
+    session: bytes = b"",
+    challenge: bytes = bytes(range(16)),
+    version: int = 0x0301,
+) -> bytes:
+    """A ClientHello in the form of SSL 2 (RFC 5246, E.2)."""
+    sizes = b"".join(len(one).to_bytes(2) for one in (suites, session, challenge))
+    body = b"\1" + version.to_bytes(2) + sizes + suites + session + challenge
+    return (0x8000 | len(body)).to_bytes(2) + body
+
+
 #: Like a browser's: GREASE in every list, an encrypted hello, two application protocols.
 BROWSER = message(
     extension(GREASE, b""),

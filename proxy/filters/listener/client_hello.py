@@ -29,6 +29,11 @@ _SERVER_NAME: Final = 0
 _ALPN: Final = 16
 _LONGEST_NAME: Final = 255
 
+#: Bytes of a hello in the form of SSL 2 without the two of its length, as BoringSSL has them.
+_SHORTEST_OLD: Final = 3
+_LONGEST_OLD: Final = 4096
+
+_FOUR: Final = Struct(">HHHH").unpack_from
 _TWO: Final = Struct(">HH").unpack_from
 
 
@@ -73,6 +78,8 @@ class HelloReader:
             start = at + 5
             if end < start:
                 break
+            if at == 0 and data[0] & 0x80 and data[2] == _CLIENT_HELLO and data[3] == 3:
+                return self._old_hello(data, end)
             size = data[at + 3] << 8 | data[at + 4]
             if data[at + 1] != 3 or size > _LONGEST_RECORD:
                 self.read = start
@@ -88,6 +95,19 @@ class HelloReader:
                 return verdict
         self._at = at
         return start
+
+    def _old_hello(self, data: bytes, end: int) -> int:
+        """One in the form of SSL 2 that offers a later version (RFC 5246, E.2); it is a record of its own."""
+        size = (data[0] & 0x7F) << 8 | data[1]
+        if not _SHORTEST_OLD <= size <= _LONGEST_OLD:
+            self.read = 5
+            return NOT_TLS
+        if end < 2 + size:
+            self.read = 5
+            return 2 + size
+        self.read = 2 + size
+        self.hello = _parse_old_hello(data[3 : 2 + size])
+        return NOT_TLS if self.hello is None else FOUND
 
     def _record(self, data: bytes, start: int, size: int) -> int | None:
         """None if further records are needed."""
@@ -153,6 +173,19 @@ def parse_client_hello(data: bytes, at: int, end: int) -> ClientHello | None:
     if at + 2 > end or data[at] << 8 | data[at + 1] != end - at - 2:
         return None
     return _parse_extensions(data, at + 2, end, version, ciphers)
+
+
+def _parse_old_hello(body: bytes) -> ClientHello | None:
+    """What follows the type of a hello in the form of SSL 2."""
+    if len(body) < 8:
+        return None
+    version, *sizes = _FOUR(body)
+    if 8 + sum(sizes) != len(body) or sizes[0] % 3:
+        return None
+    suites = body[8 : 8 + sizes[0]]
+    # Those of SSL 2 itself do not begin with a zero.
+    ciphers = b"".join(suites[at + 1 : at + 3] for at in range(0, len(suites), 3) if not suites[at])
+    return ClientHello("", (), version, ciphers, b"") if ciphers else None
 
 
 def _parse_extensions(data: bytes, at: int, end: int, version: int, ciphers: bytes) -> ClientHello | None:

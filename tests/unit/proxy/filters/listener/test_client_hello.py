@@ -15,6 +15,7 @@ from tests.support.client_hellos import (
     name_list,
     records,
     server_name,
+    ssl2,
     supported_versions,
 )
 
@@ -164,3 +165,20 @@ def test_any_byte_may_be_wrong() -> None:
         for value in (0, data[place] ^ 1, 0x7F, 0xFF):
             reader = HelloReader()
             reader.feed(data[:place] + bytes([value]) + data[place + 1 :], len(data))
+
+
+def test_a_hello_in_the_form_of_ssl_2_is_read_when_it_is_whole() -> None:
+    data = ssl2(suites=b"\x01\x00\x80\0\0\x2f")
+    for end in range(len(data)):
+        assert HelloReader().feed(data[:end], end) == (5 if end < 5 else len(data))
+    hello = read(data)
+    assert hello is not None
+    assert (hello.version, hello.ciphers, hello.extensions, hello.server_name) == (0x0301, b"\0\x2f", b"", "")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [ssl2(suites=b""), ssl2(suites=b"\0\0\x2f\0"), ssl2(challenge=bytes(5000)), ssl2()[:1] + b"\2\1\3\1"],
+)
+def test_a_broken_hello_in_the_form_of_ssl_2_is_none(data: bytes) -> None:
+    assert read(data) is None
