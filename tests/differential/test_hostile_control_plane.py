@@ -20,6 +20,7 @@ from tests.support.hostile_mesh import (
     Side,
     entry,
     hostile_sides,
+    in_one_protocol,
     of_type,
     packed,
     same_ends,
@@ -603,13 +604,13 @@ def a_refused_listener_that_stays_away(side: Side) -> None:
     side.send(LDS, listener("l", side.proxy.ports["first"], "r"), version="y")
 
 
-@pytest.fixture(params=[False, True], ids=["sotw", "delta"])
+@pytest.fixture
 def both(request: pytest.FixtureRequest) -> Iterator[tuple[Side, Side]]:
     with hostile_sides(delta=request.param) as sides:
         yield sides
 
 
-@pytest.mark.parametrize("name", PLAYS)
+@in_one_protocol(PLAYS)
 def test_play(both: tuple[Side, Side], name: str) -> None:
     same_ends(both, PLAYS[name])
 

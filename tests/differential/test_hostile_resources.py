@@ -32,6 +32,7 @@ from tests.support.hostile_mesh import (
     Side,
     entry,
     hostile_sides,
+    in_one_protocol,
     of_type,
     same_ends,
 )
@@ -272,13 +273,13 @@ def a_nack_before_the_stream_breaks(side: Side) -> None:
     broken_stream(side)
 
 
-@pytest.fixture(params=[False, True], ids=["sotw", "delta"])
+@pytest.fixture
 def both(request: pytest.FixtureRequest) -> Iterator[tuple[Side, Side]]:
     with hostile_sides(delta=request.param) as sides:
         yield sides
 
 
-@pytest.mark.parametrize("name", PLAYS)
+@in_one_protocol(PLAYS)
 def test_play(both: tuple[Side, Side], name: str) -> None:
     same_ends(both, PLAYS[name])
 

@@ -9,6 +9,7 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
@@ -484,7 +485,8 @@ def sides() -> Iterator[tuple[Side, Side]]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_traced_and_told(sides: tuple[Side, Side], name: str) -> None:
-    envoy, ours = (side.tell(name) for side in sides)
+    with ThreadPoolExecutor(2) as pool:
+        envoy, ours = pool.map(lambda side: side.tell(name), sides)
     assert ours["seen"] == envoy["seen"]
     assert ours["stats"] == envoy["stats"]
     assert _in_order(ours["spans"]) == _in_order(envoy["spans"])
