@@ -27,6 +27,7 @@ envoy.matching.network.input extensions.matching.common_inputs.ssl.v3 ssl_inputs
 envoy.matching.http.input extensions.matching.common_inputs.network.v3 network_inputs SourceIPInput SourcePortInput DirectSourceIPInput DestinationIPInput DestinationPortInput ServerNameInput FilterStateInput DynamicMetadataInput
 envoy.matching.http.input extensions.matching.common_inputs.ssl.v3 ssl_inputs UriSanInput DnsSanInput SubjectInput
 envoy.matching.http.input type.matcher.v3 http_inputs HttpRequestHeaderMatchInput
+envoy.matching.input_matchers extensions.matching.input_matchers.consistent_hashing.v3 consistent_hashing ConsistentHashing
 envoy.matching.input_matchers extensions.matching.input_matchers.ip.v3 ip Ip
 envoy.matching.input_matchers extensions.matching.input_matchers.metadata.v3 metadata Metadata
 envoy.rbac.action config.rbac.v3 rbac Action

@@ -168,13 +168,15 @@ class _Compiler(Generic[Data, Action]):
         if name == input_matchers.IP:
             read = self._input(message.input, f"{path}.input")
             return _on_text(read, input_matchers.compile_ip_ranges(unpacked, at, self._ctx))
+        if name == input_matchers.CONSISTENT_HASHING:
+            read = self._input(message.input, f"{path}.input")
+            return _on_text(read, input_matchers.compile_share(unpacked, at, self._ctx))
         if name == input_matchers.METADATA:
             value = self._value(message.input, f"{path}.input")
             test = input_matchers.compile_metadata_value(unpacked, at, self._ctx)
             return (lambda _data: False) if value is _nothing else (lambda data: test(value(data)))
         if name:
-            reason = f"{name} is not supported: it may be {input_matchers.IP} or {input_matchers.METADATA}"
-            self._ctx.problem(at, reason)
+            self._ctx.problem(at, f"{name} is not supported: it may be {', '.join(input_matchers.ALL)}")
         return lambda _data: False
 
     # -- a look-up by one value

@@ -6,19 +6,29 @@ the addresses, a ClientHello the server name and the application protocols.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import pytest
+from envoy.config.listener.v3 import listener_pb2
 
 from tests.differential.test_filter_chain_match import ask, listener_filter, naming_chain
 from tests.support.configs import Json, address, bootstrap, cluster, file_log, typed
 from tests.support.differential import Pair, Side, same_verdict
+from tests.support.envoy import Envoy
 from tests.support.filter_chain_cases import Arrival
+from tests.support.mesh import mesh_bootstrap, parsed
+from tests.support.outrider import subject
+from tests.support.proxy_process import ProxyProcess
+from tests.support.xds_server import XdsServer
 
 NETWORK: Final = "envoy.extensions.matching.common_inputs.network.v3"
 SSL: Final = "envoy.extensions.matching.common_inputs.ssl.v3"
+ECHO: Final = "envoy.extensions.filters.network.echo.v3.Echo"
 IP: Final = "envoy.extensions.matching.input_matchers.ip.v3.Ip"
+SHARE: Final = "envoy.extensions.matching.input_matchers.consistent_hashing.v3.ConsistentHashing"
 STRING: Final = "google.protobuf.StringValue"
 
 
@@ -33,6 +43,15 @@ def an_input(name: str, **fields: Any) -> Json:
 
 def when(name: str, match: Json, **fields: Any) -> Json:
     return {"single_predicate": {"input": an_input(name, **fields), "value_match": match}}
+
+
+def holds(name: str, matcher: Json) -> Json:
+    return {
+        "single_predicate": {
+            "input": an_input(name),
+            "custom_match": {"name": "custom", "typed_config": matcher},
+        }
+    }
 
 
 def listed(*entries: tuple[Json, Json], otherwise: Json | None = None) -> Json:
@@ -138,23 +157,21 @@ TREES: Final[dict[str, Json]] = {
     "domains_otherwise": custom("ServerNameInput", domains(("*.example.com", to("b"))), on_no_match=to("a")),
     "address_ranges": listed(
         (
-            {
-                "single_predicate": {
-                    "input": an_input("SourceIPInput"),
-                    "custom_match": {
-                        "name": "ip",
-                        "typed_config": typed(
-                            IP,
-                            cidr_ranges=[{"address_prefix": "192.0.2.0", "prefix_len": 24}],
-                            stat_prefix="s",
-                        ),
-                    },
-                }
-            },
+            holds(
+                "SourceIPInput",
+                typed(IP, cidr_ranges=[{"address_prefix": "192.0.2.0", "prefix_len": 24}], stat_prefix="s"),
+            ),
             to("a"),
         ),
         otherwise=to("b"),
     ),
+    "share": listed(
+        (holds("SourcePortInput", typed(SHARE, threshold=3, modulo=7)), to("a")),
+        (holds("ServerNameInput", typed(SHARE, threshold=2, modulo=4, seed=2**63 + 1)), to("b")),
+        (holds("DestinationIPInput", typed(SHARE, threshold=1, modulo=2, seed=9)), to("c")),
+    ),
+    "share_of_all": listed((holds("DestinationIPInput", typed(SHARE, modulo=1)), to("a"))),
+    "share_of_none": listed((holds("DestinationIPInput", typed(SHARE, threshold=5, modulo=5)), to("a"))),
     "all": listed(
         (
             {
@@ -206,7 +223,7 @@ def a_listener(name: str, tree: Json, *, default: bool = False) -> Json:
             listener_filter("proxy_protocol", "ProxyProtocol"),
             listener_filter("tls_inspector", "TlsInspector"),
         ],
-        "access_log": [file_log("%FILTER_CHAIN_NAME% %RESPONSE_FLAGS%")],
+        "access_log": [file_log("%FILTER_CHAIN_NAME% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%")],
         "filter_chains": chains,
         "filter_chain_matcher": tree,
     }
@@ -299,6 +316,9 @@ PORT: Final = when("DestinationPortInput", {"exact": "1"})
         (validated(custom("ServerNameInput", domains())), True),
         (validated(custom("SourceIPInput", ranges(("x", 3, to("a"))))), False),
         (validated(custom("SourceIPInput", typed(IP))), False),
+        (validated(listed((holds("SourceIPInput", typed(SHARE, threshold=2, modulo=1)), to("a")))), False),
+        (validated(listed((holds("SourceIPInput", typed(SHARE, threshold=1)), to("a")))), False),
+        (validated(listed((holds("SourceIPInput", typed(SHARE)), to("a")))), False),
     ],
 )
 def test_both_take_the_same_trees(config: Json, accepted: bool) -> None:
@@ -341,3 +361,44 @@ def test_datagrams_are_not_told_apart_by_patterns_of_names() -> None:
         "listener_filters": [{"name": "udp_proxy", "typed_config": proxy}],
     }
     assert not same_verdict(bootstrap([listener], [cluster("origin", 1)]))[0]
+
+
+def test_a_change_of_the_matcher_alone_leaves_connections_alone() -> None:
+    def chain(name: str) -> Json:
+        return {"name": name, "filters": [{"name": "echo", "typed_config": typed(ECHO)}]}
+
+    def told(side_port: int, to_chain: str) -> Any:
+        tree = {
+            "name": "l",
+            "address": address(side_port),
+            "filter_chains": [chain("a"), naming_chain("b", {})],
+            "filter_chain_matcher": {"on_no_match": to(to_chain)},
+        }
+        return parsed(listener_pb2.Listener(), tree)
+
+    def story(kind: type[ProxyProcess]) -> Any:
+        with XdsServer() as server, kind(mesh_bootstrap(server.port), listeners=["l"], wait=False) as proxy:
+            port = proxy.ports["l"]
+
+            def until(counter: str, value: int) -> None:
+                name = f"listener_manager.{counter}"
+                server.wait_for(lambda: proxy.stats(name).get(name) == value, what=counter)
+
+            server.set(told(port, "a"))
+            proxy.wait_ready(20)
+            until("total_listeners_active", 1)
+            with socket.create_connection(("127.0.0.1", port), 5) as held:
+                held.sendall(b"before")
+                seen = [held.recv(6)]
+                server.set(told(port, "b"))
+                until("listener_in_place_updated", 1)
+                until("total_filter_chains_draining", 0)
+                with socket.create_connection(("127.0.0.1", port), 5) as new:
+                    seen.append(new.recv(6))
+                held.sendall(b"after")
+                return [*seen, held.recv(6), proxy.stats("listener_manager.total_listeners_draining")]
+
+    with ThreadPoolExecutor(2) as pool:
+        envoy, outrider = pool.map(story, (Envoy, subject()))
+    assert outrider == envoy
+    assert outrider[:3] == [b"before", b"b", b"after"]

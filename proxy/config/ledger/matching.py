@@ -90,6 +90,9 @@ envoy.extensions.matching.common_inputs.ssl.v3.SubjectInput
 envoy.type.matcher.v3.HttpRequestHeaderMatchInput
   + header_name
 
+envoy.extensions.matching.input_matchers.consistent_hashing.v3.ConsistentHashing
+  + threshold modulo seed
+
 envoy.extensions.matching.input_matchers.ip.v3.Ip
   + cidr_ranges
   ~ inputs that are no addresses are not counted: stat_prefix

@@ -23,6 +23,7 @@ class DirectResponseProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Answer at once; closing flushes."""
+        self._connection.response_code_details = "direct_response"
         writer = cast("asyncio.Transport", transport)
         if self._body:
             writer.write(self._body)

@@ -117,6 +117,29 @@ def test_the_longest_prefix_is_asked_first_and_then_the_shorter_ones() -> None:
     assert found(tree, source="1.1.1.1") is None
 
 
+def test_a_share_of_the_values_is_chosen_by_their_hashes() -> None:
+    def matcher(**fields: Any) -> Json:
+        share = typed(
+            "envoy.extensions.matching.input_matchers.consistent_hashing.v3.ConsistentHashing", **fields
+        )
+        return listed(
+            rule({"single_predicate": {"input": reads("SourceIPInput"), "custom_match": share}}, to("a"))
+        )
+
+    sources = [f"10.0.0.{i}" for i in range(200)]
+    chosen = [one for one in sources if found(matcher(threshold=75, modulo=100, seed=1), source=one)]
+    assert 25 <= len(chosen) <= 75
+    assert chosen != [one for one in sources if found(matcher(threshold=75, modulo=100), source=one)]
+    assert found(matcher(modulo=1)) == "a"
+    assert found(matcher(threshold=5, modulo=5)) is None
+    assert compiled(matcher(threshold=2, modulo=1))[1] == [
+        (
+            "matcher.matcher_list.matchers[0].predicate.single_predicate.custom_match.typed_config.threshold: "
+            "threshold (2) cannot be greater than modulo (1)"
+        )
+    ]
+
+
 @pytest.mark.parametrize(
     ("matcher", "problem"),
     [
