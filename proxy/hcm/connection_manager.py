@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from msgspec.structs import replace
@@ -37,8 +37,10 @@ from proxy.hcm.stream_state import StreamState
 from proxy.overload.names import (
     CONNECTION_IDLE,
     CONNECTION_MAX,
+    CREATING_CODEC,
     DECODE_HEADERS,
     DISABLE_HTTP_KEEPALIVE,
+    HTTP1_ABORT_DISPATCH,
     STOP_ACCEPTING_REQUESTS,
 )
 from proxy.overload.view import OverloadView
@@ -166,6 +168,16 @@ class ConnectionManager:
         self._response_keys: dict[int, tuple[Route, int]] = {}
         #: By the identity of routes, which their terms keep alive.
         self._terms: dict[int, RouteTerms] = {}
+        self._http1_connection: Callable[[ConnectionInfo], Http1ServerConnection]
+        self._http2_connection: Callable[[ConnectionInfo], Http2ServerConnection]
+        self._http1_connection = partial(Http1ServerConnection, self)
+        self._http2_connection = partial(Http2ServerConnection, self)
+        view = self._overload
+        if view is not None and view.has_point(CREATING_CODEC, HTTP1_ABORT_DISPATCH):
+            from proxy.hcm.shedding_connection import SheddingHttp1Connection, SheddingHttp2Connection
+
+            self._http1_connection = partial(SheddingHttp1Connection, self, view=view)
+            self._http2_connection = partial(SheddingHttp2Connection, self, view=view)
         if self._overload is not None:
             self._overload.watch(self)
             self.on_overload()
@@ -301,8 +313,8 @@ class ConnectionManager:
         if codec_type is CodecType.HTTP2 or (
             codec_type is CodecType.AUTO and connection.tls is not None and connection.tls.alpn == "h2"
         ):
-            return Http2ServerConnection(self, connection)
-        return Http1ServerConnection(self, connection)
+            return self._http2_connection(connection)
+        return self._http1_connection(connection)
 
     def switch_to_http2(
         self, connection: Http1ServerConnection, transport: asyncio.Transport

@@ -25,7 +25,10 @@ ACTIONS: Final = frozenset(
 TCP_LISTENER_ACCEPT: Final = "envoy.load_shed_points.tcp_listener_accept"
 DECODE_HEADERS: Final = "envoy.load_shed_points.http_connection_manager_decode_headers"
 
-POINTS: Final = frozenset({TCP_LISTENER_ACCEPT, DECODE_HEADERS})
+CREATING_CODEC: Final = "envoy.load_shed_points.hcm_ondata_creating_codec"
+HTTP1_ABORT_DISPATCH: Final = "envoy.load_shed_points.http1_server_abort_dispatch"
+
+POINTS: Final = frozenset({TCP_LISTENER_ACCEPT, DECODE_HEADERS, CREATING_CODEC, HTTP1_ABORT_DISPATCH})
 
 # Those of Envoy that are not done here, so that a refusal can tell them from a mistake.
 OTHERS: Final = frozenset(
@@ -33,8 +36,6 @@ OTHERS: Final = frozenset(
         "envoy.overload_actions.reset_high_memory_stream",
         "envoy.overload_actions.close_idle_http_connections",
         "envoy.load_shed_points.connection_pool_new_connection",
-        "envoy.load_shed_points.hcm_ondata_creating_codec",
-        "envoy.load_shed_points.http1_server_abort_dispatch",
         "envoy.load_shed_points.http2_server_go_away_and_close_on_dispatch",
         "envoy.load_shed_points.http2_server_go_away_on_dispatch",
         "envoy.load_shed_points.http_downstream_filter_check",

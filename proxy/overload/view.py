@@ -68,6 +68,10 @@ class OverloadView:
         state = self.state(REDUCE_TIMEOUTS)
         return least.reduced(timeout, state) if least is not None and state and timeout else timeout
 
+    def has_point(self, *points: str) -> bool:
+        """Whether any of these load shed points is configured."""
+        return any(point in self.stats.shed for point in points)
+
     def happens(self, action: str) -> bool:
         """Whether an action is taken this time: as often as its state says."""
         state = self._states.get(action, 0.0)

@@ -32,7 +32,7 @@ def scaled(low: float, high: float) -> list[dict[str, Any]]:
     return [{"name": INJECTED, "scaled": {"scaling_threshold": low, "saturation_threshold": high}}]
 
 
-def config(**manager: Any) -> dict[str, Any]:
+def config(codec: str = "AUTO", **manager: Any) -> dict[str, Any]:
     monitor = {
         "name": INJECTED,
         "typed_config": {
@@ -44,7 +44,7 @@ def config(**manager: Any) -> dict[str, Any]:
     return http_proxy(
         routes=[route()],
         clusters=[cluster()],
-        hcm={"append_local_overload": True, "access_log": [log]},
+        hcm={"codec_type": codec, "append_local_overload": True, "access_log": [log]},
         overload_manager={"refresh_interval": "0.05s", "resource_monitors": [monitor], **manager},
     )
 
@@ -302,3 +302,84 @@ def test_idle_connections_end_earlier(start: Callable[..., Pair], pressure: Pres
     pair.same_value(
         "stats", lambda side: side.proxy.stats("http.ingress.")["http.ingress.downstream_cx_idle_timeout"]
     )
+
+
+def _talk(side: Side, *pieces: bytes) -> tuple[list[str], bool]:
+    """The first line that came after each piece, which the pressure precedes if it is the last; and the end."""
+    pressure = Pressure(Path(str(side.proxy.values["pressure"])))
+    wait(side, 0)
+    side.origin.script(HELLO)
+    found = []
+    with socket.create_connection(("127.0.0.1", side.proxy.port), 5) as client:
+        for number, piece in enumerate(pieces, 1):
+            if number == len(pieces):
+                pressure.set(0.95)
+                wait(side, 95)
+            client.sendall(piece)
+            client.settimeout(5 if number == len(pieces) else 0.4)
+            try:
+                found.append(client.recv(65536).decode().partition("\r")[0])
+            except TimeoutError:
+                found.append("")
+        try:
+            ended = client.recv(100) == b""
+        except TimeoutError:
+            ended = False
+    return found, ended
+
+
+COUNTED: Final = (
+    "downstream_rq_overload_close", "downstream_rq_total", "downstream_rq_5xx", "downstream_cx_destroy_local",
+    "downstream_cx_protocol_error", "downstream_rq_rx_reset", "downstream_rq_response_before_rq_complete",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("point", ["hcm_ondata_creating_codec", "http1_server_abort_dispatch"])
+def test_reads_are_shed(start: Callable[..., Pair], point: str) -> None:
+    pair = start(loadshed_points=[{"name": f"{POINTS}{point}", "triggers": threshold(0.9)}])
+    body = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nab"
+    for name, pieces in (
+        ("fresh", (GET,)),
+        ("half", (b"GET / HT", b"TP/1.1\r\nhost: a\r\n\r\n")),
+        ("body", (body, b"cde")),
+        ("used", (GET, GET)),
+    ):
+        # In turn: both sides read the same file.
+        expected = _talk(pair.envoy, *pieces)
+        assert (name, _talk(pair.outrider, *pieces)) == (name, expected)
+
+    def stats(side: Side) -> dict[str, int]:
+        counted = side.proxy.stats("http.ingress.")
+        shed = side.proxy.stats("overload.")[f"overload.{POINTS}{point}.shed_load_count"]
+        return {name: counted[f"http.ingress.{name}"] for name in COUNTED} | {"shed": shed}
+
+    assert pair.same_value("stats", stats)["shed"] == (1 if point.startswith("hcm") else 4)
+    pair.same_value("log", lambda side: side.proxy.access_log(4))
+
+
+@pytest.mark.parametrize("codec", ["AUTO", "HTTP2"])
+def test_connections_of_http2_are_shed_before_they_begin(
+    start: Callable[..., Pair], pressure: Pressure, codec: str
+) -> None:
+    points = [f"{POINTS}hcm_ondata_creating_codec", f"{POINTS}http1_server_abort_dispatch"]
+    pair = start(
+        codec=codec,
+        loadshed_points=[
+            {"name": points[0], "triggers": threshold(0.95)},
+            {"name": points[1], "triggers": threshold(0.9)},
+        ],
+    )
+
+    def asked(side: Side) -> tuple[Any, str]:
+        side.origin.script(HELLO)
+        with Http2Client(side.proxy.port) as client:
+            view = client.request(1)
+            return [
+                value for name, value in view.heads[-1] if name == ":status"
+            ] if view.heads else [], client.end
+
+    for value, status in ((0.0, ["200"]), (0.92, ["200"]), (1.0, []), (0.0, ["200"])):
+        pressure.set(value)
+        pair.both(lambda side, value=value: wait(side, round(value * 100)))
+        assert pair.same_value(f"at {value}", asked, settle=0)[0] == status
+    pair.same_value("stats", shown)

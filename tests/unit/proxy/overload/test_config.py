@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 from envoy.config.bootstrap.v3 import bootstrap_pb2
+from envoy.extensions.resource_monitors.downstream_connections.v3 import downstream_connections_pb2
+from envoy.extensions.resource_monitors.fixed_heap.v3 import fixed_heap_pb2
+from envoy.extensions.resource_monitors.injected_resource.v3 import injected_resource_pb2
 from google.protobuf import json_format
 
 from proxy.config.context import CompileContext
@@ -13,6 +16,8 @@ from proxy.overload.config import OverloadPlan, compile_overload, make_monitors
 from proxy.overload.monitors import Connections, InjectedResource
 from proxy.overload.triggers import TimerMinimum, Trigger
 
+# What `json_format` finds by their names.
+MESSAGES = (downstream_connections_pb2, fixed_heap_pb2, injected_resource_pb2)
 TYPES = "type.googleapis.com/envoy.extensions.resource_monitors"
 FILE = {
     "name": "file",
@@ -132,8 +137,8 @@ def test_a_look_is_taken_every_second_unless_it_says_otherwise() -> None:
             "Unknown trigger resource",
         ),
         (
-            {"loadshed_points": [{"name": "envoy.load_shed_points.http1_server_abort_dispatch"}]},
-            "envoy.load_shed_points.http1_server_abort_dispatch is not supported",
+            {"loadshed_points": [{"name": "envoy.load_shed_points.http2_server_go_away_on_dispatch"}]},
+            "envoy.load_shed_points.http2_server_go_away_on_dispatch is not supported",
         ),
         (
             {
@@ -146,8 +151,5 @@ def test_a_look_is_taken_every_second_unless_it_says_otherwise() -> None:
     ],
 )
 def test_what_cannot_be_is_refused_by_name(manager: dict[str, Any], problem: str) -> None:
-    import envoy.extensions.resource_monitors.fixed_heap.v3.fixed_heap_pb2
-    import envoy.extensions.resource_monitors.injected_resource.v3.injected_resource_pb2  # noqa: F401
-
     _, problems = compiled(**manager)
     assert any(problem in one for one in problems), problems
