@@ -39,7 +39,8 @@ LOG = (
     "%UPSTREAM_TRANSPORT_FAILURE_REASON% %CONNECTION_TERMINATION_DETAILS% %UPSTREAM_REQUEST_ATTEMPT_COUNT% "
     "%DOWNSTREAM_DETECTED_CLOSE_TYPE% %DOWNSTREAM_LOCAL_CLOSE_REASON% "
     "%FILTER_STATE(envoy.tcp_proxy.propagate_response_headers:TYPED)% "
-    "%FILTER_STATE(envoy.tcp_proxy.propagate_response_trailers:TYPED)%"
+    "%FILTER_STATE(envoy.tcp_proxy.propagate_response_trailers:TYPED)% "
+    "%DYNAMIC_METADATA(envoy.filters.network.tcp_proxy)%"
 )
 EXTENDED = {h2.INITIAL_WINDOW_SIZE: 1 << 24, h2.ENABLE_CONNECT_PROTOCOL: 1}
 #: Clusters are named after what their host speaks.
@@ -73,6 +74,7 @@ TUNNELS: dict[str, Json] = {
             "typed_config": typed("envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig")
         },
         "request_id_header": "X-Tunnel-Id",
+        "request_id_metadata_key": "number",
     },
 }
 OPTIONS: dict[str, Json] = {
@@ -293,6 +295,7 @@ def _without_heads(outcome: Any) -> Any:
 
 
 def _mask(line: str) -> str:
+    line = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID", line)
     return re.sub(r"127\.0\.0\.1:\d+", "HOST", line)
 
 
