@@ -41,7 +41,7 @@ def retries(**fields: Any) -> Json:
 
 OK: Final = reply(200)
 BAD: Final = reply(503)
-LATE: Final = Answer(OK, delay=2.5)
+LATE: Final = Answer(OK, delay=3.0)
 CHUNKED: Final = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
 DEAD: Final = {"endpoints": [{"lb_endpoints": [{"endpoint": {"address": address("{{dead_port}}")}}]}]}
 CASES: Final[dict[str, Case]] = {
@@ -57,7 +57,7 @@ CASES: Final[dict[str, Case]] = {
     "too late": Case([LATE], action={"timeout": "1s"}),
     "tried again": Case([BAD, OK], action={"timeout": "9s", **retries(per_try_timeout="4s")}),
     "tried again with a body": Case([BAD, OK], "12345", action=retries()),
-    "a try too late": Case([LATE, OK], action={"timeout": "19s", **retries(per_try_timeout="1s")}),
+    "a try too late": Case([LATE, OK], action={"timeout": "39s", **retries(per_try_timeout="2.02s")}),
     "a reset": Case([Answer(b"", end="reset")]),
     "a response that breaks off": Case(
         [Answer(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc", end="reset")]
