@@ -13,14 +13,24 @@ from proxy.upstream.pool.own import OwnPools
 
 
 class HttpClient:
-    """See module. `timeout` is in seconds, 0.0 for none; see `Exchange` for the bound of a response."""
+    """See module. `timeout` is in seconds, 0.0 for none; see `Exchange` for the bound of a response.
+
+    `tells_address`: hosts learn whose request it is, by x-forwarded-for.
+    """
 
     def __init__(
-        self, cluster: str, timeout: float, services: WorkerServices, *, max_body_bytes: int = 1 << 20
+        self,
+        cluster: str,
+        timeout: float,
+        services: WorkerServices,
+        *,
+        max_body_bytes: int = 1 << 20,
+        tells_address: bool = True,
     ) -> None:
         self.cluster = cluster
         self._timeout = timeout
         self._max_body_bytes = max_body_bytes
+        self._tells_address = tells_address
         self._services = services
         self._pools = OwnPools(services)
 
@@ -39,12 +49,14 @@ class HttpClient:
             raise LookupError(self.cluster)
         headers = head.headers
         headers.set("x-envoy-internal", "true")
-        headers.set("x-forwarded-for", services.local_address)
+        if self._tells_address:
+            headers.set("x-forwarded-for", services.local_address)
         if self._timeout:
             headers.set("x-envoy-expected-rq-timeout-ms", str(round(self._timeout * 1000)))
         info = StreamInfo(connection, services.loop.time())
         info.request = head
-        exchange = Exchange(user, info, self._timeout, self._max_body_bytes, services.timers)
+        clock = services.loop.time
+        exchange = Exchange(user, info, self._timeout, self._max_body_bytes, services.timers, clock)
         host = cluster.host_for(info)
         if host is None:
             cluster.stats.codes[503] += 1

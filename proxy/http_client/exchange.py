@@ -6,6 +6,7 @@ response like any other; only a response that breaks off or grows too long is a 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from proxy.base.headers import HeaderMap
@@ -34,12 +35,19 @@ class Exchange:
     """
 
     def __init__(
-        self, user: ExchangeUser, info: StreamInfo, timeout: float, max_body_bytes: int, timers: Timers
+        self,
+        user: ExchangeUser,
+        info: StreamInfo,
+        timeout: float,
+        max_body_bytes: int,
+        timers: Timers,
+        clock: Callable[[], float],
     ) -> None:
         self._user = user
         self._timeout = timeout
         self._max_body_bytes = max_body_bytes
         self._timers = timers
+        self._clock = clock
         self._timer: Any = None
         self._body: list[bytes] = []
         self._size = 0
@@ -125,6 +133,8 @@ class Exchange:
         self._status = response.head.status
         # Later responses may share the parsed head.
         self._headers = response.head.headers.copy()
+        taken = self._clock() - self.info.start_time
+        self._headers.set("x-envoy-upstream-service-time", str(int(taken * 1000)))
         self.on_upstream_data(body, end_stream)
 
     def on_upstream_data(self, data: bytes, end_stream: bool) -> None:

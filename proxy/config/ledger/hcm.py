@@ -159,16 +159,26 @@ envoy.extensions.filters.common.fault.v3.FaultRateLimit.FixedLimit
 envoy.extensions.filters.common.fault.v3.FaultRateLimit.HeaderLimit
 
 envoy.extensions.filters.http.ext_authz.v3.ExtAuthz
-  + grpc_service failure_mode_allow failure_mode_allow_header_add clear_route_cache status_on_error
+  + grpc_service http_service failure_mode_allow failure_mode_allow_header_add clear_route_cache status_on_error
   + filter_enabled filter_enabled_metadata deny_at_disable stat_prefix transport_api_version
   + metadata_context_namespaces route_metadata_context_namespaces include_peer_certificate include_tls_session
   + bootstrap_metadata_labels_key allowed_headers disallowed_headers charge_cluster_response_stats
   + enable_dynamic_metadata_ingestion
-  - an authorization service is asked by gRPC only: http_service
   - the service is told of heads only: with_request_body
   - there is no typed metadata: typed_metadata_context_namespaces route_typed_metadata_context_namespaces
   - validate_mutations encode_raw_headers decoder_header_mutation_rules filter_metadata
   - emit_filter_state_stats max_denied_response_body_bytes enforce_response_header_limits
+
+envoy.extensions.filters.http.ext_authz.v3.HttpService
+  + server_uri path_prefix authorization_request authorization_response
+  - calls of filters are not repeated: retry_policy
+
+envoy.extensions.filters.http.ext_authz.v3.AuthorizationRequest
+  + allowed_headers headers_to_add
+
+envoy.extensions.filters.http.ext_authz.v3.AuthorizationResponse
+  + allowed_upstream_headers allowed_upstream_headers_to_append allowed_client_headers
+  + allowed_client_headers_on_success dynamic_metadata_from_headers
 
 envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute
   + disabled check_settings

@@ -1,4 +1,4 @@
-"""`envoy.filters.http.ext_authz`: asks a gRPC service whether a request may go on.
+"""`envoy.filters.http.ext_authz`: asks a service, by gRPC or HTTP, whether a request may go on.
 
 Source: envoy.extensions.filters.http.ext_authz.v3 and Envoy's documentation of the filter. The most specific level
 of the route tells whether a request is asked about; context extensions of all levels are told.
@@ -23,8 +23,11 @@ from proxy.filters.http.ext_authz_config import (
     compile_ext_authz,
     compile_ext_authz_route,
 )
+from proxy.filters.http.ext_authz_http import HttpServiceConfig, check_head, read_http_answer
 from proxy.grpc_client.client import GrpcClient
 from proxy.grpc_client.unary import UnaryCall
+from proxy.http_client.client import HttpClient
+from proxy.http_client.exchange import Exchange
 from proxy.router.response_stats import INTERNAL_CHARGES
 
 NAMESPACE: Final = "envoy.filters.http.ext_authz"
@@ -68,7 +71,13 @@ class ExtAuthz:
     def __init__(self, config: ExtAuthzConfig, services: WorkerServices, stat_prefix: str) -> None:
         self.config = config
         self.services = services
-        self.client = GrpcClient(config.service, services)
+        service = config.service
+        self.grpc: GrpcClient | None = None
+        self.http: HttpClient | None = None
+        if isinstance(service, HttpServiceConfig):
+            self.http = HttpClient(service.cluster, service.timeout, services, tells_address=False)
+        else:
+            self.grpc = GrpcClient(service, services)
         self._suffix = f"ext_authz.{config.stat_prefix}." if config.stat_prefix else "ext_authz."
         self.stats = services.stats.shared(ExtAuthzStats, f"{stat_prefix}{self._suffix}")
 
@@ -89,7 +98,7 @@ class ExtAuthzFilter(HttpFilter):
         super().__init__(callbacks)
         self._owner = owner
         self._head: RequestHead | None = None
-        self._call: UnaryCall | None = None
+        self._call: UnaryCall | Exchange | None = None
         self._cluster: Any = None
         self._started_at = 0.0
         self._asking = False
@@ -142,6 +151,34 @@ class ExtAuthzFilter(HttpFilter):
         return matches is None or matches(self.callbacks.info.dynamic_metadata)
 
     def _ask(self, head: RequestHead, extensions: dict[str, str]) -> None:
+        self._started_at = self._owner.services.loop.time()
+        self._asking = self._waiting = True
+        if self._owner.http is not None:
+            self._ask_by_http(self._owner.http, head)
+        elif self._owner.grpc is not None:
+            self._ask_by_grpc(self._owner.grpc, head, extensions)
+        self._asking = False
+
+    def _ask_by_http(self, client: HttpClient, head: RequestHead) -> None:
+        info, service = self.callbacks.info, self._owner.config.service
+        assert isinstance(service, HttpServiceConfig)
+        try:
+            self._call = client.send(check_head(head, info, service), b"", info.connection, self)
+        except LookupError:
+            self._decide(ERROR)
+
+    def on_http_response(self, status: int, headers: HeaderMap, body: bytes) -> None:
+        """See `ExchangeUser`."""
+        service = self._owner.config.service
+        assert isinstance(service, HttpServiceConfig)
+        self._decide(read_http_answer(status, headers, body, service))
+
+    def on_http_failure(self, reason: str) -> None:
+        """See `ExchangeUser`."""
+        del reason
+        self._decide(ERROR)
+
+    def _ask_by_grpc(self, client: GrpcClient, head: RequestHead, extensions: dict[str, str]) -> None:
         owner, info = self._owner, self.callbacks.info
         config, services = owner.config, owner.services
         facts = RequestFacts(
@@ -152,10 +189,7 @@ class ExtAuthzFilter(HttpFilter):
             route_namespaces=config.route_namespaces,
         )
         message = http_check_request(head, info, config.fields, facts, services.node)
-        self._started_at = services.loop.time()
-        self._asking = self._waiting = True
-        self._call = owner.client.call(_METHOD, message, info.connection, self)
-        self._asking = False
+        self._call = client.call(_METHOD, message, info.connection, self)
 
     def on_grpc_success(self, message: bytes) -> None:
         """See `CallUser`."""

@@ -78,6 +78,8 @@ class Answer(Struct, frozen=True):
     body: str = ""
     fields: tuple[Mutation, ...] = ()
     response_fields: tuple[Mutation, ...] = ()
+    #: Fields to add to those of the request, whether there are such or not.
+    added: tuple[tuple[str, str], ...] = ()
     removals: tuple[str, ...] = ()
     queries_set: tuple[tuple[str, str], ...] = ()
     queries_removed: tuple[str, ...] = ()
@@ -86,7 +88,7 @@ class Answer(Struct, frozen=True):
     @property
     def changes_request(self) -> bool:
         """Whether a route may have to be chosen anew."""
-        return bool(self.fields or self.removals or self.queries_set or self.queries_removed)
+        return bool(self.fields or self.added or self.removals or self.queries_set or self.queries_removed)
 
     def change(self, head: RequestHead) -> None:
         """Do to a request what is wanted."""
@@ -102,6 +104,8 @@ class Answer(Struct, frozen=True):
                 head.headers.set(field.name, field.value)
             elif field.name in head.headers:
                 head.headers.set(field.name, f"{head.headers[field.name]},{field.value}")
+        for name, value in self.added:
+            head.headers.add(name, value)
         for name in self.removals:
             if name[:1] != ":" and name != "host":
                 head.headers.remove(name)

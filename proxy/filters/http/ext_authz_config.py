@@ -14,6 +14,7 @@ from proxy.base.matchers import Draw, StringMatch, compile_list_string_matcher, 
 from proxy.base.value_matchers import compile_metadata_matcher
 from proxy.config.context import CompileContext
 from proxy.filters.check_request import CheckFields
+from proxy.filters.http.ext_authz_http import HttpServiceConfig, compile_http_service
 from proxy.grpc_client.config import GrpcServiceConfig, compile_grpc_service
 
 _DEFAULT_TIMEOUT: Final = 0.2
@@ -29,7 +30,7 @@ class ExtAuthzConfig(Struct, frozen=True):
     """
 
     stat_prefix: str
-    service: GrpcServiceConfig
+    service: GrpcServiceConfig | HttpServiceConfig
     failure_mode_allow: bool
     failure_mode_allow_header_add: bool
     clear_route_cache: bool
@@ -55,20 +56,10 @@ def compile_ext_authz(message: Any, path: str, context: CompileContext) -> ExtAu
     """That of the filter."""
     if message.transport_api_version != _V3:
         context.problem(f"{path}.transport_api_version", "only V3 is spoken; set V3")
-    if not message.HasField("grpc_service"):
-        context.problem(f"{path}.grpc_service", "a gRPC service is required")
-    service = compile_grpc_service(
-        message.grpc_service, f"{path}.grpc_service", context, default_timeout=_DEFAULT_TIMEOUT
-    )
-    for index, (_, value) in enumerate(service.metadata):
-        if value.constant is None:
-            context.problem(
-                f"{path}.grpc_service.initial_metadata[{index}].value",
-                "values that depend on the request are not supported here",
-            )
+    tells = _tells(message, path, context)
     return ExtAuthzConfig(
         stat_prefix=message.stat_prefix,
-        service=service,
+        service=_service(message, path, context, tells),
         failure_mode_allow=message.failure_mode_allow,
         failure_mode_allow_header_add=message.failure_mode_allow_header_add,
         clear_route_cache=message.clear_route_cache,
@@ -88,11 +79,30 @@ def compile_ext_authz(message: Any, path: str, context: CompileContext) -> ExtAu
             labels_key=message.bootstrap_metadata_labels_key,
             namespaces=tuple(message.metadata_context_namespaces),
         ),
-        tells=_tells(message, path, context),
+        tells=tells,
         route_namespaces=tuple(message.route_metadata_context_namespaces),
         charges_responses=_boolean(message, "charge_cluster_response_stats"),
         notes_metadata=_boolean(message, "enable_dynamic_metadata_ingestion"),
     )
+
+
+def _service(
+    message: Any, path: str, context: CompileContext, tells: Callable[[str], bool] | None
+) -> GrpcServiceConfig | HttpServiceConfig:
+    if message.WhichOneof("services") == "http_service":
+        return compile_http_service(message.http_service, f"{path}.http_service", context, tells)
+    if not message.HasField("grpc_service"):
+        context.problem(path, "one of grpc_service and http_service is required")
+    service = compile_grpc_service(
+        message.grpc_service, f"{path}.grpc_service", context, default_timeout=_DEFAULT_TIMEOUT
+    )
+    for index, (_, value) in enumerate(service.metadata):
+        if value.constant is None:
+            context.problem(
+                f"{path}.grpc_service.initial_metadata[{index}].value",
+                "values that depend on the request are not supported here",
+            )
+    return service
 
 
 def compile_ext_authz_route(message: Any, path: str, context: CompileContext) -> ExtAuthzRoute:  # noqa: ARG001

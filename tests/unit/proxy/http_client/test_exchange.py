@@ -69,7 +69,7 @@ class Bench:
         self.user = User()
         self.request = Request()
         info = StreamInfo(connection(), self.clock())
-        self.exchange = Exchange(self.user, info, timeout, most, self.clock)
+        self.exchange = Exchange(self.user, info, timeout, most, self.clock, self.clock)
         self.exchange.request = self.request  # type: ignore[assignment]
         self.exchange.send(b"hello", lambda *_: None)
 
