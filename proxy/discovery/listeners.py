@@ -25,6 +25,7 @@ from proxy.discovery.places import Places
 from proxy.discovery.turns import Turns
 from proxy.discovery.wanted import WantedResources
 from proxy.discovery.warming import Warming
+from proxy.downstream.filter_chain import chains_ended
 from proxy.downstream.listener import compile_listener
 from xds_client.api import RefusedWhole, Rejection, Resource, Update
 
@@ -346,10 +347,15 @@ class ListenerTable:
         self.draining[record.number] = record
         self._release_drained(record)
 
-    def _release_drained(self, record: ListenerRecord) -> None:
-        """Its connections go on by its routes, and see them change, until they have ended."""
+    def _release_drained(self, record: ListenerRecord, chains: int = 0) -> None:
+        """Its connections go on by its routes, and see them change, until they have ended.
+
+        So many of its `chains` end where it was changed in place.
+        """
+        self._stats.total_filter_chains_draining += chains
 
         def release() -> None:
+            self._stats.total_filter_chains_draining -= chains
             if self.draining.pop(record.number, None) is not None:
                 self._count()
             self._wanted.release(record.wants, _holder(record))
@@ -364,8 +370,8 @@ class ListenerTable:
         if record.warming is not None:
             record.warming.cancel()
             self._wanted.release(record.wants, _holder(record))
-        elif in_place:
-            self._release_drained(record)
+        elif kept is not None and in_place:
+            self._release_drained(record, _chains_ended(record, kept))
         else:
             self._drain(record)
         if not in_place:
@@ -391,6 +397,11 @@ class ListenerTable:
         self._stats.total_listeners_active = len(self.active)
         self._stats.total_listeners_warming = len(self.warming)
         self._stats.total_listeners_draining = len(self.draining)
+
+
+def _chains_ended(before: ListenerRecord, after: ListenerRecord) -> int:
+    read = listener_pb2.Listener.FromString
+    return chains_ended(read(before.plan.serialized), read(after.plan.serialized))
 
 
 def _holder(record: ListenerRecord) -> str:

@@ -72,6 +72,23 @@ def fingerprint(message: Any) -> bytes:
     return xxhash.xxh3_128_digest(message.SerializeToString(deterministic=True))
 
 
+def default_fingerprint(message: Any) -> bytes:
+    """That of a default chain: as in Envoy, one that becomes one of the others has ended."""
+    return b"default" + fingerprint(message)
+
+
+def chains_ended(before: Any, after: Any) -> int:
+    """How many filter chains one `listener.v3.Listener` has that its next version does not."""
+    return len(_fingerprints(before) - _fingerprints(after))
+
+
+def _fingerprints(message: Any) -> set[bytes]:
+    found = set(map(fingerprint, message.filter_chains))
+    if message.HasField("default_filter_chain"):
+        found.add(default_fingerprint(message.default_filter_chain))
+    return found
+
+
 def _compile_filter(message: Any, path: str, last: bool, ctx: CompileContext) -> NetworkFilter | None:
     if message.WhichOneof("config_type") == "config_discovery":
         return compile_discovered(NETWORK, message, path, last, ctx)

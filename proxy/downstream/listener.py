@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from proxy.base.address import Address
 from proxy.base.services import WorkerServices
@@ -19,7 +20,12 @@ from proxy.config.durations import seconds
 from proxy.connection.sockets import ListenAddress, local_address, stop_listening
 from proxy.downstream.connection import Acceptor, ConnectionCounter, LocalCounter
 from proxy.downstream.directory import ListenerDirectory
-from proxy.downstream.filter_chain import FilterChain, compile_filter_chain, fingerprint
+from proxy.downstream.filter_chain import (
+    FilterChain,
+    compile_filter_chain,
+    default_fingerprint,
+    fingerprint,
+)
 from proxy.downstream.filter_chain_match import FilterChainIndex
 from proxy.downstream.internal_listener import is_internal
 from proxy.downstream.listen_address import compile_listen_addresses, is_udp
@@ -184,7 +190,10 @@ def _compile_chains(
     default = None
     if message.HasField("default_filter_chain"):
         at = f"{path}.default_filter_chain"
-        default = compile_filter_chain(message.default_filter_chain, len(chains), at, ctx)
+        default = replace(
+            compile_filter_chain(message.default_filter_chain, len(chains), at, ctx),
+            fingerprint=default_fingerprint(message.default_filter_chain),
+        )
     if message.HasField("filter_chain_matcher"):
         from proxy.downstream.filter_chain_matcher import (
             compile_filter_chain_matcher,

@@ -256,6 +256,23 @@ def listeners_that_swap_addresses(side: Side) -> None:
 
 
 @play
+def filter_chains_that_come_and_go(side: Side) -> None:
+    """At last the default chain becomes the only other one, which ends it."""
+    one = listener("l", side.proxy.ports["first"], "r")
+    more = listener("l", side.proxy.ports["first"], "r")
+    for port in (1, 2):
+        added = more.filter_chains.add(name=str(port))
+        added.CopyFrom(one.filter_chains[0])
+        added.filter_chain_match.destination_port.value = port
+    more.default_filter_chain.CopyFrom(one.filter_chains[0])
+    less = listener("l", side.proxy.ports["first"], "r")
+    less.default_filter_chain.CopyFrom(one.filter_chains[0])
+    less.filter_chains[0].filter_chain_match.destination_port.value = 2
+    for version, message in enumerate((more, less, one)):
+        side.send(LDS, message, version=str(version))
+
+
+@play
 def listener_whose_port_is_taken(side: Side) -> None:
     side.send(LDS, listener("l", side.proxy.ports["first"], "r"), listener("m", side.origin.port, "r"))
 

@@ -73,7 +73,6 @@ _NOT_COMPARED: Final = (
     "config_reload_time_ms",
     "runtime.num_layers",
     "control_plane.pending_requests",
-    "listener_manager.total_filter_chains_draining",
     "listener_manager.lds.update_failure",
     "cluster_manager.cds.update_failure",
 )

@@ -172,3 +172,39 @@ def test_a_removed_listener_drains() -> None:
         assert tables.listener_stats.total_listeners_draining == 0
 
     run(test)
+
+
+def test_chains_that_end_drain_while_the_listener_goes_on() -> None:
+    async def test(tables: Tables) -> None:
+        one = listener("l", "r")
+        more = listener("l", "r")
+        added = more.filter_chains.add()
+        added.CopyFrom(one.filter_chains[0])
+        added.filter_chain_match.destination_port.value = 1
+        more.default_filter_chain.CopyFrom(one.filter_chains[0])
+        await tables.bring(LDS, more)
+        await tables.bring(RDS, routes("r"))
+        stats = tables.listener_stats
+        await tables.listeners.apply(
+            Update(LDS, "2", (Resource("l", "2", one.SerializeToString(), LDS.type_url),), ())
+        )
+        assert (stats.total_filter_chains_draining, stats.total_listeners_draining) == (2, 0)
+        await asyncio.sleep(0)
+        assert stats.total_filter_chains_draining == 0
+
+    run(test)
+
+
+def test_a_chain_that_comes_ends_no_other() -> None:
+    async def test(tables: Tables) -> None:
+        one = listener("l", "r")
+        more = listener("l", "r")
+        more.default_filter_chain.CopyFrom(one.filter_chains[0])
+        await tables.bring(LDS, one)
+        await tables.bring(RDS, routes("r"))
+        await tables.listeners.apply(
+            Update(LDS, "2", (Resource("l", "2", more.SerializeToString(), LDS.type_url),), ())
+        )
+        assert tables.listener_stats.total_filter_chains_draining == 0
+
+    run(test)
