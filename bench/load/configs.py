@@ -74,6 +74,18 @@ _ACCESS_LOG = """\
               "@type": type.googleapis.com/{type}
               path: {path}
 """
+#: Spans go where requests go: what answers these takes any POST.
+_TRACING = """\
+          tracing:
+            random_sampling: {{value: {percent}}}
+            provider:
+              name: envoy.tracers.opentelemetry
+              typed_config:
+                "@type": type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig
+                service_name: bench
+                http_service:
+                  http_uri: {{uri: "http://collector.test/v1/traces", cluster: origin, timeout: 1s}}
+"""
 #: A denying and an allowing policy in the form in which Istio writes them; both are asked, and let pass.
 _RBAC = """\
           - name: envoy.filters.http.rbac
@@ -163,14 +175,21 @@ _HTTP2 = """\
 """
 
 
-def _head(port: int, admin_port: int, log_path: str | None = None, chain: str = "", filters: str = "") -> str:
+def _head(
+    port: int,
+    admin_port: int,
+    log_path: str | None = None,
+    chain: str = "",
+    filters: str = "",
+    tracing: str = "",
+) -> str:
     access_log = _ACCESS_LOG.format(type=_FILE_LOG, path=log_path) if log_path else ""
     return (_START + _HTTP).format(
         port=port,
         admin_port=admin_port,
         hcm=_HCM,
         router=_ROUTER,
-        access_log=access_log,
+        access_log=access_log + tracing,
         chain=chain,
         filters=filters,
     )
@@ -211,7 +230,8 @@ def small(
     config = config or Config()
     chain = _TLS.format(certificate=certificate.certificate, key=certificate.key) if certificate else ""
     filters = _RBAC if config.rbac else ""
-    head = _head(port, admin_port, log_path if config.access_log else None, chain, filters)
+    tracing = _TRACING.format(percent=config.traced_percent) if config.traced_percent else ""
+    head = _head(port, admin_port, log_path if config.access_log else None, chain, filters, tracing)
     before, start, listener = head.partition("  - name: ingress\n")
     text = before + start + listener + _routes(config)
     for number in range(1, config.listeners):

@@ -32,7 +32,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     `kind`: `http` terminates HTTP (both versions), `tcp` passes bytes on, `tls_passthrough` chooses by SNI and
     passes bytes on, `mesh` is `http` with as many clusters and virtual hosts as the command line says.
     `routes`: so many in the table, the last of which is asked for. `resilience`: with retries, circuit breakers
-    and outlier detection. `rbac`: policies deny some requests and allow those of the benchmark.
+    and outlier detection. `rbac`: policies deny some requests and allow those of the benchmark. `traced_percent`:
+    of requests, the share that is reported by OTLP over HTTP; 0 for no tracing.
     `max_connections` is that of the circuit breaker of a `tcp` cluster, 0 for the default; `original_dst` has
     its listener restore the destination of redirected connections.
     """
@@ -45,6 +46,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     listeners: int = 1
     resilience: bool = False
     rbac: bool = False
+    traced_percent: int = 0
     max_connections: int = 0
     original_dst: bool = False
 
