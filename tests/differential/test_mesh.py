@@ -227,3 +227,58 @@ def test_a_cluster_of_the_bootstrap_is_not_changed(sides: list[Side]) -> None:
     state = agree(sides, lambda state: state["in use"]["clusters"].get("c") is not None)
     assert "xds" not in state["in use"]["clusters"]
     assert state["refused"][CDS] == 0
+
+
+def test_a_changed_cluster_goes_on_with_the_endpoints_it_has(sides: list[Side]) -> None:
+    """Envoy asks for them again, and stays with the former cluster until they come."""
+    push(sides, serve)
+    agree(sides, lambda state: state["served"]["first", "/"] == 200)
+    push(sides, lambda side: side.server.hold(EDS))
+    push(sides, lambda side: side.server.set(cluster("c", connect_timeout="2s"), version="2"))
+    envoy, ours = sides
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while ours.dumped()["clusters"] != {"c": "2"} or not warms(envoy, "c"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert envoy.dumped()["clusters"] == {"c": "1"}
+    assert not warms(ours, "c")
+    assert [side.answer("first", "/") for side in sides] == [200, 200]
+    push(sides, lambda side: side.server.release(EDS))
+    push(sides, lambda side: side.server.set(endpoints("c", side.origins["two"].port), version="2"))
+    agree(sides, lambda state: state["in use"]["clusters"] == {"c": "2"})
+    assert [side.answer("first", "/") for side in sides] == [200, 200]
+    for side in sides:
+        side.origins["two"].wait_for_requests(1)
+
+
+def test_a_changed_cluster_of_other_endpoints_waits_for_them(sides: list[Side]) -> None:
+    push(sides, serve)
+    agree(sides, lambda state: state["served"]["first", "/"] == 200)
+    push(sides, lambda side: side.server.hold(EDS))
+
+    def change(side: Side) -> None:
+        other = cluster("c")
+        other.eds_cluster_config.service_name = "others"
+        side.server.set(other, endpoints("others", side.origins["two"].port), version="2")
+
+    push(sides, change)
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while not all(warms(side, "c") for side in sides):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    state = agree(sides, lambda state: state["in use"]["clusters"] == {"c": "1"})
+    assert state["served"]["first", "/"] == 200
+    push(sides, lambda side: side.server.release(EDS))
+    agree(sides, lambda state: state["in use"]["clusters"] == {"c": "2"})
+    for side in sides:
+        side.origins["two"].wait_for_requests(1)
+
+
+def warms(side: Side, name: str) -> bool:
+    """Whether another version of the cluster waits."""
+    sections = json.loads(side.proxy.admin("/config_dump")[1])["configs"]
+    return any(
+        one["cluster"]["name"] == name
+        for section in sections
+        for one in section.get("dynamic_warming_clusters", ())
+    )
