@@ -106,6 +106,16 @@ def endpoints_of_which_one_breaks_a_rule(side: Side) -> None:
 
 
 @play
+def weights_and_health_that_change_quickly(side: Side) -> None:
+    """Envoy merges what health checks find, and no changes of endpoints."""
+    changing = endpoints("c", side.origin.port)
+    host = changing.endpoints[0].lb_endpoints[0]
+    for weight, status in ((2, 1), (3, 1), (3, 5), (3, 1)):
+        host.load_balancing_weight.value, host.health_status = weight, status
+        side.send(EDS, changing, endpoints("d", side.origin.port))
+
+
+@play
 def routes_that_break_a_rule(side: Side) -> None:
     bad = route_config("r", "c")
     bad.virtual_hosts[0].name = ""
