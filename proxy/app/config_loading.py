@@ -336,6 +336,10 @@ def _check_rest(bootstrap: Any, context: CompileContext) -> None:
         check_grpc_source(load_stats, "cluster_manager.load_stats_config", context)
     if bootstrap.HasField("hds_config"):
         check_grpc_source(bootstrap.hds_config, "hds_config", context)
+    if bootstrap.tracing.HasField("http"):
+        from proxy.tracing.config import compile_provider  # few bootstraps name one
+
+        compile_provider(bootstrap.tracing.http, "tracing.http", context)
     event_log_path = bootstrap.cluster_manager.outlier_detection.event_log_path
     if event_log_path:
         from proxy.access_log.descriptors import check_path  # few bootstraps name one

@@ -138,6 +138,7 @@ class Worker:
             random=draw,
             drain=DrainState(),
             node=node,
+            tracing=settings["tracing"],
             worker_index=index,
             local_address=settings["local_address"],
             internal_buffer_bytes=settings["internal_buffer"] or 0,

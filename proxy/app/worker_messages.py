@@ -40,6 +40,7 @@ class WorkerMessages:
             "secrets": controller.secrets.watch is not None or controller.config.dynamic,
             "config_sources": (sources.by_authority, sources.default, sources.guard),
             "node": bootstrap.node.SerializeToString(),
+            "tracing": bootstrap.tracing.SerializeToString(),
             "reports_load": bootstrap.cluster_manager.HasField("load_stats_config"),
             "local_cluster": bootstrap.cluster_manager.local_cluster_name,
             "overload": controller.overload.settings,

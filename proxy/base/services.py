@@ -77,6 +77,8 @@ class WorkerServices(Struct):
     random: Callable[[], int]
     drain: DrainState
     node: Any = None
+    #: The serialised `envoy.config.trace.v3.Tracing` of the bootstrap, for those who name no provider; b"" if none.
+    tracing: bytes = b""
     worker_index: int = 0
     #: How many workers there are.
     workers: int = 1

@@ -78,7 +78,9 @@ def compile_tracing(message: Any, path: str, context: CompileContext) -> Tracing
         tracing.verbose,
         tracing.max_path_tag_length.value if tracing.HasField("max_path_tag_length") else _MAX_PATH_LENGTH,
         compile_custom_tags(tracing.custom_tags, f"{at}.custom_tags", context),
-        _provider(tracing, at, context),
+        compile_provider(tracing.provider, f"{at}.provider", context)
+        if tracing.HasField("provider")
+        else None,
         tracing.spawn_upstream_span.value,
         _operations(tracing, at, context),
         _switch(extension, "pack_trace_reason"),
@@ -126,14 +128,13 @@ def _operations(message: Any, path: str, context: CompileContext) -> Operations:
     return Operations(compiled("operation"), compiled("upstream_operation"))
 
 
-def _provider(tracing: Any, path: str, context: CompileContext) -> ProviderConfig | None:
-    if not tracing.HasField("provider"):
-        return None
-    at = f"{path}.provider.typed_config"
-    config = unpack_extension(tracing.provider, f"{path}.provider", context)
+def compile_provider(message: Any, path: str, context: CompileContext) -> ProviderConfig | None:
+    """Compile an `envoy.config.trace.v3.Tracing.Http` at `path`; one that is refused is None."""
+    at = f"{path}.typed_config"
+    config = unpack_extension(message, path, context)
     if config is None:
         return None
-    key = tracing.provider.typed_config.SerializeToString(deterministic=True)
+    key = message.typed_config.SerializeToString(deterministic=True)
     if config.DESCRIPTOR.name == "ZipkinConfig":
         from proxy.tracing.zipkin import ZipkinProvider, compile_zipkin  # few configs trace
 

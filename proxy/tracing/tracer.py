@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
+from envoy.config.trace.v3.http_tracer_pb2 import Tracing
+
 from proxy.base.messages import RequestHead, ResponseHead
 from proxy.base.services import WorkerServices
 from proxy.base.stream_info import StreamInfo
-from proxy.tracing.config import RouteTracing, TracingConfig
+from proxy.config.context import CompileContext
+from proxy.tracing.config import ProviderConfig, RouteTracing, TracingConfig, compile_provider
 from proxy.tracing.decision import Reason, decide, reason_in, with_reason
 from proxy.tracing.span import Provider, Span
 from proxy.tracing.tags import ERROR, add_outcome, moments, request_tags, upstream_tags
@@ -35,7 +38,7 @@ class Tracer:
         self._stats = stats
 
     def _shared_provider(self, services: WorkerServices) -> Provider | None:
-        provider = self.config.provider
+        provider = self.config.provider or _of_bootstrap(services)
         if provider is None:
             return None
         key = ("tracing", provider.key)
@@ -71,6 +74,16 @@ class Tracer:
         if self.provider is None and route is None and _OPERATION not in head.headers:
             return None
         return ActiveSpan(self, info, head, route or _PLAIN)
+
+
+def _of_bootstrap(services: WorkerServices) -> ProviderConfig | None:
+    """The provider of connection managers that name none; it was found good when the bootstrap was read."""
+    tracing = Tracing.FromString(services.tracing)
+    if not tracing.HasField("http"):
+        return None
+    return compile_provider(
+        tracing.http, "tracing.http", CompileContext(services.runtime, node=services.node)
+    )
 
 
 class ActiveSpan:

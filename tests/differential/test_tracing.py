@@ -494,3 +494,23 @@ def test_what_is_traced_and_told(sides: tuple[Side, Side], name: str) -> None:
 
 def _in_order(spans: list[Any]) -> list[Any]:
     return sorted(spans, key=lambda one: json.dumps(one, sort_keys=True))
+
+
+def test_a_manager_without_a_provider_uses_that_of_the_bootstrap() -> None:
+    told = []
+    for kind in (Envoy, subject()):
+        with Origin(ANSWER) as origin, Origin(COLLECTED) as collector:
+            manager = connection_manager(
+                {"name": "routes", "virtual_hosts": [virtual_host([route()])]}, tracing={}
+            )
+            config = bootstrap(
+                [listener([manager])],
+                [cluster("origin", origin.port), cluster("collector", collector.port)],
+                tracing={"http": zipkin()},
+            )
+            with kind(config) as proxy:
+                for _ in range(5):
+                    get(proxy.port)
+                (report,) = collector.wait_for_requests(1)
+            told.append((len(_zipkin(report.body)), "x-b3-spanid" in dict(origin.requests[0].fields)))
+    assert told[0] == told[1] == (5, True)

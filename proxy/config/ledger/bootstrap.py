@@ -20,7 +20,7 @@ envoy.config.bootstrap.v3.Bootstrap
   - comes with xDS: xds_config_tracker_extension
   + stats_sinks
   - comes with the eviction of stats: stats_eviction_interval
-  ~ connection managers name their providers: tracing
+  + tracing
   + overload_manager
   - name the certificates, or use SDS: certificate_provider_instances
   + bootstrap_extensions

@@ -11,6 +11,9 @@ envoy.config.route.v3.Tracing
 envoy.config.route.v3.Decorator
   + operation propagate
 
+envoy.config.trace.v3.Tracing
+  + http
+
 envoy.config.trace.v3.Tracing.Http
   + name typed_config
 
