@@ -9,46 +9,11 @@ from typing import Any
 from envoy.config.core.v3 import base_pb2
 from envoy.service.health.v3 import hds_pb2
 
+from tests.support.report_stream import Connector, Exchange
 from xds_client.backoff import Backoff
 from xds_client.errors import ConnectError, RefusedSpecifierError
-from xds_client.hds import SHORTEST_INTERVAL, HealthReporter
-
-
-class Exchange:
-    target = "server"
-    server = 0
-
-    def __init__(self) -> None:
-        self.sent: asyncio.Queue[Any] = asyncio.Queue()
-        self.coming: asyncio.Queue[Any] = asyncio.Queue()
-
-    async def write(self, message: bytes) -> None:
-        self.sent.put_nowait(hds_pb2.HealthCheckRequestOrEndpointHealthResponse.FromString(message))
-
-    async def read(self) -> bytes | None:
-        message = await self.coming.get()
-        if isinstance(message, Exception):
-            raise message
-        data: bytes | None = message
-        return data
-
-    async def close(self) -> None:
-        """Nothing is open."""
-
-
-class Connector:
-    target = "server"
-
-    def __init__(self, *outcomes: Exchange) -> None:
-        self.outcomes = list(outcomes)
-
-    async def open(self) -> Any:
-        if not self.outcomes:
-            await asyncio.Event().wait()
-        return self.outcomes.pop(0)
-
-    async def close(self) -> None:
-        """Nothing is open."""
+from xds_client.hds import HealthReporter
+from xds_client.report_stream import SHORTEST_INTERVAL
 
 
 class Reports:
@@ -88,7 +53,7 @@ def run(scenario: Callable[[HealthReporter, Reports], Any], *exchanges: Exchange
 
 
 def test_reports_leave_from_the_first_specifier_on() -> None:
-    exchange = Exchange()
+    exchange = Exchange(hds_pb2.HealthCheckRequestOrEndpointHealthResponse)
 
     async def scenario(reporter: HealthReporter, reports: Reports) -> None:
         hello = await exchange.sent.get()
@@ -107,7 +72,7 @@ def test_reports_leave_from_the_first_specifier_on() -> None:
 
 
 def test_a_server_that_asks_for_no_pause_does_not_keep_us_busy() -> None:
-    exchange = Exchange()
+    exchange = Exchange(hds_pb2.HealthCheckRequestOrEndpointHealthResponse)
 
     async def scenario(_reporter: HealthReporter, _reports: Reports) -> None:
         exchange.coming.put_nowait(specifier(0))
@@ -121,7 +86,7 @@ def test_a_server_that_asks_for_no_pause_does_not_keep_us_busy() -> None:
 
 
 def test_what_is_refused_counts_as_an_error_and_the_stream_goes_on() -> None:
-    exchange = Exchange()
+    exchange = Exchange(hds_pb2.HealthCheckRequestOrEndpointHealthResponse)
 
     async def scenario(reporter: HealthReporter, reports: Reports) -> None:
         exchange.coming.put_nowait(specifier(0.1))
@@ -137,7 +102,9 @@ def test_what_is_refused_counts_as_an_error_and_the_stream_goes_on() -> None:
 
 
 def test_a_stream_that_ends_in_any_way_is_an_error_and_tried_again() -> None:
-    garbled, broken, closed, last = (Exchange() for _ in range(4))
+    garbled, broken, closed, last = (
+        Exchange(hds_pb2.HealthCheckRequestOrEndpointHealthResponse) for _ in range(4)
+    )
 
     async def scenario(reporter: HealthReporter, _reports: Reports) -> None:
         garbled.coming.put_nowait(b"\xff\xff\xff")

@@ -7,49 +7,11 @@ from typing import Any
 from envoy.config.core.v3 import base_pb2
 from envoy.service.load_stats.v3 import lrs_pb2
 
+from tests.support.report_stream import Connector, Exchange
 from xds_client.backoff import Backoff
 from xds_client.errors import ConnectError
-from xds_client.lrs import SHORTEST_INTERVAL, SUPPORTS_ALL_CLUSTERS, LoadReporter
-
-
-class Exchange:
-    target = "server"
-    server = 0
-
-    def __init__(self) -> None:
-        self.sent: asyncio.Queue[Any] = asyncio.Queue()
-        self.coming: asyncio.Queue[Any] = asyncio.Queue()
-
-    async def write(self, message: bytes) -> None:
-        self.sent.put_nowait(lrs_pb2.LoadStatsRequest.FromString(message))
-
-    async def read(self) -> bytes | None:
-        message = await self.coming.get()
-        if isinstance(message, Exception):
-            raise message
-        data: bytes | None = message
-        return data
-
-    async def close(self) -> None:
-        pass
-
-
-class Connector:
-    target = "server"
-
-    def __init__(self, *outcomes: Exchange | ConnectError) -> None:
-        self.outcomes = list(outcomes)
-
-    async def open(self) -> Any:
-        if not self.outcomes:
-            await asyncio.Event().wait()
-        outcome = self.outcomes.pop(0)
-        if isinstance(outcome, ConnectError):
-            raise outcome
-        return outcome
-
-    async def close(self) -> None:
-        pass
+from xds_client.lrs import SUPPORTS_ALL_CLUSTERS, LoadReporter
+from xds_client.report_stream import SHORTEST_INTERVAL
 
 
 class Reports:
@@ -88,7 +50,7 @@ def run(scenario: Callable[[LoadReporter, Reports], Any], *outcomes: Exchange | 
 
 
 def test_the_first_report_is_sent_at_once_and_the_next_one_when_asked_for() -> None:
-    exchange = Exchange()
+    exchange = Exchange(lrs_pb2.LoadStatsRequest)
 
     async def scenario(reporter: LoadReporter, reports: Reports) -> None:
         first = await exchange.sent.get()
@@ -106,7 +68,7 @@ def test_the_first_report_is_sent_at_once_and_the_next_one_when_asked_for() -> N
 
 
 def test_a_server_that_asks_for_no_interval_does_not_keep_us_busy() -> None:
-    exchange = Exchange()
+    exchange = Exchange(lrs_pb2.LoadStatsRequest)
 
     async def scenario(_reporter: LoadReporter, _reports: Reports) -> None:
         await exchange.sent.get()
@@ -120,7 +82,7 @@ def test_a_server_that_asks_for_no_interval_does_not_keep_us_busy() -> None:
 
 
 def test_a_stream_that_breaks_off_is_an_error_and_tried_again() -> None:
-    first, second = Exchange(), Exchange()
+    first, second = Exchange(lrs_pb2.LoadStatsRequest), Exchange(lrs_pb2.LoadStatsRequest)
 
     async def scenario(reporter: LoadReporter, _reports: Reports) -> None:
         await first.sent.get()
@@ -132,7 +94,7 @@ def test_a_stream_that_breaks_off_is_an_error_and_tried_again() -> None:
 
 
 def test_a_stream_that_ends_in_order_is_no_error() -> None:
-    first, second = Exchange(), Exchange()
+    first, second = Exchange(lrs_pb2.LoadStatsRequest), Exchange(lrs_pb2.LoadStatsRequest)
 
     async def scenario(reporter: LoadReporter, _reports: Reports) -> None:
         await first.sent.get()
@@ -144,7 +106,7 @@ def test_a_stream_that_ends_in_order_is_no_error() -> None:
 
 
 def test_an_answer_that_is_no_message_ends_the_stream() -> None:
-    first, second = Exchange(), Exchange()
+    first, second = Exchange(lrs_pb2.LoadStatsRequest), Exchange(lrs_pb2.LoadStatsRequest)
 
     async def scenario(reporter: LoadReporter, reports: Reports) -> None:
         await first.sent.get()
