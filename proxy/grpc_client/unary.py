@@ -11,10 +11,10 @@ from proxy.base.stream_info import StreamInfo
 from proxy.codec.grpc import PREFIX_BYTES, GrpcStatus, grpc_status, prefix, status_of_http
 from proxy.codec.messages import ParsedResponse
 from proxy.grpc_client.config import GrpcServiceConfig
-from proxy.router.upstream_request import PoolLookup, UpstreamRequest
+from proxy.router.own_request import OwnRequest
+from proxy.router.upstream_request import PoolLookup
 
 _HTTP_OK: Final = 200
-_TIMED_OUT: Final = 504
 
 
 class CallUser(Protocol):
@@ -27,58 +27,22 @@ class CallUser(Protocol):
         """The call ended with another status, in the words of whoever gave it; "" for none."""
 
 
-class UnaryCall:
-    """See module. It is the stream of an `UpstreamRequest`; when `over`, the user has heard or does not want to."""
+class UnaryCall(OwnRequest):
+    """See module."""
 
     def __init__(self, user: CallUser, info: StreamInfo, config: GrpcServiceConfig, timers: Timers) -> None:
+        super().__init__(info, config.timeout, timers)
         self._user = user
         self._config = config
-        self._timers = timers
-        self._timer: Any = None
         self._buffer = b""
         self._message: bytes | None = None
-        self.info = info
-        self.over = False
-        self.request: UpstreamRequest | None = None
 
-    def send(self, message: bytes, pools: PoolLookup) -> None:
-        """Start: the request is complete with `message`."""
-        request = self.request
-        assert request is not None
-        if self._config.timeout:
-            self._timer = self._timers.wake(self.info.start_time + self._config.timeout, self)
-        request.hold(prefix(len(message)) + message)
-        request.start(pools, end_stream=True)
+    def send(self, body: bytes, pools: PoolLookup) -> None:
+        """Start: the request is complete with the message `body`."""
+        super().send(prefix(len(body)) + body, pools)
 
-    def cancel(self) -> None:
-        """The user does not want to know any more."""
-        if not self.over:
-            self._finish()
-            self._give_up()
-
-    def on_wake(self, now: float) -> None:
-        """The time is over; see `Timers`."""
-        del now
-        self._timer = None
-        request = self.request
-        if self.over or request is None:
-            return
-        request.cluster.stats.upstream_rq_timeout += 1
-        request.host.stats.rq_timeout += 1
-        request.time_out()
-        request.count_own(_TIMED_OUT)
-        self._fail(status_of_http(_TIMED_OUT), "upstream request timeout")
-
-    def _finish(self) -> None:
-        self.over = True
-        if self._timer is not None:
-            self._timers.cancel(self._timer)
-            self._timer = None
-
-    def _give_up(self) -> None:
-        request, self.request = self.request, None
-        if request is not None:
-            request.abandon()
+    def _time_out(self, status: int, body: str) -> None:
+        self._fail(status_of_http(status), body)
 
     def _fail(self, status: int, message: str) -> None:
         if not self.over:
@@ -103,9 +67,6 @@ class UnaryCall:
             self._user.on_grpc_success(self._message)
 
     # -- the stream of the request (`ResponseSink`)
-
-    def on_upstream_informational(self, response: ParsedResponse) -> None:
-        """See `ResponseSink`."""
 
     def on_upstream_response(self, response: ParsedResponse, body: bytes, end_stream: bool) -> None:
         """See `ResponseSink`."""
@@ -166,9 +127,3 @@ class UnaryCall:
     def on_upstream_reset_after_response(self, details: str, flags: int) -> None:  # noqa: ARG002
         """See `ResponseSink`."""
         self._fail(GrpcStatus.INTERNAL, "")
-
-    def on_upstream_write_paused(self) -> None:
-        """See `ResponseSink`: there is nothing more to send."""
-
-    def on_upstream_write_resumed(self) -> None:
-        """See `ResponseSink`."""

@@ -7,15 +7,13 @@ response like any other; only a response that breaks off or grows too long is a 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from proxy.base.headers import HeaderMap
 from proxy.base.services import Timers
 from proxy.base.stream_info import StreamInfo
 from proxy.codec.messages import ParsedResponse
-from proxy.router.upstream_request import PoolLookup, UpstreamRequest
-
-_TIMED_OUT: Final = 504
+from proxy.router.own_request import OwnRequest
 
 
 class ExchangeUser(Protocol):
@@ -28,11 +26,8 @@ class ExchangeUser(Protocol):
         """The response began and cannot be had whole."""
 
 
-class Exchange:
-    """See module. It is the stream of an `UpstreamRequest`; when `over`, the user has heard or does not want to.
-
-    `timeout` is in seconds from the start, 0.0 for none; a body of more than `max_body_bytes` is a failure.
-    """
+class Exchange(OwnRequest):
+    """See module. `timeout` is that of `OwnRequest`; a body of more than `max_body_bytes` is a failure."""
 
     def __init__(
         self,
@@ -43,62 +38,20 @@ class Exchange:
         timers: Timers,
         clock: Callable[[], float],
     ) -> None:
+        super().__init__(info, timeout, timers)
         self._user = user
-        self._timeout = timeout
         self._max_body_bytes = max_body_bytes
-        self._timers = timers
         self._clock = clock
-        self._timer: Any = None
         self._body: list[bytes] = []
         self._size = 0
         self._status = 0
         self._headers = HeaderMap()
-        self.info = info
-        self.over = False
-        self.request: UpstreamRequest | None = None
 
-    def send(self, body: bytes, pools: PoolLookup) -> None:
-        """Start: the request is complete with `body`."""
-        request = self.request
-        assert request is not None
-        if self._timeout:
-            self._timer = self._timers.wake(self.info.start_time + self._timeout, self)
-        if body:
-            request.hold(body)
-        request.start(pools, end_stream=True)
-
-    def cancel(self) -> None:
-        """The user does not want to know any more."""
-        if not self.over:
-            self._finish()
-            self._give_up()
-
-    def on_wake(self, now: float) -> None:
-        """The time is over; see `Timers`."""
-        del now
-        self._timer = None
-        request = self.request
-        if self.over or request is None:
-            return
-        request.cluster.stats.upstream_rq_timeout += 1
-        request.host.stats.rq_timeout += 1
-        request.time_out()
-        request.count_own(_TIMED_OUT)
+    def _time_out(self, status: int, body: str) -> None:
         if self._status:
             self._fail("response timeout")
         else:
-            self.stand_in(_TIMED_OUT, "upstream request timeout")
-
-    def _finish(self) -> None:
-        self.over = True
-        if self._timer is not None:
-            self._timers.cancel(self._timer)
-            self._timer = None
-
-    def _give_up(self) -> None:
-        request, self.request = self.request, None
-        if request is not None:
-            request.abandon()
+            self.stand_in(status, body)
 
     def _fail(self, reason: str) -> None:
         if not self.over:
@@ -124,9 +77,6 @@ class Exchange:
             self._user.on_http_response(self._status, self._headers, b"".join(self._body))
 
     # -- the stream of the request (`ResponseSink`)
-
-    def on_upstream_informational(self, response: ParsedResponse) -> None:
-        """See `ResponseSink`."""
 
     def on_upstream_response(self, response: ParsedResponse, body: bytes, end_stream: bool) -> None:
         """See `ResponseSink`."""
@@ -171,9 +121,3 @@ class Exchange:
     def on_upstream_reset_after_response(self, details: str, flags: int) -> None:  # noqa: ARG002
         """See `ResponseSink`."""
         self._fail(f"the response broke off: {details}")
-
-    def on_upstream_write_paused(self) -> None:
-        """See `ResponseSink`: there is nothing more to send."""
-
-    def on_upstream_write_resumed(self) -> None:
-        """See `ResponseSink`."""

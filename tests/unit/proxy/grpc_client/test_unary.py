@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from proxy.base.address import Address
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import ResponseHead
-from proxy.base.stream_info import ConnectionInfo, DrainState, StreamInfo
+from proxy.base.stream_info import StreamInfo
 from proxy.codec.grpc import GrpcStatus, prefix
 from proxy.codec.messages import ParsedResponse
 from proxy.grpc_client.config import GrpcServiceConfig
 from proxy.grpc_client.unary import UnaryCall
 from tests.support.fake_clock import FakeClock
+from tests.support.own_request import Request, connection
 
 MESSAGE = prefix(3) + b"yes"
 OK = (("grpc-status", "0"),)
@@ -32,42 +31,13 @@ class User:
         self.outcomes.append((status, message))
 
 
-class Request:
-    """What a call sees of its `UpstreamRequest`."""
-
-    def __init__(self) -> None:
-        self.sent = b""
-        self.abandoned = 0
-        self.timed_out = 0
-        self.counted: list[int] = []
-        self.cluster = SimpleNamespace(stats=SimpleNamespace(upstream_rq_timeout=0))
-        self.host = SimpleNamespace(stats=SimpleNamespace(rq_timeout=0))
-
-    def hold(self, data: bytes) -> None:
-        self.sent += data
-
-    def start(self, pools: Any, *, end_stream: bool) -> None:
-        assert end_stream
-
-    def abandon(self) -> None:
-        self.abandoned += 1
-
-    def count_own(self, status: int) -> None:
-        self.counted.append(status)
-
-    def time_out(self) -> None:
-        self.timed_out += 1
-
-
 class Bench:
     def __init__(self, timeout: float = 1.0, most: int | None = None) -> None:
         self.clock = FakeClock()
         self.user = User()
         self.request = Request()
-        address = Address("127.0.0.1", 1)
-        connection = ConnectionInfo(1, address, address, 0.0, DrainState())
         config = GrpcServiceConfig("c", "c", timeout, max_message_bytes=most)
-        self.call = UnaryCall(self.user, StreamInfo(connection, self.clock()), config, self.clock)
+        self.call = UnaryCall(self.user, StreamInfo(connection(), self.clock()), config, self.clock)
         self.call.request = self.request  # type: ignore[assignment]
         self.call.send(b"hello", lambda *_: None)
 

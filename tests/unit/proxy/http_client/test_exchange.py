@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from proxy.base.address import Address
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead, ResponseHead
-from proxy.base.stream_info import ConnectionInfo, DrainState, StreamInfo
+from proxy.base.stream_info import StreamInfo
 from proxy.codec.messages import ParsedResponse
 from proxy.http_client.client import HttpClient
 from proxy.http_client.exchange import Exchange
 from tests.support.cluster_messages import compiled
 from tests.support.fake_clock import FakeClock
 from tests.support.listeners import services
+from tests.support.own_request import Request, connection
 from tests.support.upstream_pool import Cluster, Runtime
 
 
@@ -30,37 +30,6 @@ class User:
 
     def on_http_failure(self, reason: str) -> None:
         self.outcomes.append(reason)
-
-
-class Request:
-    """What an exchange sees of its `UpstreamRequest`."""
-
-    def __init__(self) -> None:
-        self.sent = b""
-        self.abandoned = 0
-        self.counted: list[int] = []
-        self.cluster = SimpleNamespace(stats=SimpleNamespace(upstream_rq_timeout=0))
-        self.host = SimpleNamespace(stats=SimpleNamespace(rq_timeout=0))
-
-    def hold(self, data: bytes) -> None:
-        self.sent += data
-
-    def start(self, pools: Any, *, end_stream: bool) -> None:
-        assert end_stream
-
-    def abandon(self) -> None:
-        self.abandoned += 1
-
-    def count_own(self, status: int) -> None:
-        self.counted.append(status)
-
-    def time_out(self) -> None:
-        """Nobody looks."""
-
-
-def connection() -> ConnectionInfo:
-    address = Address("127.0.0.1", 1)
-    return ConnectionInfo(1, address, address, 0.0, DrainState())
 
 
 class Bench:
