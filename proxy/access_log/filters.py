@@ -11,6 +11,7 @@ from envoy.config.accesslog.v3.accesslog_pb2 import ComparisonFilter, GrpcStatus
 from envoy.data.accesslog.v3.accesslog_pb2 import AccessLogType
 
 from proxy.base import response_flags
+from proxy.base.digits import request_number
 from proxy.base.headers import HeaderMap
 from proxy.base.matchers import compile_header_matcher, fraction_denominator
 from proxy.base.messages import RequestHead
@@ -88,23 +89,13 @@ def _runtime(message: Any, _path: str, context: CompileContext) -> LogFilter:
     independent = message.use_independent_randomness
 
     def enabled(info: StreamInfo) -> bool:
-        number = None if independent else _number_of(info.request_id)
+        number = None if independent else request_number(info.request_id)
         if number is None:
             number = random.getrandbits(64)
         drawn: int = number
         return runtime.feature_enabled(key, numerator, denominator, lambda: drawn)
 
     return enabled
-
-
-def _number_of(request_id: str | None) -> int | None:
-    """The number that every proxy on the way derives from a request id, so that all log the same requests."""
-    if request_id is None or len(request_id) < 8:
-        return None
-    try:
-        return int(request_id[:8], 16)
-    except ValueError:
-        return None
 
 
 def _all_of(message: Any, path: str, context: CompileContext) -> LogFilter:

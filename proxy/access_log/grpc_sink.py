@@ -13,10 +13,9 @@ from typing import Any, ClassVar, Final
 from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage
 
 from proxy.access_log.grpc_config import GrpcLogConfig
-from proxy.base.address import Address
 from proxy.base.services import WorkerServices
 from proxy.base.stats import StatGroup
-from proxy.base.stream_info import ConnectionInfo, DrainState
+from proxy.base.stream_info import own_connection
 from proxy.grpc_client.client import GrpcClient
 from proxy.grpc_client.streaming import StreamingCall
 
@@ -58,8 +57,7 @@ class GrpcSink:
         self._node = services.node
         self._client = GrpcClient(config.service, services)
         self._stats = services.stats.shared(GrpcLogStats, "access_logs.grpc_access_log.")
-        nowhere = Address(services.local_address, 0)
-        self._connection = ConnectionInfo(0, nowhere, nowhere, 0.0, DrainState())
+        self._connection = own_connection(services.local_address)
         self._call: StreamingCall | None = None
         self._entries: list[bytes] = []
         self._size = 0

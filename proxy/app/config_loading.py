@@ -339,10 +339,7 @@ def _check_rest(bootstrap: Any, context: CompileContext) -> None:
     if bootstrap.tracing.HasField("http"):
         from proxy.tracing.config import compile_provider  # few bootstraps name one
 
-        # Its cluster may be missing, as in Envoy, where nobody uses it.
-        known, context.known_clusters = context.known_clusters, None
         compile_provider(bootstrap.tracing.http, "tracing.http", context)
-        context.known_clusters = known
     event_log_path = bootstrap.cluster_manager.outlier_detection.event_log_path
     if event_log_path:
         from proxy.access_log.descriptors import check_path  # few bootstraps name one

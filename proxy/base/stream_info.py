@@ -147,6 +147,12 @@ class ConnectionInfo:
             callback()
 
 
+def own_connection(ip: str) -> ConnectionInfo:
+    """Stands for the client of requests that the proxy makes itself, at its own address."""
+    nowhere = Address(ip, 0)
+    return ConnectionInfo(0, nowhere, nowhere, 0.0, DrainState())
+
+
 class WantedHost(NamedTuple):
     """The host that a request is to go to, by its address as text; `strict`: to no other."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import unquote_to_bytes
 
+from proxy.base.digits import is_hex
 from proxy.base.headers import HeaderMap
 from proxy.base.stream_info import StreamInfo
 from proxy.codec.grpc import grpc_status, is_grpc, status_of_http
@@ -15,7 +16,6 @@ from proxy.formatter.spec import Argument, Facts, Getter, Operator, OperatorSpec
 
 #: Bytes that `QUERY_PARAMS(DECODED)` leaves encoded. Seen in Envoy 1.40.
 _KEPT_ENCODED = frozenset(chr(code) for code in range(256) if code <= 0x20 or code >= 0x7F) | set('"<>\\^{|}')
-_HEX = frozenset("0123456789abcdefABCDEF")
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -117,7 +117,7 @@ def _decoded_query(info: StreamInfo) -> str | None:
     pieces = [head]
     for index, piece in enumerate(rest):
         digits = piece[:2]
-        if len(digits) == 2 and _HEX.issuperset(digits):
+        if len(digits) == 2 and is_hex(digits):
             character = chr(int(digits, 16))
             pieces.append("%" + piece if character in _KEPT_ENCODED else character + piece[2:])
         else:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from proxy.base.digits import hex_number, is_hex
 from proxy.base.headers import HeaderMap
-from proxy.tracing.context import BadContextError, TraceContext, is_hex
+from proxy.tracing.context import BadContextError, TraceContext
 
 _ID_DIGITS: Final = 16
 _TRACE_DIGITS: Final = 32
@@ -80,11 +81,10 @@ def _trace_id(text: str) -> str:
 
 
 def _span_id(text: str) -> str:
-    digits = text[2:] if text[:2] in {"0x", "0X"} else text
-    significant = digits.lstrip("0")
-    if not is_hex(digits) or len(significant) > _ID_DIGITS:
+    number = hex_number(text)
+    if number is None:
         raise BadContextError(text)
-    return significant.lower().rjust(_ID_DIGITS, "0")
+    return f"{number:016x}"
 
 
 def _parent_id(text: str) -> str:

@@ -21,10 +21,11 @@ _PERCENT: Final = 100
 
 
 class ProviderConfig(Struct, frozen=True):
-    """`key` tells providers apart; `create` makes the one of a worker."""
+    """`key` tells providers apart, `create` makes that of a worker. `cluster` has to be known, if it is not ""."""
 
     key: bytes
     create: Callable[[WorkerServices], Provider]
+    cluster: str = ""
 
 
 class Operations(Struct, frozen=True):
@@ -78,9 +79,7 @@ def compile_tracing(message: Any, path: str, context: CompileContext) -> Tracing
         tracing.verbose,
         tracing.max_path_tag_length.value if tracing.HasField("max_path_tag_length") else _MAX_PATH_LENGTH,
         compile_custom_tags(tracing.custom_tags, f"{at}.custom_tags", context),
-        compile_provider(tracing.provider, f"{at}.provider", context)
-        if tracing.HasField("provider")
-        else None,
+        _own_provider(tracing, at, context),
         tracing.spawn_upstream_span.value,
         _operations(tracing, at, context),
         _switch(extension, "pack_trace_reason"),
@@ -128,8 +127,22 @@ def _operations(message: Any, path: str, context: CompileContext) -> Operations:
     return Operations(compiled("operation"), compiled("upstream_operation"))
 
 
+def _own_provider(tracing: Any, path: str, context: CompileContext) -> ProviderConfig | None:
+    if not tracing.HasField("provider"):
+        return None
+    provider = compile_provider(tracing.provider, f"{path}.provider", context)
+    known = context.known_clusters
+    if provider is not None and provider.cluster and known is not None and provider.cluster not in known:
+        where = f"{path}.provider.typed_config"
+        context.problem(where, f"unknown cluster {provider.cluster!r}: spans could not be sent")
+    return provider
+
+
 def compile_provider(message: Any, path: str, context: CompileContext) -> ProviderConfig | None:
-    """Compile an `envoy.config.trace.v3.Tracing.Http` at `path`; one that is refused is None."""
+    """Compile an `envoy.config.trace.v3.Tracing.Http` at `path`; one that is refused is None.
+
+    Its cluster may be missing, as in Envoy where no connection manager has use for it.
+    """
     at = f"{path}.typed_config"
     config = unpack_extension(message, path, context)
     if config is None:
@@ -139,7 +152,7 @@ def compile_provider(message: Any, path: str, context: CompileContext) -> Provid
         from proxy.tracing.zipkin import ZipkinProvider, compile_zipkin  # few configs trace
 
         zipkin = compile_zipkin(config, at, context)
-        return ProviderConfig(key, lambda services: ZipkinProvider(zipkin, services))
+        return ProviderConfig(key, lambda services: ZipkinProvider(zipkin, services), zipkin.target.cluster)
     from proxy.tracing.opentelemetry import OpenTelemetryProvider, compile_opentelemetry
 
     opentelemetry = compile_opentelemetry(config, at, context)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from msgspec import Struct
-
-_HEX: Final = frozenset("0123456789abcdefABCDEF")
 
 
 class BadContextError(ValueError):
@@ -26,11 +23,6 @@ class TraceContext(Struct):
     sampled: bool = False
     state: str = ""
     single_field: bool = False
-
-
-def is_hex(text: str) -> bool:
-    """Whether `text` is hexadecimal digits, at least one."""
-    return bool(text) and _HEX.issuperset(text)
 
 
 def new_id(draw: Callable[[], int]) -> str:

@@ -12,13 +12,12 @@ from typing import Final
 
 from msgspec import Struct
 
+from proxy.base.digits import request_number
 from proxy.base.headers import HeaderMap
 from proxy.base.runtime import Runtime
 
 _UUID_LENGTH: Final = 36
 _REASON_PLACE: Final = 14
-_NUMBER_DIGITS: Final = 8
-_HEX: Final = frozenset("0123456789abcdefABCDEF")
 
 
 class Reason(Enum):
@@ -71,10 +70,9 @@ def decide(
 
     The other fractions go by the number that the id begins with, so that all hops choose the same requests.
     """
-    start = (request_id or "")[:_NUMBER_DIGITS]
-    if request_id is None or len(start) != _NUMBER_DIGITS or not _HEX.issuperset(start):
+    number = request_number(request_id)
+    if request_id is None or number is None:
         return Reason.not_traceable
-    number = int(start, 16)
     reason = reason_in(request_id)
     if reason is Reason.not_traceable:
         if "x-client-trace-id" in headers and runtime.feature_enabled(

@@ -11,12 +11,11 @@ from typing import Any, ClassVar, Final
 
 from msgspec import Struct
 
-from proxy.base.address import Address
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead
 from proxy.base.services import WorkerServices
 from proxy.base.stats import StatGroup
-from proxy.base.stream_info import ConnectionInfo, DrainState
+from proxy.base.stream_info import own_connection
 from proxy.config.any_unpack import unpack_extension
 from proxy.config.context import CompileContext
 from proxy.formatter.wire import encode_wire
@@ -123,8 +122,7 @@ class OpenTelemetryProvider:
             "tracing.opentelemetry.min_flush_spans",
             _BATCH,
         )
-        nowhere = Address(services.local_address, 0)
-        self._connection = ConnectionInfo(0, nowhere, nowhere, 0.0, DrainState())
+        self._connection = own_connection(services.local_address)
         self._export = self._exporter(services)
 
     def _exporter(self, services: WorkerServices) -> Callable[[bytes], None]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from proxy.base.digits import is_hex
 from proxy.base.headers import HeaderMap
-from proxy.tracing.context import BadContextError, TraceContext, is_hex
+from proxy.tracing.context import BadContextError, TraceContext
 
 TRACEPARENT: Final = "traceparent"
 _LENGTH: Final = 55

@@ -12,12 +12,11 @@ from typing import Any, ClassVar, Final
 from envoy.config.trace.v3.zipkin_pb2 import ZipkinConfig
 from msgspec import Struct
 
-from proxy.base.address import Address
 from proxy.base.headers import HeaderMap
 from proxy.base.messages import RequestHead
 from proxy.base.services import WorkerServices
 from proxy.base.stats import StatGroup
-from proxy.base.stream_info import ConnectionInfo, DrainState
+from proxy.base.stream_info import own_connection
 from proxy.config.context import CompileContext
 from proxy.http_client.client import HttpClient
 from proxy.tracing import b3, w3c
@@ -28,7 +27,7 @@ from proxy.tracing.span import Span
 
 _ACCEPTED: Final = 202
 _BATCH: Final = 5
-_TIMEOUT: Final = 5.0
+_TIMEOUT_MILLISECONDS: Final = 5000
 
 
 class ZipkinSettings(Struct, frozen=True):
@@ -75,8 +74,6 @@ def compile_zipkin(message: Any, path: str, context: CompileContext) -> ZipkinSe
                 context.problem(f"{path}.{field}", "is required where there is no collector_service")
         cluster = message.collector_cluster
         target = HttpTarget(cluster, message.collector_hostname or cluster, message.collector_endpoint)
-    if target.cluster and context.known_clusters is not None and target.cluster not in context.known_clusters:
-        context.problem(path, f"unknown cluster {target.cluster!r}: spans could not be sent")
     return ZipkinSettings(
         target,
         message.trace_id_128bit,
@@ -103,10 +100,9 @@ class ZipkinProvider:
             "tracing.zipkin.min_flush_spans",
             _BATCH,
         )
-        timeout = services.runtime.integer("tracing.zipkin.request_timeout", int(_TIMEOUT * 1000)) / 1000
+        timeout = services.runtime.integer("tracing.zipkin.request_timeout", _TIMEOUT_MILLISECONDS) / 1000
         self._client = HttpClient(settings.target.cluster, timeout, services)
-        nowhere = Address(services.local_address, 0)
-        self._connection = ConnectionInfo(0, nowhere, nowhere, 0.0, DrainState())
+        self._connection = own_connection(services.local_address)
 
     def start(self, name: str, head: RequestHead, at: float, *, client: bool, traced: bool) -> Span | None:
         """See `Provider`."""
