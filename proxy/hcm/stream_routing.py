@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, Final
 
 from proxy.base.headers import HeaderMap
@@ -18,9 +17,10 @@ from proxy.router.cluster_action import ClusterAction
 from proxy.router.cluster_choice import ClusterChoice
 from proxy.router.direct_response import DirectResponseAction
 from proxy.router.drop_overload import drop_reply
-from proxy.router.mirror import filtered_kinds, logged_kinds, start_mirrors, tracked_kinds
+from proxy.router.mirror import start_mirrors
 from proxy.router.per_filter_config import FilterOverrides
 from proxy.router.redirect import RedirectAction
+from proxy.router.request_kinds import hedging, kind_with
 from proxy.router.response_stats import INTERNAL_CHARGES, NO_CHARGES, Charges, charges_for
 from proxy.router.retry_policy import RetryPolicy
 from proxy.router.retrying_request import RetryingRequest
@@ -34,14 +34,6 @@ from proxy.router.upstream_request import UpstreamRequest
 from proxy.upstream.cluster import Cluster
 
 _NO_OVERRIDES: Final[FilterOverrides] = {}
-
-
-@cache
-def hedging() -> Any:
-    """The module of requests that are hedged; few routes do."""
-    from proxy.router import hedged_request
-
-    return hedged_request
 
 
 class RoutingPart(StreamState):
@@ -319,16 +311,13 @@ class RoutingPart(StreamState):
                 kind = hedging().HedgedAttempt
         if self.plan.upgrade:
             kind = TunnelRequest
-        if config.follows_requests:
-            kind = tracked_kinds().tracked(kind)
-        if manager.upstream_log is not None:
-            kind = logged_kinds().logged(kind, manager.upstream_log)
         filters = config.http_filters
         if filters is None:
             filters = manager.upstream_filters
         mutations = mutations_for(filters, self.filter_overrides()) if filters else None
-        if mutations:
-            kind = filtered_kinds().filtered(kind)
+        log = manager.upstream_log
+        if config.follows_requests or log is not None or mutations:
+            kind = kind_with(kind, tracked=config.follows_requests, log=log, filtered=bool(mutations))
         upstream = kind(
             sink,
             cluster,

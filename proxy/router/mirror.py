@@ -9,7 +9,6 @@ Source: `RouteAction.RequestMirrorPolicy`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any, Final
 
 from proxy.base.headers import HeaderMap
@@ -18,6 +17,7 @@ from proxy.base.services import Timers
 from proxy.base.stream_info import StreamInfo
 from proxy.codec.messages import ParsedResponse
 from proxy.router.mirror_policy import MirrorPolicy
+from proxy.router.request_kinds import kind_with
 from proxy.router.response_stats import INTERNAL_CHARGES
 from proxy.router.upstream_filters import mutations_for
 from proxy.router.upstream_head import SingleHead
@@ -127,30 +127,6 @@ class Mirror(UpstreamRequest):
         self._stop_clock()
 
 
-@cache
-def tracked_kinds() -> Any:
-    """The module of requests that are recorded; few clusters ask for that."""
-    from proxy.router import tracked_request
-
-    return tracked_request
-
-
-@cache
-def filtered_kinds() -> Any:
-    """The module of requests that pass upstream filters; few clusters have any."""
-    from proxy.router import filtered_request
-
-    return filtered_request
-
-
-@cache
-def logged_kinds() -> Any:
-    """The module of requests that are logged try by try; few routers ask for that."""
-    from proxy.router import logged_request
-
-    return logged_request
-
-
 def start_mirrors(
     manager: Any, policies: Sequence[MirrorPolicy], plan: UpstreamPlan, info: StreamInfo, end_stream: bool
 ) -> list[Mirror]:
@@ -196,18 +172,17 @@ def _start(
         _mark_as_own(head.headers, manager.services.local_address)
         for ops in policy.request_ops:
             ops.apply(head, info)
-        kind = Mirror
-        if cluster.config.follows_requests:
-            kind = tracked_kinds().tracked(Mirror)
-        if manager.upstream_log is not None:
-            kind = logged_kinds().logged(kind, manager.upstream_log)
-        mutations = ()
+        mutations: tuple[Any, ...] = ()
         if cluster.config.http_filters:
             # Config of routes is for the main request.
             mutations = mutations_for(cluster.config.http_filters, {})
-        if mutations:
-            kind = filtered_kinds().filtered(kind)
-        request: Any = kind(
+        kind = kind_with(
+            Mirror,
+            tracked=cluster.config.follows_requests,
+            log=manager.upstream_log,
+            filtered=bool(mutations),
+        )
+        request = kind(
             sink,
             cluster,
             host,
