@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from tests.support.certs import Authority, Issued
-from tests.support.configs import Json, typed
+from tests.support.certs import Authority
+from tests.support.configs import Json
 from tests.support.differential import Pair, Side
 from tests.support.http2_client import Http2Client
 from tests.support.managers import get, managers, same_everywhere
 from tests.support.origin import HELLO
+from tests.support.tls_managers import asking_transport
 
-TLS = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
 MODES = ("SANITIZE", "FORWARD_ONLY", "APPEND_FORWARD", "SANITIZE_SET", "ALWAYS_FORWARD_ONLY")
 DETAILS: dict[str, Json] = {
     "nothing": {},
@@ -42,24 +42,12 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("certs"))
 
 
-def transport(authority: Authority, issued: Issued) -> Json:
-    certificate = {
-        "certificate_chain": {"filename": str(issued.certificate)},
-        "private_key": {"filename": str(issued.key)},
-    }
-    common = {
-        "tls_certificates": [certificate],
-        "validation_context": {"trusted_ca": {"filename": str(authority.certificate)}},
-    }
-    return {"transport_socket": {"name": "tls", "typed_config": typed(TLS, common_tls_context=common)}}
-
-
 @pytest.fixture(scope="module")
 def pair(authority: Authority) -> Iterator[Pair]:
     config = managers(MANAGERS)
     named = authority.issue("server.test", "spiffe://local/server", "spiffe://local/other")
     for listener in config["static_resources"]["listeners"]:
-        listener["filter_chains"][0].update(transport(authority, named))
+        listener["filter_chains"][0].update(asking_transport(authority, named))
     with Pair(config, listeners=list(MANAGERS)) as started:
         yield started
 

@@ -2,81 +2,33 @@
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
 
-from tests.support.certs import Authority, Issued
-from tests.support.configs import (
-    ROUTER,
-    Json,
-    bootstrap,
-    cluster,
-    connection_manager,
-    file_log,
-    listener,
-    route,
-    typed,
-    virtual_host,
-)
+from tests.support.configs import Json, route
 from tests.support.differential import Pair, same_verdict
-from tests.support.managers import LOG, Case, get, managers, managers_fixture, post, same_everywhere
+from tests.support.managers import Case, get, managers_fixture, post, same_everywhere
 from tests.support.origin import HELLO
-
-RBAC: Final = "envoy.extensions.filters.http.rbac.v3.RBAC"
-NAME: Final = "envoy.filters.http.rbac"
-TLS: Final = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
-TEMPLATE: Final = "envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig"
-ROUTER_FILTER: Final = {"name": "router", "typed_config": typed(ROUTER)}
-LOGGED: Final = (
-    f"{LOG} %RESPONSE_CODE_DETAILS(ALLOW_WHITESPACES)% "
-    "%DYNAMIC_METADATA(envoy.filters.http.rbac)% %DYNAMIC_METADATA(envoy.common)% "
-    "%DYNAMIC_METADATA(envoy.filters.network.rbac)% %FILTER_STATE(mine:PLAIN)%"
+from tests.support.rbac import (
+    LOGGED,
+    NAME,
+    allowing,
+    anyone,
+    cases,
+    count,
+    either,
+    header,
+    manager,
+    mtls,
+    of_route,
+    path,
+    policy,
+    rbac,
+    rules,
+    template,
+    validated,
 )
-
-
-def rbac(**fields: Any) -> Json:
-    return {"name": NAME, "typed_config": typed(RBAC, **fields)}
-
-
-def manager(*filters: Json, **fields: Any) -> Json:
-    return {"http_filters": [*filters, ROUTER_FILTER], **fields}
-
-
-def policy(permission: Json | None = None, principal: Json | None = None) -> Json:
-    """In the form in which Istio writes them."""
-    permission, principal = permission or {"any": True}, principal or {"any": True}
-    return {
-        "permissions": [{"and_rules": {"rules": [permission]}}],
-        "principals": [{"and_ids": {"ids": [principal]}}],
-    }
-
-
-def rules(action: str = "ALLOW", **policies: Json) -> Json:
-    return {"action": action, "policies": policies}
-
-
-def anyone(*permissions: Json) -> Json:
-    return {"permissions": list(permissions), "principals": [{"any": True}]}
-
-
-def either(*permissions: Json) -> Json:
-    return {"or_rules": {"rules": list(permissions)}}
-
-
-def path(**pattern: Any) -> Json:
-    return {"url_path": {"path": pattern}}
-
-
-def header(name: str, **match: Any) -> Json:
-    return {"header": {"name": name, **match}}
-
-
-def template(text: str) -> Json:
-    config = typed(TEMPLATE, path_template=text)
-    return {"uri_template": {"name": "uri-template", "typed_config": config}}
 
 
 def cidr(prefix: str, length: int) -> Json:
@@ -84,7 +36,6 @@ def cidr(prefix: str, length: int) -> Json:
 
 
 ADMIN: Final = {"policies": {"admin only": anyone(path(prefix="/admin"))}, "action": "DENY"}
-EVERYONE: Final = rules(everyone=policy())
 PLACES: Final = either(
     path(exact="/exact"),
     path(prefix="/prefix/"),
@@ -96,10 +47,6 @@ PLACES: Final = either(
     template("/**/tail"),
     header(":path", string_match={"suffix": "?whole"}),
 )
-
-
-def allowing(*permissions: Json, **fields: Any) -> Json:
-    return manager(rbac(rules={"policies": {"p": anyone(*permissions)}}, **fields))
 
 
 HEADERS: Final[dict[str, Json]] = {
@@ -130,13 +77,6 @@ HEADER_MANAGERS: Final = {
         for name, match in HEADERS.items()
     },
 }
-PER_ROUTE: Final = "envoy.extensions.filters.http.rbac.v3.RBACPerRoute"
-
-
-def of_route(**fields: Any) -> Json:
-    return {"typed_per_filter_config": {NAME: typed(PER_ROUTE, **fields)}}
-
-
 ROUTES: Final = [
     {**route(prefix="/open"), **of_route()},
     {**route(prefix="/closed"), **of_route(rbac={"rules": {}})},
@@ -337,14 +277,6 @@ MANAGERS: Final[dict[str, Json]] = {
 pair = managers_fixture({**MANAGERS, **HEADER_MANAGERS}, routes=ROUTES, log=LOGGED)
 
 
-def count(name: str) -> str:
-    return f"http.{name}.rbac."
-
-
-def cases(name: str, *targets: str) -> list[Case]:
-    return [(name, get(target), HELLO) for target in targets]
-
-
 @pytest.mark.parametrize(
     ("name", "targets"),
     [
@@ -483,250 +415,6 @@ def test_a_grpc_client_is_told_in_its_own_way(pair: Pair) -> None:
     )
 
 
-# -- principals of certificates
-
-ISTIO: Final = {
-    "exact": {"exact": "spiffe://cluster.local/ns/foo/sa/good"},
-    "prefix": {"prefix": "spiffe://cluster.local/"},
-    "suffix": {"suffix": "/sa/good"},
-    "namespace": {"safe_regex": {"regex": ".*/ns/foo/.*"}},
-    "dns": {"exact": "client.test"},
-    "subject": {"exact": "CN=spiffe://cluster.local/ns/foo/sa/good"},
-    "second": {"exact": "spiffe://second/one"},
-    "empty": {"exact": ""},
-    "any_name": {"safe_regex": {"regex": ".*"}},
-    "some_name": {"safe_regex": {"regex": ".+"}},
-}
-
-
-def custom(**fields: Any) -> Json:
-    config = typed("envoy.extensions.rbac.principals.mtls_authenticated.v3.Config", **fields)
-    return {"custom": {"name": "envoy.rbac.principals.mtls_authenticated", "typed_config": config}}
-
-
-MTLS: Final = {
-    **{
-        name: manager(rbac(rules=rules(p=policy(None, {"authenticated": {"principal_name": match}}))))
-        for name, match in ISTIO.items()
-    },
-    **{
-        f"not_{name}": manager(
-            rbac(rules=rules(p=policy(None, {"not_id": {"authenticated": {"principal_name": match}}})))
-        )
-        for name, match in ISTIO.items()
-    },
-    "authenticated": manager(rbac(rules=rules(p=policy(None, {"authenticated": {}})))),
-    "validated": manager(rbac(rules=rules(p=policy(None, custom(any_validated_client_certificate=True))))),
-    "validated_uri": manager(
-        rbac(
-            rules=rules(
-                p=policy(
-                    None,
-                    custom(
-                        san_matcher={
-                            "san_type": "URI",
-                            "matcher": {"prefix": "spiffe://cluster.local/ns/foo/"},
-                        }
-                    ),
-                )
-            )
-        )
-    ),
-    "validated_dns": manager(
-        rbac(
-            rules=rules(
-                p=policy(None, custom(san_matcher={"san_type": "DNS", "matcher": {"exact": "client.test"}}))
-            )
-        )
-    ),
-    "either": manager(
-        rbac(
-            rules=rules(
-                p=policy(
-                    None,
-                    {
-                        "or_ids": {
-                            "ids": [
-                                {"authenticated": {"principal_name": ISTIO["exact"]}},
-                                {"authenticated": {"principal_name": ISTIO["dns"]}},
-                                header("x-a", present_match=True),
-                            ]
-                        }
-                    },
-                )
-            )
-        )
-    ),
-    "sni": allowing({"requested_server_name": {"suffix": ".test"}}),
-}
-CLIENTS: Final[dict[str, tuple[str, ...]]] = {
-    "good": ("spiffe://cluster.local/ns/foo/sa/good", "client.test", "spiffe://second/one"),
-    "other": ("spiffe://cluster.local/ns/bar/sa/good",),
-    "dns": ("client.test",),
-    "address": ("127.0.0.1",),
-    "none": (),
-}
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("certs"))
-
-
-def transport(authority: Authority, issued: Issued) -> Json:
-    certificate = {
-        "certificate_chain": {"filename": str(issued.certificate)},
-        "private_key": {"filename": str(issued.key)},
-    }
-    common = {
-        "tls_certificates": [certificate],
-        "validation_context": {"trusted_ca": {"filename": str(authority.certificate)}},
-    }
-    return {"transport_socket": {"name": "tls", "typed_config": typed(TLS, common_tls_context=common)}}
-
-
-@pytest.fixture(scope="module")
-def encrypted(authority: Authority) -> Iterator[Pair]:
-    inspector = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
-    config = managers(MTLS, log=LOGGED)
-    issued = authority.issue("server.test")
-    for one in config["static_resources"]["listeners"]:
-        one["filter_chains"][0].update(transport(authority, issued))
-        if one["name"] == "sni":
-            one["listener_filters"] = [{"name": "tls_inspector", "typed_config": typed(inspector)}]
-    with Pair(config, listeners=list(MTLS)) as started:
-        yield started
-
-
-@pytest.mark.parametrize("client", CLIENTS)
-def test_whom_a_certificate_names(encrypted: Pair, authority: Authority, client: str) -> None:
-    names = CLIENTS[client]
-    context: ssl.SSLContext = authority.client_context(*((authority.issue(*names),) if names else ()))
-    sent: list[Case] = [(name, get("/"), HELLO) for name in MTLS]
-    with encrypted.same_stats(*map(count, MTLS)):
-        same_everywhere(encrypted, sent, tls=context, server_name="server.test")
-
-
-# -- beside other filters
-
-STATE: Final = "envoy.extensions.filters.network.set_filter_state.v3.Config"
-NETWORK_RBAC: Final = "envoy.extensions.filters.network.rbac.v3.RBAC"
-
-
-def behind(name: str, before: Json, *filters: Json, routes: list[Json] | None = None, **table: Any) -> Json:
-    config = {"name": "local", "virtual_hosts": [virtual_host(routes or [route()])], **table}
-    http = connection_manager(
-        config, stat_prefix=name, access_log=[file_log(LOGGED)], http_filters=[*filters, ROUTER_FILTER]
-    )
-    return listener([before, http], name)
-
-
-def network(type_name: str, **fields: Any) -> Json:
-    return {"name": "before", "typed_config": typed(type_name, **fields)}
-
-
-SHADOWED: Final = network(
-    NETWORK_RBAC,
-    stat_prefix="n",
-    shadow_rules={
-        "policies": {"of connections": {"permissions": [{"any": True}], "principals": [{"any": True}]}}
-    },
-)
-STATED: Final = network(
-    STATE,
-    on_new_connection=[
-        {
-            "object_key": "mine",
-            "factory_key": "envoy.string",
-            "format_string": {
-                "text_format_source": {"inline_string": "<%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%>"}
-            },
-        }
-    ],
-)
-OF_CONNECTION: Final = {
-    "metadata": {
-        "filter": "envoy.filters.network.rbac",
-        "path": [{"key": "shadow_effective_policy_id"}],
-        "value": {"string_match": {"exact": "of connections"}},
-    }
-}
-PARAMETERS: Final = rules(
-    "DENY",
-    p=anyone(
-        path(exact="/admin/do"), template("/template/*/x"), header(":path", string_match={"exact": "/raw;a"})
-    ),
-)
-
-
-def of_state(value: str) -> Json:
-    return rules(p=policy(None, {"filter_state": {"key": "mine", "string_match": {"exact": value}}}))
-
-
-GRPC_STATS: Final = "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig"
-BESIDE: Final = {
-    "told_nothing": behind("told_nothing", SHADOWED),
-    "both_states": behind(
-        "both_states", STATED, {"name": "stats", "typed_config": typed(GRPC_STATS, emit_filter_state=True)}
-    ),
-    "metadata": behind("metadata", SHADOWED, rbac(rules=rules(p=policy(OF_CONNECTION)))),
-    "metadata_told": behind(
-        "metadata_told",
-        SHADOWED,
-        rbac(rules=rules("LOG", p=policy()), shadow_rules=rules(s=policy())),
-        rbac(rules=rules(p=policy(OF_CONNECTION))),
-    ),
-    "state": behind("state", STATED, rbac(rules=of_state("<127.0.0.1>"))),
-    "other_state": behind("other_state", STATED, rbac(rules=of_state("no"))),
-    "parameters": behind(
-        "parameters", SHADOWED, rbac(rules=PARAMETERS), ignore_path_parameters_in_path_matching=True
-    ),
-    "kept_parameters": behind("kept_parameters", SHADOWED, rbac(rules=PARAMETERS)),
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def beside() -> Iterator[Pair]:
-    with Pair(bootstrap(list(BESIDE.values()), [cluster()]), listeners=list(BESIDE)) as started:
-        yield started
-
-
-@pytest.mark.parametrize("name", ["told_nothing", "metadata", "metadata_told", "state", "other_state"])
-def test_what_network_filters_said_counts(beside: Pair, name: str) -> None:
-    with beside.same_stats(count(name)):
-        same_everywhere(beside, cases(name, "/"))
-
-
-def test_objects_of_the_connection_are_seen_beside_those_of_the_request(beside: Pair) -> None:
-    message = post("/", b"\0\0\0\0\0", "content-type: application/grpc", "te: trailers")
-    same_everywhere(beside, [("both_states", message, HELLO)])
-
-
-@pytest.mark.parametrize("name", ["parameters", "kept_parameters"])
-def test_parameters_of_paths_are_ignored_where_routes_ignore_them(beside: Pair, name: str) -> None:
-    targets = (
-        *(
-            "/admin/do",
-            "/admin;x=y/do",
-            "/admin/do;x",
-            "/admin/do;x?y=z/w",
-            "/admin/do?;",
-            "/;/admin/do",
-            "/admin;/do;;",
-        ),
-        *("/template/a/x", "/template/a;b/x", "/template/;b/x", "/template/a/x;y?z", "/raw;a", "/raw;a?b"),
-    )
-    with beside.same_stats(count(name)):
-        same_everywhere(beside, cases(name, *targets))
-
-
-def validated(one: Json) -> Json:
-    http = connection_manager({"virtual_hosts": [virtual_host([route()])]}, http_filters=[one, ROUTER_FILTER])
-    config = bootstrap([listener([http])], [cluster()])
-    config["static_resources"]["listeners"][0]["address"]["socket_address"]["port_value"] = 1
-    return config
-
-
 @pytest.mark.parametrize(
     ("policies", "accepted"),
     [
@@ -747,9 +435,9 @@ def validated(one: Json) -> Json:
         ({"": anyone({"any": True})}, True),
         ({"p": policy(None, {"filter_state": {"key": "", "string_match": {"exact": "a"}}})}, False),
         ({"p": policy(None, {"filter_state": {"key": "a"}})}, False),
-        ({"p": policy(None, custom())}, False),
+        ({"p": policy(None, mtls())}, False),
         ({"p": policy(None, {"custom": {"name": "x"}})}, False),
-        ({"p": policy(None, {"or_ids": {"ids": [custom(any_validated_client_certificate=True)]}})}, True),
+        ({"p": policy(None, {"or_ids": {"ids": [mtls(any_validated_client_certificate=True)]}})}, True),
     ],
 )  # fmt: skip
 def test_both_refuse_the_same(policies: Json, accepted: bool) -> None:

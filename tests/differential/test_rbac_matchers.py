@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import socket
-import ssl
 from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
 
-from tests.differential.test_rbac import (
-    CLIENTS,
-    LOGGED,
-    count,
-    manager,
-    of_route,
-    policy,
-    rbac,
-    rules,
-    transport,
-    validated,
-)
 from tests.support.certs import Authority
 from tests.support.configs import Json, address, bootstrap, cluster, file_log, route, typed
 from tests.support.differential import Pair, Side, same_verdict
-from tests.support.managers import Case, get, managers, managers_fixture, post, same_everywhere
+from tests.support.managers import Case, get, managers_fixture, post, same_everywhere
 from tests.support.origin import HELLO
+from tests.support.rbac import LOGGED, count, manager, of_route, policy, rbac, rules, validated
+from tests.support.tls_managers import CLIENTS, encrypted_managers, same_for_client
 
 ACTION: Final = "envoy.config.rbac.v3.Action"
 NETWORK: Final = "envoy.extensions.matching.common_inputs.network.v3"
@@ -342,24 +331,13 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="module")
 def encrypted(authority: Authority) -> Iterator[Pair]:
-    inspector = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
-    config = managers(TLS_MANAGERS, log=LOGGED)
-    issued = authority.issue("server.test")
-    for one in config["static_resources"]["listeners"]:
-        one["filter_chains"][0].update(transport(authority, issued))
-        if one["name"] == "sni":
-            one["listener_filters"] = [{"name": "tls_inspector", "typed_config": typed(inspector)}]
-    with Pair(config, listeners=list(TLS_MANAGERS)) as started:
+    with encrypted_managers(TLS_MANAGERS, authority, log=LOGGED) as started:
         yield started
 
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_whom_a_certificate_names(encrypted: Pair, authority: Authority, client: str) -> None:
-    names = CLIENTS[client]
-    context: ssl.SSLContext = authority.client_context(*((authority.issue(*names),) if names else ()))
-    cases: list[Case] = [(name, get("/"), HELLO) for name in TLS_MANAGERS]
-    with encrypted.same_stats(*map(count, TLS_MANAGERS)):
-        same_everywhere(encrypted, cases, tls=context, server_name="server.test")
+    same_for_client(encrypted, authority, client, {name: count(name) for name in TLS_MANAGERS})
 
 
 @pytest.fixture(scope="module")

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 from tests.differential.test_hcm_routes import redirects
-from tests.differential.test_rbac import (
-    LOGGED,
-    ROUTER_FILTER,
-    anyone,
-    count,
-    header,
-    of_route,
-    path,
-    policy,
-    rbac,
-    rules,
-)
 from tests.support.compare import Difference, diff_lists, diff_replies
 from tests.support.configs import Json, route, typed
 from tests.support.differential import Pair
 from tests.support.managers import get, managers_fixture, post
+from tests.support.rbac import LOGGED, anyone, count, header, manager, of_route, path, policy, rbac, rules
 
 MUTATION: Final = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation"
 BUFFER: Final = "envoy.extensions.filters.http.buffer.v3.Buffer"
@@ -44,10 +33,6 @@ def marking(name: str) -> Json:
     added = {"append": {"header": {"key": name, "value": "%REQ(:PATH)%"}}}
     mutations = {"request_mutations": [added], "response_mutations": [added]}
     return {"name": name, "typed_config": typed(MUTATION, mutations=mutations)}
-
-
-def manager(*filters: Json, **fields: Any) -> Json:
-    return {"http_filters": [*filters, ROUTER_FILTER], **fields}
 
 
 MANAGERS: Final = {
